@@ -1,0 +1,75 @@
+"""The one decision: policy, baseline, window and memory in; everything that follows from them out.
+
+State is a fold of this function over monitoring runs. The same arguments give the same decision for ever.
+"""
+
+from dataclasses import dataclass, replace
+
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, follow, sentence
+from stillsafe.core.policy import Policy
+from stillsafe.core.signals import Evidence, Reading, read, run_evidence
+from stillsafe.core.state import Memory, Severity, step, worst
+from stillsafe.core.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one run concludes.
+
+    Attributes:
+        evidence: calm, deviating, or too little to say.
+        severity: the worst sustained signal.
+        readings: every signal that was read.
+        damaged_features: features that the fallback must not lean on.
+        memory: what the next run starts from; `memory.effective_state` is what everybody obeys.
+        incident: what this run did to an incident, or None.
+        reason: one or a few sentences, with numbers.
+    """
+
+    evidence: Evidence
+    severity: Severity
+    readings: tuple[Reading, ...]
+    damaged_features: tuple[str, ...]
+    memory: Memory
+    incident: Incident | None
+    reason: str
+
+
+def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Memory) -> Decision:
+    """Judge one window. Total: every combination of arguments has an answer, and unknown is never calm."""
+    speaks = baseline is not None and baseline.model_version == window.model_version
+    readings = read(policy, baseline, window) if baseline is not None and speaks else ()
+    evidence = run_evidence(policy, window, readings)
+    moved = step(
+        policy,
+        memory,
+        readings,
+        evidence,
+        at=window.end,
+        model_version=window.model_version,
+        baseline_id=baseline.baseline_id if baseline is not None and speaks else None,
+    )
+    incident = follow(policy, memory, moved, readings, window.end)
+    if incident is not None:
+        open_id = None if incident.event is IncidentEvent.RESOLVED else incident.incident_id
+        moved = replace(moved, incident_id=open_id)
+    reason = incident.reason if incident is not None else _reason(policy, window, readings, evidence, speaks)
+    damaged = damaged_features(policy, moved)
+    return Decision(evidence, worst(policy, moved.streaks), readings, damaged, moved, incident, reason)
+
+
+def _reason(
+    policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence, speaks: bool
+) -> str:
+    if not speaks:
+        return f"Unwatched: model version {window.model_version} has no active baseline."
+    if evidence is Evidence.BAD:
+        return " ".join(sentence(reading) for reading in readings if reading.evidence is Evidence.BAD)
+    fresh, total = window.fresh.prediction_count, window.total.prediction_count
+    if evidence is Evidence.INSUFFICIENT:
+        return (
+            f"Inconclusive: {total} predictions in the window, {fresh} of them not judged before "
+            f"(at least {policy.min_predictions} and {policy.min_fresh_predictions} are needed)."
+        )
+    return f"Calm: {fresh} predictions, every signal within its limits."

@@ -1,0 +1,153 @@
+"""Incidents: opened when the state leaves NORMAL, escalated when it worsens, resolved when it is back.
+
+Also the sentences: one per reading, with its numbers, from a closed set of templates.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from stillsafe.core.policy import Policy
+from stillsafe.core.signals import Evidence, Level, Reading, Signal
+from stillsafe.core.state import Memory, Severity, State, Streak, severity_of
+
+
+class IncidentEvent(StrEnum):
+    """What a run does to an incident."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One degradation, from the run that detects it to the run that resolves it.
+
+    Attributes:
+        incident_id: derived from the time of detection, so that recomputing gives the same.
+        event: what this run did to it.
+        at: the run's time.
+        severity: WARNING or CRITICAL; NORMAL where the run resolves it.
+        trigger_signals: reading keys whose streaks made it.
+        damaged_features: features that these signals name: fallback rules that read them are skipped.
+        reason: the sentence, with the numbers.
+    """
+
+    incident_id: str
+    event: IncidentEvent
+    at: datetime
+    severity: Severity
+    trigger_signals: tuple[str, ...]
+    damaged_features: tuple[str, ...]
+    reason: str
+
+
+def follow(policy: Policy, before: Memory, after: Memory, readings: tuple[Reading, ...], at: datetime) -> Incident | None:
+    """What the move from `before` to `after` does to incidents, or None."""
+    if before.state is after.state:
+        return None
+    if after.state is State.NORMAL:
+        if before.incident_id is None:
+            return None
+        reason = _recovered(before)
+        return Incident(before.incident_id, IncidentEvent.RESOLVED, at, Severity.NORMAL, (), (), reason)
+    event = IncidentEvent.ESCALATED if before.incident_id else IncidentEvent.OPENED
+    severity = Severity.CRITICAL if after.state is State.DEGRADED else Severity.WARNING
+    triggers = tuple(
+        reading
+        for reading in readings
+        if severity_of(policy, after.streaks.get(reading.key, _NO_STREAK)) is not Severity.NORMAL
+        and reading.evidence is Evidence.BAD
+    )
+    incident_id = before.incident_id or f"inc-{at:%Y%m%dT%H%M%S}-{at.microsecond:06d}"
+    return Incident(
+        incident_id,
+        event,
+        at,
+        severity,
+        tuple(sorted(reading.key for reading in triggers)),
+        tuple(sorted({reading.feature for reading in triggers if reading.feature is not None})),
+        _detected(after, severity, triggers),
+    )
+
+
+def damaged_features(policy: Policy, memory: Memory) -> tuple[str, ...]:
+    """Features with a streak that warns or worse: not to be leaned on by the fallback."""
+    warned = (key for key, streak in memory.streaks.items() if severity_of(policy, streak) is not Severity.NORMAL)
+    return tuple(sorted({feature for key in warned if (feature := key.partition(":")[2])}))
+
+
+def sentence(reading: Reading) -> str:
+    """One reading in words and numbers, fit for an engineer at night."""
+    if reading.evidence is Evidence.INSUFFICIENT or reading.value is None or reading.reference is None:
+        return f"{_subject(reading)}: too little evidence ({reading.sample_count} predictions)."
+    if reading.signal is Signal.SILENCE_SECONDS:
+        return f"No request for {reading.value:.0f} s; more than {_number(reading.moderate_limit)} s is unusual."
+    limit = reading.severe_limit if reading.level is Level.SEVERE else reading.moderate_limit
+    if reading.signal is Signal.AVG_CONFIDENCE:
+        direction = "above" if reading.value > reading.reference else "below"
+        return (
+            f"Mean confidence is {reading.value:.3f}, {abs(reading.value - reading.reference):.3f} {direction} the healthy "
+            f"{reading.reference:.3f} (limit {_number(limit)}; {reading.sample_count} predictions)."
+        )
+    return (
+        f"{_subject(reading)} {_PREDICATES[reading.signal]} in {reading.value:.1%} of {reading.sample_count} "
+        f"{_UNITS.get(reading.signal, 'values')}, {reading.reference:.1%} when healthy "
+        f"(limit +{100 * (limit or 0):.1f} points)."
+    )
+
+
+def _detected(after: Memory, severity: Severity, triggers: tuple[Reading, ...]) -> str:
+    ordered = sorted(triggers, key=lambda r: (r.level is not Level.SEVERE, -_excess(r), r.key))
+    told = " ".join(sentence(reading) for reading in ordered[:3])
+    more = f" And {len(ordered) - 3} more signals." if len(ordered) > 3 else ""
+    streaks = [after.streaks[reading.key] for reading in ordered if reading.key in after.streaks]
+    runs = max((s.severe if severity is Severity.CRITICAL else s.deviating for s in streaks), default=0)
+    return f"{severity.value} after {runs} consecutive runs. {told}{more}"
+
+
+def _recovered(before: Memory) -> str:
+    since = f" since {before.since:%Y-%m-%d %H:%M:%S} UTC" if before.since else ""
+    return f"Recovered: every signal was calm in consecutive runs; the state had been {before.state.value}{since}."
+
+
+def _excess(reading: Reading) -> float:
+    if reading.value is None or reading.reference is None or not reading.moderate_limit:
+        return 0.0
+    return abs(reading.value - reading.reference) / reading.moderate_limit
+
+
+def _subject(reading: Reading) -> str:
+    if reading.feature is not None:
+        return reading.feature
+    return _SUBJECTS[reading.signal]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
+
+
+_NO_STREAK = Streak()
+
+_SUBJECTS = {
+    Signal.AVG_CONFIDENCE: "Mean confidence",
+    Signal.LOW_CONFIDENCE_RATE: "Confidence",
+    Signal.REFUSAL_RATE: "The schema",
+    Signal.MODEL_ERROR_RATE: "The model",
+    Signal.SILENCE_SECONDS: "Silence",
+}
+_PREDICATES = {
+    Signal.LOW_CONFIDENCE_RATE: "is low",
+    Signal.MISSING_RATE: "is missing",
+    Signal.UNSEEN_CATEGORY_RATE: "has a category never seen in the healthy period",
+    Signal.OUT_OF_RANGE_RATE: "is outside its healthy range",
+    Signal.REFUSAL_RATE: "was broken",
+    Signal.MODEL_ERROR_RATE: "failed",
+}
+_UNITS = {
+    Signal.LOW_CONFIDENCE_RATE: "predictions",
+    Signal.MISSING_RATE: "predictions",
+    Signal.REFUSAL_RATE: "requests",
+    Signal.MODEL_ERROR_RATE: "predictions",
+}

@@ -1,0 +1,106 @@
+"""Every threshold and count that a decision rests on, each with its default and the reason for it.
+
+The reference page on the policy is generated from this file: a reason is documentation, not a comment.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _because(default: Any, reason: str) -> Any:
+    return field(default=default, metadata={"reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules' numbers. Frozen: a run stores the policy that it used, so its decision can be recomputed."""
+
+    window_seconds: float = _because(900.0, "Fifteen minutes: long enough to average, short enough to act.")
+    every_seconds: float = _because(600.0, "How often the monitor runs; a state is valid for two of these.")
+    max_gap_seconds: float = _because(
+        1800.0, "Runs further apart than this are not consecutive: a streak towards WARNING or CRITICAL starts anew."
+    )
+    min_predictions: int = _because(50, "Below fifty rows the noise of a rate exceeds any effect worth acting on.")
+    min_fresh_predictions: int = _because(
+        25, "Windows overlap; a run with hardly any rows that no earlier run has judged concludes nothing."
+    )
+    warning_runs: int = _because(2, "No single anomaly acts: WARNING takes two consecutive deviating runs at least.")
+    critical_runs: int = _because(3, "CRITICAL takes three consecutive severe runs at least.")
+    warning_recovery_runs: int = _because(2, "No single calm run acts either: WARNING ends after two of them.")
+    recovery_runs: int = _because(3, "DEGRADED ends after as many calm runs as it takes to enter it.")
+    relapse_runs: int = _because(
+        20, "A degradation within this many conclusive runs of the last recovery is a relapse of the same failure."
+    )
+    max_recovery_runs: int = _because(24, "Each relapse doubles the calm runs that the next recovery needs, up to this.")
+    false_alarm_rate: float = _because(
+        0.001, "Chance that sampling noise alone makes any reading of a run deviate; shared among the run's readings."
+    )
+    avg_confidence_moderate: float = _because(0.05, "Five points of mean confidence, up or down, are worth a look.")
+    avg_confidence_severe: float = _because(0.12, "Twelve points mean that the model sees another world.")
+    low_confidence_threshold: float | None = _because(
+        None, "A prediction below this is a low-confidence one; None takes the baseline's 10th percentile."
+    )
+    low_confidence_rate_moderate: float = _because(0.10, "Ten points more unsure answers: twice the healthy share.")
+    low_confidence_rate_severe: float = _because(0.25, "A quarter more of all answers are unsure.")
+    missing_rate_moderate: float = _because(0.05, "One value in twenty newly missing points at an upstream fault.")
+    missing_rate_severe: float = _because(0.25, "A quarter of a feature lost starves the model of it.")
+    unseen_category_rate_moderate: float = _because(0.05, "One value in twenty that the healthy period never showed.")
+    unseen_category_rate_severe: float = _because(0.25, "A quarter of a feature in words that the model never learnt.")
+    out_of_range_rate_moderate: float = _because(
+        0.05, "One stray value is certain in healthy traffic; one in twenty is a change of unit or source."
+    )
+    out_of_range_rate_severe: float = _because(0.25, "The model extrapolates on a quarter of its traffic.")
+    refusal_rate_moderate: float = _because(0.05, "A client that swallows refusals fails silently too.")
+    refusal_rate_severe: float = _because(0.25, "A quarter of the requests break the schema: a caller is broken.")
+    model_error_rate_moderate: float = _because(0.02, "A model that fails loudly on one request in fifty is unwell.")
+    model_error_rate_severe: float = _because(0.10, "Every tenth request already gets the fallback: use it for all.")
+    silence_seconds: float | None = _because(
+        None,
+        "No request for this long is a deviation (never a severe one: a fallback cannot answer nobody); "
+        "None takes three times the longest pause of a baseline made from live traffic; 0 switches it off.",
+    )
+
+    def problems(self) -> list[str]:
+        """What makes this policy unfit to decide by, one sentence each; empty when it is sound."""
+        found = [
+            f"{f.name} must not be negative."
+            for f in fields(self)
+            if getattr(self, f.name) is not None and not getattr(self, f.name) >= 0
+        ]
+        for name in ("window_seconds", "every_seconds", "max_gap_seconds", "min_predictions", "min_fresh_predictions"):
+            if not getattr(self, name) > 0:
+                found.append(f"{name} must be above zero.")
+        if self.warning_runs < 2:
+            found.append("warning_runs must be at least 2: no single anomaly may act.")
+        if self.critical_runs < 3 or self.critical_runs < self.warning_runs:
+            found.append("critical_runs must be at least 3 and at least warning_runs.")
+        if self.warning_recovery_runs < 1 or self.recovery_runs < 1 or self.max_recovery_runs < self.recovery_runs:
+            found.append("recovery takes at least one calm run, and max_recovery_runs at least recovery_runs.")
+        if not 0 < self.false_alarm_rate < 0.5:
+            found.append("false_alarm_rate must lie between 0 and 0.5.")
+        if self.max_gap_seconds < self.every_seconds:
+            found.append("max_gap must be at least the interval between runs, or no two runs are ever consecutive.")
+        for name in SIGNALS_WITH_EFFECTS:
+            if getattr(self, f"{name}_moderate") > getattr(self, f"{name}_severe"):
+                found.append(f"{name}_moderate must not exceed {name}_severe.")
+        return found
+
+    def effects(self, signal: str) -> tuple[float, float]:
+        """The smallest moderate and the smallest severe deviation of a signal that matter at all."""
+        return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe")
+
+
+SIGNALS_WITH_EFFECTS = (
+    "avg_confidence",
+    "low_confidence_rate",
+    "missing_rate",
+    "unseen_category_rate",
+    "out_of_range_rate",
+    "refusal_rate",
+    "model_error_rate",
+)
+
+
+def reasons() -> dict[str, tuple[Any, str]]:
+    """Name -> (default, reason) of every number in the policy, in order."""
+    return {f.name: (f.default, f.metadata["reason"]) for f in fields(Policy)}

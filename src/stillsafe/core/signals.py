@@ -1,0 +1,267 @@
+"""From a baseline and a window to readings: how far each signal lies from healthy, and whether that matters.
+
+A signal deviates only where two things hold at once: the difference is large enough to matter (the policy's
+effect), and larger than sampling noise, the baseline's own variation from stretch to stretch, and the number
+of readings in the run explain together (`_noise`). So the same policy is right at 50 rows and at 500,000.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from statistics import NormalDist
+
+from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.policy import Policy
+from stillsafe.core.schema import FeatureType
+from stillsafe.core.window import FeatureTally, Tally, Window
+
+DIGITS = 6
+
+
+class Signal(StrEnum):
+    """What is watched."""
+
+    AVG_CONFIDENCE = "avg_confidence"
+    LOW_CONFIDENCE_RATE = "low_confidence_rate"
+    MISSING_RATE = "missing_rate"
+    UNSEEN_CATEGORY_RATE = "unseen_category_rate"
+    OUT_OF_RANGE_RATE = "out_of_range_rate"
+    REFUSAL_RATE = "refusal_rate"
+    MODEL_ERROR_RATE = "model_error_rate"
+    SILENCE_SECONDS = "silence_seconds"
+
+
+class Level(StrEnum):
+    """How far one reading lies from healthy."""
+
+    NONE = "NONE"
+    MODERATE = "MODERATE"
+    SEVERE = "SEVERE"
+
+
+class Evidence(StrEnum):
+    """What a reading, or a whole run, says: calm, deviating, or too little to say."""
+
+    OK = "OK"
+    BAD = "BAD"
+    INSUFFICIENT = "INSUFFICIENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One signal in one run. Numbers are rounded to six digits, so that stored and recomputed ones agree.
+
+    Attributes:
+        signal: what was read.
+        feature: of which feature, or None where the signal is about all requests.
+        evidence: calm, deviating or too little to say.
+        level: how far from healthy; `NONE` unless the evidence is `BAD`.
+        value: now, or None where it cannot be told.
+        reference: in the healthy baseline, or None where it cannot be told.
+        moderate_limit, severe_limit: distance from the reference beyond which the level is reached;
+            None where a level cannot be reached.
+        sample_count: requests or values behind `value`.
+    """
+
+    signal: Signal
+    feature: str | None
+    evidence: Evidence
+    level: Level
+    value: float | None
+    reference: float | None
+    moderate_limit: float | None
+    severe_limit: float | None
+    sample_count: int
+
+    @property
+    def key(self) -> str:
+        """Identifies the signal from run to run."""
+        return self.signal.value if self.feature is None else f"{self.signal.value}:{self.feature}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """A value and its reference before they are judged; `noise` is the standard error of their difference."""
+
+    signal: Signal
+    feature: str | None
+    value: float
+    reference: float
+    noise: float
+    sample_count: int
+    two_sided: bool = False
+
+
+def read(policy: Policy, baseline: Baseline, window: Window) -> tuple[Reading, ...]:
+    """Every reading of one run, in a fixed order; those without enough evidence say so.
+
+    Judged on `window.fresh`. A window too small as a whole, or with hardly any fresh rows, gives no evidence.
+    """
+    tally = window.fresh
+    # A request that was refused is a request: refusals are judged also where nothing was served.
+    served = window.total.prediction_count >= policy.min_predictions
+    asked = window.total.prediction_count + window.total.refusal_count >= policy.min_predictions
+    measures = [
+        *(_confidence_measures(baseline, tally) if served else ()),
+        *(_refusal_measures(baseline, tally) if asked else ()),
+        *(_model_error_measures(baseline, tally) if served else ()),
+        *(_feature_measures(baseline, tally) if served else ()),
+    ]
+    enough = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m)]
+    z = z_limit(policy.false_alarm_rate, len(enough))
+    judged = {_key(m.signal, m.feature): _judge(policy, m, baseline, z) for m in enough}
+    silence = _silence(policy, baseline, window)
+    readings = [judged.get(_key(s, f)) or _insufficient(s, f, tally) for s, f in _expected(baseline)]
+    return (*readings, silence)
+
+
+def z_limit(false_alarm_rate: float, reading_count: int) -> float:
+    """Standard errors beyond which noise takes one of `reading_count` two-sided readings with the given chance.
+
+    Bonferroni's inequality: the chance is shared out equally.
+    """
+    return NormalDist().inv_cdf(1 - false_alarm_rate / (2 * max(reading_count, 1)))
+
+
+def run_evidence(policy: Policy, window: Window, readings: tuple[Reading, ...]) -> Evidence:
+    """What a run says as a whole: BAD if any reading is; else OK only if there were rows enough to be calm about."""
+    if any(reading.evidence is Evidence.BAD for reading in readings):
+        return Evidence.BAD
+    enough = (
+        bool(readings)
+        and math.isfinite(window.fresh.confidence_sum)
+        and window.total.prediction_count >= policy.min_predictions
+        and window.fresh.prediction_count >= policy.min_fresh_predictions
+    )
+    return Evidence.OK if enough else Evidence.INSUFFICIENT
+
+
+def _expected(baseline: Baseline) -> list[tuple[Signal, str | None]]:
+    pairs: list[tuple[Signal, str | None]] = []
+    if baseline.confidence_count:
+        pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
+    pairs += [(Signal.REFUSAL_RATE, None), (Signal.MODEL_ERROR_RATE, None)]
+    for name, feature in baseline.features.items():
+        pairs.append((Signal.MISSING_RATE, name))
+        if feature.type is FeatureType.CATEGORY:
+            pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
+        elif feature.minimum is not None:
+            pairs.append((Signal.OUT_OF_RANGE_RATE, name))
+    return pairs
+
+
+def _confidence_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
+    n, healthy_n = tally.confidence_count, baseline.confidence_count
+    mean, reference, healthy_sd = tally.avg_confidence, baseline.avg_confidence, baseline.confidence_sd
+    if not n or not healthy_n or mean is None or reference is None or healthy_sd is None:
+        return []
+    variance = max(healthy_sd**2, tally.confidence_square_sum / n - mean**2)
+    measures = [
+        _Measure(
+            Signal.AVG_CONFIDENCE, None, mean, reference, math.sqrt(variance * (1 / n + 1 / healthy_n)), n, two_sided=True
+        )
+    ]
+    if baseline.low_confidence_rate is not None:
+        measures.append(
+            _rate(Signal.LOW_CONFIDENCE_RATE, None, tally.low_confidence_count, n, baseline.low_confidence_rate, healthy_n)
+        )
+    return measures
+
+
+def _refusal_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
+    asked = tally.prediction_count + tally.refusal_count
+    healthy = baseline.sample_size + baseline.refusal_count
+    reference = baseline.refusal_count / healthy if healthy else 0.0
+    return [_rate(Signal.REFUSAL_RATE, None, tally.refusal_count, asked, reference, healthy)] if asked else []
+
+
+def _model_error_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
+    # Rows that nobody scored (bypassed, without a shadow) say nothing about the model.
+    n = tally.confidence_count + tally.model_error_count
+    if not baseline.confidence_count:
+        n = tally.prediction_count
+    reference = baseline.model_error_count / baseline.sample_size if baseline.sample_size else 0.0
+    return [_rate(Signal.MODEL_ERROR_RATE, None, tally.model_error_count, n, reference, baseline.sample_size)] if n else []
+
+
+def _feature_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
+    measures = []
+    for name, healthy in baseline.features.items():
+        now = tally.features.get(name, FeatureTally())
+        seen = now.value_count + now.missing_count
+        if seen:
+            healthy_n = healthy.value_count + healthy.missing_count
+            measures.append(_rate(Signal.MISSING_RATE, name, now.missing_count, seen, healthy.missing_rate, healthy_n))
+        if now.value_count:
+            measures += _value_measures(name, healthy, now)
+    return measures
+
+
+def _value_measures(name: str, healthy: FeatureBaseline, now: FeatureTally) -> list[_Measure]:
+    n, healthy_n = now.value_count, healthy.value_count
+    if healthy.type is FeatureType.CATEGORY:
+        reference = healthy.expected_unseen_rate
+        return [_rate(Signal.UNSEEN_CATEGORY_RATE, name, now.unseen_count, n, reference, healthy_n)]
+    if healthy.minimum is not None:
+        outside = now.below_count + now.above_count
+        return [_rate(Signal.OUT_OF_RANGE_RATE, name, outside, n, healthy.expected_out_of_range_rate, healthy_n)]
+    return []
+
+
+def _rate(signal: Signal, feature: str | None, count: int, n: int, reference: float, healthy_n: int) -> _Measure:
+    """A share of `n` against a share of `healthy_n`, with the pooled standard error of their difference.
+
+    The two-proportion score test, with one success and one failure added to the pool so that a share of
+    zero keeps a width (A. Agresti and B. Caffo, The American Statistician 54, 2000).
+    """
+    healthy_n = max(healthy_n, 1)
+    pooled = (count + reference * healthy_n + 1) / (n + healthy_n + 2)
+    noise = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / healthy_n))
+    return _Measure(signal, feature, count / n, reference, noise, n)
+
+
+def _judge(policy: Policy, measure: _Measure, baseline: Baseline, z: float) -> Reading:
+    variation = baseline.variation.get(_key(measure.signal, measure.feature), 0.0)
+    noise = z * math.sqrt(measure.noise**2 + variation**2)
+    moderate_effect, severe_effect = policy.effects(measure.signal.value)
+    moderate, severe = round(max(moderate_effect, noise), DIGITS), round(max(severe_effect, noise), DIGITS)
+    value, reference = round(measure.value, DIGITS), round(measure.reference, DIGITS)
+    distance = abs(value - reference) if measure.two_sided else value - reference
+    level = _level(round(distance, DIGITS), moderate, severe)
+    evidence = Evidence.OK if level is Level.NONE else Evidence.BAD
+    return Reading(
+        measure.signal, measure.feature, evidence, level, value, reference, moderate, severe, measure.sample_count
+    )
+
+
+def _level(distance: float, moderate: float, severe: float) -> Level:
+    if distance > severe:
+        return Level.SEVERE
+    return Level.MODERATE if distance > moderate else Level.NONE
+
+
+def _silence(policy: Policy, baseline: Baseline, window: Window) -> Reading:
+    limit = policy.silence_seconds
+    if limit is None and baseline.longest_pause_seconds is not None:
+        limit = max(3 * baseline.longest_pause_seconds, policy.window_seconds)
+    silent = window.silent_seconds
+    if not limit or silent is None or not math.isfinite(silent):
+        return _insufficient(Signal.SILENCE_SECONDS, None, Tally())
+    level = Level.MODERATE if silent > limit else Level.NONE
+    evidence = Evidence.BAD if level is Level.MODERATE else Evidence.OK
+    reading = Reading(Signal.SILENCE_SECONDS, None, evidence, level, round(silent, 3), 0.0, round(limit, 3), None, 0)
+    return replace(reading, reference=baseline.longest_pause_seconds) if baseline.longest_pause_seconds else reading
+
+
+def _insufficient(signal: Signal, feature: str | None, tally: Tally) -> Reading:
+    return Reading(
+        signal, feature, Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, tally.prediction_count
+    )
+
+
+def _finite(measure: _Measure) -> bool:
+    return all(math.isfinite(number) for number in (measure.value, measure.reference, measure.noise))
+
+
+def _key(signal: Signal, feature: str | None) -> str:
+    return signal.value if feature is None else f"{signal.value}:{feature}"

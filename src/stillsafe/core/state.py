@@ -1,0 +1,187 @@
+"""The state machine: severity, state, streaks, and `step`, one run's move from memory to memory.
+
+    NORMAL ──warning_runs deviating──▶ WARNING ──critical_runs severe──▶ DEGRADED
+       ▲ ▲                                │                                 │
+       │ └────warning_recovery_runs calm──┘                                 │
+       └──────────────────recovery_runs calm, doubled by each relapse───────┘
+
+No single run moves the state, in either direction. A run that concludes nothing moves nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from stillsafe.core.policy import Policy
+from stillsafe.core.signals import Evidence, Level, Reading
+
+
+class Severity(StrEnum):
+    """How bad the sustained evidence of a run is."""
+
+    NORMAL = "NORMAL"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class State(StrEnum):
+    """What the system does about it. DEGRADED bypasses the model."""
+
+    NORMAL = "NORMAL"
+    WARNING = "WARNING"
+    DEGRADED = "DEGRADED"
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Consecutive conclusive runs in which one signal deviated, and in which it was severe."""
+
+    deviating: int = 0
+    severe: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An operator's kill switch: who, why and since when."""
+
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that one run leaves to the next.
+
+    Attributes:
+        state: what the evidence says, whatever an operator holds.
+        since: when `state` was entered, or None before the first run.
+        streaks: per reading key, only those that deviate.
+        calm_runs: consecutive conclusive runs without any deviation.
+        relapses: degradations in a row that each came soon after the last recovery.
+        runs_since_recovery: conclusive runs since the last recovery, or None if there was none or it is over.
+        last_run_at: end of the last run's window.
+        last_conclusive_at: end of the last conclusive run's window: rows before it are not fresh.
+        model_version, baseline_id: what the streaks were judged by.
+        incident_id: the open incident, or None.
+        hold: the operator's hold, or None.
+    """
+
+    state: State = State.NORMAL
+    since: datetime | None = None
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
+    calm_runs: int = 0
+    relapses: int = 0
+    runs_since_recovery: int | None = None
+    last_run_at: datetime | None = None
+    last_conclusive_at: datetime | None = None
+    model_version: str | None = None
+    baseline_id: str | None = None
+    incident_id: str | None = None
+    hold: Hold | None = None
+
+    @property
+    def effective_state(self) -> State:
+        """The state that everybody obeys: a hold is DEGRADED."""
+        return State.DEGRADED if self.hold else self.state
+
+
+def recovery_runs_needed(policy: Policy, memory: Memory) -> int:
+    """Calm runs that end DEGRADED: doubled by each relapse, up to the policy's maximum."""
+    return min(policy.recovery_runs * 2 ** min(memory.relapses, 30), policy.max_recovery_runs)
+
+
+def severity_of(policy: Policy, streak: Streak) -> Severity:
+    """What one signal's streak amounts to."""
+    if streak.severe >= policy.critical_runs:
+        return Severity.CRITICAL
+    return Severity.WARNING if streak.deviating >= policy.warning_runs else Severity.NORMAL
+
+
+def worst(policy: Policy, streaks: Mapping[str, Streak]) -> Severity:
+    """The worst severity among the streaks: any critical signal makes the run critical."""
+    found = {severity_of(policy, streak) for streak in streaks.values()}
+    if Severity.CRITICAL in found:
+        return Severity.CRITICAL
+    return Severity.WARNING if Severity.WARNING in found else Severity.NORMAL
+
+
+def step(
+    policy: Policy,
+    memory: Memory,
+    readings: tuple[Reading, ...],
+    evidence: Evidence,
+    *,
+    at: datetime,
+    model_version: str,
+    baseline_id: str | None,
+) -> Memory:
+    """One run's move. Opening and closing incidents is left to `incident`.
+
+    A gap longer than the policy's, another model version or another baseline starts every streak anew, calm
+    ones included, and never changes the state by itself.
+    """
+    judged_alike = (memory.model_version, memory.baseline_id) in {(None, None), (model_version, baseline_id)}
+    unbroken = judged_alike and not _gap(policy, memory, at)
+    streaks = _advance(memory.streaks if unbroken else {}, readings)
+    calm_runs = _calm(memory.calm_runs if unbroken else 0, evidence)
+    conclusive = evidence is not Evidence.INSUFFICIENT
+    moved = replace(
+        memory,
+        streaks=streaks,
+        calm_runs=calm_runs,
+        runs_since_recovery=_since_recovery(policy, memory, conclusive),
+        last_run_at=at,
+        last_conclusive_at=at if conclusive else memory.last_conclusive_at,
+        model_version=model_version,
+        baseline_id=baseline_id,
+        since=memory.since or at,
+    )
+    return _transition(policy, moved, worst(policy, streaks), at) if conclusive else moved
+
+
+def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:
+    return memory.last_run_at is not None and at - memory.last_run_at > timedelta(seconds=policy.max_gap_seconds)
+
+
+def _advance(streaks: Mapping[str, Streak], readings: tuple[Reading, ...]) -> dict[str, Streak]:
+    advanced = dict(streaks)
+    for reading in readings:
+        before = advanced.pop(reading.key, Streak())
+        if reading.evidence is Evidence.BAD:
+            severe = before.severe + 1 if reading.level is Level.SEVERE else 0
+            advanced[reading.key] = Streak(before.deviating + 1, severe)
+        elif reading.evidence is Evidence.INSUFFICIENT and before != Streak():
+            advanced[reading.key] = before
+    return advanced
+
+
+def _calm(calm_runs: int, evidence: Evidence) -> int:
+    if evidence is Evidence.INSUFFICIENT:
+        return calm_runs
+    return calm_runs + 1 if evidence is Evidence.OK else 0
+
+
+def _since_recovery(policy: Policy, memory: Memory, conclusive: bool) -> int | None:
+    runs = memory.runs_since_recovery
+    if runs is None or not conclusive:
+        return runs
+    return runs + 1 if runs < policy.relapse_runs else None
+
+
+def _transition(policy: Policy, memory: Memory, severity: Severity, at: datetime) -> Memory:
+    match memory.state:
+        case State.NORMAL | State.WARNING if severity is Severity.CRITICAL:
+            relapses = memory.relapses + 1 if memory.runs_since_recovery is not None else 0
+            return replace(
+                memory, state=State.DEGRADED, since=at, calm_runs=0, relapses=relapses, runs_since_recovery=None
+            )
+        case State.NORMAL if severity is Severity.WARNING:
+            return replace(memory, state=State.WARNING, since=at)
+        case State.WARNING if memory.calm_runs >= policy.warning_recovery_runs:
+            return replace(memory, state=State.NORMAL, since=at)
+        case State.DEGRADED if memory.calm_runs >= recovery_runs_needed(policy, memory):
+            return replace(memory, state=State.NORMAL, since=at, calm_runs=0, runs_since_recovery=0)
+        case _:
+            return memory

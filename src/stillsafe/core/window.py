@@ -1,0 +1,95 @@
+"""What now looks like: the same statistics over the most recent stretch of traffic, `[start, end)`.
+
+Windows overlap: fifteen minutes every ten. So that one burst is never evidence twice, a window carries two
+tallies: `total` over all its rows, for people, and `fresh` over the rows that no conclusive run has judged
+before, for decisions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTally:
+    """Counts of one feature's values against its baseline.
+
+    Attributes:
+        value_count: values that were present.
+        missing_count: values that were missing.
+        unseen_count: categories that the baseline never showed.
+        below_count, above_count: numbers outside the baseline's range.
+        unseen_examples: a few unseen categories with their counts. Client-controlled text: data, never markup.
+    """
+
+    value_count: int = 0
+    missing_count: int = 0
+    unseen_count: int = 0
+    below_count: int = 0
+    above_count: int = 0
+    unseen_examples: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts and sums over a set of requests. Independent of their order.
+
+    Attributes:
+        prediction_count: requests answered.
+        confidence_count: of these, the ones with a confidence (logged, or scored afterwards by the shadow).
+        confidence_sum, confidence_square_sum: exact sums (`math.fsum`) over them.
+        low_confidence_count: of these, the ones below the baseline's threshold.
+        model_error_count: requests on which the model failed.
+        fallback_count: requests answered by the fallback.
+        refusal_count: requests refused, besides `prediction_count`.
+        features: one entry per feature seen.
+        prediction_counts: how often each answer was given (classes only).
+    """
+
+    prediction_count: int = 0
+    confidence_count: int = 0
+    confidence_sum: float = 0.0
+    confidence_square_sum: float = 0.0
+    low_confidence_count: int = 0
+    model_error_count: int = 0
+    fallback_count: int = 0
+    refusal_count: int = 0
+    features: Mapping[str, FeatureTally] = field(default_factory=dict)
+    prediction_counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def avg_confidence(self) -> float | None:
+        """Mean confidence in [0, 1], or None without any."""
+        return self.confidence_sum / self.confidence_count if self.confidence_count else None
+
+    @property
+    def low_confidence_rate(self) -> float | None:
+        """Share of low confidences in [0, 1], or None without any."""
+        return self.low_confidence_count / self.confidence_count if self.confidence_count else None
+
+    @property
+    def unseen_categories(self) -> bool:
+        """Whether any category appeared that the baseline never showed."""
+        return any(feature.unseen_count for feature in self.features.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The most recent stretch of traffic of one model version.
+
+    Attributes:
+        start, end: aware UTC; `start` belongs to it, `end` does not.
+        model_version: the version whose rows are counted.
+        total: over all rows of the window.
+        fresh: over the rows that no conclusive run has judged before.
+        shadow: whether bypassed rows were scored afterwards by the monitor.
+        silent_seconds: time since the last request before `end`, or None if there never was one.
+    """
+
+    start: datetime
+    end: datetime
+    model_version: str
+    total: Tally
+    fresh: Tally
+    shadow: bool = False
+    silent_seconds: float | None = None
