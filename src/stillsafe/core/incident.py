@@ -43,14 +43,16 @@ class Incident:
     reason: str
 
 
-def follow(policy: Policy, before: Memory, after: Memory, readings: tuple[Reading, ...], at: datetime) -> Incident | None:
+def follow(
+    policy: Policy, before: Memory, after: Memory, readings: tuple[Reading, ...], at: datetime
+) -> Incident | None:
     """What the move from `before` to `after` does to incidents, or None."""
     if before.state is after.state:
         return None
     if after.state is State.NORMAL:
         if before.incident_id is None:
             return None
-        reason = _recovered(before)
+        reason = _recovered(before, after.calm_runs)
         return Incident(before.incident_id, IncidentEvent.RESOLVED, at, Severity.NORMAL, (), (), reason)
     event = IncidentEvent.ESCALATED if before.incident_id else IncidentEvent.OPENED
     severity = Severity.CRITICAL if after.state is State.DEGRADED else Severity.WARNING
@@ -73,9 +75,12 @@ def follow(policy: Policy, before: Memory, after: Memory, readings: tuple[Readin
 
 
 def damaged_features(policy: Policy, memory: Memory) -> tuple[str, ...]:
-    """Features with a streak that warns or worse: not to be leaned on by the fallback."""
+    """Features that the fallback must not lean on: named by the open incident so far, or by a streak that warns.
+
+    A feature stays damaged until the state is NORMAL again: one calm run, or a gap, repairs nothing.
+    """
     warned = (key for key, streak in memory.streaks.items() if severity_of(policy, streak) is not Severity.NORMAL)
-    return tuple(sorted({feature for key in warned if (feature := key.partition(":")[2])}))
+    return tuple(sorted({*memory.damaged_features, *(feature for key in warned if (feature := key.partition(":")[2]))}))
 
 
 def sentence(reading: Reading) -> str:
@@ -87,29 +92,36 @@ def sentence(reading: Reading) -> str:
     limit = reading.severe_limit if reading.level is Level.SEVERE else reading.moderate_limit
     if reading.signal is Signal.AVG_CONFIDENCE:
         direction = "above" if reading.value > reading.reference else "below"
+        distance = f"{abs(reading.value - reading.reference):.3f} {direction}"
         return (
-            f"Mean confidence is {reading.value:.3f}, {abs(reading.value - reading.reference):.3f} {direction} the healthy "
-            f"{reading.reference:.3f} (limit {_number(limit)}; {reading.sample_count} predictions)."
+            f"Mean confidence is {reading.value:.3f} over {reading.sample_count} predictions, {distance} the healthy "
+            f"{reading.reference:.3f} (limit {_number(limit)})."
         )
-    return (
-        f"{_subject(reading)} {_PREDICATES[reading.signal]} in {reading.value:.1%} of {reading.sample_count} "
-        f"{_UNITS.get(reading.signal, 'values')}, {reading.reference:.1%} when healthy "
-        f"(limit +{100 * (limit or 0):.1f} points)."
-    )
+    share = f"{reading.value:.1%} of {reading.sample_count}"
+    said = _SHARES[reading.signal].format(feature=reading.feature, share=share)
+    return f"{said}, {reading.reference:.1%} when healthy (limit +{100 * (limit or 0):.1f} points)."
+
+
+def tell(readings: tuple[Reading, ...]) -> str:
+    """The worst three readings in full sentences, worst first, and how many more there are."""
+    ordered = sorted(readings, key=lambda r: (r.level is not Level.SEVERE, -_excess(r), r.key))
+    more = len(ordered) - 3
+    told = [sentence(reading) for reading in ordered[:3]]
+    if more > 0:
+        told.append(f"{more} more {'signal deviates' if more == 1 else 'signals deviate'}.")
+    return " ".join(told)
 
 
 def _detected(after: Memory, severity: Severity, triggers: tuple[Reading, ...]) -> str:
-    ordered = sorted(triggers, key=lambda r: (r.level is not Level.SEVERE, -_excess(r), r.key))
-    told = " ".join(sentence(reading) for reading in ordered[:3])
-    more = f" And {len(ordered) - 3} more signals." if len(ordered) > 3 else ""
-    streaks = [after.streaks[reading.key] for reading in ordered if reading.key in after.streaks]
+    streaks = [after.streaks[reading.key] for reading in triggers if reading.key in after.streaks]
     runs = max((s.severe if severity is Severity.CRITICAL else s.deviating for s in streaks), default=0)
-    return f"{severity.value} after {runs} consecutive runs. {told}{more}"
+    how = "severe" if severity is Severity.CRITICAL else "deviating"
+    return f"{severity.value} after {runs} consecutive {how} runs. {tell(triggers)}"
 
 
-def _recovered(before: Memory) -> str:
-    since = f" since {before.since:%Y-%m-%d %H:%M:%S} UTC" if before.since else ""
-    return f"Recovered: every signal was calm in consecutive runs; the state had been {before.state.value}{since}."
+def _recovered(before: Memory, calm_runs: int) -> str:
+    since = f" The state had been {before.state.value} since {before.since:%Y-%m-%d %H:%M} UTC." if before.since else ""
+    return f"Recovered after {calm_runs} consecutive calm {'run' if calm_runs == 1 else 'runs'}.{since}"
 
 
 def _excess(reading: Reading) -> float:
@@ -137,17 +149,11 @@ _SUBJECTS = {
     Signal.MODEL_ERROR_RATE: "The model",
     Signal.SILENCE_SECONDS: "Silence",
 }
-_PREDICATES = {
-    Signal.LOW_CONFIDENCE_RATE: "is low",
-    Signal.MISSING_RATE: "is missing",
-    Signal.UNSEEN_CATEGORY_RATE: "has a category never seen in the healthy period",
-    Signal.OUT_OF_RANGE_RATE: "is outside its healthy range",
-    Signal.REFUSAL_RATE: "was broken",
-    Signal.MODEL_ERROR_RATE: "failed",
-}
-_UNITS = {
-    Signal.LOW_CONFIDENCE_RATE: "predictions",
-    Signal.MISSING_RATE: "predictions",
-    Signal.REFUSAL_RATE: "requests",
-    Signal.MODEL_ERROR_RATE: "predictions",
+_SHARES = {
+    Signal.LOW_CONFIDENCE_RATE: "Confidence is low in {share} predictions",
+    Signal.MISSING_RATE: "{feature} is missing in {share} predictions",
+    Signal.UNSEEN_CATEGORY_RATE: "{feature} has a category never seen in the healthy period in {share} values",
+    Signal.OUT_OF_RANGE_RATE: "{feature} is outside its healthy range in {share} values",
+    Signal.REFUSAL_RATE: "The schema refused {share} requests",
+    Signal.MODEL_ERROR_RATE: "The model failed on {share} predictions",
 }

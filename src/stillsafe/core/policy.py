@@ -3,6 +3,8 @@
 The reference page on the policy is generated from this file: a reason is documentation, not a comment.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,7 +33,9 @@ class Policy:
     relapse_runs: int = _because(
         20, "A degradation within this many conclusive runs of the last recovery is a relapse of the same failure."
     )
-    max_recovery_runs: int = _because(24, "Each relapse doubles the calm runs that the next recovery needs, up to this.")
+    max_recovery_runs: int = _because(
+        24, "Each relapse doubles the calm runs that the next recovery needs, up to this."
+    )
     false_alarm_rate: float = _because(
         0.001, "Chance that sampling noise alone makes any reading of a run deviate; shared among the run's readings."
     )
@@ -62,33 +66,50 @@ class Policy:
 
     def problems(self) -> list[str]:
         """What makes this policy unfit to decide by, one sentence each; empty when it is sound."""
-        found = [
-            f"{f.name} must not be negative."
-            for f in fields(self)
-            if getattr(self, f.name) is not None and not getattr(self, f.name) >= 0
-        ]
-        for name in ("window_seconds", "every_seconds", "max_gap_seconds", "min_predictions", "min_fresh_predictions"):
-            if not getattr(self, name) > 0:
-                found.append(f"{name} must be above zero.")
-        if self.warning_runs < 2:
-            found.append("warning_runs must be at least 2: no single anomaly may act.")
-        if self.critical_runs < 3 or self.critical_runs < self.warning_runs:
-            found.append("critical_runs must be at least 3 and at least warning_runs.")
-        if self.warning_recovery_runs < 1 or self.recovery_runs < 1 or self.max_recovery_runs < self.recovery_runs:
-            found.append("recovery takes at least one calm run, and max_recovery_runs at least recovery_runs.")
-        if not 0 < self.false_alarm_rate < 0.5:
-            found.append("false_alarm_rate must lie between 0 and 0.5.")
-        if self.max_gap_seconds < self.every_seconds:
-            found.append("max_gap must be at least the interval between runs, or no two runs are ever consecutive.")
-        for name in SIGNALS_WITH_EFFECTS:
-            if getattr(self, f"{name}_moderate") > getattr(self, f"{name}_severe"):
-                found.append(f"{name}_moderate must not exceed {name}_severe.")
-        return found
+        return [*self._wrong_numbers(), *self._broken_promises()]
 
     def effects(self, signal: str) -> tuple[float, float]:
         """The smallest moderate and the smallest severe deviation of a signal that matter at all."""
         return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe")
 
+    def _wrong_numbers(self) -> Iterator[str]:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and not 0 <= value < math.inf:
+                yield f"{f.name} must be a finite number, zero or more."
+            elif f.name in COUNTS and not isinstance(value, int):
+                yield f"{f.name} must be a whole number."
+            elif f.name in ABOVE_ZERO and value == 0:
+                yield f"{f.name} must be above zero."
+        if not 0 < self.false_alarm_rate < 0.5:
+            yield "false_alarm_rate must lie between 0 and 0.5."
+
+    def _broken_promises(self) -> Iterator[str]:
+        if self.warning_runs < 2:
+            yield "warning_runs must be at least 2: no single anomaly may act."
+        if self.critical_runs < 3 or self.critical_runs < self.warning_runs:
+            yield "critical_runs must be at least 3 and at least warning_runs."
+        if self.warning_recovery_runs < 1 or self.recovery_runs < 1 or self.max_recovery_runs < self.recovery_runs:
+            yield "recovery takes at least one calm run, and max_recovery_runs at least recovery_runs."
+        if self.max_gap_seconds < self.every_seconds:
+            yield "max_gap must be at least the interval between runs, or no two runs are ever consecutive."
+        for name in SIGNALS_WITH_EFFECTS:
+            if getattr(self, f"{name}_moderate") > getattr(self, f"{name}_severe"):
+                yield f"{name}_moderate must not exceed {name}_severe."
+
+
+COUNTS = (
+    "min_predictions",
+    "min_fresh_predictions",
+    "warning_runs",
+    "critical_runs",
+    "warning_recovery_runs",
+    "recovery_runs",
+    "relapse_runs",
+    "max_recovery_runs",
+)
+
+ABOVE_ZERO = ("window_seconds", "every_seconds", "max_gap_seconds", "min_predictions", "min_fresh_predictions")
 
 SIGNALS_WITH_EFFECTS = (
     "avg_confidence",

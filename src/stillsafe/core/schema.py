@@ -171,7 +171,9 @@ class Schema:
         """A clean row with every feature present (None where missing), or every violation, in schema order."""
         if not isinstance(features, Mapping):
             return (
-                Violation("features", ViolationKind.WRONG_TYPE, f"{_json_type(features)} is the wrong type", "an object"),
+                Violation(
+                    "features", ViolationKind.WRONG_TYPE, f"{_json_type(features)} is the wrong type", "an object"
+                ),
             )
         row: Row = {}
         wrong: list[Violation] = []
@@ -183,7 +185,9 @@ class Schema:
                 row[spec.name] = checked
         wrong.extend(self._unknown(features))
         if len(wrong) > MOST_VIOLATIONS_SHOWN:
-            more = Violation("...", ViolationKind.TOO_MANY, f"{len(wrong) - MOST_VIOLATIONS_SHOWN} more violations", "none")
+            more = Violation(
+                "...", ViolationKind.TOO_MANY, f"{len(wrong) - MOST_VIOLATIONS_SHOWN} more violations", "none"
+            )
             wrong = [*wrong[:MOST_VIOLATIONS_SHOWN], more]
         return tuple(wrong) if wrong else row
 

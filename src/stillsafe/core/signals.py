@@ -81,7 +81,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """A value and its reference before they are judged; `noise` is the standard error of their difference."""
+    """A value and its reference before they are judged.
+
+    Attributes:
+        noise: the standard error of their difference.
+        grain: one row's share of `value`, where rows are counted; 0 for a mean.
+    """
 
     signal: Signal
     feature: str | None
@@ -89,6 +94,7 @@ class _Measure:
     reference: float
     noise: float
     sample_count: int
+    grain: float = 0.0
     two_sided: bool = False
 
 
@@ -107,7 +113,7 @@ def read(policy: Policy, baseline: Baseline, window: Window) -> tuple[Reading, .
         *(_model_error_measures(baseline, tally) if served else ()),
         *(_feature_measures(baseline, tally) if served else ()),
     ]
-    enough = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m)]
+    enough = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m, baseline)]
     z = z_limit(policy.false_alarm_rate, len(enough))
     judged = {_key(m.signal, m.feature): _judge(policy, m, baseline, z) for m in enough}
     silence = _silence(policy, baseline, window)
@@ -141,7 +147,7 @@ def _expected(baseline: Baseline) -> list[tuple[Signal, str | None]]:
     if baseline.confidence_count:
         pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
     pairs += [(Signal.REFUSAL_RATE, None), (Signal.MODEL_ERROR_RATE, None)]
-    for name, feature in baseline.features.items():
+    for name, feature in sorted(baseline.features.items()):
         pairs.append((Signal.MISSING_RATE, name))
         if feature.type is FeatureType.CATEGORY:
             pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
@@ -155,15 +161,25 @@ def _confidence_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     mean, reference, healthy_sd = tally.avg_confidence, baseline.avg_confidence, baseline.confidence_sd
     if not n or not healthy_n or mean is None or reference is None or healthy_sd is None:
         return []
-    variance = max(healthy_sd**2, tally.confidence_square_sum / n - mean**2)
+    # Products, not powers: a float power raises where a product overflows to infinity, and infinity is told apart.
+    # The window's variance comes first, so that an unknown one (NaN) stays unknown.
+    variance = max(tally.confidence_square_sum / n - mean * mean, healthy_sd * healthy_sd)
     measures = [
         _Measure(
-            Signal.AVG_CONFIDENCE, None, mean, reference, math.sqrt(variance * (1 / n + 1 / healthy_n)), n, two_sided=True
+            Signal.AVG_CONFIDENCE,
+            None,
+            mean,
+            reference,
+            math.sqrt(variance * (1 / n + 1 / healthy_n)),
+            n,
+            two_sided=True,
         )
     ]
     if baseline.low_confidence_rate is not None:
         measures.append(
-            _rate(Signal.LOW_CONFIDENCE_RATE, None, tally.low_confidence_count, n, baseline.low_confidence_rate, healthy_n)
+            _rate(
+                Signal.LOW_CONFIDENCE_RATE, None, tally.low_confidence_count, n, baseline.low_confidence_rate, healthy_n
+            )
         )
     return measures
 
@@ -181,7 +197,9 @@ def _model_error_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     if not baseline.confidence_count:
         n = tally.prediction_count
     reference = baseline.model_error_count / baseline.sample_size if baseline.sample_size else 0.0
-    return [_rate(Signal.MODEL_ERROR_RATE, None, tally.model_error_count, n, reference, baseline.sample_size)] if n else []
+    return (
+        [_rate(Signal.MODEL_ERROR_RATE, None, tally.model_error_count, n, reference, baseline.sample_size)] if n else []
+    )
 
 
 def _feature_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
@@ -216,13 +234,26 @@ def _rate(signal: Signal, feature: str | None, count: int, n: int, reference: fl
     """
     healthy_n = max(healthy_n, 1)
     pooled = (count + reference * healthy_n + 1) / (n + healthy_n + 2)
-    noise = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / healthy_n))
-    return _Measure(signal, feature, count / n, reference, noise, n)
+    # Counts that contradict one another have no width; NaN sorts them out as too little evidence.
+    noise = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / healthy_n)) if 0 <= pooled <= 1 else math.nan
+    return _Measure(signal, feature, count / n, reference, noise, n, grain=1 / n)
+
+
+def _noise_limit(measure: _Measure, variation: float, z: float) -> float:
+    """The distance that noise alone reaches in one of many runs.
+
+    `z` standard errors are enough for a mean, not for a handful of rare events, whose tail is longer than the
+    normal one: two of 25 are no surprise where one in 200 is usual. Hence the linear term of Bernstein's inequality
+    (S. Boucheron, G. Lugosi and P. Massart, Concentration Inequalities, 2013, section 2.8), with z² / 2 for the
+    logarithm of the chance.
+    """
+    slack = z * z * measure.grain / 6
+    return slack + math.hypot(slack, z * measure.noise, z * variation)
 
 
 def _judge(policy: Policy, measure: _Measure, baseline: Baseline, z: float) -> Reading:
     variation = baseline.variation.get(_key(measure.signal, measure.feature), 0.0)
-    noise = z * math.sqrt(measure.noise**2 + variation**2)
+    noise = _noise_limit(measure, variation, z)
     moderate_effect, severe_effect = policy.effects(measure.signal.value)
     moderate, severe = round(max(moderate_effect, noise), DIGITS), round(max(severe_effect, noise), DIGITS)
     value, reference = round(measure.value, DIGITS), round(measure.reference, DIGITS)
@@ -245,7 +276,7 @@ def _silence(policy: Policy, baseline: Baseline, window: Window) -> Reading:
     if limit is None and baseline.longest_pause_seconds is not None:
         limit = max(3 * baseline.longest_pause_seconds, policy.window_seconds)
     silent = window.silent_seconds
-    if not limit or silent is None or not math.isfinite(silent):
+    if not limit or silent is None or not (math.isfinite(silent) and math.isfinite(limit)):
         return _insufficient(Signal.SILENCE_SECONDS, None, Tally())
     level = Level.MODERATE if silent > limit else Level.NONE
     evidence = Evidence.BAD if level is Level.MODERATE else Evidence.OK
@@ -254,13 +285,12 @@ def _silence(policy: Policy, baseline: Baseline, window: Window) -> Reading:
 
 
 def _insufficient(signal: Signal, feature: str | None, tally: Tally) -> Reading:
-    return Reading(
-        signal, feature, Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, tally.prediction_count
-    )
+    return Reading(signal, feature, Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, tally.prediction_count)
 
 
-def _finite(measure: _Measure) -> bool:
-    return all(math.isfinite(number) for number in (measure.value, measure.reference, measure.noise))
+def _finite(measure: _Measure, baseline: Baseline) -> bool:
+    variation = baseline.variation.get(_key(measure.signal, measure.feature), 0.0)
+    return all(math.isfinite(number) for number in (measure.value, measure.reference, measure.noise, variation))
 
 
 def _key(signal: Signal, feature: str | None) -> str:

@@ -10,7 +10,7 @@ No single run moves the state, in either direction. A run that concludes nothing
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from stillsafe.core.policy import Policy
@@ -65,6 +65,7 @@ class Memory:
         last_conclusive_at: end of the last conclusive run's window: rows before it are not fresh.
         model_version, baseline_id: what the streaks were judged by.
         incident_id: the open incident, or None.
+        damaged_features: features that the open incident has named so far, sorted; none while NORMAL.
         hold: the operator's hold, or None.
     """
 
@@ -79,6 +80,7 @@ class Memory:
     model_version: str | None = None
     baseline_id: str | None = None
     incident_id: str | None = None
+    damaged_features: tuple[str, ...] = ()
     hold: Hold | None = None
 
     @property
@@ -89,7 +91,18 @@ class Memory:
 
 def recovery_runs_needed(policy: Policy, memory: Memory) -> int:
     """Calm runs that end DEGRADED: doubled by each relapse, up to the policy's maximum."""
-    return min(policy.recovery_runs * 2 ** min(memory.relapses, 30), policy.max_recovery_runs)
+    return min(policy.recovery_runs << min(memory.relapses, 30), policy.max_recovery_runs)
+
+
+def calm_runs_needed(policy: Policy, memory: Memory) -> int:
+    """Consecutive calm runs that end the present state; 0 in NORMAL, which nothing need end."""
+    match memory.state:
+        case State.NORMAL:
+            return 0
+        case State.WARNING:
+            return policy.warning_recovery_runs
+        case State.DEGRADED:
+            return recovery_runs_needed(policy, memory)
 
 
 def severity_of(policy: Policy, streak: Streak) -> Severity:
@@ -120,13 +133,15 @@ def step(
     """One run's move. Opening and closing incidents is left to `incident`.
 
     A gap longer than the policy's, another model version or another baseline starts every streak anew, calm
-    ones included, and never changes the state by itself.
+    ones included, and never changes the state by itself. Nor does a run that concludes nothing: whatever single
+    readings it holds, no streak grows or heals.
     """
     judged_alike = (memory.model_version, memory.baseline_id) in {(None, None), (model_version, baseline_id)}
     unbroken = judged_alike and not _gap(policy, memory, at)
-    streaks = _advance(memory.streaks if unbroken else {}, readings)
-    calm_runs = _calm(memory.calm_runs if unbroken else 0, evidence)
     conclusive = evidence is not Evidence.INSUFFICIENT
+    streaks = memory.streaks if unbroken else {}
+    streaks = _advance(streaks, readings) if conclusive else streaks
+    calm_runs = _calm(memory.calm_runs if unbroken else 0, evidence)
     moved = replace(
         memory,
         streaks=streaks,
@@ -138,11 +153,15 @@ def step(
         baseline_id=baseline_id,
         since=memory.since or at,
     )
-    return _transition(policy, moved, worst(policy, streaks), at) if conclusive else moved
+    if not conclusive:
+        return moved
+    # Only a deviating run makes anything worse: a streak kept for want of readings is no new evidence.
+    severity = worst(policy, streaks) if evidence is Evidence.BAD else Severity.NORMAL
+    return _transition(policy, moved, severity, at)
 
 
 def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:
-    return memory.last_run_at is not None and at - memory.last_run_at > timedelta(seconds=policy.max_gap_seconds)
+    return memory.last_run_at is not None and (at - memory.last_run_at).total_seconds() > policy.max_gap_seconds
 
 
 def _advance(streaks: Mapping[str, Streak], readings: tuple[Reading, ...]) -> dict[str, Streak]:
@@ -179,9 +198,14 @@ def _transition(policy: Policy, memory: Memory, severity: Severity, at: datetime
             )
         case State.NORMAL if severity is Severity.WARNING:
             return replace(memory, state=State.WARNING, since=at)
-        case State.WARNING if memory.calm_runs >= policy.warning_recovery_runs:
-            return replace(memory, state=State.NORMAL, since=at)
-        case State.DEGRADED if memory.calm_runs >= recovery_runs_needed(policy, memory):
-            return replace(memory, state=State.NORMAL, since=at, calm_runs=0, runs_since_recovery=0)
+        case State.WARNING if memory.calm_runs >= calm_runs_needed(policy, memory):
+            return _back_to_normal(memory, at)
+        case State.DEGRADED if memory.calm_runs >= calm_runs_needed(policy, memory):
+            return replace(_back_to_normal(memory, at), runs_since_recovery=0)
         case _:
             return memory
+
+
+def _back_to_normal(memory: Memory, at: datetime) -> Memory:
+    # A signal that could not be read of late keeps its streak; left here, it would act again on old evidence.
+    return replace(memory, state=State.NORMAL, since=at, streaks={}, damaged_features=())

@@ -1,0 +1,148 @@
+"""`stillsafe check`: everything that would fail later, now."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from stillsafe import service
+from stillsafe.core.fallback import Fallback
+from stillsafe.errors import StillsafeError
+from stillsafe.monitoring import schedule
+from stillsafe.rules import compile_fallback
+from stillsafe.serving.model import Model, ModelKind, load
+from stillsafe.settings import Settings
+from stillsafe.store import database, reader
+
+T = TypeVar("T")
+CLOCK_TOLERANCE = timedelta(seconds=5)
+
+
+class Verdict(StrEnum):
+    """How one check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, how it ended, and what to do where it did not end well."""
+
+    subject: str
+    verdict: Verdict
+    told: str
+
+
+def check(config: Path, *, now: datetime) -> list[Finding]:
+    """Look at the whole service, in the order in which it would fail. Stops only where nothing more can be told."""
+    findings: list[Finding] = []
+    settings = _try(findings, "settings", lambda: service.settings_of(config), _told_settings)
+    if settings is None:
+        return findings
+    model = _try(findings, "model", lambda: load(settings), _told_model)
+    fallback = _try(
+        findings, "fallback", lambda: compile_fallback(settings.fallback, settings.schema_of_features), _told_fallback
+    )
+    if model is not None and fallback is not None:
+        findings.extend(_answers(model, fallback, settings))
+    findings.append(_shadow(settings))
+    engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
+    if engine is not None:
+        findings.extend(_watch(engine, settings, now))
+        engine.dispose()
+    findings.append(_cron(config, settings))
+    return findings
+
+
+def _try(findings: list[Finding], subject: str, make: Callable[[], T], tell: Callable[[T], str]) -> T | None:
+    try:
+        made = make()
+    except StillsafeError as error:
+        findings.append(Finding(subject, Verdict.ERROR, str(error)))
+        return None
+    findings.append(Finding(subject, Verdict.OK, tell(made)))
+    return made
+
+
+def _told_settings(settings: Settings) -> str:
+    return f"{len(settings.features)} features, mode {settings.service.mode}"
+
+
+def _told_model(model: Model) -> str:
+    return f"{model.kind.value}, version {model.version}, hash verified, takes every feature of the schema"
+
+
+def _told_fallback(fallback: Fallback) -> str:
+    return f"{len(fallback.rules)} rules, then {fallback.default!r}"
+
+
+def _told_database(engine: Engine) -> str:
+    return f"{engine.dialect.name}, schema revision {database.known_revisions()[0]}"
+
+
+def _answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[Finding]:
+    """Whether the fallback can only answer what the model's callers expect."""
+    fixed = [fallback.default, *(rule.answer for rule in settings.fallback.rules if rule.answer is not None)]
+    if model.kind is ModelKind.CLASSIFIER:
+        strange = [answer for answer in fixed if answer not in model.classes]
+        allowed = ", ".join(repr(c) for c in model.classes[:10])
+    else:
+        strange = [answer for answer in fixed if isinstance(answer, bool | str)]
+        allowed = "numbers"
+    for answer in strange:
+        told = f"The fallback may answer {answer!r}, which the model never would. Answers of the model: {allowed}."
+        yield Finding("fallback answers", Verdict.WARNING, told)
+
+
+def _shadow(settings: Settings) -> Finding:
+    if settings.schema_of_features.scorable_from_log:
+        return Finding("shadow score", Verdict.OK, "every feature is logged as it is: recovery is judged on the model")
+    hidden = [feature.name for feature in settings.features if feature.log.value != "keep"]
+    told = (
+        f"Features logged as hash or drop ({', '.join(hidden)}) make a shadow score impossible: while the model is "
+        "bypassed, recovery rests on the input signals alone."
+    )
+    return Finding("shadow score", Verdict.WARNING, told)
+
+
+def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    with database.reading(engine) as connection:
+        baseline = reader.active_baseline(connection, settings.model.version)
+        state = reader.state(connection)
+    if baseline is None:
+        told = f"Model version {settings.model.version} has no active baseline: it is unwatched. Run `baseline create`."
+        yield Finding("baseline", Verdict.WARNING, told)
+    else:
+        yield Finding("baseline", Verdict.OK, f"{baseline.baseline_id}, {baseline.sample_size} predictions")
+    if state is None or state.checked_at is None:
+        yield Finding("monitor", Verdict.WARNING, "It has never run. Run `stillsafe monitor`, then `schedule install`.")
+    elif state.checked_at > now + CLOCK_TOLERANCE:
+        told = f"The last run is dated {state.checked_at.isoformat()}, after now ({now.isoformat()}): mend the clock."
+        yield Finding("clock", Verdict.ERROR, told)
+    elif state.stale(now):
+        yield Finding("monitor", Verdict.WARNING, f"It last ran at {state.checked_at.isoformat()}: it looks dead.")
+    else:
+        yield Finding("monitor", Verdict.OK, f"last run {state.checked_at.isoformat()}, state {state.state.value}")
+
+
+def _cron(config: Path, settings: Settings) -> Finding:
+    if shutil.which("crontab") is None:
+        told = "There is no `crontab` here (Debian: apt-get install cron); start `stillsafe monitor` by other means."
+        return Finding("schedule", Verdict.WARNING, told)
+    try:
+        entry = schedule.show(config.resolve())
+    except StillsafeError as error:
+        return Finding("schedule", Verdict.WARNING, str(error))
+    if entry is None:
+        told = (
+            f"No crontab entry starts the monitor every {settings.monitor.every:g} s. Run `stillsafe schedule install`."
+        )
+        return Finding("schedule", Verdict.WARNING, told)
+    return Finding("schedule", Verdict.OK, entry)

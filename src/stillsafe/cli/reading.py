@@ -1,0 +1,109 @@
+"""Commands that only look: status, windows, incidents, baseline list and show, explain."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stillsafe import service
+from stillsafe.cli import show
+from stillsafe.cli.app import (
+    DEFAULT_CONFIG,
+    FAILED,
+    Config,
+    Json,
+    answer,
+    app,
+    baseline_app,
+    complaints,
+    incidents_app,
+)
+from stillsafe.store import database, reader
+
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")]
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Is it still safe to trust, since when, why, and is the watcher itself alive?"""
+    settings = service.settings_of(config)
+    document = show.status_document(service.open_store(settings), settings, service.utc_now())
+    answer(document, as_json, lambda: show.status(document))
+
+
+@app.command()
+def windows(config: Config = DEFAULT_CONFIG, limit: Limit = 20, as_json: Json = False) -> None:
+    """The last monitoring runs: what was counted and what was concluded."""
+    with database.reading(service.open_store(service.settings_of(config))) as connection:
+        runs = reader.recent_runs(connection, limit)
+    answer([show.window_document(run) for run in runs], as_json, lambda: show.windows(runs))
+
+
+@incidents_app.command("list")
+def incidents_list(
+    config: Config = DEFAULT_CONFIG,
+    limit: Limit = 20,
+    unresolved: Annotated[bool, typer.Option("--unresolved", help="Only those still open.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Incidents, newest first."""
+    with database.reading(service.open_store(service.settings_of(config))) as connection:
+        found = reader.recent_incidents(connection, limit, unresolved_only=unresolved)
+    answer([show.incident_document(incident) for incident in found], as_json, lambda: show.incidents(found))
+
+
+@incidents_app.command("show")
+def incidents_show(incident_id: str, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """One incident with its numbers and its explanations."""
+    _show_incident(incident_id, config, as_json)
+
+
+@app.command()
+def explain(
+    incident_id: Annotated[str | None, typer.Argument(help="Which incident; default: the newest.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """What happened, in plain words, and what to look at first."""
+    _show_incident(incident_id, config, as_json)
+
+
+def _show_incident(incident_id: str | None, config: Config, as_json: bool) -> None:
+
+    with database.reading(service.open_store(service.settings_of(config))) as connection:
+        newest = reader.recent_incidents(connection, 1)
+        found = reader.incident(connection, incident_id) if incident_id else newest[0] if newest else None
+        if found is None:
+            what = f"There is no incident {incident_id!r}." if incident_id else "There has been no incident."
+            complaints.print(f"stillsafe: {what}", markup=False)
+            sys.exit(FAILED)
+        told = reader.explanations(connection, found.incident_id)
+    document = show.incident_document(found) | {"explanations": [show.explanation_document(e) for e in told]}
+    answer(document, as_json, lambda: show.incident(found, told))
+
+
+@baseline_app.command("list")
+def baseline_list(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Every baseline, newest first."""
+    with database.reading(service.open_store(service.settings_of(config))) as connection:
+        found = reader.baselines(connection)
+    documents = [show.baseline_document(record.baseline, active=record.active) for record in found]
+    answer(documents, as_json, lambda: show.baselines(found))
+
+
+@baseline_app.command("show")
+def baseline_show(
+    baseline_id: Annotated[str | None, typer.Argument(help="Which one; default: the active one.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """One baseline in numbers."""
+    settings = service.settings_of(config)
+    with database.reading(service.open_store(settings)) as connection:
+        active = reader.active_baseline(connection, settings.model.version)
+        found = reader.baseline(connection, baseline_id) if baseline_id else active
+    if found is None:
+        complaints.print("stillsafe: there is no such baseline; `stillsafe baseline list` shows them.", markup=False)
+        sys.exit(FAILED)
+    is_active = active is not None and active.baseline_id == found.baseline_id
+    answer(show.baseline_document(found, active=is_active), as_json, lambda: show.baseline(found, active=is_active))

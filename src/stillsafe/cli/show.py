@@ -1,0 +1,256 @@
+"""What commands print: each answer as a document for a program and as words and tables for a person."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import Engine
+
+from stillsafe.check import Finding, Verdict
+from stillsafe.cli.app import complaints, console
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.state import recovery_runs_needed
+from stillsafe.monitoring.replay import Replayed
+from stillsafe.monitoring.run import Outcome, Run
+from stillsafe.settings import Settings
+from stillsafe.store import database, reader
+from stillsafe.store.documents import to_document
+from stillsafe.store.reader import BaselineRecord, ExplanationRecord, IncidentRecord, RunRecord
+
+STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
+_VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what is being done; silent where nobody watches."""
+    if not complaints.is_terminal:
+        yield lambda _message: None
+        return
+    with complaints.status(first) as line:
+        yield line.update
+
+
+def findings(found: list[Finding]) -> None:
+    """`check` for a person."""
+    for finding in found:
+        verdict = f"[{_VERDICT_STYLE[finding.verdict]}]{finding.verdict.value:>7}[/]"
+        console.print(f"{verdict}  {finding.subject}: {escape(finding.told)}")
+
+
+def run_document(done: Run) -> dict[str, Any]:
+    """`monitor` for a program."""
+    document: dict[str, Any] = {"outcome": done.outcome.value}
+    if done.decision is not None and done.window is not None and done.before is not None:
+        decision = done.decision
+        document |= {
+            "run": done.run_id,
+            "window_start": done.window.start,
+            "window_end": done.window.end,
+            "prediction_count": done.window.total.prediction_count,
+            "fresh_prediction_count": done.window.fresh.prediction_count,
+            "evidence": decision.evidence.value,
+            "severity": decision.severity.value,
+            "state_before": done.before.effective_state.value,
+            "state": decision.memory.effective_state.value,
+            "reason": decision.reason,
+            "incident_id": decision.memory.incident_id,
+            "readings": to_document(decision.readings),
+        }
+    return document
+
+
+def run(done: Run) -> None:
+    """`monitor` for a person."""
+    if done.outcome is not Outcome.DONE or done.decision is None or done.before is None:
+        console.print(f"Nothing to do: {done.outcome.value}.", markup=False)
+        return
+    before, after = done.before.effective_state.value, done.decision.memory.effective_state.value
+    move = _state(after) if before == after else f"{_state(before)} -> {_state(after)}"
+    console.print(f"Run {done.run_id}: {move}, severity {done.decision.severity.value}")
+    console.print(f"  {escape(done.decision.reason)}")
+
+
+def replayed(found: Replayed) -> None:
+    """`replay` for a person."""
+    console.print(f"{found.runs} decisions recomputed, {found.windows} windows recounted from the log.")
+    for run_id, why in found.not_recounted.items():
+        console.print(f"  window of run {run_id} not recounted: {escape(why)}")
+    if found.difference is None:
+        console.print("[green]No difference.[/]")
+    else:
+        console.print(f"[bold red]The first difference:[/] {escape(str(found.difference))}")
+
+
+def status_document(engine: Engine, settings: Settings, now: datetime) -> dict[str, Any]:
+    """`status` for a program: state, its validity, what it rests on."""
+    version = settings.model.version
+    with database.reading(engine) as connection:
+        state = reader.state(connection)
+        baseline_now = reader.active_baseline(connection, version)
+        last = reader.last_run(connection)
+        open_incidents = reader.recent_incidents(connection, 1, unresolved_only=True)
+        predictions = reader.prediction_count(connection, version)
+    memory = state.memory if state else None
+    return {
+        "service": settings.service.name,
+        "mode": settings.service.mode,
+        "state": state.state.value if state else "NORMAL",
+        "severity": state.severity if state else None,
+        "reason": state.reason if state else "The monitor has never run.",
+        "last_updated": state.last_updated if state else None,
+        "checked_at": state.checked_at if state else None,
+        "valid_until": state.valid_until if state else None,
+        "stale": state.stale(now) if state else True,
+        "held": to_document(memory.hold) if memory and memory.hold else None,
+        "model_version": version,
+        "watched": baseline_now is not None,
+        "baseline_id": baseline_now.baseline_id if baseline_now else None,
+        "prediction_count": predictions,
+        "calm_runs": memory.calm_runs if memory else 0,
+        "recovery_runs_needed": recovery_runs_needed(settings.policy, memory) if memory else None,
+        "streaks": to_document(memory.streaks) if memory else {},
+        "incident": incident_document(open_incidents[0]) if open_incidents else None,
+        "last_run": window_document(last) if last else None,
+    }
+
+
+def status(document: dict[str, Any]) -> None:
+    """`status` for a person."""
+    console.print(f"{escape(document['service'])}: {_state(document['state'])}  {escape(document['reason'])}")
+    if document["held"]:
+        held = document["held"]
+        console.print(f"  [bold red]Held[/] by {escape(held['by'])} since {_at(held['at'])}: {escape(held['reason'])}")
+    if document["stale"]:
+        last = _at(document["checked_at"]) if document["checked_at"] else "never"
+        console.print(f"  [bold red]The monitor is not running[/] (last run: {last}). Nobody is watching this model.")
+    else:
+        console.print(f"  Monitor: last run {_at(document['checked_at'])}, valid until {_at(document['valid_until'])}")
+    if not document["watched"]:
+        console.print(f"  [bold yellow]Unwatched[/]: model version {escape(document['model_version'])} has no baseline.")
+    if document["mode"] == "observe":
+        console.print("  Mode: observe. The model is never bypassed, whatever the state.")
+    console.print(f"  Model version {escape(document['model_version'])}, {document['prediction_count']} predictions")
+    for key, streak in document["streaks"].items():
+        console.print(f"  {escape(key)}: deviating for {streak['deviating']} runs, severe for {streak['severe']}")
+    if document["state"] == "DEGRADED" and not document["held"]:
+        console.print(f"  Calm runs: {document['calm_runs']} of {document['recovery_runs_needed']} that end it")
+    if document["incident"]:
+        console.print(f"  Incident {document['incident']['incident_id']}: see `stillsafe explain`")
+
+
+def window_document(run: RunRecord) -> dict[str, Any]:
+    """One run for a program, without its bulky documents."""
+    left_out = {"policy", "window", "memory"}
+    return {name: value for name, value in asdict(run).items() if name not in left_out}
+
+
+def windows(runs: list[RunRecord]) -> None:
+    """`windows` for a person."""
+    if not runs:
+        console.print("The monitor has never run. Start it with `stillsafe monitor`.", markup=False)
+        return
+    table = Table("until (UTC)", "predictions", "confidence", "low", "evidence", "severity", "state", "reason")
+    for one in runs:
+        table.add_row(
+            f"{one.window_end:%m-%d %H:%M:%S}",
+            str(one.prediction_count) + (" (shadow)" if one.shadow else ""),
+            _figure(one.avg_confidence),
+            _figure(one.low_confidence_rate),
+            one.evidence or "",
+            one.severity or "",
+            _state(one.state_after or ""),
+            escape((one.reason or "")[:100]),
+        )
+    console.print(table)
+
+
+def incident_document(record: IncidentRecord) -> dict[str, Any]:
+    """One incident for a program."""
+    return asdict(record)
+
+
+def incidents(found: list[IncidentRecord]) -> None:
+    """`incidents list` for a person."""
+    if not found:
+        console.print("There has been no incident.", markup=False)
+        return
+    table = Table("incident", "detected (UTC)", "severity", "resolved (UTC)", "why")
+    for one in found:
+        resolved = f"{one.resolved_at:%m-%d %H:%M:%S}" if one.resolved_at else "[bold red]open[/]"
+        table.add_row(
+            one.incident_id, f"{one.detected_at:%m-%d %H:%M:%S}", one.severity, resolved, escape(one.decision_reason)
+        )
+    console.print(table)
+
+
+def incident(record: IncidentRecord, told: list[ExplanationRecord]) -> None:
+    """One incident for a person."""
+    console.print(f"[bold]{record.incident_id}[/]  {record.severity}, detected {_at(record.detected_at)}")
+    console.print(f"  {escape(record.decision_reason)}")
+    console.print(f"  Fallback activated: {'yes' if record.fallback_activated else 'no'}")
+    if record.resolved_at:
+        console.print(f"  Resolved {_at(record.resolved_at)}. {escape(record.resolution or '')}")
+    for explanation in told:
+        console.print(f"\n[bold]{explanation.incident_status}[/] (explained by {escape(explanation.llm_model)})")
+        console.print(escape(explanation.summary))
+        console.print(escape(explanation.recommendations))
+
+
+def explanation_document(record: ExplanationRecord) -> dict[str, Any]:
+    """One explanation for a program."""
+    return asdict(record)
+
+
+def baseline_document(made: Baseline, *, active: bool) -> dict[str, Any]:
+    """One baseline for a program."""
+    return {**to_document(made), "active": active}
+
+
+def baseline(made: Baseline, *, active: bool) -> None:
+    """One baseline for a person."""
+    console.print(f"[bold]{escape(made.baseline_id)}[/]{' (active)' if active else ''}")
+    console.print(
+        f"  {made.sample_size} predictions of model version {escape(made.model_version)}, made {_at(made.created_at)}; "
+        f"mean confidence {_figure(made.avg_confidence)}, {_figure(made.low_confidence_rate)} of them below "
+        f"{_figure(made.low_confidence_threshold)}"
+    )
+    table = Table("feature", "missing", "seen")
+    for name, feature in made.features.items():
+        seen = f"{feature.minimum:g} to {feature.maximum:g}" if feature.minimum is not None else ""
+        if feature.category_counts:
+            seen = f"{len(feature.category_counts)} categories"
+        table.add_row(escape(name), f"{feature.missing_rate:.1%}", seen)
+    console.print(table)
+
+
+def baselines(found: list[BaselineRecord]) -> None:
+    """`baseline list` for a person."""
+    table = Table("baseline", "model version", "made (UTC)", "predictions", "confidence", "active")
+    for record in found:
+        one = record.baseline
+        table.add_row(
+            escape(one.baseline_id),
+            escape(one.model_version),
+            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            str(one.sample_size),
+            _figure(one.avg_confidence),
+            "yes" if record.active else "",
+        )
+    console.print(table)
+
+
+def _state(name: str) -> str:
+    return f"[{STATE_STYLE[name]}]{name}[/]" if name in STATE_STYLE else escape(name)
+
+
+def _at(when: datetime | str) -> str:
+    return when[:19] if isinstance(when, str) else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,190 @@
+"""Recompute every stored decision from the stored metrics, and those from the log: name the first difference."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.decide import Decision, decide
+from stillsafe.core.policy import Policy
+from stillsafe.core.schema import Schema
+from stillsafe.core.state import Hold, Memory
+from stillsafe.core.window import Window
+from stillsafe.monitoring.run import Bounds, observe
+from stillsafe.monitoring.summarize import Scorer
+from stillsafe.store import database, reader
+from stillsafe.store.documents import dumps, from_document, to_document
+from stillsafe.store.reader import ActionRecord, RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first thing that does not recompute."""
+
+    run_id: int
+    window_end: str
+    what: str
+    stored: str
+    recomputed: str
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id} ({self.window_end}): {self.what} differs.\n"
+            f"  stored:     {self.stored}\n  recomputed: {self.recomputed}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found.
+
+    Attributes:
+        runs: decisions recomputed.
+        windows: windows recounted from the log.
+        not_recounted: run id -> why its window could not be recounted.
+        difference: the first one, or None.
+    """
+
+    runs: int
+    windows: int
+    not_recounted: dict[int, str]
+    difference: Difference | None
+
+
+def replay(
+    engine: Engine,
+    *,
+    from_logs: bool = False,
+    schema: Schema | None = None,
+    model_version: str | None = None,
+    score: Scorer | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Fold `decide` over the stored runs again.
+
+    Args:
+        engine: the store.
+        from_logs: also recount each window from the log.
+        schema: today's, needed for that.
+        model_version: the version at hand, needed for shadow scores.
+        score: the model at hand, needed for shadow scores.
+        progress: called with the number of runs done.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    runs = windows = 0
+    skipped: dict[int, str] = {}
+    with database.reading(engine) as connection:
+        actions = reader.actions(connection)
+        memory = _acted(Memory(), None, actions)
+        for stored in reader.all_runs(connection):
+            if from_logs and schema is not None:
+                why_not = _not_recountable(stored, model_version, score)
+                if why_not:
+                    skipped[stored.id] = why_not
+                elif difference := _recount(connection, stored, schema, score):
+                    return Replayed(runs, windows, skipped, difference)
+                else:
+                    windows += 1
+            decision = _decide_again(connection, stored, memory)
+            difference = next(_differences(stored, memory, decision), None)
+            if difference is not None:
+                return Replayed(runs, windows, skipped, difference)
+            runs += 1
+            memory = _acted(decision.memory, stored.id, actions)
+            if progress is not None:
+                progress(runs)
+        difference = _present(connection, memory)
+    return Replayed(runs, windows, skipped, difference)
+
+
+def _decide_again(connection: Connection, stored: RunRecord, memory: Memory) -> Decision:
+    policy = from_document(Policy, stored.policy)
+    return decide(policy, _baseline(connection, stored), from_document(Window, stored.window), memory)
+
+
+def _baseline(connection: Connection, stored: RunRecord) -> Baseline | None:
+    return None if stored.baseline_id is None else reader.baseline(connection, stored.baseline_id)
+
+
+def _differences(stored: RunRecord, before: Memory, decision: Decision) -> Iterator[Difference]:
+    pairs: list[tuple[str, Any, Any]] = [
+        ("readings", stored.readings, decision.readings),
+        ("evidence", stored.evidence, decision.evidence),
+        ("severity", stored.severity, decision.severity),
+        ("state before", stored.state_before, before.effective_state),
+        ("state after", stored.state_after, decision.memory.effective_state),
+        ("memory", stored.memory, decision.memory),
+        ("reason", stored.reason, decision.reason),
+    ]
+    for what, kept, again in pairs:
+        if dumps(kept) != dumps(to_document(again)):
+            yield _difference(stored, what, kept, to_document(again))
+
+
+def _recount(connection: Connection, stored: RunRecord, schema: Schema, score: Scorer | None) -> Difference | None:
+    bounds = Bounds(
+        stored.window_start,
+        stored.window_end,
+        stored.fresh_since,
+        stored.last_prediction_row or 0,
+        stored.last_refusal_row or 0,
+    )
+    again = observe(
+        connection,
+        schema,
+        stored.model_version or "",
+        _baseline(connection, stored),
+        bounds,
+        score if stored.shadow else None,
+    )
+    kept = stored.window
+    recounted = to_document(again)
+    return None if dumps(kept) == dumps(recounted) else _difference(stored, "window", kept, recounted)
+
+
+def _not_recountable(stored: RunRecord, model_version: str | None, score: Scorer | None) -> str:
+    if stored.shadow and (stored.model_version != model_version or score is None):
+        return f"shadow scores need model version {stored.model_version}, which is not the one at hand"
+    return ""
+
+
+def _acted(memory: Memory, after_run: int | None, actions: list[ActionRecord]) -> Memory:
+    """The memory after the operator's actions that followed a run."""
+    for action in actions:
+        if action.after_run == after_run:
+            hold = Hold(action.by, action.reason, action.at) if action.action == "hold" else None
+            memory = replace(memory, hold=hold)
+    return memory
+
+
+def _present(connection: Connection, memory: Memory) -> Difference | None:
+    """Whether the state that everybody obeys is the one that the fold ends in."""
+    now = reader.state(connection)
+    if now is None or (now.memory == memory and now.state is memory.effective_state):
+        return None
+    stored = {"state": now.state.value, "memory": to_document(now.memory)}
+    again = {"state": memory.effective_state.value, "memory": to_document(memory)}
+    what, kept, recomputed = _smallest("system_state", stored, again)
+    return Difference(0, "now", what, kept, recomputed)
+
+
+def _difference(stored: RunRecord, what: str, kept: Any, again: Any) -> Difference:
+    what, left, right = _smallest(what, kept, again)
+    return Difference(stored.id, stored.window_end.isoformat(), what, left, right)
+
+
+def _smallest(path: str, kept: Any, again: Any) -> tuple[str, str, str]:
+    """Descend to the first part that differs, so that a person sees a number and not a page."""
+    if isinstance(kept, dict) and isinstance(again, dict):
+        for key in sorted(kept.keys() | again.keys()):
+            if dumps(kept.get(key)) != dumps(again.get(key)):
+                return _smallest(f"{path}.{key}", kept.get(key), again.get(key))
+    if isinstance(kept, list) and isinstance(again, list):
+        for index, (left, right) in enumerate(zip(kept, again, strict=False)):
+            if dumps(left) != dumps(right):
+                return _smallest(f"{path}[{index}]", left, right)
+    return path, dumps(kept), dumps(again)

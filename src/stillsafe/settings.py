@@ -1,0 +1,532 @@
+"""`stillsafe.toml` and the environment, read once into frozen settings.
+
+A mistake in the file is told as one sentence with the file, the line and the remedy. Secrets and addresses
+come from the environment: `STILLSAFE_DATABASE_URL` overrides `service.database`.
+"""
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from stillsafe.core.policy import Policy
+from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
+from stillsafe.errors import ConfigurationError
+
+DEFAULT_FILE = "stillsafe.toml"
+_PLACE = ("folder", "file")  # of the settings file itself: never written in it
+DATABASE_VARIABLE = "STILLSAFE_DATABASE_URL"
+LONGEST_SECONDS = 366 * 86400.0
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_ADDRESS = re.compile(r"(sqlite|postgresql)(\+\w+)?://")
+_RELATIVE_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!/|:memory:)")
+
+
+def seconds(value: object) -> object:
+    """A duration as a number of seconds: `"3s"`, `"15m"`, `"1h"`, `"7d"`, or a plain number of seconds."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value, flags=re.ASCII)
+    if match is None:
+        raise ValueError(f'{_short(value)} is no duration; write for example "30s", "15m", "2h" or "7d"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def duration(length_seconds: float) -> str:
+    """A number of seconds as the shortest text that `seconds` reads back exactly: 900.0 is `"15m"`."""
+    for unit in ("d", "h", "m"):
+        if length_seconds and length_seconds % _UNITS[unit] == 0:
+            return f"{length_seconds // _UNITS[unit]:.0f}{unit}"
+    return f"{Decimal(repr(length_seconds)).normalize():f}s"
+
+
+def _misplaced(problem: str, *path: int | str) -> PydanticCustomError:
+    """A mistake that only the whole section can see, and the key inside it that a person should look at."""
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
+
+
+def _answer(value: object) -> object:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ValueError("must be a finite number, a string, true or false")
+
+
+def _automatic(value: object) -> object:
+    """`"auto"` is what the policy calls None."""
+    return None if value == "auto" else value
+
+
+def _address(value: str) -> str:
+    # The address itself is never shown: it may hold a password.
+    if not _ADDRESS.match(value):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("must be 64 lower-case hexadecimal digits, as `sha256sum` prints them")
+    return value
+
+
+def _bounded(value: float) -> float:
+    if not 0 <= value <= LONGEST_SECONDS:
+        raise ValueError("must last from nothing to 366 days")
+    return value
+
+
+def _lasting(value: float) -> float:
+    if not 0 < value <= LONGEST_SECONDS:
+        raise ValueError("must be longer than nothing and at most 366 days")
+    return value
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), AfterValidator(_lasting)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Span = Annotated[float, BeforeValidator(seconds), AfterValidator(_bounded)]
+GivenAnswer = Annotated[bool | int | float | str | None, PlainValidator(_answer)]
+# A list or an enum's value arrives as TOML's own types, which pydantic takes only where it may convert.
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Service(_Section):
+    """Who this service is and where it keeps its log."""
+
+    name: str = Field(min_length=1, max_length=100)
+    mode: Literal["enforce", "observe"] = "enforce"
+    database: Annotated[str, AfterValidator(_address)] = "sqlite:///stillsafe.db"
+    hash_salt: str = ""
+
+
+class ModelFile(_Section):
+    """The model that is served, and the proof that it is the one meant."""
+
+    file: str
+    sha256: Annotated[str, AfterValidator(_digest)]
+    version: str = Field(min_length=1, max_length=100)
+    format: Literal["skops", "joblib"] = "skops"
+    trusted: bool = False
+    trusted_types: Words = ()
+    reference: str = "reference.json"
+    timeout: Seconds = 2.0
+
+
+class Monitor(_Section):
+    """When the watcher runs and what it looks at."""
+
+    every: Seconds = 600.0
+    window: Seconds = 900.0
+    max_gap: Seconds | None = None
+
+
+class Serving(_Section):
+    """The HTTP side."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    max_batch: int = Field(default=1_000, ge=1)
+    on_stale_monitor: Literal["serve", "fallback"] = "serve"
+
+
+class FallbackRule(_Section):
+    """One rule: a CEL condition and an answer, fixed or computed by a CEL expression."""
+
+    when: str
+    answer: GivenAnswer = None
+    compute: str | None = None
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> "FallbackRule":
+        if (self.answer is None) == (self.compute is None):
+            raise ValueError("a rule needs either `answer` (a fixed value) or `compute` (an expression)")
+        return self
+
+
+class FallbackSettings(_Section):
+    """The conservative answer."""
+
+    default: GivenAnswer = None
+    minimum: Number | None = None
+    maximum: Number | None = None
+    rules: Annotated[tuple[FallbackRule, ...], Field(strict=False)] = ()
+    function: str | None = None
+
+    @model_validator(mode="after")
+    def _answerable(self) -> "FallbackSettings":
+        if self.default is None:
+            raise ValueError("`default` is required: the answer when no rule applies")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise _misplaced("`minimum` must not exceed `maximum`", "minimum")
+        return self
+
+
+class Feature(_Section):
+    """One feature of the schema; see `stillsafe.core.schema.FeatureSpec`."""
+
+    name: str = Field(min_length=1)
+    type: Annotated[FeatureType, Field(strict=False)]
+    required: bool = True
+    minimum: Number | None = None
+    maximum: Number | None = None
+    categories: Words | None = None
+    max_length: int = Field(default=200, ge=1)
+    log: Annotated[Logged, Field(strict=False)] = Logged.KEEP
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> "Feature":
+        number = self.type in (FeatureType.NUMERIC, FeatureType.INTEGER)
+        if not number and (self.minimum is not None or self.maximum is not None):
+            limit = "minimum" if self.minimum is not None else "maximum"
+            raise _misplaced(f"`{limit}` is for numbers, and {self.name!r} is a {self.type.value}", limit)
+        if self.type is not FeatureType.CATEGORY and self.categories is not None:
+            raise _misplaced(f"`categories` is for a category, and {self.name!r} is a {self.type.value}", "categories")
+        if self.categories is not None and not self.categories:
+            raise _misplaced(
+                f"`categories` of {self.name!r} is empty, which would refuse every value; leave it out to accept any",
+                "categories",
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise _misplaced(f"`minimum` of {self.name!r} must not exceed `maximum`", "minimum")
+        return self
+
+    def spec(self) -> FeatureSpec:
+        """The same in the core's words."""
+        return FeatureSpec(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Settings(_Section):
+    """The whole file. `folder` is where it lies, and what paths in it are relative to; `file` is its name, if any."""
+
+    folder: Path
+    file: Path | None = None
+    service: Service
+    model: ModelFile
+    monitor: Monitor = Monitor()
+    serving: Serving = Serving()
+    policy: Policy = Policy()
+    fallback: FallbackSettings
+    features: Annotated[tuple[Feature, ...], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Settings":
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise _misplaced("there is no feature; describe each one in a `[[features]]` table", "features")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise _misplaced(f"the feature {_short(name)} is described twice", "features", index, "name")
+        if problems := self.policy.problems():
+            raise _misplaced(f"the policy is unsound: {problems[0]}".removesuffix("."), *_blamed(problems[0]))
+        return self
+
+    @property
+    def schema_of_features(self) -> Schema:
+        """The hard limits of every feature, in order."""
+        return Schema(tuple(feature.spec() for feature in self.features))
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, a relative SQLite path made absolute from the settings' folder."""
+        url = self.service.database
+        relative = _RELATIVE_SQLITE.match(url)
+        if relative is None or len(url) == relative.end():
+            return url
+        return relative[0] + str((self.folder / url[relative.end() :]).resolve())
+
+    def path(self, name: str) -> Path:
+        """A file named in the settings, relative to their folder."""
+        return (self.folder / name).resolve()
+
+
+def load(file: Path | str) -> Settings:
+    """Read and check a `stillsafe.toml`.
+
+    Raises:
+        ConfigurationError: with the line and the remedy.
+    """
+    path = Path(file)
+    text = _text(path)
+    try:
+        document = tomllib.loads(text)
+    except ValueError as error:
+        said = re.sub(r"\s*\(at (line \d+, column \d+|end of document)\)", "", str(error)).rstrip(".")
+        raise ConfigurationError(
+            f"Not valid TOML: {said}.", "Mend that line.", file=str(path), line=_line_told(str(error), text)
+        ) from None
+    except RecursionError:
+        raise ConfigurationError("Not valid TOML: nested too deeply.", "Flatten it.", file=str(path)) from None
+    return parse(document, folder=path.resolve().parent, file=str(path), text=text)
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        remedy = "Name the file with --config or STILLSAFE_CONFIG, or make one with `stillsafe init`."
+        raise ConfigurationError("There is no such file.", remedy, file=str(path)) from None
+    except IsADirectoryError:
+        remedy = f"Name the file in it, for example {path / DEFAULT_FILE}."
+        raise ConfigurationError("It is a directory.", remedy, file=str(path)) from None
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"It cannot be read: {told}.", "Check its name and rights.", file=str(path)) from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigurationError("It is not UTF-8 text.", "Save it as UTF-8.", file=str(path), line=line) from None
+
+
+def _line_told(message: str, text: str) -> int | None:
+    if found := re.search(r"at line (\d+)", message):
+        return int(found[1])
+    return max(1, len(text.splitlines())) if "end of document" in message else None
+
+
+def parse(document: Mapping[str, Any], *, folder: Path, file: str | None = None, text: str = "") -> Settings:
+    """Settings from an already parsed document; the environment's overrides are applied here.
+
+    Raises:
+        ConfigurationError: with the line, where `text` is given, and the remedy.
+    """
+    merged = _overridden(document)
+    try:
+        if own := [name for name in _PLACE if name in merged]:
+            raise ValidationError.from_exception_data("", [{"type": "extra_forbidden", "loc": (own[0],), "input": 0}])
+        policy = _policy(merged.pop("policy", {}), merged.get("monitor", {}))
+        place = {"folder": folder, "file": None if file is None else Path(file)}
+        return Settings.model_validate({**merged, **place, "policy": policy})
+    except ValidationError as error:
+        raise _explained(error, file, text) from None
+
+
+def _overridden(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the environment's database, checked here since no line of the file is to blame for it."""
+    merged = dict(document)
+    url, service = os.environ.get(DATABASE_VARIABLE), merged.get("service")
+    if url and isinstance(service, dict):
+        try:
+            merged["service"] = {**service, "database": _address(url)}
+        except ValueError as error:
+            raise ConfigurationError(f"The environment's {DATABASE_VARIABLE} {error}.", "Mend or unset it.") from None
+    return merged
+
+
+class _PolicySection(_Section):
+    """The numbers of the policy that a person may set; those of the schedule are in `[monitor]`."""
+
+    min_predictions: int | None = None
+    min_fresh_predictions: int | None = None
+    warning_runs: int | None = None
+    critical_runs: int | None = None
+    warning_recovery_runs: int | None = None
+    recovery_runs: int | None = None
+    relapse_runs: int | None = None
+    max_recovery_runs: int | None = None
+    false_alarm_rate: Rate | None = None
+    avg_confidence_moderate: Rate | None = None
+    avg_confidence_severe: Rate | None = None
+    low_confidence_threshold: Annotated[Rate | None, BeforeValidator(_automatic)] = None
+    low_confidence_rate_moderate: Rate | None = None
+    low_confidence_rate_severe: Rate | None = None
+    missing_rate_moderate: Rate | None = None
+    missing_rate_severe: Rate | None = None
+    unseen_category_rate_moderate: Rate | None = None
+    unseen_category_rate_severe: Rate | None = None
+    out_of_range_rate_moderate: Rate | None = None
+    out_of_range_rate_severe: Rate | None = None
+    refusal_rate_moderate: Rate | None = None
+    refusal_rate_severe: Rate | None = None
+    model_error_rate_moderate: Rate | None = None
+    model_error_rate_severe: Rate | None = None
+    silence: Annotated[Span | None, BeforeValidator(_automatic)] = None
+
+
+class _PolicyDocument(BaseModel):
+    policy: _PolicySection
+    monitor: Monitor
+
+
+def _policy(section: object, monitor: object) -> Policy:
+    """The core's policy from `[policy]` and the schedule in `[monitor]`."""
+    read = _PolicyDocument.model_validate({"policy": section, "monitor": monitor})
+    chosen = {k: v for k, v in read.policy.model_dump().items() if v is not None}
+    if "silence" in chosen:
+        chosen["silence_seconds"] = chosen.pop("silence")
+    every = read.monitor.every
+    if "min_predictions" in chosen and "min_fresh_predictions" not in chosen:
+        chosen["min_fresh_predictions"] = max(1, chosen["min_predictions"] // 2)
+    return Policy(
+        window_seconds=read.monitor.window,
+        every_seconds=every,
+        max_gap_seconds=read.monitor.max_gap or 3 * every,
+        **chosen,
+    )
+
+
+_SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    ("service",): Service,
+    ("model",): ModelFile,
+    ("monitor",): Monitor,
+    ("serving",): Serving,
+    ("policy",): _PolicySection,
+    ("fallback",): FallbackSettings,
+    ("fallback", "rules"): FallbackRule,
+    ("features",): Feature,
+    (): Settings,
+}
+_TYPES_WANTED = {
+    "string_type": "a string in quotes",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "model_type": "a table",
+    "finite_number": "a finite number",
+}
+_TYPES_FOUND = {
+    bool: "true or false",
+    str: "a string",
+    int: "a whole number",
+    float: "a decimal number",
+    dict: "a table",
+}
+_PLURAL_TABLES = {("features",), ("fallback", "rules")}
+
+
+def _explained(error: ValidationError, file: str | None, text: str) -> ConfigurationError:
+    """The first mistake in words, with its line. One at a time: the next often follows from it."""
+    found = error.errors(include_url=False)
+    # A misspelt key usually makes another one missing: the spelling is the mistake.
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+    path = (*first["loc"], *first.get("ctx", {}).get("path", ()))
+    problem, remedy = _told(first)
+    return ConfigurationError(problem, remedy, file=file, line=line_of(text, path))
+
+
+def _told(error: ErrorDetails) -> tuple[str, str]:
+    """Problem and remedy of one mistake."""
+    path, kind = error["loc"], error["type"]
+    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in path)
+    names = tuple(part for part in path if isinstance(part, str))
+    if kind == "missing":
+        return f"`{where}` is missing.", f"Add it{_written(names)}."
+    if kind == "extra_forbidden":
+        return f"`{where}` is not a setting.", _spelling(names)
+    if kind == "misplaced":
+        said = str(error["msg"])
+        return (f"In `{where}`: {said}." if where else f"{said[:1].upper()}{said[1:]}."), ""
+    if wanted := _TYPES_WANTED.get(kind):
+        found = _TYPES_FOUND.get(type(error["input"]), "a list or a date")
+        if names in _PLURAL_TABLES and kind == "tuple_type":
+            return f"`{where}` must be a list of tables.", f"Write `[[{'.'.join(names)}]]`, in double brackets."
+        return f"`{where}` must be {wanted}, not {found}.", f"Write it{_written(names)}." if _written(names) else ""
+    said = re.sub(r"^(Value error, |(Input|String|Tuple) should )", "", error["msg"])
+    said = f"must {said}" if error["msg"][:5] in ("Input", "Strin", "Tuple") else said
+    said = said.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
+    if kind in ("enum", "literal_error") and isinstance(error["input"], str):
+        said += f", not {_short(error['input'])}"
+    remedy = "A rate is a share from 0 to 1: five per cent is 0.05." if _is_rate(names) else ""
+    return f"`{where}`{'' if said.startswith('must') else ':'} {said}.", remedy
+
+
+def _is_rate(names: tuple[str, ...]) -> bool:
+    return names[:1] == ("policy",) and ("_rate" in names[-1] or "_confidence" in names[-1])
+
+
+def _written(names: tuple[str, ...]) -> str:
+    if names in _PLURAL_TABLES:
+        return f" as `[[{'.'.join(names)}]]` tables"
+    return f" as a table `[{'.'.join(names)}]`" if names in _SECTIONS else ""
+
+
+def _spelling(names: tuple[str, ...]) -> str:
+    """What was probably meant: a key of the same section, or the same key of another one."""
+    *section, key = names
+    known = [name for name in _SECTIONS.get(tuple(section), Settings).model_fields if section or name not in _PLACE]
+    if close := get_close_matches(key, known, n=1):
+        return f"Did you mean `{close[0]}`?"
+    for place, model in _SECTIONS.items():
+        if place and key in model.model_fields:
+            return f"It belongs in `[{'.'.join(place)}]`."
+    return f"Remove it; known here: {', '.join(known)}."
+
+
+def _blamed(problem: str) -> tuple[str, str]:
+    """The key of the file that a problem of the policy names first."""
+    elsewhere = {
+        "window_seconds": ("monitor", "window"),
+        "every_seconds": ("monitor", "every"),
+        "max_gap_seconds": ("monitor", "max_gap"),
+        "max_gap": ("monitor", "max_gap"),
+        "silence_seconds": ("policy", "silence"),
+        "recovery": ("policy", "max_recovery_runs"),
+    }
+    word = re.match(r"\w+", problem)
+    named = word[0] if word else ""
+    return elsewhere.get(named, ("policy", named))
+
+
+_KEY = r"(?:\"[^\"]*\"|'[^']*'|[\w\-]+)"
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+
+
+def line_of(text: str, path: tuple[int | str, ...]) -> int | None:
+    """The line, counted from 1, that a path of keys and indexes points at, or of the closest table above it."""
+    best: int | None = None
+    depth = -1
+    table: tuple[int | str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(rf"\s*\[\[\s*({_DOTTED})\s*\]\]", line):
+            names = _split(header[1])
+            counts[names] = counts.get(names, -1) + 1
+            table = (*names, counts[names])
+        elif header := re.match(rf"\s*\[\s*({_DOTTED})\s*\]\s*(#.*)?$", line):
+            table = _split(header[1])
+        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
+            full = (*table, *_split(key[1]))
+            if full == path[: len(full)]:
+                return number
+            continue
+        else:
+            continue
+        if path[: len(table)] == table and len(table) > depth:
+            best, depth = number, len(table)
+        elif path and table[: len(path)] == path and best is None:
+            best = number
+    return best
+
+
+def _split(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))

@@ -1,0 +1,1 @@
+"""The audit log and everything else that is remembered: the only part that speaks SQL."""

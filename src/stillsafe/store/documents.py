@@ -1,0 +1,48 @@
+"""Core values as JSON documents and back, canonically: the same value gives the same bytes everywhere."""
+
+import dataclasses
+import json
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+def dumps(document: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, no NaN or infinity.
+
+    Raises:
+        ValueError: for a number that JSON lacks.
+    """
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def to_document(value: Any) -> Any:
+    """A frozen core value as plain JSON types."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_document(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_document(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def from_document(kind: type[T], document: Any) -> T:
+    """The core value of a document.
+
+    Raises:
+        pydantic.ValidationError: where the document is not one of that kind.
+    """
+    value: T = _adapter(kind).validate_python(document)  # type: ignore[arg-type] # a type is hashable
+    return value
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

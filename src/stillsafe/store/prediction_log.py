@@ -1,0 +1,90 @@
+"""The only writer of `prediction_logs` and `refusals`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert
+
+from stillsafe.core.schema import Row
+from stillsafe.core.state import State
+from stillsafe.store.tables import prediction_logs, refusals
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One answered request, as it is written down before the answer is sent.
+
+    Attributes:
+        prediction_id: unique.
+        timestamp: aware UTC.
+        model_version: the version that serves.
+        system_state: the state that was obeyed.
+        input_summary: the sanitised row.
+        prediction: the answer as text.
+        confidence_score: in [0, 1], or None in a fallback answer.
+        fallback_used: whether the fallback answered.
+        reason: why it was answered as it was.
+        model_error: how the model failed on it, or None.
+    """
+
+    prediction_id: str
+    timestamp: datetime
+    model_version: str
+    system_state: State
+    input_summary: Row
+    prediction: str
+    confidence_score: float | None
+    fallback_used: bool
+    reason: str
+    model_error: str | None = None
+
+    @property
+    def decided_by(self) -> str:
+        """`model` or `fallback`."""
+        return "fallback" if self.fallback_used else "model"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRecord:
+    """One refused request: which features and what kind of error, never the value."""
+
+    timestamp: datetime
+    model_version: str
+    violations: tuple[tuple[str, str], ...]
+
+
+def append(connection: Connection, records: Sequence[PredictionRecord]) -> None:
+    """Write predictions in order."""
+    if records:
+        connection.execute(insert(prediction_logs), [_row(record) for record in records])
+
+
+def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) -> None:
+    """Write refusals in order."""
+    if records:
+        rows = [
+            {
+                "timestamp": record.timestamp,
+                "model_version": record.model_version,
+                "violations": [{"feature": feature, "kind": kind} for feature, kind in record.violations],
+            }
+            for record in records
+        ]
+        connection.execute(insert(refusals), rows)
+
+
+def _row(record: PredictionRecord) -> dict[str, object]:
+    return {
+        "timestamp": record.timestamp,
+        "model_version": record.model_version,
+        "system_state": record.system_state.value,
+        "input_summary": record.input_summary,
+        "prediction": record.prediction,
+        "confidence_score": record.confidence_score,
+        "fallback_used": record.fallback_used,
+        "prediction_id": record.prediction_id,
+        "decided_by": record.decided_by,
+        "reason": record.reason,
+        "model_error": record.model_error,
+    }

@@ -1,0 +1,345 @@
+"""Every SELECT. Functions of a connection that return frozen records; nothing here writes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, select, type_coerce
+
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.state import Memory, State
+from stillsafe.store.documents import from_document
+from stillsafe.store.tables import (
+    baseline_metrics,
+    current_window_metrics,
+    incidents,
+    llm_explanations,
+    operator_actions,
+    prediction_logs,
+    refusals,
+    system_state,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """The one row that everybody obeys.
+
+    Attributes:
+        state: what to obey.
+        last_updated: when the state last changed.
+        reason: why it is what it is.
+        severity: of the last run, or None.
+        checked_at: end of the last run's window, or None before the first run.
+        valid_until: from then on the monitor counts as dead, or None before the first run.
+        held: whether an operator holds it.
+        damaged_features: features that the fallback must not lean on.
+        memory: what the next run starts from.
+    """
+
+    state: State
+    last_updated: datetime
+    reason: str
+    severity: str | None
+    checked_at: datetime | None
+    valid_until: datetime | None
+    held: bool
+    damaged_features: tuple[str, ...]
+    memory: Memory
+
+    def stale(self, now: datetime) -> bool:
+        """Whether the monitor has not run within two intervals, or never."""
+        return self.valid_until is None or now > self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
+class LogRows:
+    """Rows of the prediction log, column by column, in the order of their ids."""
+
+    ids: Sequence[int]
+    timestamps: Sequence[datetime]
+    input_summaries: Sequence[str]
+    predictions: Sequence[str | None]
+    confidences: Sequence[float | None]
+    fallback_used: Sequence[bool]
+    model_errors: Sequence[str | None]
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One stored monitoring run; documents are plain JSON."""
+
+    id: int
+    window_start: datetime
+    window_end: datetime
+    prediction_count: int
+    avg_confidence: float | None
+    low_confidence_rate: float | None
+    feature_anomalies: dict[str, Any]
+    unseen_categories: bool
+    model_version: str | None
+    baseline_id: str | None
+    policy: Any
+    window: Any
+    readings: Any
+    memory: Any
+    evidence: str | None
+    severity: str | None
+    state_before: str | None
+    state_after: str | None
+    shadow: bool
+    reason: str | None
+    incident_id: str | None
+    last_prediction_row: int | None
+    last_refusal_row: int | None
+    fresh_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRecord:
+    """One stored incident."""
+
+    incident_id: str
+    detected_at: datetime
+    severity: str
+    trigger_signals: list[str]
+    decision_reason: str
+    fallback_activated: bool
+    resolved: bool
+    escalated_at: datetime | None
+    resolved_at: datetime | None
+    resolution: str | None
+    model_version: str | None
+    baseline_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRecord:
+    """One stored baseline and whether it is its version's active one."""
+
+    baseline: Baseline
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationRecord:
+    """One stored explanation: text for people, hostile until escaped."""
+
+    incident_id: str
+    generated_at: datetime
+    summary: str
+    recommendations: str
+    llm_model: str
+    incident_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """One operator's action."""
+
+    id: int
+    at: datetime
+    action: str
+    by: str
+    reason: str
+    after_run: int | None
+
+
+def state(connection: Connection) -> StateRecord | None:
+    """The current state, or None before anything was ever decided."""
+    row = connection.execute(select(system_state).order_by(system_state.c.id).limit(1)).first()
+    if row is None:
+        return None
+    memory = from_document(Memory, row.memory) if row.memory is not None else Memory(state=State(row.current_state))
+    return StateRecord(
+        State(row.current_state),
+        row.last_updated,
+        row.reason,
+        row.severity,
+        row.checked_at,
+        row.valid_until,
+        bool(row.held),
+        tuple(row.damaged_features or ()),
+        memory,
+    )
+
+
+def baseline(connection: Connection, baseline_id: str) -> Baseline | None:
+    """A baseline by its id."""
+    query = select(baseline_metrics.c.document).where(baseline_metrics.c.baseline_id == baseline_id)
+    document = connection.execute(query).scalar()
+    return None if document is None else from_document(Baseline, document)
+
+
+def active_baseline(connection: Connection, model_version: str) -> Baseline | None:
+    """The active baseline of a model version, or None: the version is unwatched."""
+    query = select(baseline_metrics.c.document).where(
+        baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
+    )
+    document = connection.execute(query).scalar()
+    return None if document is None else from_document(Baseline, document)
+
+
+def baselines(connection: Connection) -> list[BaselineRecord]:
+    """Every baseline, newest first."""
+    query = select(baseline_metrics).order_by(baseline_metrics.c.created_at.desc(), baseline_metrics.c.baseline_id)
+    return [
+        BaselineRecord(from_document(Baseline, row.document), bool(row.active))
+        for row in connection.execute(query)
+        if row.document is not None
+    ]
+
+
+def window_rows(
+    connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
+) -> LogRows:
+    """The log's rows of one version in `[start, end)`, up to a row id where one is given."""
+    table = prediction_logs
+    conditions = [table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version]
+    if up_to_row is not None:
+        conditions.append(table.c.id <= up_to_row)
+    return _log_rows(connection, _log_query(connection).where(and_(*conditions)).order_by(table.c.id))
+
+
+def first_rows(connection: Connection, model_version: str, count: int) -> LogRows:
+    """The first `count` rows of one version that the model answered in the state NORMAL."""
+    table = prediction_logs
+    query = _log_query(connection).where(
+        table.c.model_version == model_version,
+        table.c.system_state == State.NORMAL.value,
+        table.c.fallback_used.is_(False),
+    )
+    return _log_rows(connection, query.order_by(table.c.id).limit(count))
+
+
+def last_prediction_row(connection: Connection) -> int:
+    """The newest row id of the prediction log, 0 where it is empty."""
+    return int(connection.execute(select(func.coalesce(func.max(prediction_logs.c.id), 0))).scalar_one())
+
+
+def last_refusal_row(connection: Connection) -> int:
+    """The newest row id of the refusals, 0 where there are none."""
+    return int(connection.execute(select(func.coalesce(func.max(refusals.c.id), 0))).scalar_one())
+
+
+def refusal_count(
+    connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
+) -> int:
+    """Requests refused in `[start, end)`."""
+    conditions = [refusals.c.timestamp >= start, refusals.c.timestamp < end, refusals.c.model_version == model_version]
+    if up_to_row is not None:
+        conditions.append(refusals.c.id <= up_to_row)
+    return connection.execute(select(func.count()).select_from(refusals).where(*conditions)).scalar_one()
+
+
+def last_request_at(
+    connection: Connection, before: datetime, up_to_prediction: int | None = None, up_to_refusal: int | None = None
+) -> datetime | None:
+    """When the last request before a time came, answered or refused; up to row ids where they are given."""
+    latest = []
+    for table, up_to in ((prediction_logs, up_to_prediction), (refusals, up_to_refusal)):
+        query = select(func.max(table.c.timestamp)).where(table.c.timestamp < before)
+        if up_to is not None:
+            query = query.where(table.c.id <= up_to)
+        latest.append(connection.execute(query).scalar())
+    known = [at for at in latest if at is not None]
+    return max(known) if known else None
+
+
+def prediction_count(connection: Connection, model_version: str | None = None) -> int:
+    """Rows in the prediction log, of one version or of all."""
+    query = select(func.count()).select_from(prediction_logs)
+    if model_version is not None:
+        query = query.where(prediction_logs.c.model_version == model_version)
+    return connection.execute(query).scalar_one()
+
+
+def run_at(connection: Connection, window_end: datetime) -> RunRecord | None:
+    """The run whose window ends exactly then."""
+    query = select(current_window_metrics).where(current_window_metrics.c.window_end == window_end)
+    row = connection.execute(query).first()
+    return None if row is None else _run(row)
+
+
+def last_run(connection: Connection) -> RunRecord | None:
+    """The newest run."""
+    row = connection.execute(
+        select(current_window_metrics).order_by(current_window_metrics.c.id.desc()).limit(1)
+    ).first()
+    return None if row is None else _run(row)
+
+
+def recent_runs(connection: Connection, limit: int) -> list[RunRecord]:
+    """The newest runs, newest first."""
+    query = select(current_window_metrics).order_by(current_window_metrics.c.id.desc()).limit(limit)
+    return [_run(row) for row in connection.execute(query)]
+
+
+def all_runs(connection: Connection) -> Iterator[RunRecord]:
+    """Every run, oldest first, a few at a time."""
+    query = select(current_window_metrics).order_by(current_window_metrics.c.id).execution_options(yield_per=200)
+    for row in connection.execute(query):
+        yield _run(row)
+
+
+def recent_incidents(connection: Connection, limit: int, *, unresolved_only: bool = False) -> list[IncidentRecord]:
+    """The newest incidents, newest first."""
+    query = select(incidents).order_by(incidents.c.detected_at.desc(), incidents.c.incident_id.desc()).limit(limit)
+    if unresolved_only:
+        query = query.where(incidents.c.resolved.is_(False))
+    return [_incident(row) for row in connection.execute(query)]
+
+
+def incident(connection: Connection, incident_id: str) -> IncidentRecord | None:
+    """An incident by its id."""
+    row = connection.execute(select(incidents).where(incidents.c.incident_id == incident_id)).first()
+    return None if row is None else _incident(row)
+
+
+def explanations(connection: Connection, incident_id: str) -> list[ExplanationRecord]:
+    """An incident's explanations, oldest first."""
+    table = llm_explanations
+    query = select(table).where(table.c.incident_id == incident_id).order_by(table.c.id)
+    fields = ExplanationRecord.__dataclass_fields__
+    return [ExplanationRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
+
+
+def actions(connection: Connection) -> list[ActionRecord]:
+    """Every operator's action, oldest first."""
+    query = select(operator_actions).order_by(operator_actions.c.id)
+    fields = ActionRecord.__dataclass_fields__
+    return [ActionRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
+
+
+def _log_query(connection: Connection) -> Select[Any]:
+    table = prediction_logs
+    # The documents are taken as text: parsing a window's worth at once is several times faster than row by row.
+    raw = table.c.input_summary
+    text = type_coerce(raw, Text) if connection.dialect.name == "sqlite" else cast(raw, Text)
+    return select(
+        table.c.id,
+        table.c.timestamp,
+        text,
+        table.c.prediction,
+        table.c.confidence_score,
+        table.c.fallback_used,
+        table.c.model_error,
+    )
+
+
+def _log_rows(connection: Connection, query: Select[Any]) -> LogRows:
+    rows = connection.execute(query).all()
+    return LogRows(*zip(*rows, strict=True)) if rows else LogRows((), (), (), (), (), (), ())
+
+
+def _run(row: Row[Any]) -> RunRecord:
+    return RunRecord(**{name: getattr(row, name) for name in RunRecord.__dataclass_fields__})
+
+
+def _incident(row: Row[Any]) -> IncidentRecord:
+    return IncidentRecord(**{name: getattr(row, name) for name in IncidentRecord.__dataclass_fields__})
