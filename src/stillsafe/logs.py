@@ -27,7 +27,7 @@ class JsonLine(logging.Formatter):
 
 def _json(value: object) -> str:
     try:
-        return json.dumps(value, default=str, allow_nan=False)
+        return json.dumps(value, default=_text, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_text(value))
 

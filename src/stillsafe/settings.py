@@ -8,7 +8,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,9 +57,12 @@ def duration(length_seconds: float) -> str:
     return f"{Decimal(repr(length_seconds)).normalize():f}s"
 
 
-def _misplaced(problem: str, *path: int | str) -> PydanticCustomError:
-    """A mistake that only the whole section can see, and the key inside it that a person should look at."""
-    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
+def _misplaced(problem: str, *path: int | str, others: Sequence[tuple[str, str]] = ()) -> PydanticCustomError:
+    """A mistake that only the whole section can see, and the key inside it that a person should look at.
+
+    Where that key is not written, one of the `others` is to blame.
+    """
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "paths": [path, *others]})
 
 
 def _answer(value: object) -> object:
@@ -245,7 +248,8 @@ class Settings(_Section):
             if name in names[:index]:
                 raise _misplaced(f"the feature {_short(name)} is described twice", "features", index, "name")
         if problems := self.policy.problems():
-            raise _misplaced(f"the policy is unsound: {problems[0]}".removesuffix("."), *_blamed(problems[0]))
+            blamed, *others = _blamed(problems[0])
+            raise _misplaced(f"the policy is unsound: {problems[0]}".removesuffix("."), *blamed, others=others)
         return self
 
     @property
@@ -429,9 +433,9 @@ def _explained(error: ValidationError, file: str | None, text: str) -> Configura
     found = error.errors(include_url=False)
     # A misspelt key usually makes another one missing: the spelling is the mistake.
     first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    path = (*first["loc"], *first.get("ctx", {}).get("path", ()))
+    paths = [(*first["loc"], *path) for path in first.get("ctx", {}).get("paths", [()])]
     problem, remedy = _told(first)
-    return ConfigurationError(problem, remedy, file=file, line=line_of(text, path))
+    return ConfigurationError(problem, remedy, file=file, line=_written_line(text, paths))
 
 
 def _told(error: ErrorDetails) -> tuple[str, str]:
@@ -482,19 +486,31 @@ def _spelling(names: tuple[str, ...]) -> str:
     return f"Remove it; known here: {', '.join(known)}."
 
 
-def _blamed(problem: str) -> tuple[str, str]:
-    """The key of the file that a problem of the policy names first."""
+def _blamed(problem: str) -> list[tuple[str, str]]:
+    """The keys of the file that a problem of the policy names, in its order."""
     elsewhere = {
         "window_seconds": ("monitor", "window"),
         "every_seconds": ("monitor", "every"),
         "max_gap_seconds": ("monitor", "max_gap"),
         "max_gap": ("monitor", "max_gap"),
+        "interval": ("monitor", "every"),
         "silence_seconds": ("policy", "silence"),
-        "recovery": ("policy", "max_recovery_runs"),
     }
-    word = re.match(r"\w+", problem)
-    named = word[0] if word else ""
-    return elsewhere.get(named, ("policy", named))
+    words = re.findall(r"\w+", problem)
+    return [
+        elsewhere.get(word, ("policy", word))
+        for word in words
+        if word in elsewhere or word in _PolicySection.model_fields
+    ]
+
+
+def _written_line(text: str, paths: Sequence[tuple[int | str, ...]]) -> int | None:
+    """The line of the first path that is written out, or else of the first one's table."""
+    for path in paths:
+        line = line_of(text, path)
+        if line is not None and line != line_of(text, path[:-1]):
+            return line
+    return line_of(text, paths[0])
 
 
 _KEY = r"(?:\"[^\"]*\"|'[^']*'|[\w\-]+)"

@@ -1,0 +1,35 @@
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check fix lock clean
+
+demo: .venv/ready  ## the whole story on real data, on SQLite
+	$(BIN)/stillsafe demo
+
+test: check  ## everything that proves the project
+	scripts/ensure-debian-packages cron faketime
+	$(BIN)/pytest -n 2 -m "not serial"
+	$(BIN)/pytest -m serial
+
+check: .venv/ready  ## what can be told without running it
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+fix: .venv/ready  ## mend what a machine can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python scripts/write_reference.py
+
+lock:  ## pin the newest versions; needs uv
+	uv pip compile --quiet --universal --generate-hashes --upgrade --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv stillsafe-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@

@@ -1,0 +1,153 @@
+"""A service with a real store and made-up traffic, for everything that watches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from stillsafe.core.schema import Row
+from stillsafe.core.state import State
+from stillsafe.monitoring import baseline, run
+from stillsafe.settings import Settings, parse
+from stillsafe.store import database, prediction_log, reader
+from stillsafe.store.prediction_log import PredictionRecord, RefusalRecord
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+STEP = timedelta(minutes=10)
+
+DOCUMENT: dict[str, Any] = {
+    "service": {"name": "made-up"},
+    "model": {"file": "none.skops", "sha256": "0" * 64, "version": "1"},
+    "fallback": {"default": 0},
+    "features": [
+        {"name": "size", "type": "numeric", "required": False},
+        {"name": "floor", "type": "integer", "required": False},
+        {"name": "lift", "type": "boolean", "required": False},
+        {"name": "town", "type": "category", "required": False},
+    ],
+}
+
+
+@dataclass
+class Service:
+    """A store, its settings, and a way to make traffic and runs on a clock of its own."""
+
+    engine: Engine
+    settings: Settings
+    random: Random = field(default_factory=lambda: Random(11))
+    now: datetime = START
+    sent: int = 0
+    scored: int = 0
+    confidence_of_shadow: float = 0.85
+
+    def state(self) -> State:
+        """What everybody obeys now."""
+        with database.reading(self.engine) as connection:
+            found = reader.state(connection)
+        return State.NORMAL if found is None else found.state
+
+    def send(
+        self,
+        count: int,
+        *,
+        over: timedelta = STEP,
+        start: datetime | None = None,
+        confidence: float = 0.85,
+        version: str = "1",
+        change: Callable[[int, Row], None] | None = None,
+        model_error: str | None = None,
+    ) -> None:
+        """Log `count` answered requests, spread evenly over the time after `start` (default: now)."""
+        state, begin, records = self.state(), start or self.now, []
+        for i in range(count):
+            row: Row = {
+                "size": self.random.gauss(50, 10),
+                "floor": self.random.randint(0, 9),
+                "lift": self.random.random() < 0.5,
+                "town": self.random.choice("ABCDE"),
+            }
+            if change is not None:
+                change(i, row)
+            self.sent += 1
+            bypassed = state is State.DEGRADED or model_error is not None
+            records.append(
+                PredictionRecord(
+                    f"p{self.sent}",
+                    begin + over * (i / count),
+                    version,
+                    state,
+                    row,
+                    "1",
+                    None if bypassed else min(1.0, max(0.0, self.random.gauss(confidence, 0.05))),
+                    bypassed,
+                    "made up",
+                    model_error,
+                )
+            )
+        with database.writing(self.engine) as connection:
+            prediction_log.append(connection, records)
+
+    def refuse(self, count: int) -> None:
+        """Log refused requests, now."""
+        with database.writing(self.engine) as connection:
+            prediction_log.append_refusals(
+                connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)]
+            )
+
+    def score(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None]]:
+        """A shadow scorer: as sure as `confidence_of_shadow`, and counting how often it is asked."""
+        self.scored += len(rows)
+        return [(self.confidence_of_shadow + (0.04 if i % 2 else -0.04), None) for i, _ in enumerate(rows)]
+
+    def run(self) -> run.Run:
+        """One monitoring run, now."""
+        return run.run(self.engine, self.settings, now=self.now, score=self.score)
+
+    def step(self, count: int = 300, **traffic: Any) -> State:
+        """Ten minutes of traffic and the run that judges them."""
+        self.send(count, **traffic)
+        self.now += STEP
+        self.run()
+        return self.state()
+
+    def make_baseline(self, count: int = 2000) -> None:
+        """Healthy traffic before the start, and the baseline made of it."""
+        self.send(count, start=START - timedelta(hours=4), over=timedelta(hours=3))
+        baseline.create(self.engine, self.settings, at=START, first=count)
+
+
+def settings(folder: Path, **sections: dict[str, Any]) -> Settings:
+    """The made-up service's settings, sections merged in."""
+    merged = {**DOCUMENT, **{name: {**DOCUMENT.get(name, {}), **section} for name, section in sections.items()}}
+    return parse(merged, folder=folder)
+
+
+@pytest.fixture
+def unwatched(tmp_path: Path) -> Service:
+    """A service without a baseline."""
+    chosen = settings(tmp_path)
+    engine = database.connect(chosen.database_url)
+    database.upgrade(engine)
+    return Service(engine, chosen)
+
+
+@pytest.fixture
+def service(unwatched: Service) -> Service:
+    """A service with a baseline."""
+    unwatched.make_baseline()
+    return unwatched
+
+
+def lose(feature: str, rate: float) -> Callable[[int, Row], None]:
+    """A fault: a share of a feature's values is missing."""
+
+    def change(i: int, row: Row) -> None:
+        if i % 100 < 100 * rate:
+            row[feature] = None
+
+    return change

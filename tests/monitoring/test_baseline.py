@@ -1,0 +1,156 @@
+"""Baselines: made from healthy periods only, frozen, and honest about how much healthy traffic varies."""
+
+import json
+import math
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from stillsafe.core.baseline import BaselineSource
+from stillsafe.core.schema import Row
+from stillsafe.core.state import State
+from stillsafe.errors import BaselineRefused, ConfigurationError
+from stillsafe.monitoring import baseline
+from stillsafe.store import database, reader
+from stillsafe.store.documents import to_document
+from tests.monitoring.conftest import START, STEP, Service, lose, settings
+
+
+def test_the_first_predictions_make_a_baseline(unwatched: Service) -> None:
+    """`create` takes the asked number of healthy predictions, and the version is watched from then on."""
+    unwatched.make_baseline(500)
+    with database.reading(unwatched.engine) as connection:
+        active = reader.active_baseline(connection, "1")
+    assert active is not None
+    assert (active.source, active.sample_size, active.confidence_count) == (BaselineSource.FIRST, 500, 500)
+    assert active.avg_confidence == pytest.approx(0.85, abs=0.01)
+    assert active.low_confidence_rate == pytest.approx(0.10, abs=0.01)
+    assert set(active.features) == {"size", "floor", "lift", "town"}
+
+
+def test_too_few_predictions_are_refused_with_the_number(unwatched: Service) -> None:
+    """A baseline of less than was asked for is not made silently."""
+    unwatched.send(300)
+    with pytest.raises(BaselineRefused, match=r"300 healthy predictions .* 400 were asked"):
+        baseline.create(unwatched.engine, unwatched.settings, at=START, first=400)
+    with pytest.raises(BaselineRefused, match="at least 200"):
+        baseline.create(unwatched.engine, unwatched.settings, at=START, first=100)
+
+
+def test_a_period_that_contradicts_itself_is_refused(unwatched: Service) -> None:
+    """A feature lost half-way makes the halves deviate: refused with the numbers, unless a person accepts it."""
+    unwatched.send(500)
+    unwatched.send(500, start=START + STEP, change=lose("town", 0.5))
+    with pytest.raises(BaselineRefused, match=r"contradicts itself") as refused:
+        baseline.create(unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), first=1000)
+    assert any("town is missing in 50.0%" in told for told in refused.value.evidence)
+    made = baseline.create(
+        unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), first=1000, accept_contradiction=True
+    )
+    assert made.variation["missing_rate:town"] > 0.2
+
+
+def test_a_bypassed_period_is_not_healthy(unwatched: Service) -> None:
+    """A span in which the fallback answered cannot say what healthy looks like."""
+    unwatched.send(400)
+    unwatched.send(100, model_error="raised ValueError")
+    with pytest.raises(BaselineRefused, match="answered by the fallback"):
+        baseline.create(
+            unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), since=START, until=START + STEP
+        )
+
+
+def test_a_span_counts_its_refusals(unwatched: Service) -> None:
+    """A baseline of a span of time knows how often requests were refused in it."""
+    unwatched.send(400)
+    unwatched.refuse(20)
+    made = baseline.create(unwatched.engine, unwatched.settings, at=START + STEP, since=START, until=START + STEP)
+    assert (made.source, made.refusal_count) == (BaselineSource.SPAN, 20)
+    assert made.longest_pause_seconds == pytest.approx(1.5, abs=0.1)
+
+
+def test_one_baseline_is_active_and_any_can_be(unwatched: Service) -> None:
+    """A new baseline takes over; an older one can be activated again; an unknown one is refused."""
+    unwatched.send(600)
+    first = baseline.create(unwatched.engine, unwatched.settings, at=START + STEP, first=300)
+    second = baseline.create(unwatched.engine, unwatched.settings, at=START + 2 * STEP, first=600)
+    with database.reading(unwatched.engine) as connection:
+        assert [r.baseline.baseline_id for r in reader.baselines(connection) if r.active] == [second.baseline_id]
+    baseline.activate(unwatched.engine, first.baseline_id)
+    with database.reading(unwatched.engine) as connection:
+        assert [r.baseline.baseline_id for r in reader.baselines(connection) if r.active] == [first.baseline_id]
+    with pytest.raises(BaselineRefused, match="baseline list"):
+        baseline.activate(unwatched.engine, "nonsense")
+
+
+def test_variation_is_what_sampling_does_not_explain(unwatched: Service) -> None:
+    """Steady traffic varies by nearly nothing; confidence that swings from hour to hour is known to swing."""
+    unwatched.make_baseline(1000)
+    for hour in range(10):
+        unwatched.send(100, start=START + timedelta(hours=hour), confidence=0.75 if hour % 2 else 0.85)
+    swinging = baseline.create(
+        unwatched.engine,
+        unwatched.settings,
+        at=START + timedelta(days=1),
+        since=START,
+        until=START + timedelta(days=1),
+    )
+    with database.reading(unwatched.engine) as connection:
+        steady = reader.baselines(connection)[-1].baseline
+    assert steady.variation.get("avg_confidence", 0.0) < 0.01
+    assert swinging.variation["avg_confidence"] == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_reference_watches_a_version_from_its_first_request(unwatched: Service, tmp_path: Path) -> None:
+    """The reference file becomes an active baseline once, and again only for another version."""
+    rows: list[Row] = [{"size": float(i), "floor": 1, "lift": True, "town": "A"} for i in range(300)]
+    schema = unwatched.settings.schema_of_features
+    made = baseline.reference_baseline(schema, rows, [0.9] * 300, ["1"] * 300, model_version="1", at=START, salt="")
+    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
+    for _ in range(2):
+        baseline.ensure_reference(unwatched.engine, unwatched.settings)
+    with database.reading(unwatched.engine) as connection:
+        assert reader.active_baseline(connection, "1") == made
+        assert len(reader.baselines(connection)) == 1
+
+
+def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_path: Path) -> None:
+    """A reference that appears later is stored, and what was active stays active."""
+    schema = service.settings.schema_of_features
+    rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
+    made = baseline.reference_baseline(schema, rows, [0.9] * 100, ["1"] * 100, model_version="1", at=START, salt="")
+    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
+    baseline.ensure_reference(service.engine, service.settings)
+    with database.reading(service.engine) as connection:
+        active = reader.active_baseline(connection, "1")
+    assert active is not None
+    assert active.source is BaselineSource.FIRST
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"baseline": {}}', "not json"])
+def test_a_broken_reference_is_one_clear_error(unwatched: Service, tmp_path: Path, text: str) -> None:
+    """The file is named and the remedy is told."""
+    (tmp_path / "reference.json").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"reference\.json: .* `stillsafe init`"):
+        baseline.ensure_reference(unwatched.engine, unwatched.settings)
+
+
+def test_rows_without_confidence_make_a_baseline_of_inputs(unwatched: Service) -> None:
+    """Without any confidence the confidence statistics are unknown, not zero."""
+    rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
+    schema = unwatched.settings.schema_of_features
+    made = baseline.reference_baseline(schema, rows, [None] * 100, ["1"] * 100, model_version="1", at=START, salt="")
+    assert made.avg_confidence is None
+    assert made.confidence_sd is None
+    assert all(math.isfinite(value) for value in made.variation.values())
+
+
+def test_degraded_rows_are_never_first_healthy_ones(service: Service) -> None:
+    """Only predictions that the model answered in the state NORMAL count for the first N."""
+    for _ in range(3):
+        service.step(change=lose("town", 0.6))
+    assert service.state() is State.DEGRADED
+    with database.reading(service.engine) as connection:
+        assert len(reader.first_rows(connection, "1", 100_000)) == 2000 + 600
+    assert settings(Path(service.settings.folder)) == service.settings

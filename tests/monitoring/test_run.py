@@ -1,0 +1,275 @@
+"""One run: what it judges, what it writes, and what happens when it is doubled, late or killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from stillsafe.core.signals import Evidence
+from stillsafe.core.state import Severity, State
+from stillsafe.errors import RefusedError, RunRefused, StoreError
+from stillsafe.monitoring import run
+from stillsafe.monitoring.run import Outcome
+from stillsafe.store import database, reader
+from stillsafe.store.tables import current_window_metrics, incidents, system_state
+from tests.monitoring.conftest import STEP, Service, lose, settings
+
+
+def test_the_whole_loop(service: Service) -> None:
+    """A lost feature leads from NORMAL over WARNING to DEGRADED, and its return back to NORMAL."""
+    broken = lose("town", 0.6)
+    states = [service.step()]
+    states += [service.step(change=broken) for _ in range(4)]
+    states += [service.step() for _ in range(4)]
+    names = [state.value for state in states]
+    assert names == ["NORMAL", "NORMAL", "WARNING", "DEGRADED", "DEGRADED", "DEGRADED", "DEGRADED", "NORMAL", "NORMAL"]
+    with database.reading(service.engine) as connection:
+        (incident,) = reader.recent_incidents(connection, 10)
+    assert incident.severity == "CRITICAL"
+    assert incident.fallback_activated
+    assert incident.resolved
+    assert incident.trigger_signals == ["missing_rate:town"]
+
+
+def test_no_single_anomaly_acts(service: Service) -> None:
+    """One bad run between calm ones changes nothing, however bad."""
+    assert [service.step(), service.step(change=lose("town", 1.0)), service.step(), service.step()] == [
+        State.NORMAL
+    ] * 4
+
+
+def test_one_burst_is_evidence_once(service: Service) -> None:
+    """Windows overlap: a burst that lies in two of them deviates in one run only."""
+    service.send(300)
+    service.send(300, start=service.now + timedelta(minutes=8), over=timedelta(minutes=2), change=lose("town", 1.0))
+    service.now += STEP
+    first = service.run()
+    second_state = service.step()
+    with database.reading(service.engine) as connection:
+        second = reader.last_run(connection)
+    assert first.decision is not None
+    assert first.decision.evidence is Evidence.BAD
+    assert second is not None
+    assert second.evidence == "OK"
+    assert second.prediction_count > 300, "the burst is in the second window too"
+    assert second_state is State.NORMAL
+
+
+def test_a_window_is_half_open(service: Service) -> None:
+    """A row at a window's start belongs to it, a row at its end to the next."""
+    service.now += timedelta(hours=1)
+    end = service.now
+    for at in (end - timedelta(minutes=15), end):
+        service.send(1, start=at, over=timedelta(0))
+    done = service.run()
+    assert done.window is not None
+    assert done.window.total.prediction_count == 1
+
+
+def test_too_few_predictions_conclude_nothing(service: Service) -> None:
+    """A quiet window is recorded as inconclusive, and neither grows nor heals a streak."""
+    broken = lose("town", 0.9)
+    service.step(change=broken)
+    for _ in range(3):
+        service.step(20)
+    with database.reading(service.engine) as connection:
+        quiet = reader.last_run(connection)
+    assert quiet is not None
+    assert quiet.evidence == "INSUFFICIENT"
+    assert service.step(change=broken) is State.WARNING
+
+
+def test_an_unwatched_version_is_never_calm(unwatched: Service) -> None:
+    """Without a baseline every run is inconclusive and says so."""
+    unwatched.step()
+    with database.reading(unwatched.engine) as connection:
+        last = reader.last_run(connection)
+    assert last is not None
+    assert last.evidence == "INSUFFICIENT"
+    assert "no active baseline" in (last.reason or "")
+
+
+def test_recovery_is_judged_on_shadow_scores(service: Service) -> None:
+    """While the model is bypassed its confidence on the logged inputs decides whether it may come back."""
+    for _ in range(3):
+        service.step(confidence=0.5)
+    assert service.state() is State.DEGRADED
+    service.confidence_of_shadow = 0.5
+    assert [service.step() for _ in range(3)] == [State.DEGRADED] * 3
+    assert service.scored >= 900
+    service.confidence_of_shadow = 0.85
+    assert [service.step() for _ in range(3)] == [State.DEGRADED, State.DEGRADED, State.NORMAL]
+
+
+def test_without_shadow_recovery_rests_on_the_inputs(service: Service) -> None:
+    """Where the log does not hold what the model needs, calm input signals end the degradation."""
+    for _ in range(3):
+        service.step(change=lose("town", 0.6))
+    for _ in range(3):
+        service.send(300)
+        service.now += STEP
+        run.run(service.engine, service.settings, now=service.now, score=None)
+    assert service.state() is State.NORMAL
+
+
+def test_refusals_are_a_signal(service: Service) -> None:
+    """A client that is refused all the time makes an incident although every recorded prediction is healthy."""
+    for _ in range(3):
+        service.refuse(200)
+        service.step(100)
+    with database.reading(service.engine) as connection:
+        (incident,) = reader.recent_incidents(connection, 10)
+    assert incident.trigger_signals == ["refusal_rate"]
+
+
+def test_a_model_that_fails_loudly_is_bypassed(service: Service) -> None:
+    """Model errors are recorded, are a signal, and become critical."""
+    for _ in range(3):
+        service.send(100, model_error="raised ValueError")
+        service.step(200)
+    assert service.state() is State.DEGRADED
+
+
+def test_the_same_time_is_judged_once(service: Service) -> None:
+    """Starting twice for one slot does nothing the second time and leaves one row."""
+    service.step()
+    assert service.run().outcome is Outcome.ALREADY_DONE
+    with database.reading(service.engine) as connection:
+        assert connection.execute(select(func.count()).select_from(current_window_metrics)).scalar() == 1
+
+
+def test_time_runs_forward(service: Service) -> None:
+    """A run before the last one is refused with the two times, not squeezed in."""
+    service.step()
+    service.now -= timedelta(minutes=3)
+    with pytest.raises(RunRefused, match="runs go forward in time"):
+        service.run()
+
+
+def test_two_at_once_do_not_double(service: Service) -> None:
+    """While one run holds the place, another one does nothing and says so."""
+    with database.alone(service.engine, "monitor") as alone:
+        assert alone
+        assert service.run().outcome is Outcome.BUSY
+
+
+def test_an_operators_hold_overrules_and_is_recorded(service: Service) -> None:
+    """A hold forces DEGRADED whatever the evidence; its release gives the state back to the evidence."""
+    service.step()
+    run.hold(service.engine, by="Ada", reason="wrong prices", at=service.now)
+    assert service.step() is State.DEGRADED
+    with pytest.raises(RefusedError, match="Held already by Ada"):
+        run.hold(service.engine, by="Bob", reason="me too", at=service.now)
+    run.release(service.engine, by="Ada", reason="mended", at=service.now)
+    assert service.state() is State.NORMAL
+    with pytest.raises(RefusedError, match="Nothing is held"):
+        run.release(service.engine, by="Ada", reason="again", at=service.now)
+    with database.reading(service.engine) as connection:
+        assert [(a.action, a.by) for a in reader.actions(connection)] == [("hold", "Ada"), ("release", "Ada")]
+
+
+def test_a_hold_during_a_run_is_not_lost(service: Service) -> None:
+    """An operator who acts while a window is being counted is obeyed by that run's result."""
+
+    def score_while_holding(rows: object) -> list[tuple[float | None, str | None]]:
+        run.hold(service.engine, by="Ada", reason="now", at=service.now)
+        return [(0.85, None) for _ in list(rows)]  # type: ignore[call-overload] # any sequence will do
+
+    for _ in range(3):
+        service.step(change=lose("town", 0.6))
+    service.send(300)
+    service.now += STEP
+    run.run(service.engine, service.settings, now=service.now, score=score_while_holding)
+    with database.reading(service.engine) as connection:
+        state = reader.state(connection)
+    assert state is not None
+    assert state.held
+
+
+def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
+    """Deploying while DEGRADED stays DEGRADED, and the old version's rows are no evidence on the new one."""
+    for _ in range(3):
+        service.step(change=lose("town", 0.6))
+    service.settings = settings(Path(service.settings.folder), model={"version": "2"})
+    assert service.step(version="2") is State.DEGRADED
+    with database.reading(service.engine) as connection:
+        last = reader.last_run(connection)
+    assert last is not None
+    assert last.prediction_count == 300
+    assert "Unwatched" in (last.reason or "")
+
+
+def test_observe_mode_records_what_would_have_been(service: Service) -> None:
+    """In observe mode the state moves and the incident says that no fallback was activated."""
+    service.settings = settings(Path(service.settings.folder), service={"mode": "observe"})
+    for _ in range(3):
+        service.step(change=lose("town", 0.6))
+    with database.reading(service.engine) as connection:
+        (incident,) = reader.recent_incidents(connection, 10)
+    assert incident.severity == Severity.CRITICAL.value
+    assert not incident.fallback_activated
+
+
+def test_an_unreadable_store_fails_loudly(service: Service) -> None:
+    """A run on a corrupt database raises, so that it can never look like a calm one."""
+    service.engine.dispose()
+    Path(service.settings.database_url.removeprefix("sqlite:///")).write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError):
+        service.run()
+
+
+def test_a_killed_run_has_never_happened(service: Service, tmp_path: Path) -> None:
+    """Kill -9 at many moments of a run leaves no half-written run, and the next run goes on from the last whole one."""
+    script = textwrap.dedent("""
+        import sys
+        from datetime import datetime
+        from pathlib import Path
+        from stillsafe.monitoring import run
+        from stillsafe.store import database
+        from tests.monitoring.conftest import settings
+        chosen = settings(Path(sys.argv[1]))
+        engine = database.connect(chosen.database_url)
+        print("ready", flush=True)
+        run.run(engine, chosen, now=datetime.fromisoformat(sys.argv[2]), score=None)
+    """)
+    for attempt in range(6):
+        service.send(300, change=lose("town", 0.6))
+        service.now += STEP
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), service.now.isoformat()],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(attempt * 0.01)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        _assert_whole(service)
+        service.run()
+        _assert_whole(service)
+    assert service.state() is State.DEGRADED
+
+
+def _assert_whole(service: Service) -> None:
+    """State, runs and incidents tell one story."""
+    with database.reading(service.engine) as connection:
+        state, last = reader.state(connection), reader.last_run(connection)
+        count = connection.execute(select(func.count()).select_from(system_state)).scalar()
+        open_incidents = connection.execute(
+            select(incidents.c.incident_id).where(incidents.c.resolved.is_(False))
+        ).all()
+    assert (state is None) == (last is None)
+    assert count in (0, 1)
+    if state is not None and last is not None:
+        assert last.window_end == state.checked_at == state.memory.last_run_at
+        assert last.state_after == state.state.value
+        assert len(open_incidents) == (state.memory.incident_id is not None)

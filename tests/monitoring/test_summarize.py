@@ -1,0 +1,148 @@
+"""Counting: every value lands in exactly one count, whatever the rows look like and however they are ordered."""
+
+import json
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillsafe.core.baseline import Baseline, BaselineSource
+from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
+from stillsafe.core.window import Tally
+from stillsafe.monitoring.summarize import Columns, columns, fresh_rows, profile, shadow_scored, tally
+from stillsafe.store.reader import LogRows
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+SCHEMA = Schema(
+    (
+        FeatureSpec("size", FeatureType.NUMERIC, required=False),
+        FeatureSpec("lift", FeatureType.BOOLEAN, required=False),
+        FeatureSpec("town", FeatureType.CATEGORY, required=False),
+        FeatureSpec("name", FeatureType.CATEGORY, required=False, log=Logged.HASH),
+        FeatureSpec("rent", FeatureType.NUMERIC, required=False, log=Logged.HASH),
+        FeatureSpec("secret", FeatureType.NUMERIC, required=False, log=Logged.DROP),
+    )
+)
+
+
+def log(*snapshots: Any, confidence: float | None = 0.8, fallback: bool = False, error: str | None = None) -> LogRows:
+    n = len(snapshots)
+    return LogRows(
+        range(n),
+        [AT + timedelta(seconds=i) for i in range(n)],
+        [s if isinstance(s, str) else json.dumps(s) for s in snapshots],
+        ["1"] * n,
+        [confidence] * n,
+        [fallback] * n,
+        [error] * n,
+    )
+
+
+def baseline_of(found: Columns) -> Baseline:
+    return Baseline(
+        "b", "1", AT, BaselineSource.FIRST, len(found), 1, 0.8, 0.1, 0.7, 0.1, features=profile(found, SCHEMA)
+    )
+
+
+def test_each_value_is_counted_once() -> None:
+    """Present plus missing is the number of rows, for every feature that is logged at all."""
+    healthy = columns(log({"size": 1.0, "lift": True, "town": "A"}, {"size": 2, "lift": False, "town": "B"}), SCHEMA)
+    now = columns(log({"size": 0.5, "town": "A"}, {"size": 9, "lift": True, "town": "Z"}, {"town": None}), SCHEMA)
+    counted = tally(now, baseline_of(healthy), 4)
+    assert counted.prediction_count == 3
+    assert counted.refusal_count == 4
+    size, town = counted.features["size"], counted.features["town"]
+    assert (size.value_count, size.missing_count, size.below_count, size.above_count) == (2, 1, 1, 1)
+    assert (town.value_count, town.missing_count, town.unseen_count) == (2, 1, 1)
+    assert town.unseen_examples == {"Z": 1}
+    assert "secret" not in counted.features
+
+
+def test_a_hashed_feature_shows_only_what_a_hash_can() -> None:
+    """A hashed category is compared as a category, a hashed number by its absence alone."""
+    found = columns(log({"name": "aa", "rent": "bb"}, {"name": None, "rent": None}), SCHEMA)
+    healthy = baseline_of(found)
+    assert healthy.features["name"].category_counts == {"aa": 1}
+    assert healthy.features["rent"].type is None
+    assert healthy.features["rent"].missing_rate == 0.5
+    now = tally(columns(log({"name": "new", "rent": "new"}), SCHEMA), healthy, 0)
+    assert now.features["name"].unseen_count == 1
+    assert now.features["rent"].unseen_count == 0
+
+
+@pytest.mark.parametrize("broken", ["not json", "[1]", '"text"', "null", '{"size": "five"}', '{"size": [1]}'])
+def test_a_damaged_snapshot_is_missing_and_costs_nobody_else(broken: str) -> None:
+    """A row that cannot be read counts as missing values; its neighbours are counted as they are."""
+    counted = tally(columns(log({"size": 1.0}, broken, {"size": 3.0}), SCHEMA), None, 0)
+    assert counted.prediction_count == 3
+    assert (counted.features["size"].value_count, counted.features["size"].missing_count) == (2, 1)
+
+
+def test_confidence_counts_only_what_is_there() -> None:
+    """Rows without a confidence are no confidences of zero."""
+    counted = tally(columns(log({}, {}, confidence=None), SCHEMA), None, 0)
+    assert counted.confidence_count == 0
+    assert counted.avg_confidence is None
+
+
+def test_a_model_error_is_counted() -> None:
+    """A loudly failed prediction is an error and a fallback answer."""
+    counted = tally(columns(log({}, {}, confidence=None, fallback=True, error="raised"), SCHEMA), None, 0)
+    assert (counted.model_error_count, counted.fallback_count) == (2, 2)
+
+
+def test_shadow_scores_only_what_was_bypassed() -> None:
+    """Rows that the model answered keep their confidence; bypassed ones get the shadow's, failures become errors."""
+    found = columns(log({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True), SCHEMA)
+    scored = shadow_scored(found, SCHEMA, lambda rows: [(0.9, None), (None, "raised ValueError")][: len(rows)])
+    assert scored.confidences[0] == 0.9
+    assert math.isnan(scored.confidences[1])
+    assert scored.model_errors.tolist() == [False, True, True]
+    own = columns(log({"size": 1.0}), SCHEMA)
+    assert shadow_scored(own, SCHEMA, lambda rows: [(0.1, None) for _ in rows]).confidences[0] == 0.8
+
+
+def test_fresh_rows_begin_at_the_time() -> None:
+    """A row at the boundary is fresh, one before it is not."""
+    found = columns(log({}, {}, {}), SCHEMA)
+    assert fresh_rows(found, AT + timedelta(seconds=1)).tolist() == [False, True, True]
+    assert fresh_rows(found, None).all()
+
+
+def test_a_profile_keeps_range_and_categories() -> None:
+    """A baseline knows the range of numbers and how often each category came."""
+    features = profile(columns(log({"size": 3.0, "town": "A"}, {"size": 5.0, "town": "A"}, {}), SCHEMA), SCHEMA)
+    assert (features["size"].minimum, features["size"].maximum) == (3.0, 5.0)
+    assert features["town"].category_counts == {"A": 2}
+    assert features["town"].missing_rate == pytest.approx(1 / 3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(-1e9, 1e9)), st.sampled_from(["A", "B", "Z", None])),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(0, 2**32),
+)
+def test_the_order_of_rows_is_irrelevant(rows: list[tuple[float, float | None, str | None]], seed: int) -> None:
+    """The same rows in another order give the very same tally, to the last bit."""
+
+    def count(ordered: list[tuple[float, float | None, str | None]]) -> Tally:
+        n = len(ordered)
+        texts = [json.dumps({"size": size, "town": town}) for _, size, town in ordered]
+        confidences = [confidence for confidence, _, _ in ordered]
+        found = columns(
+            LogRows(range(n), [AT] * n, texts, ["1"] * n, confidences, [False] * n, [None] * n),
+            SCHEMA,
+        )
+        return tally(found, healthy, 0)
+
+    healthy = baseline_of(columns(log({"size": 1.0, "town": "A"}, {"size": 2.0, "town": "B"}), SCHEMA))
+    shuffled = rows.copy()
+    random.Random(seed).shuffle(shuffled)
+    assert count(rows) == count(shuffled)

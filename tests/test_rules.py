@@ -1,0 +1,248 @@
+"""Fallback rules: what compiles, what a row is answered, and how a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+from cel_expr_python import cel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillsafe.core.fallback import Answer, Conservative
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
+from stillsafe.errors import RuleError
+from stillsafe.rules import compile_fallback, variable
+from stillsafe.settings import FallbackRule, FallbackSettings
+
+SCHEMA = Schema(
+    (
+        FeatureSpec("delay", FeatureType.NUMERIC),
+        FeatureSpec("stops", FeatureType.INTEGER),
+        FeatureSpec("night", FeatureType.BOOLEAN),
+        FeatureSpec("carrier", FeatureType.CATEGORY),
+    )
+)
+ROW: Row = {"delay": 10.0, "stops": 2, "night": True, "carrier": "AA"}
+
+
+def settings(*rules: tuple[str, Answer] | FallbackRule, default: Answer = 0.5, **more: object) -> FallbackSettings:
+    made = tuple(
+        rule if isinstance(rule, FallbackRule) else FallbackRule(when=rule[0], answer=rule[1]) for rule in rules
+    )
+    return FallbackSettings.model_validate({"default": default, "rules": made, **more})
+
+
+def answer(chosen: FallbackSettings, row: Row | None = None, damaged: tuple[str, ...] = ()) -> Conservative:
+    return compile_fallback(chosen, SCHEMA).answer(ROW if row is None else row, damaged)
+
+
+def mistake(chosen: FallbackSettings, schema: Schema = SCHEMA, file: Path | None = None) -> RuleError:
+    with pytest.raises(RuleError) as caught:
+        compile_fallback(chosen, schema, file=file)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_the_first_rule_that_matches_answers() -> None:
+    """Rules are tried in order, and the answer says which one it was."""
+    chosen = settings(("delay > 30.0", "late"), ('carrier == "AA" && night', "AA by night"), ("true", "last"))
+    assert answer(chosen) == Conservative("AA by night", 'rule 2: carrier == "AA" && night')
+    assert answer(chosen, {**ROW, "delay": 31.0}).answer == "late"
+    assert answer(settings(("stops > 5", 1))) == Conservative(0.5, "the default")
+
+
+@pytest.mark.parametrize("when", ["delay > 5.0", "!(delay > 50.0)", "delay == delay"])
+def test_a_missing_value_does_not_match(when: str) -> None:
+    """A condition that needs a missing value cannot be told, and what cannot be told does not match."""
+    assert answer(settings((when, 1.0))).answer == 1.0
+    assert answer(settings((when, 1.0)), {**ROW, "delay": None}).why == "the default"
+
+
+def test_what_is_missing_can_be_asked() -> None:
+    """`missing` lists the missing features by their own names, and asking it reads no feature."""
+    chosen = settings(('"delay" in missing', "no delay"))
+    assert answer(chosen, {**ROW, "delay": None}).answer == "no delay"
+    assert answer(chosen).why == "the default"
+    assert answer(chosen, {**ROW, "delay": None}, damaged=("delay",)).answer == "no delay"
+
+
+def test_a_condition_that_needs_only_what_is_there_still_matches() -> None:
+    """A missing value spoils nothing that is decided without it."""
+    assert answer(settings(("delay > 5.0 || night", 1.0)), {**ROW, "delay": None}).answer == 1.0
+
+
+def test_a_rule_that_reads_a_damaged_feature_is_skipped() -> None:
+    """The fallback leans on nothing that an incident names, neither in a condition nor in a computed answer."""
+    chosen = settings(
+        ("delay > 5.0", "by delay"), FallbackRule(when="night", compute="delay * 2.0"), ("stops > 1", "by stops")
+    )
+    assert answer(chosen).answer == "by delay"
+    assert answer(chosen, damaged=("delay",)).answer == "by stops"
+    assert answer(chosen, damaged=("delay", "stops")).why == "the default"
+
+
+def test_a_name_inside_a_text_or_a_macro_is_not_read() -> None:
+    """What a rule reads is what it cannot do without, not what it mentions."""
+    rules = compile_fallback(
+        settings(
+            ('carrier == "delay"', 1), ('missing.exists(delay, delay == "x")', 1), ("night ? stops > 1 : false", 1)
+        ),
+        SCHEMA,
+    ).rules
+    assert [rule.reads for rule in rules] == [{"carrier"}, frozenset(), {"night", "stops"}]
+
+
+def test_an_answer_may_be_computed() -> None:
+    """A computed answer is an expression of the row; one that cannot be computed is passed over."""
+    chosen = settings(FallbackRule(when="night", compute="delay / 100.0 + double(stops)"))
+    assert answer(chosen).answer == pytest.approx(2.1)
+    assert answer(chosen, {**ROW, "delay": None}).why == "the default"
+    assert answer(settings(FallbackRule(when="night", compute="stops / (stops - 2)"))).why == "the default"
+    assert answer(settings(FallbackRule(when="night", compute="delay / 0.0"))).why == "the default"
+    assert answer(settings(FallbackRule(when="night", compute='carrier + "!"'))).answer == "AA!"
+
+
+def test_caps_hold_for_every_number() -> None:
+    """A numeric answer never leaves the caps, whoever gave it; text and truth have none."""
+    chosen = settings(FallbackRule(when="night", compute="delay"), default=-3, minimum=0.0, maximum=1.0)
+    assert answer(chosen) == Conservative(1.0, "rule 1: night, lowered to the cap")
+    assert answer(chosen, {**ROW, "night": False}) == Conservative(0.0, "the default, raised to the cap")
+    assert answer(settings(("night", True), minimum=5.0)).answer is True
+    assert answer(settings(("night", "x"), minimum=5.0)).answer == "x"
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ("delay > 30", ["as decimals (30.0)", "double"]),
+        ("stops > 3.0", ["whole (30)"]),
+        ("dely > 3.0", ["undeclared reference to 'dely'", "Did you mean `delay`?"]),
+        ("zzz > 3.0", ["undeclared reference", "A rule may use: delay (double), stops (int)"]),
+        ("carrier > 3.0", ["no matching overload"]),
+        ("delay >", ["Syntax error", "for example"]),
+        ("", ["Syntax error"]),
+        ("delay", ["it is no condition", "true or false"]),
+        ("missing", ["it is no condition"]),
+    ],
+)
+def test_a_condition_that_does_not_compile_is_told(when: str, words: list[str]) -> None:
+    """A mistake in a condition names the rule, what CEL said, and the remedy, in one line."""
+    told = str(mistake(settings(("night", 1), (when, 1))))
+    assert told.startswith("Fallback rule 2, `when`")
+    assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize(("compute", "words"), [("[delay]", ["LIST", "a number, a string"]), ("delay +", ["Syntax"])])
+def test_an_answer_that_does_not_compile_is_told(compute: str, words: list[str]) -> None:
+    """A mistake in a computed answer names `compute`."""
+    told = str(mistake(settings(FallbackRule(when="night", compute=compute))))
+    assert told.startswith("Fallback rule 1, `compute`")
+    assert all(word in told for word in words), told
+
+
+def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    """Where the file is known, the line of the rule's own key is told; where it is not, the sentence stands alone."""
+    file = tmp_path / "stillsafe.toml"
+    file.write_text('[fallback]\ndefault = 1\n[[fallback.rules]]\nwhen = "night"\nanswer = 1\n[[fallback.rules]]\n')
+    with file.open("a") as more:
+        more.write('answer = 1\n  when = "dely > 1.0"\n')
+    wrong = settings(("night", 1), ("dely > 1.0", 1))
+    error = mistake(wrong, file=file)
+    assert (error.file, error.line) == (str(file), 8)
+    assert str(error).startswith(f"{file}, line 8: ")
+    assert mistake(wrong).line is None
+    assert mistake(wrong, file=tmp_path / "gone.toml").line is None
+
+
+@given(st.text(max_size=12))
+def test_every_name_of_a_feature_is_one_that_cel_takes(name: str) -> None:
+    """Whatever a feature is called, a rule can read it."""
+    alias = variable(name or "x")
+    cel.NewEnv(variables={alias: cel.Type.DOUBLE}).compile(f"{alias} > 1.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "alias"),
+    [
+        ("dep delay", "dep_delay"),
+        ("2nd", "_2nd"),
+        ("in", "in_"),
+        ("missing", "missing_"),
+        ("wåt", "w_t"),
+        ("int", "int_"),
+    ],
+)
+def test_names_that_are_no_identifiers_get_one(name: str, alias: str) -> None:
+    """A feature with spaces, a leading digit or a reserved word is read under a near name; `missing` knows its own."""
+    schema = Schema((FeatureSpec(name, FeatureType.NUMERIC, required=False),))
+    fallback = compile_fallback(settings((f"{alias} > 1.0", "yes"), (f'"{name}" in missing', "gone")), schema)
+    assert fallback.answer({name: 2.0}).answer == "yes"
+    assert fallback.answer({name: None}).answer == "gone"
+    assert fallback.rules[0].reads == {name}
+
+
+def test_two_features_of_one_name_in_rules_are_refused() -> None:
+    """Names that rules could not tell apart are told, unless there is no rule that could mix them up."""
+    schema = Schema((FeatureSpec("a b", FeatureType.NUMERIC), FeatureSpec("a-b", FeatureType.NUMERIC)))
+    told = str(mistake(settings(("a_b > 1.0", 1)), schema))
+    assert "'a b', 'a-b'" in told
+    assert "Rename" in told
+    assert compile_fallback(settings(), schema).answer({}).answer == 0.5
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fallback_of_mine.py").write_text(
+        "LIMIT = 3\n"
+        "def late(row):\n    return 0.9 if row['delay'] > 5 else None\n"
+        "def broken(row):\n    raise RuntimeError('mine')\n"
+        "def odd(row):\n    return [1]\n"
+        "def nan(row):\n    return float('nan')\n"
+    )
+    (tmp_path / "fallback_that_fails.py").write_text("raise RuntimeError('at import')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("own_code")
+def test_a_python_function_may_answer() -> None:
+    """A named function answers where no rule did; whatever it does wrong, the default answers."""
+    assert answer(settings(function="fallback_of_mine:late")).answer == 0.9
+    assert answer(settings(("night", 0.1), function="fallback_of_mine:late")).answer == 0.1
+    assert answer(settings(function="fallback_of_mine:late"), {**ROW, "delay": 1.0}).why == "the default"
+    for name in ("broken", "odd", "nan"):
+        assert answer(settings(function=f"fallback_of_mine:{name}")).why == "the default"
+    assert answer(settings(function="fallback_of_mine:late", maximum=0.7)).answer == 0.7
+
+
+@pytest.mark.usefixtures("own_code")
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("fallback_of_mine:nope", "no attribute"),
+        ("no_such_module:x", "No module named"),
+        ("fallback_that_fails:x", "at import"),
+        ("fallback_of_mine:LIMIT", "is no function"),
+        ("fallback_of_mine", "names no function"),
+        (":late", "names no function"),
+        ("..:late", "cannot be loaded"),
+    ],
+)
+def test_a_function_that_cannot_be_loaded_is_told(reference: str, words: str) -> None:
+    """A function that is not there is told before anything is served."""
+    assert words in str(mistake(settings(function=reference)))
+
+
+VALUES: st.SearchStrategy[Value] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(SCHEMA.names, VALUES)))
+def test_every_row_gets_an_answer(row: Row) -> None:
+    """The fallback is total: values of any type, huge integers and NaN included, are answered."""
+    assert COMPILED.answer(row).answer in {"a", "b", "c", "default"}
+
+
+COMPILED = compile_fallback(
+    settings(
+        ('delay > 1.0 && carrier.matches("[")', "a"), ("stops * stops > 4", "b"), ("!night", "c"), default="default"
+    ),
+    SCHEMA,
+)
