@@ -16,7 +16,7 @@ from stillsafe.dashboard import views
 from stillsafe.errors import StillsafeError
 from stillsafe.monitoring import baseline, run
 from stillsafe.observer import offline
-from stillsafe.observer.payload import Explanation
+from stillsafe.observer.payload import Explanation, IncidentPayload, Traffic, describe
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app
 from stillsafe.serving.model import Model
@@ -24,7 +24,7 @@ from stillsafe.serving.model import load as load_model
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
-from stillsafe.store import database, explanation_log, reader
+from stillsafe.store import database, explanation_log
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class ShadowScorer:
 def explain(engine: Engine, settings: Settings, done: run.Run) -> Explanation | None:
     """Explain what a run did to an incident. It comes after the commit and may fail: nothing depends on it."""
     payload = _payload(settings, done)
-    if payload is None or done.window is None:
+    if payload is None:
         return None
     try:
         explanation = offline.explain(payload)
@@ -145,7 +145,7 @@ def explain(engine: Engine, settings: Settings, done: run.Run) -> Explanation | 
                 connection,
                 incident_id=payload.incident_id,
                 incident_status=payload.status,
-                generated_at=done.window.end,
+                generated_at=payload.at,
                 summary=explanation.summary,
                 recommendations=explanation.recommendations,
                 llm_model=explanation.llm_model,
@@ -156,7 +156,20 @@ def explain(engine: Engine, settings: Settings, done: run.Run) -> Explanation | 
     return explanation
 
 
-def watched(engine: Engine, settings: Settings) -> bool:
-    """Whether the served version has an active baseline."""
-    with database.reading(engine) as connection:
-        return reader.active_baseline(connection, settings.model.version) is not None
+def _payload(settings: Settings, done: run.Run) -> IncidentPayload | None:
+    if done.window is None or done.decision is None or done.decision.incident is None:
+        return None
+    window = done.window
+    counts = window.total
+    return describe(
+        done.decision.incident,
+        done.decision.readings,
+        service=settings.service.name,
+        model_version=window.model_version,
+        fallback=str(settings.fallback.default),
+        enforced=settings.service.mode == "enforce",
+        traffic=Traffic(counts.prediction_count, counts.fallback_count, counts.refusal_count, counts.model_error_count),
+        window_start=window.start,
+        window_end=window.end,
+        unseen_examples={name: feature.unseen_examples for name, feature in window.fresh.features.items()},
+    )

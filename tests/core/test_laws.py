@@ -129,7 +129,7 @@ def test_worse_readings_never_give_a_better_state(
 def test_an_inconclusive_run_is_an_identity(
     policy: Policy, history: list[list[Level | None]], levels: list[Level | None]
 ) -> None:
-    """A run that concludes nothing changes neither state nor streaks nor counts, even where single readings were calm."""
+    """A run that concludes nothing changes no state, streak or count, even where single readings were calm."""
     memory = folded(policy, [CALM, *history])[-1]
     at = (memory.last_run_at or START) + EVERY
     after = step(policy, memory, readings(levels), INSUFFICIENT, at=at, model_version="1", baseline_id="b")

@@ -76,7 +76,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     """An error leads to the file."""
     path = tmp_path / "mine.toml"
     path.write_text("[[run]\n", encoding="utf-8")
-    with pytest.raises(StoryError, match="mine.toml"):
+    with pytest.raises(StoryError, match=r"mine\.toml"):
         load(path)
 
 

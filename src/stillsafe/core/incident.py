@@ -86,7 +86,9 @@ def damaged_features(policy: Policy, memory: Memory) -> tuple[str, ...]:
 def sentence(reading: Reading) -> str:
     """One reading in words and numbers, fit for an engineer at night."""
     if reading.evidence is Evidence.INSUFFICIENT or reading.value is None or reading.reference is None:
-        return f"{_subject(reading)}: too little evidence ({reading.sample_count} predictions)."
+        if reading.signal is Signal.SILENCE_SECONDS:
+            return "Silence is not judged: no limit is set, or no request was ever seen."
+        return f"Too little evidence on {reading.key} ({reading.sample_count} predictions)."
     if reading.signal is Signal.SILENCE_SECONDS:
         return f"No request for {reading.value:.0f} s; more than {_number(reading.moderate_limit)} s is unusual."
     limit = reading.severe_limit if reading.level is Level.SEVERE else reading.moderate_limit
@@ -130,25 +132,12 @@ def _excess(reading: Reading) -> float:
     return abs(reading.value - reading.reference) / reading.moderate_limit
 
 
-def _subject(reading: Reading) -> str:
-    if reading.feature is not None:
-        return reading.feature
-    return _SUBJECTS[reading.signal]
-
-
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:g}"
 
 
 _NO_STREAK = Streak()
 
-_SUBJECTS = {
-    Signal.AVG_CONFIDENCE: "Mean confidence",
-    Signal.LOW_CONFIDENCE_RATE: "Confidence",
-    Signal.REFUSAL_RATE: "The schema",
-    Signal.MODEL_ERROR_RATE: "The model",
-    Signal.SILENCE_SECONDS: "Silence",
-}
 _SHARES = {
     Signal.LOW_CONFIDENCE_RATE: "Confidence is low in {share} predictions",
     Signal.MISSING_RATE: "{feature} is missing in {share} predictions",

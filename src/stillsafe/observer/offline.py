@@ -69,8 +69,8 @@ def _after_recovery() -> list[str]:
 def _in_general(payload: IncidentPayload) -> list[str]:
     if payload.fallback_active:
         return [
-            "Nothing has to be done to protect callers: the fallback answers until the inputs are calm for several runs.",
-            "Where the change is real and here to stay, retrain the model and deploy it with its own reference baseline.",
+            "Callers are protected: the fallback answers until the signals are calm for several runs.",
+            "If the change is real and here to stay, retrain the model and deploy it with its own reference baseline.",
         ]
     if payload.severity == "CRITICAL":
         return [

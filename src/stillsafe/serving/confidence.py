@@ -39,7 +39,9 @@ class ConfidenceScale:
     quantiles: tuple[float, ...] = ()
 
     def confidence(self, raw: Numbers) -> Numbers:
-        """Raw scores to confidences in [0, 1], NaN where the raw score is NaN. With F the healthy distribution:
+        """Raw scores to confidences in [0, 1], NaN where the raw score is NaN.
+
+        With F the distribution function on healthy data:
 
         - CLASS_PROBABILITY: the raw score itself, the top class's probability.
         - MARGIN_RANK: F(margin), so the widest margin is the surest.
@@ -145,10 +147,17 @@ def _unwrapped(estimator: Any, inputs: Any) -> tuple[Any, Any]:
         elif hasattr(estimator, "regressor_"):
             estimator = estimator.regressor_
         elif hasattr(estimator, "named_steps"):
-            inputs = inputs if inputs is None or len(estimator) == 1 else estimator[:-1].transform(inputs)
+            inputs = inputs if inputs is None else transformed(estimator, inputs)
             estimator = estimator.steps[-1][1]
         else:
             return estimator, inputs
+
+
+def transformed(pipeline: Any, inputs: Any) -> Any:
+    """What a pipeline's last step is given."""
+    for _, step in pipeline.steps[:-1]:
+        inputs = inputs if step is None or step == "passthrough" else step.transform(inputs)
+    return inputs
 
 
 def _is_ensemble(estimator: Any) -> bool:

@@ -1,11 +1,9 @@
 """The model: verified before it is parsed, fitted to the schema before it serves, and asked so that it cannot hurt.
 
-The only import of scikit-learn, skops, joblib and pandas outside `demo` and `init`, and a late one: most
-commands never touch a model.
+With `model_file` and `model_input` the only import of scikit-learn, skops, joblib and pandas outside `demo` and
+`init`, and a late one: most commands never touch a model.
 """
 
-import hashlib
-import io
 import json
 import logging
 import math
@@ -14,27 +12,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
+from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema, Value
 from stillsafe.errors import ModelError
 from stillsafe.serving.confidence import (
+    QUANTILES,
     ConfidenceMethod,
     ConfidenceScale,
     Numbers,
     choose_method,
-    margin,
     raw_confidence,
     scale_from,
     top_probability,
+    transformed,
 )
+from stillsafe.serving.model_file import parsed, read_estimator, sha256_of, verified
+from stillsafe.serving.model_input import frame, inputs_of
 from stillsafe.settings import Settings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "ConfidenceMethod",
@@ -47,6 +45,7 @@ __all__ = [
     "classes_of",
     "fit_problem",
     "frame",
+    "inputs_of",
     "kind_of",
     "load",
     "raw_confidence",
@@ -56,3 +55,298 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class ModelKind(StrEnum):
+    """What the model answers: one of its classes, or a number."""
+
+    CLASSIFIER = "classifier"
+    REGRESSOR = "regressor"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the model says of one row.
+
+    Attributes:
+        prediction: its answer, or None where it failed.
+        confidence: in [0, 1], or None where it failed.
+        probabilities: per class (as text) its probability, or None where the model has none.
+        error: how it failed in a few words, or None.
+    """
+
+    prediction: Answer | None
+    confidence: float | None
+    probabilities: dict[str, float] | None
+    error: str | None
+
+
+class _WrongShapeError(Exception):
+    """The model's answers are not one for each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is known to fit the schema.
+
+    Attributes:
+        version: what every row and baseline calls it.
+        kind: classifier or regressor.
+        classes: a classifier's possible answers; empty for a regressor.
+        features: the schema, in the order of the settings.
+        estimator: the fitted scikit-learn object.
+        scale: what makes a confidence of its raw scores.
+    """
+
+    version: str
+    kind: ModelKind
+    classes: tuple[Answer, ...]
+    features: Schema
+    estimator: Any
+    scale: ConfidenceScale
+
+    def score(self, rows: Sequence[Row]) -> list[Score]:
+        """One score per row, in order. Never raises, and a row on which the model fails costs only itself.
+
+        The rows go in one call. Where that fails they are halved until the rows at fault stand alone.
+        """
+        if not rows:
+            return []
+        try:
+            return self._scored(rows)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code: the service goes on
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                return self.score(rows[:middle]) + self.score(rows[middle:])
+            return [_failed(_kind_of_failure(error))]
+
+    def _scored(self, rows: Sequence[Row]) -> list[Score]:
+        with _one_thread().limit(limits=1):
+            answers, raw, probabilities = self._asked(rows)
+        if not answers.shape == raw.shape == (len(rows),):
+            raise _WrongShapeError
+        confidences = self.scale.confidence(raw).tolist()
+        shares = [None] * len(rows) if probabilities is None else probabilities.tolist()
+        return [self._judged(*said) for said in zip(answers.tolist(), confidences, shares, strict=True)]
+
+    def _asked(self, rows: Sequence[Row]) -> tuple[np.ndarray[Any, Any], Numbers, Numbers | None]:
+        """Answers, raw confidences and, where there are any, probabilities."""
+        estimator, inputs = self.estimator, inputs_of(self.estimator, frame(self.features, rows))
+        if _is_plain_pipeline(estimator):
+            # Its steps are the same for the answer and for the confidence: taken once, not twice.
+            estimator, inputs = estimator.steps[-1][1], transformed(estimator, inputs)
+        if self.kind is ModelKind.REGRESSOR:
+            return np.asarray(estimator.predict(inputs), np.float64), raw_confidence(estimator, inputs)[1], None
+        answers = np.asarray(estimator.predict(inputs))
+        if self.scale.method is not ConfidenceMethod.CLASS_PROBABILITY:
+            return answers, raw_confidence(estimator, inputs)[1], None
+        probabilities = np.asarray(estimator.predict_proba(inputs), np.float64)
+        if probabilities.shape != (len(rows), len(self.classes)):
+            raise _WrongShapeError
+        return answers, top_probability(probabilities), probabilities
+
+    def _judged(self, answer: Any, confidence: float, shares: list[float] | None) -> Score:
+        prediction = _plain(answer)
+        numbers = [confidence, *(shares or ()), *([prediction] if isinstance(prediction, float) else ())]
+        if not all(math.isfinite(number) for number in numbers):
+            return _failed("not finite")
+        if self.kind is ModelKind.CLASSIFIER and prediction not in self.classes:
+            return _failed("unknown class")
+        if not all(-1e-6 <= number <= 1 + 1e-6 for number in (confidence, *(shares or ()))):
+            return _failed("not a probability")
+        named = None if shares is None else dict(zip(map(as_text, self.classes), shares, strict=True))
+        return Score(prediction, min(max(confidence, 0.0), 1.0), named, None)
+
+
+def as_text(answer: Answer) -> str:
+    """An answer as the audit log and a baseline's counts write it: text as it is, the rest as JSON writes it."""
+    return answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def load(settings: Settings) -> Model:
+    """The model that the settings name: verified, parsed, and tried on one row.
+
+    Raises:
+        ModelError: it is not the file meant, holds types that are not trusted, or does not fit the schema.
+    """
+    chosen, path = settings.model, settings.path(settings.model.file)
+    content = verified(path, chosen.sha256)
+    estimator = parsed(content, path, kind=chosen.format, trusted=chosen.trusted, trusted_types=chosen.trusted_types)
+    _use_one_job(estimator)
+    reference = _reference(settings.path(chosen.reference))
+    schema = settings.schema_of_features
+    try:
+        kind, classes = kind_of(estimator), classes_of(estimator)
+        model = Model(chosen.version, kind, classes, schema, estimator, _scale(estimator, reference))
+    except ValueError as error:
+        raise ModelError(f"The model cannot be served: {error}.", _REMEDY, file=str(path)) from error
+    if problem := fit_problem(model, reference):
+        raise ModelError(f"The model does not fit the schema: {problem}.", _REMEDY, file=str(path))
+    return model
+
+
+_REMEDY = "Make the service folder again with `stillsafe init`."
+
+
+def kind_of(estimator: Any) -> ModelKind:
+    """Classifier or regressor.
+
+    Raises:
+        ValueError: it is neither, is not fitted, or gives several answers for a row.
+    """
+    from sklearn.base import is_classifier, is_regressor
+
+    if not hasattr(estimator, "predict"):
+        raise ValueError(f"{type(estimator).__name__} makes no predictions")
+    if is_classifier(estimator):
+        return ModelKind.CLASSIFIER
+    if is_regressor(estimator):
+        return ModelKind.REGRESSOR
+    raise ValueError(f"{type(estimator).__name__} is neither a classifier nor a regressor")
+
+
+def classes_of(estimator: Any) -> tuple[Answer, ...]:
+    """A classifier's answers as plain values, in the order of its probabilities; empty for a regressor.
+
+    Raises:
+        ValueError: it is not fitted, or its classes are no plain values.
+    """
+    if kind_of(estimator) is ModelKind.REGRESSOR:
+        return ()
+    found = getattr(estimator, "classes_", None)
+    if found is None:
+        raise ValueError("the classifier is not fitted")
+    classes = tuple(_plain(c) for c in found)
+    if not all(isinstance(c, bool | int | float | str) for c in classes):
+        raise ValueError("its classes must be strings, numbers, true or false, and one of them for each row")
+    return classes
+
+
+def fit_problem(model: Model, reference: Mapping[str, Any]) -> str | None:
+    """Why a model cannot serve its schema, or None if it can: names, number of features, and one row tried.
+
+    Args:
+        model: the model.
+        reference: the reference file, whose healthy values make the row; without them a failure on the row tells
+            nothing, and is let pass.
+    """
+    if told := _features_problem(model):
+        return told
+    error = model.score([_typical(model.features, reference)])[0].error
+    if error is None or _guessed(model.features, reference):
+        return None
+    return f"on a typical row its answer is: {error}"
+
+
+def _features_problem(model: Model) -> str | None:
+    names, wanted = model.features.names, getattr(model.estimator, "feature_names_in_", None)
+    if wanted is None:
+        count = getattr(model.estimator, "n_features_in_", len(names))
+        told = f"it was fitted with {count} features, and the settings describe {len(names)}"
+        return None if count == len(names) else told
+    lacking = ", ".join(repr(str(name)) for name in wanted if name not in names)
+    strange = ", ".join(repr(name) for name in names if name not in set(wanted))
+    sides = [f"the settings lack {lacking}"] if lacking else []
+    return " and ".join([*sides, *([f"the model was not fitted with {strange}"] if strange else [])]) or None
+
+
+def _use_one_job(estimator: Any) -> None:
+    """Threads cost more than they gain on the few rows of a request, and deciding is deterministic without them."""
+    wide = {
+        name: 1
+        for name, value in estimator.get_params().items()
+        if name.split("__")[-1] == "n_jobs" and value not in (None, 1)
+    }
+    estimator.set_params(**wide)
+
+
+@cache
+def _one_thread() -> Any:
+    import sklearn  # noqa: F401 - the controller finds the thread pools that are loaded by now
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped] # it ships no types
+
+    return ThreadpoolController()
+
+
+def _reference(path: Path) -> Mapping[str, Any]:
+    """The reference file, or nothing where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError("It is not a reference file.", _REMEDY, file=str(path)) from error
+    return document if isinstance(document, dict) else {}
+
+
+def _scale(estimator: Any, reference: Mapping[str, Any]) -> ConfidenceScale:
+    method = choose_method(estimator)
+    if method is ConfidenceMethod.CLASS_PROBABILITY:
+        return ConfidenceScale(method)
+    written = reference.get("confidence")
+    if not isinstance(written, dict) or written.get("method") != method.value:
+        raise ValueError(f"its confidence ({method.value}) needs a scale, which the reference file lacks")
+    quantiles = written.get("quantiles")
+    if not isinstance(quantiles, list) or len(quantiles) != QUANTILES or not _increasing(quantiles):
+        raise ValueError(f"the reference file's confidence scale is not {QUANTILES} increasing numbers")
+    return ConfidenceScale(method, tuple(float(q) for q in quantiles))
+
+
+def _increasing(numbers: Sequence[object]) -> bool:
+    finite = [n for n in numbers if isinstance(n, int | float) and math.isfinite(n)]
+    return len(finite) == len(numbers) and finite == sorted(finite)
+
+
+def _typical(schema: Schema, reference: Mapping[str, Any]) -> Row:
+    """A row as healthy as the reference tells, or else within the hard limits."""
+    return {spec.name: _typical_value(spec, _seen(spec, reference)) for spec in schema.features}
+
+
+def _seen(spec: FeatureSpec, reference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the reference baseline says of a feature; nothing of one that is not written down as it is."""
+    baseline = reference.get("baseline")
+    features = baseline.get("features") if isinstance(baseline, dict) else None
+    seen = features.get(spec.name) if isinstance(features, dict) else None
+    return seen if isinstance(seen, dict) and spec.log is Logged.KEEP else {}
+
+
+def _typical_value(spec: FeatureSpec, seen: Mapping[str, Any]) -> Value:
+    if spec.type is FeatureType.BOOLEAN:
+        return False
+    if spec.type is FeatureType.CATEGORY:
+        counts = seen.get("category_counts") or {}
+        known = [c for c in counts if spec.categories is None or c in spec.categories] or list(spec.categories or ())
+        return str(max(known, key=lambda c: counts.get(c, 0))) if known else ""
+    limits = (seen.get("minimum"), spec.minimum, spec.maximum)
+    number = next((limit for limit in limits if limit is not None), 0.0)
+    return math.ceil(number) if spec.type is FeatureType.INTEGER else float(number)
+
+
+def _guessed(schema: Schema, reference: Mapping[str, Any]) -> bool:
+    """Whether a typical row holds a category that nobody has ever seen."""
+    categories = [spec for spec in schema.features if spec.type is FeatureType.CATEGORY and not spec.categories]
+    return any(not _seen(spec, reference).get("category_counts") for spec in categories)
+
+
+def _is_plain_pipeline(estimator: Any) -> bool:
+    return type(estimator).__name__ == "Pipeline" and type(estimator).__module__ == "sklearn.pipeline"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _failed(error: str) -> Score:
+    return Score(None, None, None, error)
+
+
+def _kind_of_failure(error: BaseException) -> str:
+    """A few words for the log. The message is left out: it may quote the client's values."""
+    if isinstance(error, _WrongShapeError):
+        return "wrong shape"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    logger.warning("the model failed on a row", extra={"fields": {"error": type(error).__name__, "where": where}})
+    return f"raised {type(error).__name__}"

@@ -1,0 +1,157 @@
+"""Write docs/reference from the code. `make fix` runs it; a test fails where the pages are not what it would write."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from sqlalchemy import Table
+
+from stillsafe.cli.app import app as command_line
+from stillsafe.core import policy
+from stillsafe.serving import app as api
+from stillsafe.settings import Settings
+from stillsafe.store.tables import metadata
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+MADE = "<!-- Made from the code by scripts/write_reference.py; change it there. -->"
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every generated page."""
+    return {
+        "policy.md": _page("Policy", _policy()),
+        "configuration.md": _page("Configuration", _configuration()),
+        "command-line.md": _page("Command line", _commands()),
+        "http.md": _page("HTTP", _http()),
+        "storage.md": _page("Storage", _storage()),
+    }
+
+
+def _page(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([f"# {title}", "", MADE, "", *lines]).rstrip() + "\n"
+
+
+def _policy() -> Iterator[str]:
+    yield "Every threshold and count that a decision rests on. Set them in `[policy]`; the schedule's three durations are in"
+    yield "`[monitor]` as `window`, `every` and `max_gap`. A run stores the policy that it used."
+    yield ""
+    yield "| number | default | reason |"
+    yield "| --- | --- | --- |"
+    for name, (default, reason) in policy.reasons().items():
+        yield f"| `{name}` | {'auto' if default is None else f'{default:g}'} | {reason} |"
+
+
+def _configuration() -> Iterator[str]:
+    yield "`stillsafe.toml`, as `stillsafe init` writes it. Paths are relative to the file. A duration is a number of seconds or"
+    yield 'a string such as `"3s"`, `"15m"`, `"2h"`. `STILLSAFE_CONFIG` names the file, `STILLSAFE_DATABASE_URL` overrides'
+    yield "`service.database`. The numbers of `[policy]` are on [their own page](policy.md)."
+    for name, field in Settings.model_fields.items():
+        section = _model(field.annotation)
+        if section is None:
+            continue
+        yield ""
+        yield f"## `[[{name}]]`" if "tuple" in str(field.annotation) else f"## `[{name}]`"
+        yield ""
+        yield (section.__doc__ or "").strip().splitlines()[0]
+        yield ""
+        yield "| setting | default | meaning |"
+        yield "| --- | --- | --- |"
+        for setting, about in section.model_fields.items():
+            yield f"| `{setting}` | {_default(about)} | {about.description or ''} |"
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _default(about: Any) -> str:
+    if about.is_required():
+        return "required"
+    value = about.get_default()
+    if value is None:
+        return "none"
+    shown = getattr(value, "value", value)
+    return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`" if shown not in ("", ()) else "none"
+
+
+def _commands() -> Iterator[str]:
+    yield "Every command takes `--help`. Exit codes: 0 done, 1 failed, 2 misconfigured."
+    root = typer.main.get_command(command_line)
+    for path, command in _walk("stillsafe", root):
+        yield ""
+        yield f"## `{path}`"
+        yield ""
+        yield (command.help or "").strip()
+        rows = [row for parameter in command.params if (row := _parameter(parameter))]
+        if rows:
+            yield ""
+            yield "| option | default | meaning |"
+            yield "| --- | --- | --- |"
+            yield from rows
+
+
+def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name in sorted(command.commands):
+            yield from _walk(f"{path} {name}", command.commands[name])
+    else:
+        yield path, command
+
+
+def _parameter(parameter: Any) -> str | None:
+    if parameter.name == "help":
+        return None
+    is_option = parameter.param_type_name == "option"
+    name = ", ".join(f"`{opt}`" for opt in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+    default = "required" if parameter.required else parameter.default
+    if default is None or default is False or not isinstance(default, str | int | float | Path):
+        default = ""
+    return f"| {name} | {default} | {getattr(parameter, 'help', None) or ''} |"
+
+
+def _http() -> Iterator[str]:
+    yield "The running service documents itself at `/docs` and `/openapi.json`. Errors are problem details (RFC 9457,"
+    yield "`application/problem+json`)."
+    yield ""
+    yield "| request | does | answers |"
+    yield "| --- | --- | --- |"
+    for path, operations in sorted(api.openapi_document()["paths"].items()):
+        for method, operation in operations.items():
+            codes = ", ".join(sorted(operation["responses"]))
+            yield f"| `{method.upper()} {path}` | {operation.get('summary', '')} | {codes} |"
+
+
+def _storage() -> Iterator[str]:
+    yield "Times are UTC. JSON is text in SQLite and JSONB in PostgreSQL. Columns that may be null came after the mission's own."
+    for table in sorted(metadata.tables.values(), key=lambda t: t.name):
+        yield ""
+        yield f"## `{table.name}`"
+        yield ""
+        yield from _columns(table)
+
+
+def _columns(table: Table) -> Iterator[str]:
+    yield "| column | type | null |"
+    yield "| --- | --- | --- |"
+    for column in table.columns:
+        kind = type(column.type).__name__.replace("UtcDateTime", "DateTime (UTC)")
+        key = " (key)" if column.primary_key else ""
+        yield f"| `{column.name}`{key} | {kind} | {'yes' if column.nullable else ''} |"
+
+
+def main() -> None:
+    """Write what differs."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        file = FOLDER / name
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote {file.name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The shapes of the responses: what is documented is what is sent."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stillsafe.serving.predict import Answered
+from stillsafe.serving.problems import ProblemDocument
+
+Answer = bool | int | float | str
+
+
+class Document(BaseModel):
+    """A response. Times are ISO 8601 in UTC; rates lie in [0, 1]; no number is ever NaN or infinite."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class PredictionDocument(Document):
+    """One answer. It was recorded before it was sent."""
+
+    prediction_id: str
+    timestamp: datetime
+    prediction: Answer
+    confidence: float | None = Field(description="In [0, 1]; null in an answer of the fallback.")
+    model_version: str
+    system_state: str = Field(description="NORMAL, WARNING or DEGRADED: the state that was obeyed.")
+    fallback_used: bool
+    decided_by: str = Field(description="`model` or `fallback`.")
+    reason: str
+    monitor_stale: bool = Field(description="The monitor has not run for two intervals, or never.")
+    watched: bool = Field(description="The model version has an active baseline.")
+    probabilities: dict[str, float] | None = Field(description="Per class, where the model has them.")
+
+
+class InstanceError(Document):
+    """An instance that was refused; its neighbours are answered all the same."""
+
+    error: ProblemDocument
+
+
+class BatchDocument(Document):
+    """Per instance an answer or an error, in the order of the request."""
+
+    results: list[PredictionDocument | InstanceError]
+
+
+class StateDocument(Document):
+    """What everybody obeys, why, and for how long that is known."""
+
+    state: str
+    severity: str | None
+    reason: str
+    last_updated: datetime | None = Field(description="When the state last changed; null before the first decision.")
+    checked_at: datetime | None = Field(description="End of the last run's window; null before the first run.")
+    valid_until: datetime | None = Field(description="From then on the monitor counts as dead.")
+    stale: bool
+    held: bool
+    hold_reason: str | None
+    held_by: str | None
+    mode: str
+    model_version: str
+    watched: bool
+    baseline_id: str | None
+    incident_id: str | None
+    damaged_features: list[str]
+
+
+class ExplanationDocument(Document):
+    """A text about an incident. It never influenced anything."""
+
+    generated_at: datetime
+    incident_status: str | None
+    summary: str
+    recommendations: str
+    llm_model: str
+
+
+class IncidentDocument(Document):
+    """One degradation, from its detection to its resolution."""
+
+    incident_id: str
+    detected_at: datetime
+    severity: str
+    trigger_signals: list[str]
+    decision_reason: str
+    fallback_activated: bool
+    resolved: bool
+    escalated_at: datetime | None
+    resolved_at: datetime | None
+    resolution: str | None
+    model_version: str | None
+    baseline_id: str | None
+
+
+class ExplainedIncidentDocument(IncidentDocument):
+    """An incident and what was written about it."""
+
+    explanations: list[ExplanationDocument]
+
+
+class IncidentsDocument(Document):
+    """Incidents, newest first."""
+
+    incidents: list[IncidentDocument]
+
+
+class WindowDocument(Document):
+    """One run of the monitor: what it saw and what it concluded."""
+
+    window_start: datetime
+    window_end: datetime
+    prediction_count: int
+    avg_confidence: float | None
+    low_confidence_rate: float | None
+    feature_anomalies: dict[str, Any]
+    unseen_categories: bool
+    evidence: str | None
+    severity: str | None
+    state_before: str | None
+    state_after: str | None
+    reason: str | None
+    readings: list[dict[str, Any]] | None
+    baseline_id: str | None
+    model_version: str | None
+    incident_id: str | None
+    shadow: bool
+
+
+class WindowsDocument(Document):
+    """Runs, newest first."""
+
+    windows: list[WindowDocument]
+
+
+class BaselineDocument(Document):
+    """What healthy looks like for the served model version."""
+
+    baseline_id: str
+    created_at: datetime
+    sample_size: int
+    avg_confidence: float | None
+    low_confidence_rate: float | None
+    low_confidence_threshold: float | None
+    feature_ranges: dict[str, dict[str, float | None]]
+    category_frequencies: dict[str, dict[str, float]]
+    missing_value_rates: dict[str, float]
+    model_version: str
+    source: str
+    active: bool
+
+
+class ModelDocument(Document):
+    """What is served."""
+
+    version: str
+    kind: str
+    classes: list[Answer]
+    features: list[str]
+    confidence_method: str
+    estimator: str
+    format: str
+    sha256: str
+    watched: bool
+    baseline_id: str | None
+
+
+class FeatureDocument(Document):
+    """The hard limits of one feature."""
+
+    name: str
+    type: str
+    required: bool
+    minimum: float | None
+    maximum: float | None
+    categories: list[str] | None
+    max_length: int
+    log: str
+    allowed: str
+
+
+class SchemaDocument(Document):
+    """Every feature, in the order of the settings."""
+
+    features: list[FeatureDocument]
+
+
+class LiveDocument(Document):
+    """The process answers."""
+
+    status: str
+
+
+class ReadyDocument(Document):
+    """The service can answer, and whether anybody is watching."""
+
+    status: str
+    monitor: str = Field(description="`fresh`, `stale`, or `never ran`.")
+    state: str
+    watched: bool
+    mode: str
+    model_version: str
+    model_stuck: bool = Field(description="A call of the model has not come back; the fallback answers meanwhile.")
+
+
+def prediction_document(answered: Answered) -> dict[str, Any]:
+    """An answer as JSON types; built by hand, since it is built for every request."""
+    return {
+        "prediction_id": answered.prediction_id,
+        "timestamp": answered.timestamp.isoformat(),
+        "prediction": answered.prediction,
+        "confidence": answered.confidence,
+        "model_version": answered.model_version,
+        "system_state": answered.system_state.value,
+        "fallback_used": answered.fallback_used,
+        "decided_by": answered.decided_by,
+        "reason": answered.reason,
+        "monitor_stale": answered.monitor_stale,
+        "watched": answered.watched,
+        "probabilities": answered.probabilities,
+    }

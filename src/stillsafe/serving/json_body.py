@@ -1,0 +1,121 @@
+"""A request's body as JSON, strictly: what two parsers might read differently is refused, not guessed.
+
+NaN and infinities, which Python reads and JSON lacks, come out as floats, so that the schema can name the
+feature that holds one.
+"""
+
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from stillsafe.serving.problems import Problem, RefusedRequest, Wrong, problem
+
+DEEPEST = 10
+BODY = "body"
+
+
+class Repeating(dict[str, Any]):
+    """A JSON object that gave some keys more than once; `repeated` names them."""
+
+    repeated: tuple[str, ...] = ()
+
+
+async def read(request: Request, most_bytes: int) -> Any:
+    """The parsed body.
+
+    Args:
+        request: its Content-Type may be missing, or say JSON in UTF-8.
+        most_bytes: the longest body that is read at all, chunked or not.
+
+    Raises:
+        RefusedRequest: 415 for another content type, 413 for a longer body, 422 for anything but JSON.
+    """
+    _require_json(request)
+    return parse(await _content(request, most_bytes))
+
+
+def parse(content: bytes) -> Any:
+    """JSON text in UTF-8 as Python values; an object with a repeated key as `Repeating`.
+
+    Raises:
+        RefusedRequest: 422, saying what is wrong.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse("not_utf8", f"not UTF-8 at byte {error.start}", "JSON text in UTF-8")
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        _too_deep()
+    except json.JSONDecodeError as error:
+        _refuse("not_json", f"not JSON at line {error.lineno}, column {error.colno}", "one JSON object")
+    except ValueError:
+        _refuse("not_json", "a number has too many digits", "one JSON object")
+    if _deeper(document, DEEPEST):
+        _too_deep()
+    return document
+
+
+def repeated_keys(value: object) -> tuple[str, ...]:
+    """The keys that a JSON object gave more than once."""
+    return value.repeated if isinstance(value, Repeating) else ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    # `add` returns None, so a key that is new is never counted.
+    twice = [key for key, _ in pairs if key in seen or seen.add(key)]
+    repeating = Repeating(found)
+    repeating.repeated = tuple(dict.fromkeys(twice))
+    return repeating
+
+
+def _deeper(document: Any, most: int) -> bool:
+    level = [document]
+    for _ in range(most):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(outer.values()) if isinstance(outer, dict) else outer
+
+
+def _require_json(request: Request) -> None:
+    given = request.headers.get("content-type", "").lower()
+    media_type, _, parameters = given.partition(";")
+    charset = parameters.partition("charset=")[2].strip(' "')
+    encoded = request.headers.get("content-encoding", "identity").lower() != "identity"
+    if media_type.strip() not in ("", "application/json") or charset not in ("", "utf-8") or encoded:
+        wrong = Wrong(BODY, "wrong_media_type", "not JSON by its headers", "application/json, in UTF-8, uncompressed")
+        raise RefusedRequest(problem(415, "The body must be application/json.", [wrong], Accept="application/json"))
+
+
+async def _content(request: Request, most_bytes: int) -> bytes:
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and len(stated) < 20 and int(stated) > most_bytes:
+        raise RefusedRequest(_too_large(most_bytes))
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most_bytes:
+            raise RefusedRequest(_too_large(most_bytes))
+    return bytes(content)
+
+
+def _too_large(most_bytes: int) -> Problem:
+    wrong = Wrong(BODY, "too_large", "the body is too long", f"at most {most_bytes} bytes")
+    return problem(413, f"The body must not exceed {most_bytes} bytes.", [wrong])
+
+
+def _too_deep() -> NoReturn:
+    _refuse("too_deep", "nested too deeply", f"at most {DEEPEST} levels")
+
+
+def _refuse(kind: str, told: str, allowed: str) -> NoReturn:
+    raise RefusedRequest(problem(422, f"The body cannot be read: {told}.", [Wrong(BODY, kind, told, allowed)]))

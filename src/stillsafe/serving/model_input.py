@@ -1,0 +1,46 @@
+"""The one way in which rows become a model's input."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(schema: Schema, rows: Sequence[Row]) -> "pd.DataFrame":
+    """Rows as a model takes them: one column per feature, in schema order.
+
+    Numbers are float64 with NaN for missing; whole numbers int64 where they are required; true and false bool
+    where they are required; categories, and booleans that may be missing, object with NaN for missing.
+    """
+    import pandas as pd
+
+    # A dtype is always given: left to itself, pandas would guess another one where every value is missing.
+    return pd.DataFrame(
+        {spec.name: pd.Series(_column(spec, rows), dtype=_dtype(spec)) for spec in schema.features},
+        index=pd.RangeIndex(len(rows)),
+    )
+
+
+def inputs_of(estimator: Any, table: "pd.DataFrame") -> Any:
+    """A frame as this estimator was fitted: columns in its own order, or a bare array if it knows no names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        return table[list(names)]
+    return table.to_numpy() if hasattr(estimator, "n_features_in_") else table
+
+
+def _column(spec: FeatureSpec, rows: Sequence[Row]) -> list[Any]:
+    return [np.nan if (value := row.get(spec.name)) is None else value for row in rows]
+
+
+def _dtype(spec: FeatureSpec) -> Any:
+    if spec.type is FeatureType.NUMERIC or (spec.type is FeatureType.INTEGER and not spec.required):
+        return np.float64
+    if spec.type is FeatureType.INTEGER:
+        return np.int64
+    return np.bool_ if spec.type is FeatureType.BOOLEAN and spec.required else np.object_

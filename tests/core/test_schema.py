@@ -1,0 +1,203 @@
+"""Requests against the schema, and what of them may be written down."""
+
+import math
+
+import pytest
+
+from stillsafe.core.schema import (
+    FeatureSpec,
+    FeatureType,
+    Logged,
+    Row,
+    Schema,
+    Value,
+    Violation,
+    ViolationKind,
+    sanitise,
+)
+
+TEMP = FeatureSpec("temp", FeatureType.NUMERIC, minimum=-50, maximum=60)
+STOPS = FeatureSpec("stops", FeatureType.INTEGER, required=False, minimum=0)
+HOLIDAY = FeatureSpec("holiday", FeatureType.BOOLEAN)
+CARRIER = FeatureSpec("carrier", FeatureType.CATEGORY, max_length=5)
+ORIGIN = FeatureSpec("origin", FeatureType.CATEGORY, categories=("EWR", "JFK", "LGA"))
+SCHEMA = Schema((TEMP, STOPS, HOLIDAY, CARRIER, ORIGIN))
+GOOD: Row = {"temp": 21.5, "stops": 1, "holiday": False, "carrier": "UA", "origin": "JFK"}
+
+
+def kind(spec: FeatureSpec, value: object) -> ViolationKind | None:
+    """What is wrong with a value, or None."""
+    checked = spec.check(value)
+    return checked.kind if isinstance(checked, Violation) else None
+
+
+def violations(features: object, schema: Schema = SCHEMA) -> tuple[Violation, ...]:
+    """What is wrong with a request that must be refused."""
+    checked = schema.validate(features)
+    assert isinstance(checked, tuple)
+    return checked
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "expected"),
+    [
+        (TEMP, None, ViolationKind.MISSING),
+        (TEMP, "21", ViolationKind.WRONG_TYPE),
+        (TEMP, True, ViolationKind.WRONG_TYPE),
+        (TEMP, [1.0], ViolationKind.WRONG_TYPE),
+        (TEMP, {"value": 1.0}, ViolationKind.WRONG_TYPE),
+        (TEMP, math.nan, ViolationKind.NOT_FINITE),
+        (TEMP, math.inf, ViolationKind.NOT_FINITE),
+        (TEMP, float("1e999"), ViolationKind.NOT_FINITE),
+        (TEMP, 10**400, ViolationKind.NOT_FINITE),
+        (TEMP, -(10**400), ViolationKind.NOT_FINITE),
+        (TEMP, -50.1, ViolationKind.BELOW_MINIMUM),
+        (TEMP, 61, ViolationKind.ABOVE_MAXIMUM),
+        (STOPS, 1.5, ViolationKind.WRONG_TYPE),
+        (STOPS, False, ViolationKind.WRONG_TYPE),
+        (STOPS, math.nan, ViolationKind.NOT_FINITE),
+        (STOPS, -1, ViolationKind.BELOW_MINIMUM),
+        (HOLIDAY, 0, ViolationKind.WRONG_TYPE),
+        (HOLIDAY, "true", ViolationKind.WRONG_TYPE),
+        (CARRIER, 7, ViolationKind.WRONG_TYPE),
+        (CARRIER, "United", ViolationKind.TOO_LONG),
+        (CARRIER, "\ud800", ViolationKind.NOT_ALLOWED),
+        (ORIGIN, "BOS", ViolationKind.NOT_ALLOWED),
+    ],
+)
+def test_what_breaks_a_hard_limit_is_refused(spec: FeatureSpec, value: object, expected: ViolationKind) -> None:
+    """A value that the schema does not allow never becomes a clean one."""
+    assert kind(spec, value) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "clean"),
+    [
+        (TEMP, 21, 21.0),
+        (TEMP, -50, -50.0),
+        (TEMP, 60.0, 60.0),
+        (STOPS, 3.0, 3),
+        (STOPS, None, None),
+        (HOLIDAY, True, True),
+        (CARRIER, "", ""),
+        (CARRIER, "é\n漢", "é\n漢"),
+        (ORIGIN, "EWR", "EWR"),
+    ],
+)
+def test_what_the_limits_allow_comes_out_clean(spec: FeatureSpec, value: object, clean: Value) -> None:
+    """A good value keeps its meaning and gets the feature's own type."""
+    checked = spec.check(value)
+    assert checked == clean
+    assert type(checked) is type(clean)
+
+
+def test_a_clean_row_has_every_feature_in_schema_order() -> None:
+    """The model always sees the same columns in the same order, whatever the client's."""
+    sent = {name: GOOD[name] for name in reversed(SCHEMA.names) if name != "stops"}
+    row = SCHEMA.validate(sent)
+    assert isinstance(row, dict)
+    assert list(row) == ["temp", "stops", "holiday", "carrier", "origin"]
+    assert row["stops"] is None
+
+
+def test_every_violation_is_told_at_once() -> None:
+    """A client mends a request in one go: all that is wrong is named, in schema order, the unknown last."""
+    found = violations({"temp": "hot", "origin": "BOS", "carrier": "UA", "colour": 1})
+    told = [(violation.feature, violation.kind) for violation in found]
+    assert told == [
+        ("temp", ViolationKind.WRONG_TYPE),
+        ("holiday", ViolationKind.MISSING),
+        ("origin", ViolationKind.NOT_ALLOWED),
+        ("colour", ViolationKind.UNKNOWN_FEATURE),
+    ]
+
+
+@pytest.mark.parametrize("features", [None, [], "x", 3, True])
+def test_a_request_is_an_object(features: object) -> None:
+    """Anything but an object is refused as a whole."""
+    (violation,) = violations(features)
+    assert (violation.feature, violation.kind) == ("features", ViolationKind.WRONG_TYPE)
+
+
+def test_a_violation_names_the_rule_and_never_the_value() -> None:
+    """What is written about a refusal holds nothing that the client sent as a value."""
+    private = "a-very-private-one!"
+    told = " ".join(
+        map(str, violations({**GOOD, "carrier": private, "origin": private, "temp": private, "stops": 987.5}))
+    )
+    assert private not in told
+    assert "987" not in told
+    assert "carrier: 19 characters are too many; allowed: a string of at most 5 characters" in told
+    assert "origin: not a known category; allowed: one of: EWR, JFK, LGA" in told
+
+
+def test_an_unknown_name_is_cut_and_made_printable() -> None:
+    """A hostile name can neither flood a log nor break its encoding."""
+    (long, broken) = violations({**GOOD, "x" * 10_000: 1, "\ud800": 1})
+    assert long.feature == "x" * 80 + "..."
+    assert broken.feature.encode()
+
+
+def test_many_violations_are_cut_and_counted() -> None:
+    """A request with ten thousand wrong names gets a short answer."""
+    found = violations({**GOOD, **{f"x{number}": 1 for number in range(10_000)}})
+    assert len(found) == 51
+    assert found[-1].kind is ViolationKind.TOO_MANY
+    assert found[-1].problem == "9950 more violations"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (TEMP, "a number from -50 to 60"),
+        (STOPS, "a whole number of at least 0, or null"),
+        (FeatureSpec("x", FeatureType.NUMERIC, maximum=1e6), "a number of at most 1e+06"),
+        (HOLIDAY, "true or false"),
+        (CARRIER, "a string of at most 5 characters"),
+        (
+            FeatureSpec("x", FeatureType.CATEGORY, categories=tuple("abcdefghijkl")),
+            "one of: a, b, c, d, e, f, g, h, i, j, ...",
+        ),
+    ],
+)
+def test_the_allowed_values_are_told_in_words(spec: FeatureSpec, words: str) -> None:
+    """A refusal says what would have been accepted."""
+    assert spec.allowed == words
+
+
+def logged(**features: Logged) -> Schema:
+    """A schema of categories, each logged as told."""
+    return Schema(
+        tuple(FeatureSpec(name, FeatureType.CATEGORY, required=False, log=log) for name, log in features.items())
+    )
+
+
+def test_a_snapshot_keeps_hashes_and_drops() -> None:
+    """Only what may be written down is in the snapshot."""
+    schema = logged(kept=Logged.KEEP, hashed=Logged.HASH, dropped=Logged.DROP)
+    snapshot = sanitise(schema, {"kept": "a", "hashed": "b", "dropped": "c"}, "salt")
+    assert snapshot["kept"] == "a"
+    assert set(snapshot) == {"kept", "hashed"}
+    assert snapshot["hashed"] != "b"
+
+
+def test_a_hash_is_stable_and_salted() -> None:
+    """The same value hashes alike within a service, and unlike under another salt."""
+    schema = logged(x=Logged.HASH)
+    one, again, other = (sanitise(schema, {"x": "b"}, salt)["x"] for salt in ("s", "s", "t"))
+    assert one == again != other
+    assert isinstance(one, str)
+    assert len(one) == 16
+
+
+def test_a_missing_value_stays_visible_when_hashed_and_not_when_dropped() -> None:
+    """Missing rates can be watched without seeing a value; what is dropped leaves no trace."""
+    schema = logged(hashed=Logged.HASH, dropped=Logged.DROP)
+    assert sanitise(schema, {"hashed": None, "dropped": None}, "salt") == {"hashed": None}
+
+
+def test_a_shadow_score_needs_every_feature_kept() -> None:
+    """What is hashed or dropped cannot be scored again."""
+    assert logged(a=Logged.KEEP).scorable_from_log
+    assert not logged(a=Logged.KEEP, b=Logged.HASH).scorable_from_log
+    assert not logged(a=Logged.DROP).scorable_from_log

@@ -1,0 +1,142 @@
+"""What the documentation shows is true: commands run, generated pages are fresh, links lead somewhere."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from scripts.write_reference import FOLDER, pages
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    language: str
+    about: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*(part.strip(" ") for part in found)) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+
+
+def run(script: str, folder: Path, **more: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the service did not start"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the service did not listen in time")
+
+
+def test_the_tutorial_tells_the_truth(tmp_path: Path) -> None:
+    """Every command of the tutorial runs in order, and what it says will happen does."""
+    port, said, servers = str(free_port()), [], []
+    try:
+        for block in blocks(ROOT / "docs" / "tutorial.md"):
+            text = block.text.replace("8123", port)
+            if block.about.startswith("file="):
+                (tmp_path / block.about.removeprefix("file=")).write_text(text)
+            elif block.about == "background":
+                servers.append(subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=environment()))
+                wait_for(int(port), servers[-1])
+            else:
+                said.append(run(text, tmp_path))
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+    story = "\n".join(said)
+    assert '"decided_by":"model"' in story.replace(" ", "")
+    assert "violations" in story
+    order = ["NORMAL -> WARNING", "WARNING -> DEGRADED", "'fallback': 100", "DEGRADED -> NORMAL"]
+    places = [story.index(words) for words in order]
+    assert places == sorted(places), story
+    after = story[places[-1] :]
+    assert "'model': 100" in after
+    assert "No difference" in after
+
+
+def test_the_recipes_run(made_service: Path) -> None:
+    """Every command of the how-to runs in a service folder."""
+    for block in blocks(ROOT / "docs" / "how-to.md"):
+        assert block.language == "sh"
+        run(block.text, made_service)
+
+
+def test_the_readme_shows_only_commands_that_are_tested(made_service: Path) -> None:
+    """The README's make targets exist, and its stillsafe commands take the options that it shows."""
+    makefile = (ROOT / "Makefile").read_text()
+    shown = [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
+    for line in shown:
+        if line.startswith("make "):
+            assert re.search(rf"^{line.removeprefix('make ')}:", makefile, re.MULTILINE), line
+        else:
+            words = line.split()
+            path = [word for word in words[1:] if not word.startswith("-")][: 2 if words[1] == "schedule" else 1]
+            helped = run(f"stillsafe {' '.join(path)} --help", made_service)
+            assert all(word in helped for word in words if word.startswith("--")), line
+    assert {"make demo", "make test"} <= set(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link in a page names a file or folder that exists."""
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """The generated pages are the ones that the code generates now (`make fix` writes them)."""
+    for name, text in pages().items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: run `make fix`"
+
+
+def test_no_address_of_a_package_index_is_committed() -> None:
+    """The pinned versions name packages and hashes, and no place to get them from."""
+    for name in ("requirements.lock", "pyproject.toml", "Makefile"):
+        text = (ROOT / name).read_text()
+        assert not re.search(r"index-url|find-links|https?://", text), name
+
+
+def test_the_version_is_told_once() -> None:
+    """The changelog and the package agree that the version is unreleased or listed."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {version}" in changelog or "## Unreleased" in changelog
