@@ -201,3 +201,18 @@ def test_a_shadow_score_needs_every_feature_kept() -> None:
     assert logged(a=Logged.KEEP).scorable_from_log
     assert not logged(a=Logged.KEEP, b=Logged.HASH).scorable_from_log
     assert not logged(a=Logged.DROP).scorable_from_log
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 10**300, 1e300, -(2**60)])
+def test_an_integer_that_no_float_holds_exactly_is_refused(value: float) -> None:
+    """A whole number beyond 2**53 would reach the model as another number."""
+    checked = FeatureSpec("n", FeatureType.INTEGER).check(value)
+    assert isinstance(checked, Violation)
+    assert checked.kind is ViolationKind.ABOVE_MAXIMUM
+
+
+def test_the_zero_character_is_refused() -> None:
+    """A category that one of the databases could not store is refused before anything is served."""
+    checked = FeatureSpec("town", FeatureType.CATEGORY).check("a\0b")
+    assert isinstance(checked, Violation)
+    assert checked.kind is ViolationKind.NOT_ALLOWED

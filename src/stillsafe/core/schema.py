@@ -15,6 +15,7 @@ Row = dict[str, Value]
 
 LONGEST_NAME_SHOWN = 80
 MOST_VIOLATIONS_SHOWN = 50
+LARGEST_INTEGER = 2**53  # beyond it a float, which is what a model gets, skips whole numbers
 
 
 class FeatureType(StrEnum):
@@ -123,7 +124,7 @@ class FeatureSpec:
             return self._wrong(ViolationKind.TOO_LONG, f"{len(value)} characters are too many")
         if self.categories is not None and value not in self.categories:
             return self._wrong(ViolationKind.NOT_ALLOWED, "not a known category")
-        if not value.isprintable() and not _encodable(value):
+        if not value.isprintable() and not _storable(value):
             return self._wrong(ViolationKind.NOT_ALLOWED, "not valid Unicode text")
         return value
 
@@ -138,6 +139,8 @@ class FeatureSpec:
             return self._wrong(ViolationKind.NOT_FINITE, "not a finite number")
         if self.type is FeatureType.INTEGER and not number.is_integer():
             return self._wrong(ViolationKind.WRONG_TYPE, "not a whole number")
+        if self.type is FeatureType.INTEGER and abs(value) > LARGEST_INTEGER:
+            return self._wrong(ViolationKind.ABOVE_MAXIMUM, "too large to be exact")
         if self.minimum is not None and number < self.minimum:
             return self._wrong(ViolationKind.BELOW_MINIMUM, "below the minimum")
         if self.maximum is not None and number > self.maximum:
@@ -214,7 +217,10 @@ def sanitise(schema: Schema, row: Row, salt: str) -> Row:
     return snapshot
 
 
-def _encodable(text: str) -> bool:
+def _storable(text: str) -> bool:
+    """Whether every database takes it: a lone surrogate is no text, and PostgreSQL refuses the zero character."""
+    if "\0" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:

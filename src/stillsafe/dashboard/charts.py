@@ -18,9 +18,10 @@ from stillsafe.dashboard.snapshot import Run, Snapshot
 
 _T = TypeVar("_T")
 WIDTH, LEFT, RIGHT = 960.0, 52.0, 96.0
-SMALL_WIDTH, SMALL_LEFT, SMALL_RIGHT = 320.0, 46.0, 12.0
+SMALL_WIDTH, SMALL_LEFT, SMALL_RIGHT = 320.0, 46.0, 20.0
 TOP, FOOT = 14.0, 22.0
 LONGEST_SILENCE_SHOWN = 0.2
+LARGEST_NUMBER_SHOWN = 1e12
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 
 
@@ -202,7 +203,7 @@ def _curve(
     times = axis(seen, width, left, right)
     series = [(run, run.reading(key)) for run in seen.runs]
     values = [(run, _value(run, reading, unjudged)) for run, reading in series]
-    told = [(run, reading) for run, reading in series if reading is not None and reading.reference is not None]
+    told = [(run, reading) for run, reading in series if reading is not None and _judged(reading)]
     scale = _scale([v for _, v in values], [r for _, r in told], TOP, height - FOOT)
     signal = Signal(key.partition(":")[0])
     chart = Chart(_identifier(key), title, _told_curve(title, signal, values, told), width, height)
@@ -224,7 +225,18 @@ def _curve(
 
 def _value(run: Run, reading: Reading | None, unjudged: Callable[[Run], float | None]) -> float | None:
     value = reading.value if reading is not None and reading.value is not None else unjudged(run)
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and _drawable(value) else None
+
+
+def _judged(reading: Reading) -> bool:
+    """Whether reference and limits are there and can be drawn."""
+    limits = [limit for limit in (reading.moderate_limit, reading.severe_limit) if limit is not None]
+    return reading.reference is not None and all(_drawable(number) for number in (reading.reference, *limits))
+
+
+def _drawable(number: float) -> bool:
+    # Beyond this a stored number is no measurement of ours, and sums of it need not be finite.
+    return math.isfinite(number) and abs(number) <= LARGEST_NUMBER_SHOWN
 
 
 def _expected(reading: Reading) -> float:
@@ -239,7 +251,6 @@ def _scale(values: Sequence[float | None], told: Sequence[Reading], top: float, 
         expected = _expected(reading)
         shown.append(expected + limit)
         shown.append(expected - limit if reading.signal is Signal.AVG_CONFIDENCE else expected)
-    shown = [value for value in shown if math.isfinite(value)]
     if not shown:
         return Scale(0.0, 1.0, top, bottom)
     low, high = min(shown), max(shown)

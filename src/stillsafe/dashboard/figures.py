@@ -11,7 +11,7 @@ LONGEST_CLIENT_TEXT = 40
 
 def percent(rate: float | None) -> str:
     """A share of one as a percentage."""
-    return NOTHING if rate is None or not math.isfinite(rate) else f"{100 * rate:.1f} %"
+    return NOTHING if rate is None or not math.isfinite(100 * rate) else f"{100 * rate:.1f} %"
 
 
 def decimal(value: float | None) -> str:

@@ -170,6 +170,8 @@ def _ahead(seen: Snapshot) -> str:
     if seen.state is None:
         return ""
     memory, policy = seen.state.memory, seen.settings.policy
+    if memory.hold is not None:
+        return f"Once released, the state is what the evidence says: {memory.state.value}."
     match memory.state:
         case State.DEGRADED:
             return f"{memory.calm_runs} of {recovery_runs_needed(policy, memory)} calm runs towards recovery."

@@ -5,6 +5,7 @@ feature that holds one.
 """
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -67,11 +68,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    seen: set[str] = set()
-    # `add` returns None, so a key that is new is never counted.
-    twice = [key for key, _ in pairs if key in seen or seen.add(key)]
     repeating = Repeating(found)
-    repeating.repeated = tuple(dict.fromkeys(twice))
+    repeating.repeated = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return repeating
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema, Value
+from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import ModelError
 from stillsafe.serving.confidence import (
     QUANTILES,
@@ -32,6 +32,7 @@ from stillsafe.serving.confidence import (
 )
 from stillsafe.serving.model_file import parsed, read_estimator, sha256_of, verified
 from stillsafe.serving.model_input import frame, inputs_of
+from stillsafe.serving.typical import guessed, typical_row
 from stillsafe.settings import Settings
 
 __all__ = [
@@ -232,8 +233,8 @@ def fit_problem(model: Model, reference: Mapping[str, Any]) -> str | None:
     """
     if told := _features_problem(model):
         return told
-    error = model.score([_typical(model.features, reference)])[0].error
-    if error is None or _guessed(model.features, reference):
+    error = model.score([typical_row(model.features, reference)])[0].error
+    if error is None or guessed(model.features, reference):
         return None
     return f"on a typical row its answer is: {error}"
 
@@ -295,37 +296,6 @@ def _scale(estimator: Any, reference: Mapping[str, Any]) -> ConfidenceScale:
 def _increasing(numbers: Sequence[object]) -> bool:
     finite = [n for n in numbers if isinstance(n, int | float) and math.isfinite(n)]
     return len(finite) == len(numbers) and finite == sorted(finite)
-
-
-def _typical(schema: Schema, reference: Mapping[str, Any]) -> Row:
-    """A row as healthy as the reference tells, or else within the hard limits."""
-    return {spec.name: _typical_value(spec, _seen(spec, reference)) for spec in schema.features}
-
-
-def _seen(spec: FeatureSpec, reference: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the reference baseline says of a feature; nothing of one that is not written down as it is."""
-    baseline = reference.get("baseline")
-    features = baseline.get("features") if isinstance(baseline, dict) else None
-    seen = features.get(spec.name) if isinstance(features, dict) else None
-    return seen if isinstance(seen, dict) and spec.log is Logged.KEEP else {}
-
-
-def _typical_value(spec: FeatureSpec, seen: Mapping[str, Any]) -> Value:
-    if spec.type is FeatureType.BOOLEAN:
-        return False
-    if spec.type is FeatureType.CATEGORY:
-        counts = seen.get("category_counts") or {}
-        known = [c for c in counts if spec.categories is None or c in spec.categories] or list(spec.categories or ())
-        return str(max(known, key=lambda c: counts.get(c, 0))) if known else ""
-    limits = (seen.get("minimum"), spec.minimum, spec.maximum)
-    number = next((limit for limit in limits if limit is not None), 0.0)
-    return math.ceil(number) if spec.type is FeatureType.INTEGER else float(number)
-
-
-def _guessed(schema: Schema, reference: Mapping[str, Any]) -> bool:
-    """Whether a typical row holds a category that nobody has ever seen."""
-    categories = [spec for spec in schema.features if spec.type is FeatureType.CATEGORY and not spec.categories]
-    return any(not _seen(spec, reference).get("category_counts") for spec in categories)
 
 
 def _is_plain_pipeline(estimator: Any) -> bool:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from stillsafe.core.schema import Violation
 from stillsafe.errors import InvalidInput, StoreError
@@ -154,8 +154,3 @@ def _detail(error: HTTPException) -> str:
     if error.status_code == 405:
         return "This path does not take that method. See /docs."
     return str(error.detail)
-
-
-def json_response(document: Any) -> Response:
-    """A JSON answer that cannot hold NaN or infinity."""
-    return JSONResponse(document)

@@ -185,6 +185,14 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
     return None if document is None else from_document(Baseline, document)
 
 
+def is_watched(connection: Connection, model_version: str) -> bool:
+    """Whether a model version has an active baseline; cheap enough to ask with every answer."""
+    query = select(baseline_metrics.c.baseline_id).where(
+        baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def baselines(connection: Connection) -> list[BaselineRecord]:
     """Every baseline, newest first."""
     query = select(baseline_metrics).order_by(baseline_metrics.c.created_at.desc(), baseline_metrics.c.baseline_id)

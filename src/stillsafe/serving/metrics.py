@@ -1,0 +1,114 @@
+"""What Prometheus scrapes: counters of this process, and gauges read from the database at scrape time.
+
+The gauges are therefore the same whichever worker answers the scrape; the counters are each worker's own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from stillsafe.core.state import State
+from stillsafe.errors import StoreError
+from stillsafe.serving.predict import Answered, Context
+from stillsafe.serving.problems import Wrong
+from stillsafe.store import database, reader
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The counters of one app, in a registry of its own."""
+
+    registry: CollectorRegistry
+    answers: Counter
+    refusals: Counter
+    model_errors: Counter
+    store_errors: Counter
+    latency: Histogram
+
+    def answered(self, answered: Sequence[Answered]) -> None:
+        """Count answers, and the model's failures among them."""
+        for each in answered:
+            self.answers.labels(each.decided_by).inc()
+            if each.model_error is not None:
+                self.model_errors.labels(each.model_error).inc()
+
+    def refused(self, wrong: Sequence[Wrong]) -> None:
+        """Count one refused request under each kind of error it held."""
+        for kind in sorted({each.kind for each in wrong}):
+            self.refusals.labels(kind).inc()
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+def build(context: Context) -> Metrics:
+    """Counters from zero, and gauges of the context's store."""
+    registry = CollectorRegistry()
+    made = Metrics(
+        registry,
+        Counter("stillsafe_answers", "Answers recorded and sent.", ["decided_by"], registry=registry),
+        Counter("stillsafe_refusals", "Requests refused, per kind of error they held.", ["kind"], registry=registry),
+        Counter("stillsafe_model_errors", "Rows on which the model failed.", ["error"], registry=registry),
+        Counter("stillsafe_store_errors", "Requests that the store could not serve.", registry=registry),
+        Histogram(
+            "stillsafe_request_seconds",
+            "Time to answer or refuse a prediction request.",
+            ["endpoint"],
+            buckets=BUCKETS,
+            registry=registry,
+        ),
+    )
+    for decided_by in ("model", "fallback"):
+        made.answers.labels(decided_by)
+    registry.register(_StoredState(context))
+    return made
+
+
+class _StoredState(Collector):
+    """Gauges that say what the database says now."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: registering must not need the database."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges; only `stillsafe_store_up`, at 0, where the database cannot be read."""
+        try:
+            with database.reading(self._context.engine) as connection:
+                record = reader.state(connection)
+                watched = reader.active_baseline(connection, self._context.model.version) is not None
+                unresolved = len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+        except StoreError:
+            yield _gauge("stillsafe_store_up", "Whether the database can be read.", 0)
+            return
+        yield _gauge("stillsafe_store_up", "Whether the database can be read.", 1)
+        yield _state_gauge(record.state if record else State.NORMAL)
+        stale = record is None or record.stale(self._context.clock())
+        yield _gauge("stillsafe_monitor_stale", "Whether the monitor is dead or has never run.", stale)
+        yield _gauge("stillsafe_held", "Whether an operator holds the state.", record is not None and record.held)
+        yield _gauge("stillsafe_watched", "Whether the served version has an active baseline.", watched)
+        yield _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", unresolved)
+        if record is not None and record.checked_at is not None:
+            told = "End of the last run's window, in Unix time."
+            yield _gauge("stillsafe_last_monitor_run_timestamp_seconds", told, record.checked_at.timestamp())
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, told, value=float(value))
+
+
+def _state_gauge(state: State) -> Metric:
+    gauge = GaugeMetricFamily("stillsafe_state", "1 for the state that is obeyed, 0 for the others.", labels=["state"])
+    for each in State:
+        gauge.add_metric([each.value], float(each is state))
+    return gauge

@@ -1,0 +1,209 @@
+"""The crontab entry: what it says, what it refuses, and that nothing else in the crontab is touched."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stillsafe.errors import RefusedError
+from stillsafe.monitoring import schedule
+from tests.monitoring.crontab import kept, read, write
+
+PYTHON = Path("/opt/venv/bin/python")
+OTHERS = """# my notes, which come first
+MAILTO=me@example.org
+
+*/1 *   * * *   /usr/bin/foo  a  b
+# about bar
+0 5 * * 1-5 /usr/bin/bar # weekly
+@reboot /usr/bin/boot
+
+SHELL=/bin/bash
+0 0 1 jan * echo "50\\%" # stillsafe:monitor:/another/service/stillsafe.toml
+#*/5 * * * * switched off
+# last words
+"""
+
+
+@pytest.fixture
+def crontab() -> Iterator[None]:
+    """This user's real crontab, put back afterwards."""
+    with kept():
+        yield
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    folder = tmp_path / "it's 100% mine"
+    folder.mkdir()
+    return folder / "stillsafe.toml"
+
+
+def play(entry: str) -> subprocess.CompletedProcess[str]:
+    """Do to an entry what cron does: cut off the five fields, undo the escapes, give the rest to the shell."""
+    command = entry.split(" ", 5)[5].replace(r"\%", "%")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}
+    return subprocess.run(
+        ["/bin/sh", "-c", command], cwd="/", env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def stand_in(folder: Path, script: str) -> Path:
+    """A program in the interpreter's place, to see what it is started with."""
+    program = folder / "a python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("every_seconds", "fields"),
+    [
+        (60, "* * * * *"),
+        (120, "*/2 * * * *"),
+        (600.0, "*/10 * * * *"),
+        (1800, "*/30 * * * *"),
+        (3600, "0 * * * *"),
+        (7200, "0 */2 * * *"),
+        (43200, "0 */12 * * *"),
+        (86400, "0 0 * * *"),
+    ],
+)
+def test_an_interval_that_comes_round_evenly_has_its_five_fields(
+    config: Path, every_seconds: float, fields: str
+) -> None:
+    """Whole minutes that divide an hour and whole hours that divide a day are what a crontab can say."""
+    assert schedule.entry(config, every_seconds, python=PYTHON).startswith(f"{fields} cd ")
+
+
+@pytest.mark.parametrize(
+    ("every_seconds", "told"),
+    [
+        (420, r"7 minutes does not come round evenly.*the nearest is 6 minutes"),
+        (90, r"1.5 minutes does not"),
+        (60.5, r"does not come round evenly.*the nearest is 1 minute\."),
+        (5400, r"90 minutes does not"),
+        (18000, r"5 hours does not.*the nearest is 4 hours"),
+        (172800, r"48 hours does not.*the nearest is 24 hours"),
+        (2, r"once a minute at most, and `monitor.every` is 2 s\..*run the monitor in a loop"),
+    ],
+)
+def test_an_interval_that_does_not_is_refused_with_the_remedy(config: Path, every_seconds: float, told: str) -> None:
+    """An uneven interval would silently be another one, so it is refused, and the sentence says what fits."""
+    with pytest.raises(RefusedError, match=told):
+        schedule.entry(config, every_seconds, python=PYTHON)
+
+
+def test_a_path_that_no_crontab_can_hold_is_refused(tmp_path: Path) -> None:
+    """A line break in a path would be a second, broken entry."""
+    with pytest.raises(RefusedError, match="Rename the folder"):
+        schedule.entry(tmp_path / "two\nlines" / "stillsafe.toml", 600, python=PYTHON)
+
+
+def test_the_entry_runs_the_monitor_where_cron_knows_nothing(config: Path) -> None:
+    """From cron's bare environment the entry runs in the service folder, with its variables, and logs there."""
+    (config.parent / ".env").write_text("STILLSAFE_DATABASE_URL='postgresql://me:s3cret@host/name'\n")
+    python = stand_in(config.parent, 'echo "$@"; pwd; echo "$STILLSAFE_DATABASE_URL"; echo complaint >&2')
+    entry = schedule.entry(config, 600, python=python)
+    for _ in range(2):
+        played = play(entry)
+        assert (played.returncode, played.stdout, played.stderr) == (0, "", "")
+    logged = (config.parent / "stillsafe.monitor.log").read_text().splitlines()
+    expected = [f"-m stillsafe monitor --config {config}", str(config.parent), "postgresql://me:s3cret@host/name"]
+    assert logged == [*expected, "complaint"] * 2
+    assert "s3cret" not in entry
+
+
+def test_the_entry_needs_no_variables(config: Path) -> None:
+    """A service without `.env` runs as well, and the job's failure is the entry's."""
+    played = play(schedule.entry(config, 600, python=stand_in(config.parent, "exit 2")))
+    assert played.returncode == 2
+
+
+def test_a_run_that_still_runs_is_not_joined_by_another(config: Path) -> None:
+    """While one job is under way, the next one ends at once and does nothing."""
+    python = stand_in(config.parent, "echo started; read line < gate")
+    os.mkfifo(config.parent / "gate")
+    entry = schedule.entry(config, 60, python=python)
+    command = entry.split(" ", 5)[5].replace(r"\%", "%")
+    log = config.parent / "stillsafe.monitor.log"
+    with subprocess.Popen(["/bin/sh", "-c", command]) as first:
+        while not (log.exists() and log.read_text()):
+            assert first.poll() is None
+        assert play(entry).returncode == 1
+        (config.parent / "gate").write_text("go on\n")
+    assert log.read_text() == "started\n"
+    assert play(schedule.entry(config, 60, python=stand_in(config.parent, "echo again"))).returncode == 0
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("crontab")
+def test_the_crontab_says_what_was_installed(config: Path) -> None:
+    """Installing writes the entry that `--print` shows; `show` finds it; `remove` ends it, once."""
+    assert schedule.show(config) is None
+    entry = schedule.install(config, 600, python=Path(sys.executable))
+    assert entry == schedule.entry(config, 600, python=Path(sys.executable)) == schedule.show(config)
+    assert schedule.remove(config)
+    assert schedule.show(config) is None
+    assert not schedule.remove(config)
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("crontab")
+def test_other_lines_are_left_alone(config: Path) -> None:
+    """Byte for byte, and in their order: other jobs, variables, comments, and other services' monitors."""
+    write(OTHERS)
+    schedule.install(config, 600, python=PYTHON)
+    entry = schedule.install(config, 3600, python=PYTHON)
+    assert read() == f"{OTHERS}{entry}\n"
+    assert schedule.remove(config)
+    assert read() == OTHERS
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("crontab")
+def test_a_line_that_somebody_switched_off_is_theirs(config: Path) -> None:
+    """A commented-out entry counts as absent and stays."""
+    off = f"# {schedule.entry(config, 600, python=PYTHON)}\n"
+    write(off)
+    assert schedule.show(config) is None
+    assert not schedule.remove(config)
+    entry = schedule.install(config, 600, python=PYTHON)
+    assert read() == f"{off}{entry}\n"
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("crontab")
+def test_services_do_not_mix(config: Path) -> None:
+    """Each settings file has an entry of its own, though one path be the beginning of another."""
+    neighbour = config.with_name("stillsafe.toml.toml")
+    entries = [schedule.install(one, 600, python=PYTHON) for one in (config, neighbour)]
+    assert [schedule.show(config), schedule.show(neighbour)] == entries
+    assert schedule.remove(config)
+    assert schedule.show(neighbour) == entries[1]
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("crontab")
+def test_what_the_crontab_program_refuses_is_told(tmp_path: Path) -> None:
+    """A line that cron will not take leaves the crontab as it was, and the reason is passed on."""
+    write(OTHERS)
+    config = tmp_path.joinpath(*["a-rather-long-name-for-a-folder" * 5] * 4, "stillsafe.toml")
+    with pytest.raises(RefusedError, match=r"The crontab was not changed: .*too long"):
+        schedule.install(config, 600, python=PYTHON)
+    assert read() == OTHERS
+
+
+def test_without_cron_the_remedy_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without cron every command says which package to install."""
+    monkeypatch.setenv("PATH", str(config.parent))
+    for attempt in (schedule.show, schedule.remove):
+        with pytest.raises(RefusedError, match=r"no `crontab` here.*apt-get install cron"):
+            attempt(config)
+    stand_in(config.parent, "").rename(config.parent / "crontab")
+    with pytest.raises(RefusedError, match=r"no `flock` here.*apt-get install util-linux"):
+        schedule.install(config, 600, python=PYTHON)
