@@ -35,8 +35,8 @@ def _page(title: str, lines: Iterator[str]) -> str:
 
 
 def _policy() -> Iterator[str]:
-    yield "Every threshold and count that a decision rests on. Set them in `[policy]`; the schedule's three durations are in"
-    yield "`[monitor]` as `window`, `every` and `max_gap`. A run stores the policy that it used."
+    yield "Every threshold and count that a decision rests on. Set them in `[policy]`; the schedule's three durations"
+    yield "are in `[monitor]` as `window`, `every` and `max_gap`. A run stores the policy that it used."
     yield ""
     yield "| number | default | reason |"
     yield "| --- | --- | --- |"
@@ -45,9 +45,10 @@ def _policy() -> Iterator[str]:
 
 
 def _configuration() -> Iterator[str]:
-    yield "`stillsafe.toml`, as `stillsafe init` writes it. Paths are relative to the file. A duration is a number of seconds or"
-    yield 'a string such as `"3s"`, `"15m"`, `"2h"`. `STILLSAFE_CONFIG` names the file, `STILLSAFE_DATABASE_URL` overrides'
-    yield "`service.database`. The numbers of `[policy]` are on [their own page](policy.md)."
+    yield "`stillsafe.toml`, as `stillsafe init` writes it. Paths are relative to the file. A duration is a number of"
+    yield 'seconds or a string such as `"3s"`, `"15m"`, `"2h"`. `STILLSAFE_CONFIG` names the file,'
+    yield "`STILLSAFE_DATABASE_URL` overrides `service.database`. The numbers of `[policy]` are on"
+    yield "[their own page](policy.md)."
     for name, field in Settings.model_fields.items():
         section = _model(field.annotation)
         if section is None:
@@ -126,7 +127,7 @@ def _http() -> Iterator[str]:
 
 
 def _storage() -> Iterator[str]:
-    yield "Times are UTC. JSON is text in SQLite and JSONB in PostgreSQL. Columns that may be null came after the mission's own."
+    yield "Times are UTC. JSON is text in SQLite and JSONB in PostgreSQL."
     for table in sorted(metadata.tables.values(), key=lambda t: t.name):
         yield ""
         yield f"## `{table.name}`"

@@ -47,8 +47,9 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     if settings is None:
         return findings
     model = _try(findings, "model", lambda: load(settings), _told_model)
+    schema = settings.schema_of_features
     fallback = _try(
-        findings, "fallback", lambda: compile_fallback(settings.fallback, settings.schema_of_features), _told_fallback
+        findings, "fallback", lambda: compile_fallback(settings.fallback, schema, file=settings.file), _told_fallback
     )
     if model is not None and fallback is not None:
         findings.extend(_answers(model, fallback, settings))
@@ -57,6 +58,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     if engine is not None:
         findings.extend(_watch(engine, settings, now))
         engine.dispose()
+    findings.append(_coverage(settings))
     findings.append(_cron(config, settings))
     return findings
 
@@ -130,6 +132,14 @@ def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Findin
         yield Finding("monitor", Verdict.WARNING, f"It last ran at {state.checked_at.isoformat()}: it looks dead.")
     else:
         yield Finding("monitor", Verdict.OK, f"last run {state.checked_at.isoformat()}, state {state.state.value}")
+
+
+def _coverage(settings: Settings) -> Finding:
+    window, every = settings.monitor.window, settings.monitor.every
+    if window < every:
+        told = f"Windows of {window:g} s every {every:g} s leave traffic that no run ever judges: make `window` longer."
+        return Finding("window", Verdict.WARNING, told)
+    return Finding("window", Verdict.OK, f"{window:g} s every {every:g} s: every prediction is judged")
 
 
 def _cron(config: Path, settings: Settings) -> Finding:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pandas as pd
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -116,7 +118,8 @@ def play(out: Path, *, console: Console, keep_open: bool = False, quiet: bool = 
     clock = Clock(START)
     with _serving(service.create_app(settings, clock=clock), settings.serving.host) as port:
         address = f"http://{settings.serving.host}:{port}"
-        teller.print(f"Trained, inspected, and serving on {address}. Ten simulated minutes a line:\n")
+        teller.print(f"Trained, inspected, and serving on {address}. Each line is ten simulated minutes of traffic,")
+        teller.print("who answered it, and the state after the monitoring run at its end.\n")
         stretches = list(_live(settings, traffic, clock, port, teller))
         told = _judge(settings, stretches)
         _tell(teller, told, out, time.perf_counter() - began)
@@ -165,7 +168,7 @@ def _make_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
 
 
 def _fit(training: pd.DataFrame) -> Any:
-    from sklearn.compose import make_column_transformer  # noqa: PLC0415
+    from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder
@@ -201,9 +204,7 @@ def _serving(app: FastAPI, host: str) -> Iterator[int]:
         thread.join()
 
 
-def _live(
-    settings: Settings, traffic: pd.DataFrame, clock: Clock, port: int, teller: Console
-) -> Iterator[Stretch]:
+def _live(settings: Settings, traffic: pd.DataFrame, clock: Clock, port: int, teller: Console) -> Iterator[Stretch]:
     """Ten simulated minutes at a time: traffic over HTTP, then one monitoring run."""
     alone = load_model(settings)
     clients = [http.client.HTTPConnection(settings.serving.host, port, timeout=60) for _ in range(CLIENTS)]
@@ -232,7 +233,7 @@ def _rows(batch: pd.DataFrame, *, broken: bool) -> list[dict[str, Any]]:
 def _send(
     clients: Sequence[http.client.HTTPConnection], rows: Sequence[dict[str, Any]], clock: Clock
 ) -> list[dict[str, Any]]:
-    """One request a flight, from several clients at once, the clock moving from one end of the ten minutes to the other."""
+    """One request a flight, from several clients at once, while the clock moves through ten minutes."""
     answers: list[dict[str, Any]] = []
     with ThreadPoolExecutor(len(clients)) as pool:
         for start in range(0, len(rows), len(clients)):
@@ -282,7 +283,7 @@ def _judge(settings: Settings, stretches: list[Stretch]) -> dict[str, Any]:
     path = [state for i, state in enumerate(states) if i == 0 or state != states[i - 1]]
     if path != EXPECTED:
         raise StoryDidNotHappen(f"the states were {' -> '.join(path)}, not {' -> '.join(EXPECTED)}.")
-    bypassed = [b for a, b in zip(stretches, stretches[1:], strict=False) if a.state == "DEGRADED"]
+    bypassed = [b for a, b in pairwise(stretches) if a.state == "DEGRADED"]
     if any(stretch.answered_by_model for stretch in bypassed):
         raise StoryDidNotHappen("the model answered while the state was DEGRADED.")
     if stretches[-1].answered_by_fallback:
@@ -328,7 +329,7 @@ _CHAPTERS = {
     "healthy": "[bold]Healthy traffic.[/]",
     "broken": f"[bold]The delay feed breaks[/]: a gateway fills in {BROKEN_FEATURE} = {SENTINEL:g} for every flight. "
     "Every request still succeeds.",
-    "mended": "[bold]The feed is mended.[/] The monitor scores the bypassed flights aside, until it can trust the model.",
+    "mended": "[bold]The feed is mended.[/] The monitor scores the bypassed flights aside until it trusts the model.",
 }
 
 
@@ -345,8 +346,10 @@ def _tell_stretch(teller: Console, stretch: Stretch) -> None:
 def _tell(teller: Console, told: dict[str, Any], out: Path, seconds: float) -> None:
     teller.print(f"\n[bold]What the monitor said[/] ({told['incident']['incident_id']})")
     teller.print(f"  {told['incident']['decision_reason']}", markup=False)
-    if told["explanations"]:
-        teller.print(f"  {told['explanations'][-1]['recommendations']}", markup=False)
+    for explanation in told["explanations"]:
+        if explanation["incident_status"] == "escalated":
+            teller.print("\n[bold]What to do, as the offline observer put it then[/]")
+            teller.print(Padding(Text(explanation["recommendations"]), (0, 2)))
     table = Table("while the feed was broken and the model bypassed", "answers right", "")
     for who, key, style in (
         ("with Stillsafe (the fallback answered)", "accuracy_with_protection", "green"),

@@ -85,7 +85,7 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     """
     settings = settings_of(config)
     model = load_model(settings)
-    fallback = compile_fallback(settings.fallback, settings.schema_of_features)
+    fallback = compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
     engine = open_store(settings)
     context = Context(settings, engine, model, fallback, clock, new_id)
     return app.build(context, pages=views.router(engine, settings, clock))

@@ -117,55 +117,78 @@ Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Service(_Section):
     """Who this service is and where it keeps its log."""
 
     name: str = Field(min_length=1, max_length=100)
+    """What this service is called, on the dashboard and in explanations."""
     mode: Literal["enforce", "observe"] = "enforce"
+    """`enforce` bypasses the model in DEGRADED; `observe` only records what would have happened."""
     database: Annotated[str, AfterValidator(_address)] = "sqlite:///stillsafe.db"
+    """Where the log lives: `sqlite:///FILE` or `postgresql://...`. `STILLSAFE_DATABASE_URL` overrides it."""
     hash_salt: str = ""
+    """Mixed into features logged as `hash`, so that nobody can guess their values back."""
 
 
 class ModelFile(_Section):
     """The model that is served, and the proof that it is the one meant."""
 
     file: str
+    """The model file."""
     sha256: Annotated[str, AfterValidator(_digest)]
+    """Its SHA-256: another file is never served by mistake."""
     version: str = Field(min_length=1, max_length=100)
+    """The name under which its predictions and baselines are kept. A new model needs a new one."""
     format: Literal["skops", "joblib"] = "skops"
+    """`skops` runs no code when it is loaded; `joblib` can run any."""
     trusted: bool = False
+    """Must be true for joblib: the file comes from you."""
     trusted_types: Words = ()
+    """Further exact type names that a skops file may hold."""
     reference: str = "reference.json"
+    """The reference baseline and confidence scale that `init` made."""
     timeout: Seconds = 2.0
+    """A model that takes longer gets its request answered by the fallback."""
 
 
 class Monitor(_Section):
     """When the watcher runs and what it looks at."""
 
     every: Seconds = 600.0
+    """How often cron starts the monitor."""
     window: Seconds = 900.0
+    """How much recent traffic a run looks at."""
     max_gap: Seconds | None = None
+    """Runs further apart are not consecutive; by default three times `every`."""
 
 
 class Serving(_Section):
     """The HTTP side."""
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """The port to listen on."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    """Larger requests are refused (413)."""
     max_batch: int = Field(default=1_000, ge=1)
+    """Most instances in one batch request."""
     on_stale_monitor: Literal["serve", "fallback"] = "serve"
+    """While nobody is watching: `serve` the model and say so, or use the `fallback`."""
 
 
 class FallbackRule(_Section):
     """One rule: a CEL condition and an answer, fixed or computed by a CEL expression."""
 
     when: str
+    """The condition, in CEL over the features."""
     answer: GivenAnswer = None
+    """The answer where it holds."""
     compute: str | None = None
+    """Or an expression that computes the answer."""
 
     @model_validator(mode="after")
     def _one_answer(self) -> "FallbackRule":
@@ -178,10 +201,15 @@ class FallbackSettings(_Section):
     """The conservative answer."""
 
     default: GivenAnswer = None
+    """The answer where no rule applies."""
     minimum: Number | None = None
+    """Cap: no numeric answer below it."""
     maximum: Number | None = None
+    """Cap: no numeric answer above it."""
     rules: Annotated[tuple[FallbackRule, ...], Field(strict=False)] = ()
+    """Conditions tried in order; the first that holds answers."""
     function: str | None = None
+    """A Python function instead, as `module:function`: given the row, giving the answer or None."""
 
     @model_validator(mode="after")
     def _answerable(self) -> "FallbackSettings":
@@ -196,13 +224,21 @@ class Feature(_Section):
     """One feature of the schema; see `stillsafe.core.schema.FeatureSpec`."""
 
     name: str = Field(min_length=1)
+    """The key in a request."""
     type: Annotated[FeatureType, Field(strict=False)]
+    """`numeric`, `integer`, `boolean` or `category`."""
     required: bool = True
+    """Whether a request without it, or with null, is refused."""
     minimum: Number | None = None
+    """Hard limit: a smaller number is refused."""
     maximum: Number | None = None
+    """Hard limit: a larger number is refused."""
     categories: Words | None = None
+    """The only categories accepted; without it any is served, and unseen ones are measured."""
     max_length: int = Field(default=200, ge=1)
+    """Longest category accepted, in characters."""
     log: Annotated[Logged, Field(strict=False)] = Logged.KEEP
+    """`keep`, `hash` or `drop`: how the value appears in the audit log."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> "Feature":

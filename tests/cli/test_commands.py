@@ -47,7 +47,8 @@ def log_predictions(folder: Path, count: int, until: datetime, *, area: float | 
             (at.strftime("%Y-%m-%d %H:%M:%S.%f"), version, "NORMAL", json.dumps(features), "1", 0.95 + 0.01 * (i % 4))
         )
     connection.executemany(
-        "INSERT INTO prediction_logs (timestamp, model_version, system_state, input_summary, prediction, confidence_score)"
+        "INSERT INTO prediction_logs"
+        " (timestamp, model_version, system_state, input_summary, prediction, confidence_score)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         rows,
     )
@@ -74,17 +75,13 @@ def document(printed: str) -> Any:
 @pytest.mark.parametrize(
     "words",
     [
-        [],
-        *(
-            [command]
-            for command in ["init", "check", "serve", "demo", "monitor", "replay", "hold", "release", "status", "windows", "explain", "baseline", "incidents", "schedule", "db"]
-        ),
+        *("", "init", "check", "serve", "demo", "monitor", "replay", "hold", "release", "status", "windows", "explain"),
+        *("baseline", "incidents", "schedule", "db", "baseline create", "schedule install"),
     ],
-    ids=lambda words: " ".join(words) or "stillsafe",
 )
-def test_help_is_on_everything(run: Run, words: list[str]) -> None:
+def test_help_is_on_everything(run: Run, words: str) -> None:
     """Every command explains itself."""
-    code, out, _ = run(*words, "--help")
+    code, out, _ = run(*words.split(), "--help")
     assert code == 0
     assert "Usage:" in out
 

@@ -106,7 +106,8 @@ def test_a_reference_watches_a_version_from_its_first_request(unwatched: Service
     """The reference file becomes an active baseline once, and again only for another version."""
     rows: list[Row] = [{"size": float(i), "floor": 1, "lift": True, "town": "A"} for i in range(300)]
     schema = unwatched.settings.schema_of_features
-    made = baseline.reference_baseline(schema, rows, [0.9] * 300, ["1"] * 300, model_version="1", at=START, salt="")
+    found = baseline.reference_columns(schema, rows, [0.9] * 300, ["1"] * 300, salt="")
+    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
     (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
     for _ in range(2):
         baseline.ensure_reference(unwatched.engine, unwatched.settings)
@@ -119,7 +120,8 @@ def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_p
     """A reference that appears later is stored, and what was active stays active."""
     schema = service.settings.schema_of_features
     rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
-    made = baseline.reference_baseline(schema, rows, [0.9] * 100, ["1"] * 100, model_version="1", at=START, salt="")
+    found = baseline.reference_columns(schema, rows, [0.9] * 100, ["1"] * 100, salt="")
+    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
     (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
     baseline.ensure_reference(service.engine, service.settings)
     with database.reading(service.engine) as connection:
@@ -140,7 +142,8 @@ def test_rows_without_confidence_make_a_baseline_of_inputs(unwatched: Service) -
     """Without any confidence the confidence statistics are unknown, not zero."""
     rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
     schema = unwatched.settings.schema_of_features
-    made = baseline.reference_baseline(schema, rows, [None] * 100, ["1"] * 100, model_version="1", at=START, salt="")
+    found = baseline.reference_columns(schema, rows, [None] * 100, ["1"] * 100, salt="")
+    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
     assert made.avg_confidence is None
     assert made.confidence_sd is None
     assert all(math.isfinite(value) for value in made.variation.values())

@@ -65,7 +65,7 @@ def fitted(last: Any | None = None, *, unknown: str = "ignore") -> Any:
     return pipeline(LogisticRegression() if last is None else last, unknown=unknown).fit(healthy, answers)
 
 
-def document(model: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+def document(model: Path, /, **sections: dict[str, Any]) -> dict[str, Any]:
     """The settings of a model file; sections are merged over them."""
     base: dict[str, Any] = {
         "service": {"name": "stay", "database": f"sqlite:///{model.parent}/stillsafe.db"},
@@ -76,7 +76,7 @@ def document(model: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return base | {name: {**base.get(name, {}), **section} for name, section in sections.items()}
 
 
-def settings_of(model: Path, **sections: dict[str, Any]) -> Settings:
+def settings_of(model: Path, /, **sections: dict[str, Any]) -> Settings:
     """The same, checked."""
     return parse(document(model, **sections), folder=model.parent)
 

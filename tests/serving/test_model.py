@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -21,7 +20,17 @@ from sklearn.svm import LinearSVC
 from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import ModelError
 from stillsafe.serving.confidence import ConfidenceMethod, scale_from
-from stillsafe.serving.model import Model, ModelKind, as_text, classes_of, frame, inputs_of, kind_of, load
+from stillsafe.serving.model import (
+    Model,
+    ModelKind,
+    as_text,
+    classes_of,
+    frame,
+    inputs_of,
+    kind_of,
+    load,
+    unbearable_gaps,
+)
 from tests.serving.services import FEATURES, GOOD, OLD, fitted, pipeline, sample, saved, settings_of
 
 STRANGE: Row = {**GOOD, "town": "Atlantis"}
@@ -37,10 +46,8 @@ def _reference(folder: Path, estimator: Any) -> None:
     (folder / "reference.json").write_text(json.dumps(document))
 
 
-class Scripted(ClassifierMixin, BaseEstimator):
-    """A classifier that does to the rows above an age what a test says."""
-
-    classes_ = np.array(["no", "yes"])
+class Scripted:
+    """A classifier that does what a test says."""
 
     def __init__(self, act: Callable[[Any], Any] | None = None, shares: Callable[[Any], Any] | None = None) -> None:
         self.act = act
@@ -233,6 +240,14 @@ def test_a_model_that_fails_on_a_healthy_row_is_refused(tmp_path: Path) -> None:
         _model(tmp_path, fitted(unknown="error"))
     with pytest.raises(ModelError, match="not fitted"):
         _model(tmp_path, pipeline(LogisticRegression()))
+
+
+def test_a_gap_that_the_model_cannot_bear_is_named(tmp_path: Path) -> None:
+    """A feature that the schema lets be missing, though the model fails without it, is known before a client finds it."""
+    model = _model(tmp_path, fitted())
+    optional = Schema(tuple(replace(spec, required=False) for spec in model.features.features))
+    assert unbearable_gaps(model, {}) == []
+    assert unbearable_gaps(replace(model, features=optional), {}) == ["age", "visits"]
 
 
 def test_what_is_neither_classifier_nor_regressor_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
 from stillsafe.serving.model_input import frame
 
 SCHEMA = Schema(
@@ -16,8 +16,8 @@ SCHEMA = Schema(
 
 def test_each_type_has_one_dtype() -> None:
     """As a data frame read from a sample has it: never another one because of what a request happens to hold."""
-    full = {"numeric": 1.5, "integer": 2, "boolean": True, "category": "a"}
-    rows = [{spec.name: full[spec.type.value] for spec in SCHEMA.features}]
+    full: Row = {"numeric": 1.5, "integer": 2, "boolean": True, "category": "a"}
+    rows: list[Row] = [{spec.name: full[spec.type.value] for spec in SCHEMA.features}]
     rows.append({**rows[0], **{spec.name: None for spec in SCHEMA.features if not spec.required}})
     table = frame(SCHEMA, rows)
     assert {name: str(dtype) for name, dtype in table.dtypes.items()} == {
@@ -36,7 +36,7 @@ def test_each_type_has_one_dtype() -> None:
 
 def test_rows_may_all_be_missing_or_absent() -> None:
     """A column of nothing but missing values keeps its dtype."""
-    one = {spec.name: None for spec in SCHEMA.features if not spec.required}
+    one: Row = {spec.name: None for spec in SCHEMA.features if not spec.required}
     maybe = Schema(tuple(spec for spec in SCHEMA.features if not spec.required))
     assert [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes] == ["float64", "float64", "object", "object"]
     assert frame(SCHEMA, []).shape == (0, 8)

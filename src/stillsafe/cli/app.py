@@ -16,7 +16,7 @@ DONE, FAILED, MISCONFIGURED = 0, 1, 2
 
 app = typer.Typer(
     name="stillsafe",
-    help="Serves a scikit-learn model, notices by itself when it can no longer be trusted, and falls back until it can.",
+    help="Serves a scikit-learn model, notices by itself when it can no longer be trusted, and falls back meanwhile.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

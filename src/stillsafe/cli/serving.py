@@ -107,6 +107,8 @@ def demo(
     """The whole story on real data in about a minute: healthy, broken upstream, noticed, bypassed, mended."""
     from stillsafe.demo import StoryDidNotHappen, play
 
+    logs.set_up("ERROR")
+
     try:
         told = play(out, console=console, keep_open=keep_open, quiet=as_json)
     except StoryDidNotHappen as error:

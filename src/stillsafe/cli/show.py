@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,10 +16,14 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.state import recovery_runs_needed
 from stillsafe.monitoring.replay import Replayed
 from stillsafe.monitoring.run import Outcome, Run
-from stillsafe.settings import Settings
+from stillsafe.serving.model import ModelKind
+from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.store import database, reader
 from stillsafe.store.documents import to_document
 from stillsafe.store.reader import BaselineRecord, ExplanationRecord, IncidentRecord, RunRecord
+
+if TYPE_CHECKING:
+    from stillsafe.init import Created
 
 STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
 _VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
@@ -33,6 +37,50 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         return
     with complaints.status(first) as line:
         yield line.update
+
+
+def created_document(made: "Created") -> dict[str, Any]:
+    """`init` for a program."""
+    return {
+        "folder": str(made.folder),
+        "config": str(made.folder / DEFAULT_FILE),
+        "kind": made.kind.value,
+        "model_version": made.version,
+        "confidence_method": made.method.value,
+        "features": [to_document(spec) for spec in made.schema.features],
+        "baseline_id": made.baseline.baseline_id,
+        "sample_size": made.baseline.sample_size,
+        "fallback_default": made.default,
+        "model_score": made.model_score,
+        "fallback_score": made.fallback_score,
+        "warnings": list(made.warnings),
+    }
+
+
+def created(made: "Created") -> None:
+    """`init` for a person."""
+    config = made.folder / DEFAULT_FILE
+    console.print(f"Wrote {escape(str(made.folder))}: a {made.kind.value}, version {escape(made.version)}.")
+    table = Table("feature", "type", "missing", "allowed")
+    for spec in made.schema.features:
+        missing = "refused" if spec.required else "served"
+        table.add_row(escape(spec.name), spec.type.value, missing, escape(replace(spec, required=True).allowed))
+    console.print(table)
+    if made.model_score is not None and made.fallback_score is not None:
+        what = "accuracy" if made.kind is ModelKind.CLASSIFIER else "mean absolute error"
+        console.print(
+            f"On the sample the model has {what} {made.model_score:.3f}, the fallback {made.fallback_score:.3f} "
+            f"(it always answers {escape(repr(made.default))})."
+        )
+    console.print(
+        f"Reference baseline: {made.baseline.sample_size} rows, mean confidence "
+        f"{_figure(made.baseline.avg_confidence)}. If the model was trained on these rows, it looks surer than it will ever be again."
+    )
+    for warning in made.warnings:
+        console.print(f"[yellow]Look at this:[/] {escape(warning)}")
+    console.print("Next: review the settings, then", style="bold")
+    for command in ("check", "serve", "monitor"):
+        console.print(f"  stillsafe {command} --config {config}", markup=False)
 
 
 def findings(found: list[Finding]) -> None:
@@ -131,7 +179,8 @@ def status(document: dict[str, Any]) -> None:
     else:
         console.print(f"  Monitor: last run {_at(document['checked_at'])}, valid until {_at(document['valid_until'])}")
     if not document["watched"]:
-        console.print(f"  [bold yellow]Unwatched[/]: model version {escape(document['model_version'])} has no baseline.")
+        version = escape(document["model_version"])
+        console.print(f"  [bold yellow]Unwatched[/]: model version {version} has no active baseline.")
     if document["mode"] == "observe":
         console.print("  Mode: observe. The model is never bypassed, whatever the state.")
     console.print(f"  Model version {escape(document['model_version'])}, {document['prediction_count']} predictions")

@@ -35,23 +35,16 @@ SMALLEST_CHUNK = 50
 LARGEST_FALLBACK_RATE = 0.01
 
 
-def reference_baseline(
+def reference_columns(
     schema: Schema,
     rows: Sequence[Row],
     confidences: Sequence[float | None],
     predictions: Sequence[str | None],
     *,
-    model_version: str,
-    at: datetime,
     salt: str,
-    low_confidence_threshold: float | None = None,
-) -> Baseline:
-    """The baseline of a healthy sample that no service has seen yet; rows in time order where there is one.
-
-    Raises:
-        BaselineRefused: too few rows.
-    """
-    found = from_snapshots(
+) -> Columns:
+    """A healthy sample that no service has seen, counted as the log would count it; rows in time order where known."""
+    return from_snapshots(
         [sanitise(schema, row, salt) for row in rows],
         schema,
         confidences=confidences,
@@ -59,6 +52,14 @@ def reference_baseline(
         fallback_used=[False] * len(rows),
         predictions=predictions,
     )
+
+
+def reference_baseline(found: Columns, schema: Schema, *, model_version: str, at: datetime) -> Baseline:
+    """The baseline of such a sample.
+
+    Raises:
+        BaselineRefused: too few rows.
+    """
     return summarise(
         found,
         schema,
@@ -66,7 +67,6 @@ def reference_baseline(
         model_version=model_version,
         at=at,
         source=BaselineSource.REFERENCE,
-        threshold=low_confidence_threshold,
     )
 
 

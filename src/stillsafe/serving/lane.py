@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class LaneClosed(StillsafeError):  # noqa: N818 - as the rest of the tree, named for what happened
+class LaneClosed(StillsafeError):
     """The service is shutting down and takes no more requests."""
 
 

@@ -53,6 +53,7 @@ __all__ = [
     "read_estimator",
     "scale_from",
     "sha256_of",
+    "unbearable_gaps",
 ]
 
 logger = logging.getLogger(__name__)
@@ -237,6 +238,18 @@ def fit_problem(model: Model, reference: Mapping[str, Any]) -> str | None:
     if error is None or guessed(model.features, reference):
         return None
     return f"on a typical row its answer is: {error}"
+
+
+def unbearable_gaps(model: Model, reference: Mapping[str, Any]) -> list[str]:
+    """Features that the schema lets be missing, and that the model cannot do without on an otherwise typical row.
+
+    A request without one of them is answered by the fallback. Nothing can be told, and nothing is named, where the
+    model fails on the typical row itself.
+    """
+    row = typical_row(model.features, reference)
+    optional = [spec.name for spec in model.features.features if not spec.required]
+    whole, *lacking = model.score([row, *({**row, name: None} for name in optional)])
+    return [] if whole.error else [name for name, score in zip(optional, lacking, strict=True) if score.error]
 
 
 def _features_problem(model: Model) -> str | None:

@@ -19,6 +19,8 @@ from stillsafe.serving.lane import LaneClosed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+# RFC 9110's names, which older Pythons do not know yet.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Problem:
         return Response(content, self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
 
 
-class RefusedRequest(Exception):  # noqa: N818 - it carries a problem; the request is at fault, not the service
+class RefusedRequest(Exception):
     """A request that is answered with a problem."""
 
     def __init__(self, problem: Problem) -> None:
@@ -86,7 +88,7 @@ class ProblemDocument(BaseModel):
 def problem(status: int, detail: str, violations: Sequence[Wrong] = (), **headers: str) -> Problem:
     """A problem under its status's own title."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Problem(status, HTTPStatus(status).phrase, detail, tuple(violations), named)
+    return Problem(status, _title(status), detail, tuple(violations), named)
 
 
 def invalid(violations: Sequence[Wrong]) -> Problem:
@@ -117,7 +119,7 @@ def for_error(error: Exception) -> Problem:
             return invalid([_parameter(told) for told in error.errors()])
         case HTTPException():
             headers = dict(error.headers or {})
-            return Problem(error.status_code, HTTPStatus(error.status_code).phrase, _detail(error), headers=headers)
+            return Problem(error.status_code, _title(error.status_code), _detail(error), headers=headers)
         case ClientDisconnect():
             return problem(400, "The request ended before its body did.")
         case _:
@@ -135,7 +137,11 @@ def install(app: FastAPI) -> None:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of the problems that a route may answer with."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {status: {"description": _title(status), "content": content} for status in statuses}
+
+
+def _title(status: int) -> str:
+    return _TITLES.get(status, HTTPStatus(status).phrase)
 
 
 async def _respond(_request: Request, error: Exception) -> Response:

@@ -11,11 +11,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError
-from stillsafe.store.documents import dumps
+from stillsafe.store.documents import dumps, loads
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
@@ -31,23 +31,30 @@ def connect(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
+        return _engine(parsed)
+    except NoSuchModuleError:
+        remedy = "Leave out what follows the + sign, or write a driver that SQLAlchemy knows."
+        raise ConfigurationError(f"There is no database driver {parsed.drivername}.", remedy) from None
     except ArgumentError:
         remedy = "Write for example sqlite:///stillsafe.db or postgresql+psycopg://user@host/name."
         raise ConfigurationError("The database's URL is not one.", remedy) from None
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, json_serializer=dumps, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    if parsed.get_backend_name() == "postgresql":
-        try:
-            return create_engine(parsed, json_serializer=dumps, pool_pre_ping=True)
-        except ModuleNotFoundError as error:
-            remedy = "Install the driver that the URL names, for example psycopg."
-            raise ConfigurationError(f"PostgreSQL needs the package {error.name}.", remedy) from None
-    raise ConfigurationError(
-        f"Stillsafe does not store in {parsed.get_backend_name()}.", "Use a sqlite or postgresql URL."
-    )
+    except ModuleNotFoundError as error:
+        remedy = "Install the driver that the URL names, for example psycopg."
+        raise ConfigurationError(f"The database's URL needs the package {error.name}.", remedy) from None
+
+
+def _engine(url: URL) -> Engine:
+    match url.get_backend_name():
+        case "sqlite":
+            waiting = {"timeout": BUSY_TIMEOUT_SECONDS}
+            engine = create_engine(url, json_serializer=dumps, json_deserializer=loads, connect_args=waiting)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        case "postgresql":
+            return create_engine(url, json_serializer=dumps, json_deserializer=loads, pool_pre_ping=True)
+        case other:
+            raise ConfigurationError(f"Stillsafe does not store in {other}.", "Use a sqlite or postgresql URL.")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from stillsafe.errors import StoreError
+
 T = TypeVar("T")
 
 
@@ -18,6 +20,18 @@ def dumps(document: Any) -> str:
         ValueError: for a number that JSON lacks.
     """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """The document of a stored JSON text.
+
+    Raises:
+        StoreError: somebody has damaged it.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"The database holds a document that is not JSON: {error}.") from error
 
 
 def to_document(value: Any) -> Any:

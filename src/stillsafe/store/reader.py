@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, select, type_coerce
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.state import Memory, State
+from stillsafe.errors import StoreError
 from stillsafe.store.documents import from_document
 from stillsafe.store.tables import (
     baseline_metrics,
@@ -20,6 +22,8 @@ from stillsafe.store.tables import (
     refusals,
     system_state,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,10 @@ def state(connection: Connection) -> StateRecord | None:
     row = connection.execute(select(system_state).order_by(system_state.c.id).limit(1)).first()
     if row is None:
         return None
-    memory = from_document(Memory, row.memory) if row.memory is not None else Memory(state=State(row.current_state))
+    current = _stored(State, row.current_state)
+    memory = _stored(Memory, row.memory) if row.memory is not None else Memory(state=current)
     return StateRecord(
-        State(row.current_state),
+        current,
         row.last_updated,
         row.reason,
         row.severity,
@@ -173,7 +178,7 @@ def baseline(connection: Connection, baseline_id: str) -> Baseline | None:
     """A baseline by its id."""
     query = select(baseline_metrics.c.document).where(baseline_metrics.c.baseline_id == baseline_id)
     document = connection.execute(query).scalar()
-    return None if document is None else from_document(Baseline, document)
+    return None if document is None else _stored(Baseline, document)
 
 
 def active_baseline(connection: Connection, model_version: str) -> Baseline | None:
@@ -182,7 +187,7 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
         baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
     )
     document = connection.execute(query).scalar()
-    return None if document is None else from_document(Baseline, document)
+    return None if document is None else _stored(Baseline, document)
 
 
 def is_watched(connection: Connection, model_version: str) -> bool:
@@ -197,7 +202,7 @@ def baselines(connection: Connection) -> list[BaselineRecord]:
     """Every baseline, newest first."""
     query = select(baseline_metrics).order_by(baseline_metrics.c.created_at.desc(), baseline_metrics.c.baseline_id)
     return [
-        BaselineRecord(from_document(Baseline, row.document), bool(row.active))
+        BaselineRecord(_stored(Baseline, row.document), bool(row.active))
         for row in connection.execute(query)
         if row.document is not None
     ]
@@ -322,6 +327,17 @@ def actions(connection: Connection) -> list[ActionRecord]:
     query = select(operator_actions).order_by(operator_actions.c.id)
     fields = ActionRecord.__dataclass_fields__
     return [ActionRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
+
+
+def _stored(kind: type[T], document: Any) -> T:
+    """A stored value. What is no longer one is as bad as a database that cannot be read, and is told so."""
+    try:
+        return from_document(kind, document)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        told = f"{place}: {problem['msg']}" if place else problem["msg"]
+        raise StoreError(f"The database holds a damaged {kind.__name__.lower()} ({told}).") from error
 
 
 def _log_query(connection: Connection) -> Select[Any]:

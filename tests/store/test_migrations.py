@@ -1,0 +1,159 @@
+"""The migrations lead to the schema that the code speaks, and the schema is the mission's."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from stillsafe.errors import SchemaMismatch
+from stillsafe.store import database
+from stillsafe.store.tables import metadata
+from tests.store.processes import python
+
+MISSION = {
+    "prediction_logs": {
+        "id",
+        "timestamp",
+        "model_version",
+        "system_state",
+        "input_summary",
+        "prediction",
+        "confidence_score",
+        "fallback_used",
+    },
+    "baseline_metrics": {
+        "baseline_id",
+        "created_at",
+        "sample_size",
+        "avg_confidence",
+        "low_confidence_rate",
+        "feature_ranges",
+        "category_frequencies",
+        "missing_value_rates",
+    },
+    "current_window_metrics": {
+        "window_start",
+        "window_end",
+        "prediction_count",
+        "avg_confidence",
+        "low_confidence_rate",
+        "feature_anomalies",
+        "unseen_categories",
+    },
+    "system_state": {"id", "current_state", "last_updated", "reason"},
+    "incidents": {
+        "incident_id",
+        "detected_at",
+        "severity",
+        "trigger_signals",
+        "decision_reason",
+        "fallback_activated",
+        "resolved",
+    },
+    "llm_explanations": {"incident_id", "generated_at", "summary", "recommendations", "llm_model"},
+}
+OURS = {
+    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error"},
+    "baseline_metrics": {"model_version", "source", "active", "document"},
+    "current_window_metrics": {
+        "id",
+        "model_version",
+        "baseline_id",
+        "policy",
+        "window",
+        "readings",
+        "memory",
+        "evidence",
+        "severity",
+        "state_before",
+        "state_after",
+        "shadow",
+        "reason",
+        "incident_id",
+        "last_prediction_row",
+        "last_refusal_row",
+        "fresh_since",
+    },
+    "system_state": {"severity", "checked_at", "valid_until", "held", "damaged_features", "memory"},
+    "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
+    "llm_explanations": {"id", "incident_status"},
+}
+BESIDE = {"refusals", "operator_actions", "alembic_version"}
+
+
+def test_migrations_lead_to_the_tables(engine: Engine) -> None:
+    """At head the database differs from `tables.metadata` in nothing: no table, column, type, default or index."""
+    exact = {"compare_type": True, "compare_server_default": True}
+    with database.reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=exact), metadata) == []
+
+
+def test_there_are_the_six_tables_of_the_mission(engine: Engine) -> None:
+    """The six tables are there by name, and beside them only what the promises need."""
+    assert set(inspect(engine).get_table_names()) == {*MISSION, *BESIDE}
+
+
+@pytest.mark.parametrize("table", MISSION)
+def test_each_table_has_the_columns_of_the_mission(engine: Engine, table: str) -> None:
+    """Every column that the mission names, and ours."""
+    assert {column["name"] for column in inspect(engine).get_columns(table)} == MISSION[table] | OURS[table]
+
+
+@pytest.mark.parametrize("table", MISSION)
+def test_a_column_of_ours_may_be_left_out(engine: Engine, table: str) -> None:
+    """What the mission does not name is null, has a default, or is the counted key, so other writers need not know."""
+    inspector = inspect(engine)
+    keys = set(inspector.get_pk_constraint(table)["constrained_columns"])
+    wanted = {c["name"] for c in inspector.get_columns(table) if not c["nullable"] and c["default"] is None} - keys
+    assert wanted <= MISSION[table]
+
+
+def test_upgrading_again_changes_nothing(engine: Engine) -> None:
+    """An upgrade is safe on a database that is there already, and keeps its rows."""
+    with database.writing(engine) as connection:
+        connection.execute(text(_STATE))
+    database.upgrade(engine)
+    database.require_current(engine)
+    with database.reading(engine) as connection:
+        assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
+
+
+def test_two_processes_may_upgrade_at_once(url: str) -> None:
+    """Server and monitor started together on a new database both find it ready."""
+    upgrade = "import sys; from stillsafe.store import database; database.upgrade(database.connect(sys.argv[1]))"
+    started = [python(upgrade, url) for _ in range(3)]
+    for process in started:
+        told, complaint = process.communicate(timeout=60)
+        assert (process.returncode, told, complaint) == (0, "", "")
+    database.require_current(database.connect(url))
+
+
+def test_a_database_without_tables_is_refused(empty: Engine) -> None:
+    """Nothing works on a schema that is not there; the command that makes it is named."""
+    assert database.revision(empty) is None
+    with pytest.raises(SchemaMismatch, match=r"^The database has no tables yet: run `stillsafe db upgrade`\.$"):
+        database.require_current(empty)
+
+
+def test_an_older_database_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that this version could upgrade is not touched until a person says so."""
+    monkeypatch.setattr(database, "known_revisions", lambda: ["9999", *_KNOWN])
+    with pytest.raises(SchemaMismatch, match=r"older version: back it up, then run `stillsafe db upgrade`\.$"):
+        database.require_current(engine)
+
+
+def test_a_newer_database_is_refused(engine: Engine) -> None:
+    """A database that a newer version wrote is neither used nor upgraded."""
+    with database.writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaMismatch, match=r"newer version \(9999\) than this Stillsafe: upgrade the package\.$"):
+        database.require_current(engine)
+    with pytest.raises(SchemaMismatch, match=r"newer Stillsafe: upgrade the package\.$"):
+        database.upgrade(engine)
+
+
+_KNOWN = database.known_revisions()
+_STATE = """
+    INSERT INTO system_state (id, current_state, last_updated, reason)
+    VALUES (1, 'WARNING', '2026-01-01 00:00:00', 'why')
+"""
