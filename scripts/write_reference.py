@@ -6,16 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import Table
 
+from stillsafe import service
+from stillsafe.cli import operating, reading, serving  # noqa: F401 - each registers its commands
 from stillsafe.cli.app import app as command_line
 from stillsafe.core import policy
+from stillsafe.core.fallback import Fallback
+from stillsafe.dashboard import views
 from stillsafe.serving import app as api
-from stillsafe.settings import Settings
+from stillsafe.serving.model import ConfidenceMethod, ConfidenceScale, Model, ModelKind
+from stillsafe.serving.predict import Context
+from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Service, Serving, parse
+from stillsafe.store import database
 from stillsafe.store.tables import metadata
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("[service]", Service),
+    ("[model]", ModelFile),
+    ("[monitor]", Monitor),
+    ("[serving]", Serving),
+    ("[fallback]", FallbackSettings),
+    ("[[fallback.rules]]", FallbackRule),
+    ("[[features]]", Feature),
+)
 MADE = "<!-- Made from the code by scripts/write_reference.py; change it there. -->"
 
 
@@ -49,12 +66,9 @@ def _configuration() -> Iterator[str]:
     yield 'seconds or a string such as `"3s"`, `"15m"`, `"2h"`. `STILLSAFE_CONFIG` names the file,'
     yield "`STILLSAFE_DATABASE_URL` overrides `service.database`. The numbers of `[policy]` are on"
     yield "[their own page](policy.md)."
-    for name, field in Settings.model_fields.items():
-        section = _model(field.annotation)
-        if section is None:
-            continue
+    for title, section in SECTIONS:
         yield ""
-        yield f"## `[[{name}]]`" if "tuple" in str(field.annotation) else f"## `[{name}]`"
+        yield f"## `{title}`"
         yield ""
         yield (section.__doc__ or "").strip().splitlines()[0]
         yield ""
@@ -62,11 +76,6 @@ def _configuration() -> Iterator[str]:
         yield "| --- | --- | --- |"
         for setting, about in section.model_fields.items():
             yield f"| `{setting}` | {_default(about)} | {about.description or ''} |"
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _default(about: Any) -> str:
@@ -120,10 +129,32 @@ def _http() -> Iterator[str]:
     yield ""
     yield "| request | does | answers |"
     yield "| --- | --- | --- |"
-    for path, operations in sorted(api.openapi_document()["paths"].items()):
+    for path, operations in sorted(_application().openapi()["paths"].items()):
         for method, operation in operations.items():
             codes = ", ".join(sorted(operation["responses"]))
-            yield f"| `{method.upper()} {path}` | {operation.get('summary', '')} | {codes} |"
+            yield f"| `{method.upper()} {path}` | {_first_line(operation)} | {codes} |"
+
+
+def _first_line(operation: dict[str, Any]) -> str:
+    return str(operation.get("description", "")).splitlines()[0] if operation.get("description") else ""
+
+
+def _application() -> FastAPI:
+    """The API of a service with one feature and no model: its routes are those of any other."""
+    settings = parse(
+        {
+            "service": {"name": "reference"},
+            "model": {"file": "model.skops", "sha256": "0" * 64, "version": "1"},
+            "fallback": {"default": 0},
+            "features": [{"name": "size", "type": "numeric"}],
+        },
+        folder=FOLDER,
+    )
+    schema = settings.schema_of_features
+    model = Model("1", ModelKind.CLASSIFIER, (0, 1), schema, None, ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY))
+    engine = database.connect("sqlite:///:memory:")
+    context = Context(settings, engine, model, Fallback(0), service.utc_now, service.new_id)
+    return api.build(context, pages=views.router(engine, settings, service.utc_now))
 
 
 def _storage() -> Iterator[str]:

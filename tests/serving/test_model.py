@@ -243,11 +243,11 @@ def test_a_model_that_fails_on_a_healthy_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_gap_that_the_model_cannot_bear_is_named(tmp_path: Path) -> None:
-    """A feature that the schema lets be missing, though the model fails without it, is known before a client finds it."""
+    """A feature that may be missing, though the model fails without it, is known before a client finds out."""
     model = _model(tmp_path, fitted())
     optional = Schema(tuple(replace(spec, required=False) for spec in model.features.features))
     assert unbearable_gaps(model, {}) == []
-    assert unbearable_gaps(replace(model, features=optional), {}) == ["age", "visits"]
+    assert unbearable_gaps(replace(model, features=optional), {}) == ["age", "visits", "member"]
 
 
 def test_what_is_neither_classifier_nor_regressor_is_refused() -> None:

@@ -1,11 +1,10 @@
 """What is read: the right rows, the right order, also of rows that somebody else wrote."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Table, insert, text
+from sqlalchemy import Connection, Engine, Table, insert
 
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
@@ -273,12 +272,14 @@ def test_rows_with_only_the_columns_of_the_mission_are_read(connection: Connecti
 
 def test_rows_written_in_plain_sql_are_read(sqlite: Engine) -> None:
     """With the database's own shell, times as SQLite writes them itself."""
-    row = "'2026-03-01 12:00:00', '1', 'NORMAL', '{\"size\": 1}', 0.5, 0.9, 0"
-    columns = "timestamp, model_version, system_state, input_summary, prediction, confidence_score, fallback_used"
     with database.writing(sqlite) as connection:
-        connection.execute(text(f"INSERT INTO prediction_logs ({columns}) VALUES ({row})".replace(":", r"\:")))  # noqa: S608 # made above
-        found = reader.window_rows(connection, START, at(1), "1")
-    assert (list(found.timestamps), list(found.predictions)) == ([datetime(2026, 3, 1, 12, tzinfo=UTC)], ["0.5"])
+        connection.exec_driver_sql("""
+            INSERT INTO prediction_logs
+                (timestamp, model_version, system_state, input_summary, prediction, confidence_score, fallback_used)
+            VALUES (datetime('2026-03-01T12:00:30+00:00'), '1', 'NORMAL', '{"size": 1}', 0.5, 0.9, 0)
+        """)
+        found = reader.window_rows(connection, at(0), at(1), "1")
+    assert (list(found.timestamps), list(found.predictions)) == ([at(0.5)], ["0.5"])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_a_damaged_state_is_a_store_error(sqlite: Engine, damage: str, told: str
     """What cannot be understood is never taken for NORMAL, nor for a bug: it is told as what it is."""
     with database.writing(sqlite) as connection:
         connection.execute(insert(system_state).values(MISSION_ROWS[system_state]))
-        connection.exec_driver_sql(f"UPDATE system_state SET {damage}")
+        connection.exec_driver_sql(f"UPDATE system_state SET {damage}")  # noqa: S608 # one of the three above
     refuse_to_read(sqlite, reader.state, told)
 
 

@@ -74,7 +74,8 @@ def created(made: "Created") -> None:
         )
     console.print(
         f"Reference baseline: {made.baseline.sample_size} rows, mean confidence "
-        f"{_figure(made.baseline.avg_confidence)}. If the model was trained on these rows, it looks surer than it will ever be again."
+        f"{_figure(made.baseline.avg_confidence)}. If the model was trained on these rows, it looks surer than it will "
+        "ever be again."
     )
     for warning in made.warnings:
         console.print(f"[yellow]Look at this:[/] {escape(warning)}")

@@ -117,9 +117,9 @@ def _examples(schema: Schema) -> Iterator[str]:
 
 
 def _features(schema: Schema, remarks: Mapping[str, str]) -> Iterator[str]:
-    yield "# One table per feature, in the model's order. A request that breaks a hard limit is refused with 422; what the"
-    yield "# limits allow but the healthy period never showed is served, recorded, and judged by the monitor. So keep them"
-    yield "# generous."
+    yield "# One table per feature, in the model's order. A request that breaks a hard limit is refused with 422; what"
+    yield "# the limits allow but the healthy period never showed is served, recorded and judged by the monitor: keep"
+    yield "# them generous."
     for spec in schema.features:
         yield ""
         yield "[[features]]"
