@@ -13,9 +13,9 @@ from sqlalchemy import Engine
 from stillsafe import service
 from stillsafe.core.fallback import Fallback
 from stillsafe.errors import StillsafeError
-from stillsafe.monitoring import schedule
+from stillsafe.monitoring import baseline, schedule
 from stillsafe.rules import compile_fallback
-from stillsafe.serving.model import Model, ModelKind, load
+from stillsafe.serving.model import Model, ModelKind, load, unbearable_gaps
 from stillsafe.settings import Settings
 from stillsafe.store import database, reader
 
@@ -53,6 +53,8 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     )
     if model is not None and fallback is not None:
         findings.extend(_answers(model, fallback, settings))
+    if model is not None:
+        findings.append(_gaps(model, settings))
     findings.append(_shadow(settings))
     engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
     if engine is not None:
@@ -103,6 +105,15 @@ def _answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[F
         yield Finding("fallback answers", Verdict.WARNING, told)
 
 
+def _gaps(model: Model, settings: Settings) -> Finding:
+    """Whether the model tolerates what the schema lets be missing."""
+    gaps = unbearable_gaps(model, baseline.read_reference(settings) or {})
+    if gaps:
+        told = f"The schema lets these be missing, and the model fails without them: {', '.join(gaps)}. Require them."
+        return Finding("missing values", Verdict.WARNING, told)
+    return Finding("missing values", Verdict.OK, "the model tolerates every value that the schema lets be missing")
+
+
 def _shadow(settings: Settings) -> Finding:
     if settings.schema_of_features.scorable_from_log:
         return Finding("shadow score", Verdict.OK, "every feature is logged as it is: recovery is judged on the model")
@@ -116,13 +127,13 @@ def _shadow(settings: Settings) -> Finding:
 
 def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     with database.reading(engine) as connection:
-        baseline = reader.active_baseline(connection, settings.model.version)
+        active = reader.active_baseline(connection, settings.model.version)
         state = reader.state(connection)
-    if baseline is None:
+    if active is None:
         told = f"Model version {settings.model.version} has no active baseline: it is unwatched. Run `baseline create`."
         yield Finding("baseline", Verdict.WARNING, told)
     else:
-        yield Finding("baseline", Verdict.OK, f"{baseline.baseline_id}, {baseline.sample_size} predictions")
+        yield Finding("baseline", Verdict.OK, f"{active.baseline_id}, {active.sample_size} predictions")
     if state is None or state.checked_at is None:
         yield Finding("monitor", Verdict.WARNING, "It has never run. Run `stillsafe monitor`, then `schedule install`.")
     elif state.checked_at > now + CLOCK_TOLERANCE:

@@ -103,7 +103,7 @@ def health(context: Context, counted: Metrics) -> APIRouter:
         """Whether predictions can be answered and recorded, and whether anybody is watching them."""
         with database.reading(context.engine) as connection:
             record = reader.state(connection)
-            watched = reader.active_baseline(connection, context.model.version) is not None
+            watched = reader.is_watched(connection, context.model.version)
         return ReadyDocument(
             status="ready",
             monitor=_monitor(context, record),

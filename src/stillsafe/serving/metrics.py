@@ -86,7 +86,7 @@ class _StoredState(Collector):
         try:
             with database.reading(self._context.engine) as connection:
                 record = reader.state(connection)
-                watched = reader.active_baseline(connection, self._context.model.version) is not None
+                watched = reader.is_watched(connection, self._context.model.version)
                 unresolved = len(reader.recent_incidents(connection, 1000, unresolved_only=True))
         except StoreError:
             yield _gauge("stillsafe_store_up", "Whether the database can be read.", 0)

@@ -144,7 +144,7 @@ def read_orders(context: Context) -> Orders:
     """
     with database.reading(context.engine) as connection:
         record = reader.state(connection)
-        watched = reader.active_baseline(connection, context.model.version) is not None
+        watched = reader.is_watched(connection, context.model.version)
     if record is None:
         return Orders(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched)
     stale = record.stale(context.clock())
