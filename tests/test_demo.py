@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_the_story_happens(played: tuple[dict[str, Any], Path]) -> None:
 def test_the_degraded_model_is_bypassed(played: tuple[dict[str, Any], Path]) -> None:
     """Between the run that degrades and the run that recovers no answer is the model's."""
     runs = played[0]["runs"]
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in pairwise(runs):
         if before["state"] == "DEGRADED":
             assert after["answered_by_model"] == 0
         else:
@@ -101,7 +102,7 @@ def test_a_story_that_does_not_happen_is_a_failure(tmp_path: Path, monkeypatch: 
 def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
     """The demo replaces its own folder and nobody else's."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("important")
-    with pytest.raises(StoryDidNotHappen, match="is no service folder"):
+    (tmp_path / "mine" / "stillsafe.toml").write_text('[service]\nname = "fraud"\n')
+    with pytest.raises(StoryDidNotHappen, match="was not made by a demo"):
         demo.play(tmp_path / "mine", console=Console(quiet=True), quiet=True)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "important"
+    assert (tmp_path / "mine" / "stillsafe.toml").exists()

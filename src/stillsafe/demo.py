@@ -39,6 +39,7 @@ from stillsafe.serving.model import load as load_model
 from stillsafe.settings import Settings
 from stillsafe.store import database, reader
 
+SERVICE = "late-flights"
 LABEL = "label"
 BROKEN_FEATURE = "dep_delay"
 SENTINEL = 999.0
@@ -139,8 +140,8 @@ def _flights() -> pd.DataFrame:
 
 def _make_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     """Train, write the model and a held-out sample, run `init`; returns the flights that neither has seen."""
-    if out.exists() and not (out / "stillsafe.toml").exists():
-        raise StoryDidNotHappen(f"{out} exists and is no service folder; name another one with --out.")
+    if out.exists() and not _made_by_a_demo(out):
+        raise StoryDidNotHappen(f"{out} exists and was not made by a demo; name another one with --out.")
     shutil.rmtree(out, ignore_errors=True)
     work = out.with_name(f"{out.name}.inputs")
     shutil.rmtree(work, ignore_errors=True)
@@ -153,7 +154,7 @@ def _make_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
         work / "sample.parquet",
         label=LABEL,
         out=out,
-        name="late-flights",
+        name=SERVICE,
         version=None,
         trust_joblib=False,
         force=False,
@@ -165,6 +166,11 @@ def _make_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     (work / "sample.parquet").rename(out / "sample.parquet")
     work.rmdir()
     return flights.iloc[TRAINED_ON + SAMPLED :]
+
+
+def _made_by_a_demo(folder: Path) -> bool:
+    file = folder / "stillsafe.toml"
+    return file.exists() and f'name = "{SERVICE}"' in file.read_text(encoding="utf-8")
 
 
 def _fit(training: pd.DataFrame) -> Any:

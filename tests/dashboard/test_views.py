@@ -267,7 +267,7 @@ def test_a_state_that_no_version_knows_is_a_clear_503(tmp_path: Path) -> None:
         connection.execute(update(system_state).values(current_state="FINE"))
     answer = client(story).get("/")
     assert answer.status_code == 503
-    assert "cannot read" in answer.text
+    assert "damaged state" in answer.text
 
 
 @pytest.mark.parametrize("document", [None, "text", 3, [1], {"total": {}}, [{"signal": "other"}]])

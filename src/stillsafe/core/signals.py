@@ -193,8 +193,8 @@ def _refusal_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
 
 def _model_error_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     # Rows that nobody scored (bypassed, without a shadow) say nothing about the model.
-    answered = tally.confidence_count if baseline.confidence_count else tally.prediction_count - tally.fallback_count
-    n = answered + tally.model_error_count
+    by_model = max(tally.prediction_count - tally.fallback_count, 0)
+    n = (tally.confidence_count if baseline.confidence_count else by_model) + tally.model_error_count
     reference = baseline.model_error_count / baseline.sample_size if baseline.sample_size else 0.0
     return (
         [_rate(Signal.MODEL_ERROR_RATE, None, tally.model_error_count, n, reference, baseline.sample_size)] if n else []
