@@ -13,6 +13,7 @@ def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sklearn.datasets import load_breast_cancer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from skops import io
+
     from stillsafe.init import create_service
 
     folder = tmp_path_factory.mktemp("made")
@@ -35,6 +36,18 @@ def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
         progress=lambda _message: None,
     )
     return folder / "service"
+
+
+@pytest.fixture(scope="session")
+def healthy_rows() -> list[dict[str, float]]:
+    """Features of tumours that the service's model was not trained on."""
+    from sklearn.datasets import load_breast_cancer
+
+    features = load_breast_cancer(as_frame=True).data[["mean radius", "mean texture", "mean smoothness", "worst area"]]
+    return [
+        {str(name): float(value) for name, value in row.items()}
+        for row in features[1::2].sample(frac=1, random_state=3).to_dict("records")
+    ]
 
 
 @pytest.fixture

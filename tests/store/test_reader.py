@@ -181,10 +181,10 @@ def test_runs_are_read_in_both_directions(connection: Connection) -> None:
 
 def test_incidents_are_listed_newest_first(connection: Connection) -> None:
     """By detection, then by id; all of them, or those that are open."""
-    open_incident(connection, "b", 5)
+    open_incident(connection, "d", 5)
     open_incident(connection, "c", 1, resolved=True)
     open_incident(connection, "a", 9, resolved=True)
-    open_incident(connection, "d", 5)
+    open_incident(connection, "b", 5)
     names = [one.incident_id for one in reader.recent_incidents(connection, 10)]
     assert names == ["a", "d", "b", "c"]
     assert [one.incident_id for one in reader.recent_incidents(connection, 2)] == names[:2]

@@ -1,26 +1,22 @@
-"""`stillsafe init`: a fitted model and a sample of healthy data in, a service folder to review out.
+"""`stillsafe init`: a fitted model and a sample of healthy data in, a service folder to review out."""
 
-The folder appears whole or not at all: it is written beside its place and renamed.
-"""
-
-import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from stillsafe import settings
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import BaselineRefused, ConfigurationError, ModelError
-from stillsafe.init import infer, sample, write
+from stillsafe.init import answers, folder, infer, sample, write
 from stillsafe.monitoring import baseline
+from stillsafe.serving.confidence import QUANTILES
 from stillsafe.serving.model import (
     ConfidenceMethod,
     ConfidenceScale,
@@ -28,21 +24,24 @@ from stillsafe.serving.model import (
     ModelKind,
     Score,
     as_text,
+    choose_method,
     classes_of,
     frame,
     kind_of,
-    load,
     read_estimator,
     scale_from,
     sha256_of,
 )
 from stillsafe.serving.model_input import inputs_of
+from stillsafe.settings import DEFAULT_FILE
 from stillsafe.store.documents import dumps, to_document
 
 Progress = Callable[[str], None]
 SCORED_AT_ONCE = 2_000
 LARGEST_ERROR_RATE = 0.01
 VERSION_LENGTH = 8
+LONGEST_COMPLAINT = 200
+LONGEST_NAME = 100  # of a service or a version, as the settings have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def create_service(
         name: the service's name, or None for the folder's.
         version: the model's version, or None for the start of its hash.
         trust_joblib: whether a joblib file may be opened; it can run any code.
-        force: whether an existing service folder is replaced.
+        force: whether an existing service folder gets new settings; its log and its old settings are kept.
         now: the time of making, aware UTC.
         salt: random text for hashed features.
         progress: told what is being done.
@@ -107,87 +106,137 @@ def create_service(
         ModelError: the model cannot be served, saying why.
         ConfigurationError: anything else that is wrong, saying what to do.
     """
-    _refuse_existing(out, force)
+    place = folder.look(out, force=force)
+    version, name = _version(version, model_file, place), _name(name, place)
     progress("Reading the model")
-    form = _form(model_file)
-    estimator = read_estimator(model_file, kind=form, trusted=trust_joblib)
+    form = _form(model_file, trust_joblib)
+    estimator = _read(model_file, form)
     kind, classes = _servable(estimator, model_file)
     progress("Reading the sample")
     given = sample.part(sample.read(sample_file), estimator, label=label, file=sample_file)
+    truth = answers.truths(given.labels, kind, classes)
     described = infer.describe(given.features)
     rows = infer.rows_of(given.features, described.schema)
     progress("Trying the model on the sample")
-    version = version or sha256_of(model_file)[:VERSION_LENGTH]
-    scale = _scale(estimator, frame(described.schema, rows), model_file)
-    trial = Model(version, kind, classes, described.schema, estimator, scale)
-    _refuse_failing(trial, rows[: infer.PROBES], model_file)
-    schema = infer.tried(trial, rows)
-    model = replace(trial, features=schema)
-    scores = _scored(model, rows, progress)
-    warnings = [*_warnings(given, scores), *(f"{name}: {told}" for name, told in described.remarks.items())]
+    with warnings.catch_warnings():
+        # The model is asked odd things on purpose here: what it mutters about them is nobody's concern.
+        warnings.simplefilter("ignore")
+        model = _tried(version, kind, classes, described.schema, estimator, rows, model_file)
+        scores = _scored(model, rows, progress)
     progress("Making the reference baseline")
-    reference, contradictions = _reference(schema, rows, scores, version, now, salt)
-    default, about_default = _default(kind, classes, given.labels, scores)
+    reference, contradictions = _reference(model.features, rows, scores, version, now, salt, given.ordered)
+    fallback = answers.default(kind, classes, truth, scores)
+    digest = sha256_of(model_file)
     text = write.settings_text(
         service={
-            "name": name or out.resolve().name,
+            "name": name,
             "mode": "enforce",
             "database": "sqlite:///stillsafe.db",
             "hash_salt": salt,
+            **place.inherited,
         },
         model={
-            "file": f"model.{form}",
-            "sha256": sha256_of(model_file),
+            "file": place.numbered(f"model.{form}"),
+            "sha256": digest,
             "version": version,
             "format": form,
             "trusted": form == "joblib",
-            "reference": "reference.json",
+            "reference": place.numbered("reference.json"),
             "timeout": "2s",
         },
-        schema=schema,
+        schema=model.features,
         remarks=described.remarks,
-        default=default,
-        about_default=about_default,
-        example_answer=default,
+        fallback=fallback,
     )
     document = {
         "baseline": to_document(reference),
-        "confidence": {"method": scale.method.value, "quantiles": list(scale.quantiles)},
-        "model": {"kind": kind.value, "classes": list(classes), "sha256": sha256_of(model_file)},
+        "confidence": {"method": model.scale.method.value, "quantiles": list(model.scale.quantiles)},
+        "model": {
+            "kind": kind.value,
+            "classes": list(classes),
+            "sklearn_version": sklearn_version(),
+            "sha256": digest,
+        },
     }
-    _write_folder(out, model_file, f"model.{form}", text, dumps(document))
+    files = {DEFAULT_FILE: text, place.numbered("reference.json"): dumps(document)}
+    folder.write(place, model_file, files, place.numbered(f"model.{form}"))
     return Created(
         out,
         kind,
         version,
-        scale.method,
-        schema,
+        model.scale.method,
+        model.features,
         reference,
-        default,
-        *_worth(kind, given.labels, scores, default),
-        (*warnings, *contradictions),
+        fallback.answer,
+        *answers.worth(kind, truth, scores, fallback.answer),
+        (*_warnings(given, scores, place), *_remarks(described, model.features), *contradictions),
     )
 
 
-def _refuse_existing(out: Path, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / settings.DEFAULT_FILE).exists()):
-        raise ConfigurationError(f"{out} exists and is no service folder.", "Name another place with --out.")
-    if any(out.iterdir()) and not force:
-        raise ConfigurationError(
-            f"{out} is a service folder already.", "Name another place, or replace it with --force."
-        )
+def sklearn_version() -> str:
+    """The version of scikit-learn that reads the model here."""
+    import sklearn
+
+    return str(sklearn.__version__)
 
 
-def _form(model_file: Path) -> str:
-    """`skops` or `joblib`: a skops file is a zip archive, whatever its name."""
+def _version(version: str | None, model_file: Path, place: folder.Place) -> str:
+    """The version under which the model is kept: one that the folder's log does not know yet.
+
+    Raises:
+        ConfigurationError: the name is too long, or has been used.
+    """
+    if version is None:
+        _form(model_file, trusted=True)
+        digest = sha256_of(model_file)[:VERSION_LENGTH]
+        return digest if digest not in place.versions else f"{digest}-{place.generation}"
+    if not 0 < len(version) <= LONGEST_NAME:
+        raise ConfigurationError(f"A version has 1 to {LONGEST_NAME} characters.", "Name another with --version.")
+    if version in place.versions:
+        told = f"The version {version!r} has been used in {place.folder}, and its baseline is frozen."
+        raise ConfigurationError(told, "Name a new one with --version.")
+    return version
+
+
+def _name(name: str | None, place: folder.Place) -> str:
+    chosen = (place.folder.name or "service")[:LONGEST_NAME] if name is None else name
+    if not 0 < len(chosen) <= LONGEST_NAME:
+        raise ConfigurationError(f"A service's name has 1 to {LONGEST_NAME} characters.", "Name another with --name.")
+    return chosen
+
+
+def _form(model_file: Path, trusted: bool) -> str:
+    """`skops` or `joblib`: a skops file is a zip archive, whatever its name.
+
+    Raises:
+        ModelError: it cannot be read, or is not to be trusted.
+    """
     try:
         with model_file.open("rb") as handle:
-            return "skops" if handle.read(2) == b"PK" else "joblib"
+            form = "skops" if handle.read(2) == b"PK" else "joblib"
     except OSError as error:
         told = error.strerror or str(error)
         raise ModelError(f"The model cannot be read: {told}.", "Check --model.", file=str(model_file)) from error
+    if form == "joblib" and not trusted:
+        told = "It is no skops file, and a joblib file can run any code when it is opened."
+        remedy = "Save the model with `skops.io.dump`, or add --trust-joblib if you made the file yourself."
+        raise ModelError(told, remedy, file=str(model_file))
+    return form
+
+
+def _read(model_file: Path, form: str) -> Any:
+    """The estimator; where the settings would be the place to trust it, there are none yet.
+
+    Raises:
+        ModelError: with a remedy that can be followed here.
+    """
+    try:
+        return read_estimator(model_file, kind=form, trusted=True)
+    except ModelError as error:
+        if "model.trusted_types" not in error.remedy:
+            raise
+        remedy = "If you made the file yourself, save the model with joblib and add --trust-joblib."
+        raise ModelError(error.problem, remedy, file=error.file) from error
 
 
 def _servable(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]:
@@ -205,28 +254,68 @@ def _servable(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]
         return kind, classes_of(estimator)
     except NotFittedError:
         raise ModelError("The model is not fitted.", "Fit it, then save it again.", file=str(file)) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         remedy = "Stillsafe serves fitted scikit-learn classifiers and regressors with one answer per row."
         raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
 
 
-def _scale(estimator: Any, table: pd.DataFrame, file: Path) -> ConfidenceScale:
+def _tried(
+    version: str,
+    kind: ModelKind,
+    classes: tuple[Answer, ...],
+    schema: Schema,
+    estimator: Any,
+    rows: Sequence[Row],
+    file: Path,
+) -> Model:
+    """The model with its scale and with the schema that it tolerates.
+
+    Raises:
+        ModelError: it fails on its own sample, or gives no plain answers.
+    """
+    trial = Model(version, kind, classes, schema, estimator, _any_scale(estimator, file))
+    scores = trial.score(rows)
+    good = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
+    if len(rows) - len(good) > LARGEST_ERROR_RATE * len(rows):
+        raise _failure(trial, rows, good, scores, file)
+    scale = scale_from(estimator, inputs_of(estimator, frame(schema, good)))
+    return replace(trial, scale=scale, features=infer.tried(trial, good))
+
+
+def _any_scale(estimator: Any, file: Path) -> ConfidenceScale:
+    """A scale to try the model with: whether it answers does not depend on it."""
     try:
-        return scale_from(estimator, inputs_of(estimator, table))
-    except Exception as error:
-        told = f"The model fails on its own sample: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        remedy = "Give the sample that belongs to this model, with the columns as they were in training."
-        raise ModelError(told.rstrip(".") + ".", remedy, file=str(file)) from error
+        return ConfidenceScale(choose_method(estimator), tuple(np.linspace(0.0, 1.0, QUANTILES).tolist()))
+    except ValueError as error:
+        remedy = "Wrap it in CalibratedClassifierCV, which gives probabilities."
+        raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
 
 
-def _refuse_failing(model: Model, rows: Sequence[Row], file: Path) -> None:
-    error = next((score.error for score in model.score(rows) if score.error), None)
+def _failure(
+    trial: Model, rows: Sequence[Row], good: Sequence[Row], scores: Sequence[Score], file: Path
+) -> ConfigurationError:
+    """Why a model fails on its own sample, as far as it can be found out."""
+    failed = [row for row, score in zip(rows, scores, strict=True) if score.error is not None]
+    error = next(score.error for score in scores if score.error is not None)
     if error == "wrong shape":
-        remedy = "Stillsafe serves models with one answer per row: serve each output as a model of its own."
-        raise ModelError("The model gives several answers for a row.", remedy, file=str(file))
-    if error is not None:
-        remedy = "Give the sample that belongs to this model, with the columns as they were in training."
-        raise ModelError(f"The model fails on its own sample: {error}.", remedy, file=str(file))
+        remedy = "Fit it on one column of answers (a one-dimensional y), one model per answer."
+        return ModelError("The model does not give one plain answer per row.", remedy, file=str(file))
+    if good and (names := infer.unbearable(trial, good, failed)):
+        told = f"The sample holds missing values of {', '.join(map(repr, names))}, and the model fails on them."
+        return ConfigurationError(told, "Give the model an imputer for it, or mend the sample.")
+    told = f"The model fails on {len(failed)} of the {len(rows)} rows of its own sample: {_said(trial, failed, error)}."
+    remedy = "Give the sample that belongs to this model, with the columns as they were in training."
+    return ModelError(told, remedy, file=str(file))
+
+
+def _said(model: Model, failed: Sequence[Row], error: str) -> str:
+    """What the model itself said about a row: the sample is the caller's own, so its values may be told."""
+    try:
+        model.estimator.predict(inputs_of(model.estimator, frame(model.features, failed[:1])))
+    except Exception as raised:  # noqa: BLE001 - somebody else's code: whatever it raises is the answer
+        said = next(iter(str(raised).splitlines()), "").rstrip(".:")[:LONGEST_COMPLAINT]
+        return f"{type(raised).__name__}: {said}"
+    return error
 
 
 def _scored(model: Model, rows: Sequence[Row], progress: Progress) -> list[Score]:
@@ -244,7 +333,7 @@ def _scored(model: Model, rows: Sequence[Row], progress: Progress) -> list[Score
 
 
 def _reference(
-    schema: Schema, rows: Sequence[Row], scores: Sequence[Score], version: str, now: datetime, salt: str
+    schema: Schema, rows: Sequence[Row], scores: Sequence[Score], version: str, now: datetime, salt: str, ordered: bool
 ) -> tuple[Baseline, list[str]]:
     """The reference baseline, and how the halves of the sample contradict each other."""
     found = baseline.reference_columns(
@@ -259,76 +348,34 @@ def _reference(
     except BaselineRefused as refused:
         raise ConfigurationError(str(refused), "Give a larger sample.") from refused
     told = baseline.contradictions(found, schema, Policy(), now)
-    if told:
-        told = ["The sample's second half deviates from its first; is all of it healthy?", *told]
-    return made, told
+    if not told:
+        return made, []
+    advice = (
+        "is all of it healthy?" if ordered else f"shuffle it if it is sorted, or add a `{sample.TIMESTAMP}` column."
+    )
+    return made, [f"The sample's second half deviates from its first: {advice}", *told]
 
 
-def _warnings(given: sample.Sample, scores: Sequence[Score]) -> list[str]:
-    warnings = []
+def _warnings(given: sample.Sample, scores: Sequence[Score], place: folder.Place) -> Iterator[str]:
     if len(scores) < sample.FEW_ROWS:
-        warnings.append(f"{len(scores)} rows tell little about what is healthy; some thousands are better.")
+        yield f"{len(scores)} rows tell little about what is healthy; some thousands are better."
     if given.left_out:
-        warnings.append(f"Columns that the model does not take were left out: {', '.join(given.left_out)}.")
+        yield f"Columns that the model does not take were left out: {', '.join(given.left_out)}."
+    if given.unlabelled_count:
+        yield f"{given.unlabelled_count} rows without a label were left out."
     if failed := sum(score.error is not None for score in scores):
-        warnings.append(f"The model failed on {failed} rows of the sample.")
-    return warnings
+        yield f"The model failed on {failed} rows of the sample."
+    if place.generation > 1:
+        yield (
+            f"The settings before are kept as {place.kept_settings}: take over from them what you had changed. "
+            "The log goes on where it was."
+        )
 
 
-def _default(
-    kind: ModelKind, classes: Sequence[Answer], labels: "pd.Series[Any] | None", scores: Sequence[Score]
-) -> tuple[Answer, str]:
-    """The conservative default: the commonest class, or the median; of the labels, or else of the model's answers."""
-    answers = [score.prediction for score in scores if score.prediction is not None]
-    whose = "the sample's labels" if labels is not None else "the model's own answers on the sample"
-    if kind is ModelKind.REGRESSOR:
-        values = pd.to_numeric(labels) if labels is not None else pd.Series(answers, dtype=float)
-        return float(np.round(values.median(), 6)), f"The median of {whose}."
-    seen = [_class_of(value, classes) for value in (labels.tolist() if labels is not None else answers)]
-    commonest = pd.Series([c for c in seen if c is not None], dtype=object).mode()
-    if commonest.empty:
-        told = "None of the sample's labels is a class of the model."
-        raise ConfigurationError(told, "Name the column with the true answers with --label.")
-    chosen = classes[[as_text(c) for c in classes].index(as_text(commonest.iloc[0]))]
-    return chosen, f"The commonest class of {whose}."
-
-
-def _class_of(value: Any, classes: Sequence[Answer]) -> Answer | None:
-    """The model's own class for a label: CSV reads True for true and 1.0 for 1."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return next((c for c in classes if c == plain or as_text(c) == str(plain)), None)
-
-
-def _worth(
-    kind: ModelKind, labels: "pd.Series[Any] | None", scores: Sequence[Score], default: Answer
-) -> tuple[float | None, float | None]:
-    """The model's score on the labelled sample, and the fallback's."""
-    if labels is None:
-        return None, None
-    pairs = [(s.prediction, t) for s, t in zip(scores, labels.tolist(), strict=True) if s.prediction is not None]
-    if kind is ModelKind.REGRESSOR:
-        truth = np.array([float(t) for _, t in pairs])
-        own = np.array([float(p) for p, _ in pairs])
-        return float(np.abs(own - truth).mean()), float(np.abs(float(default) - truth).mean())
-    right = [_class_of(t, [p]) is not None for p, t in pairs]
-    by_default = [_class_of(t, [default]) is not None for _, t in pairs]
-    return float(np.mean(right)), float(np.mean(by_default))
-
-
-def _write_folder(out: Path, model_file: Path, model_name: str, text: str, reference: str) -> None:
-    """Write the folder beside its place, try it as the service would, and rename it."""
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        fresh.mkdir(parents=True)
-        (fresh / settings.DEFAULT_FILE).write_text(text, encoding="utf-8")
-        (fresh / "reference.json").write_text(reference, encoding="utf-8")
-        shutil.copyfile(model_file, fresh / model_name)
-        load(settings.load(fresh / settings.DEFAULT_FILE))
-        if out.exists():
-            shutil.rmtree(out)
-        fresh.rename(out)
-    except OSError as error:
-        raise ConfigurationError(f"The folder {out} cannot be written: {error}.", "Name another place.") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+def _remarks(described: infer.Inferred, schema: Schema) -> Iterator[str]:
+    yield from (f"{name}: {told}" for name, told in described.remarks.items())
+    closed = [spec.name for spec in schema.features if spec.categories is not None]
+    if closed:
+        yield f"The model fails on categories that it has not learnt, so others are refused: {', '.join(closed)}."
+    if shared := write.shared_variables(schema):
+        yield f"Fallback rules would call several features the same, so there can be none: {', '.join(shared)}."

@@ -21,12 +21,14 @@ class Sample:
         labels: (n,) the true answers, or None.
         ordered: whether the rows are in time order by a `timestamp` column.
         left_out: columns that the model does not take.
+        unlabelled_count: rows left out because their label is missing.
     """
 
     features: pd.DataFrame
     labels: "pd.Series[Any] | None"
     ordered: bool
     left_out: tuple[str, ...]
+    unlabelled_count: int = 0
 
 
 def read(file: Path) -> pd.DataFrame:
@@ -38,16 +40,18 @@ def read(file: Path) -> pd.DataFrame:
     try:
         with file.open("rb") as handle:
             parquet = handle.read(4) == b"PAR1"
-        table = pd.read_parquet(file) if parquet else pd.read_csv(file)
+        table = pd.read_parquet(file) if parquet else pd.read_csv(file, low_memory=False)
     except (OSError, ValueError) as error:
-        told = str(error).splitlines()[0].rstrip(".")
+        told = (getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "it is damaged")).rstrip(".")
         raise ConfigurationError(
             f"The sample cannot be read: {told}.", "Give a CSV or Parquet file.", file=str(file)
         ) from error
-    if len(table) < FEWEST_ROWS:
-        remedy = f"Give at least {FEWEST_ROWS} rows of healthy data, better some thousands."
-        raise ConfigurationError(f"{len(table)} rows are too few to tell what healthy is.", remedy, file=str(file))
-    table.columns = [str(name) for name in table.columns]
+    if table.index.name == TIMESTAMP:
+        table = table.reset_index()
+    _require_rows(len(table), file)
+    table.columns = pd.Index([str(name) for name in table.columns])
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise ConfigurationError(f"Columns that occur twice: {', '.join(twice)}.", "Rename them.", file=str(file))
     return table
 
 
@@ -57,37 +61,63 @@ def part(table: pd.DataFrame, estimator: Any, *, label: str | None, file: Path) 
     Raises:
         ConfigurationError: columns are missing, or their number is wrong.
     """
-    labels = None
-    if label is not None:
-        if label not in table:
-            known = ", ".join(table.columns)
-            raise ConfigurationError(
-                f"There is no column {label!r}.", f"--label names one of: {known}.", file=str(file)
-            )
-        table = table[table[label].notna()]
+    labelled = table if label is None else _labelled(table, label, file)
     wanted = _names(estimator, table, label, file)
     ordered = TIMESTAMP in table and TIMESTAMP not in wanted
-    if ordered:
-        table = table.sort_values(TIMESTAMP, kind="stable")
-    if label is not None:
-        labels = table[label].reset_index(drop=True)
+    rows = _in_time_order(labelled, file) if ordered else labelled
+    labels = None if label is None else rows[label].reset_index(drop=True)
     left_out = tuple(name for name in table.columns if name not in {*wanted, label, TIMESTAMP})
-    return Sample(table[wanted].reset_index(drop=True), labels, ordered, left_out)
+    return Sample(rows[wanted].reset_index(drop=True), labels, ordered, left_out, len(table) - len(rows))
+
+
+def _labelled(table: pd.DataFrame, label: str, file: Path) -> pd.DataFrame:
+    if label not in table:
+        known = ", ".join(table.columns)
+        raise ConfigurationError(f"There is no column {label!r}.", f"--label names one of: {known}.", file=str(file))
+    present = table[table[label].notna()]
+    if present.empty:
+        remedy = "Name another column, or leave --label out."
+        raise ConfigurationError(f"The column {label!r} is empty.", remedy, file=str(file))
+    _require_rows(len(present), file)
+    return present
+
+
+def _require_rows(count: int, file: Path) -> None:
+    if count < FEWEST_ROWS:
+        remedy = f"Give at least {FEWEST_ROWS} rows of healthy data, better some thousands."
+        raise ConfigurationError(f"{count} rows are too few to tell what healthy is.", remedy, file=str(file))
+
+
+def _in_time_order(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    column = table[TIMESTAMP]
+    try:
+        times = column if pd.api.types.is_numeric_dtype(column) else pd.to_datetime(column, utc=True, format="mixed")
+    except (ValueError, TypeError) as error:
+        remedy = "Write times as 2026-01-31T12:00:00Z, or rename the column."
+        raise ConfigurationError(f"The column {TIMESTAMP!r} holds no times.", remedy, file=str(file)) from error
+    order = times.reset_index(drop=True).sort_values(kind="stable").index
+    return table.iloc[order]
 
 
 def _names(estimator: Any, table: pd.DataFrame, label: str | None, file: Path) -> list[str]:
     """The columns that the model takes: by name where it knows names, else all of them in their order."""
     known = getattr(estimator, "feature_names_in_", None)
     if known is not None:
-        names = [str(name) for name in known]
-        if missing := [name for name in names if name not in table]:
-            told = f"The model takes columns that the sample lacks: {', '.join(missing)}."
-            raise ConfigurationError(told, "Add them, or give the sample that belongs to this model.", file=str(file))
-        return names
+        return _known_names([str(name) for name in known], table, label, file)
     names = [name for name in table.columns if name not in (label, TIMESTAMP)]
     count = getattr(estimator, "n_features_in_", len(names))
     if count != len(names):
         told = f"The model takes {count} features without names, and the sample has {len(names)} columns."
         remedy = "Leave out what is no feature (name the label with --label), in the order of the training data."
         raise ConfigurationError(told, remedy, file=str(file))
+    return names
+
+
+def _known_names(names: list[str], table: pd.DataFrame, label: str | None, file: Path) -> list[str]:
+    if missing := [name for name in names if name not in table]:
+        told = f"The model takes columns that the sample lacks: {', '.join(missing)}."
+        raise ConfigurationError(told, "Add them, or give the sample that belongs to this model.", file=str(file))
+    if label in names:
+        told = f"The column {label!r} is a feature of the model, so it cannot be the label."
+        raise ConfigurationError(told, "Name the column with the true answers.", file=str(file))
     return names

@@ -1,16 +1,17 @@
 """The settings file of a new service, every line explained, for a person to review."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.init.answers import Default
 from stillsafe.rules import variable
-from stillsafe.settings import FallbackSettings, Feature, ModelFile, Monitor, Service, Serving
+from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Service, Serving
 
 COMMENT_COLUMN = 44
 LONGEST_COMMENT = 120
@@ -24,9 +25,7 @@ def settings_text(
     model: Mapping[str, Any],
     schema: Schema,
     remarks: Mapping[str, str],
-    default: Answer,
-    about_default: str,
-    example_answer: Answer,
+    fallback: Default,
 ) -> str:
     """`stillsafe.toml` as text."""
     lines = [
@@ -38,7 +37,7 @@ def settings_text(
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _other_serving()),
         *_policy(),
-        *_fallback(default, about_default, schema, example_answer),
+        *_fallback(fallback, schema),
         *_features(schema, remarks),
     ]
     return "\n".join(lines) + "\n"
@@ -83,22 +82,37 @@ def _policy() -> Iterator[str]:
     yield ""
 
 
-def _fallback(default: Answer, about: str, schema: Schema, example_answer: Answer) -> Iterator[str]:
+def _fallback(fallback: Default, schema: Schema) -> Iterator[str]:
     yield "# What is answered while the model is bypassed."
     yield "[fallback]"
-    yield _line(f"default = {toml(default)}", about)
-    if not isinstance(default, bool | str):
-        yield _line("# minimum = 0.0", _meaning(FallbackSettings, "minimum"))
-        yield _line("# maximum = 100.0", _meaning(FallbackSettings, "maximum"))
+    yield _line(f"default = {toml(fallback.answer)}", fallback.about)
+    if fallback.span is not None:
+        least, greatest = fallback.span
+        yield _line(
+            f"# minimum = {toml(least)}", f"{_meaning(FallbackSettings, 'minimum')} Here the least healthy one."
+        )
+        yield _line(
+            f"# maximum = {toml(greatest)}", f"{_meaning(FallbackSettings, 'maximum')} Here the greatest healthy one."
+        )
     yield ""
     yield "# Rules are tried in order, and the first that matches answers. A rule that reads a feature which the open"
     yield "# incident names as damaged is skipped. Conditions are CEL (https://cel.dev): a numeric feature is compared"
     yield "# with a decimal, and a condition that needs a missing value does not match."
+    if shared := shared_variables(schema):
+        yield f"# There can be none here as long as several features would be called the same: {', '.join(shared)}."
+        yield ""
+        return
     for condition in _examples(schema):
         yield "# [[fallback.rules]]"
-        yield f"# when = {toml(condition)}"
-        yield f"# answer = {toml(example_answer)}"
+        yield _line(f"# when = {toml(condition)}", _meaning(FallbackRule, "when"))
+        yield _line(f"# answer = {toml(fallback.answer)}", _meaning(FallbackRule, "answer"))
     yield ""
+
+
+def shared_variables(schema: Schema) -> tuple[str, ...]:
+    """The names that fallback rules would have for more than one feature, which rules out rules."""
+    counts = Counter(variable(spec.name) for spec in schema.features)
+    return tuple(name for name, count in counts.items() if count > 1)
 
 
 def _examples(schema: Schema) -> Iterator[str]:
@@ -113,7 +127,8 @@ def _examples(schema: Schema) -> Iterator[str]:
             case FeatureType.BOOLEAN:
                 yield name
             case FeatureType.CATEGORY:
-                yield f'{name} == "{spec.categories[0] if spec.categories else "A"}"'.replace("\\", "\\\\")
+                # JSON's strings are CEL's too.
+                yield f"{name} == {json.dumps(spec.categories[0] if spec.categories else 'A', ensure_ascii=False)}"
 
 
 def _features(schema: Schema, remarks: Mapping[str, str]) -> Iterator[str]:

@@ -1,0 +1,101 @@
+"""The true answers of the sample, set beside the model's: a conservative default, and what both are worth."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stillsafe.core.fallback import Answer
+from stillsafe.errors import ConfigurationError
+from stillsafe.serving.model import ModelKind, Score, as_text
+
+SIGNIFICANT_DIGITS = 9
+MOST_CLASSES_TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """The conservative default.
+
+    Attributes:
+        answer: one of the model's classes, or a number.
+        about: where it comes from, a sentence.
+        span: the least and the greatest healthy answer of a regressor, None of a classifier.
+    """
+
+    answer: Answer
+    about: str
+    span: tuple[float, float] | None
+
+
+def truths(labels: "pd.Series[Any] | None", kind: ModelKind, classes: Sequence[Answer]) -> list[Answer | None] | None:
+    """The labels in the model's own words, None for one that is no class of it; or None without labels.
+
+    Raises:
+        ConfigurationError: they cannot be this model's answers.
+    """
+    if labels is None:
+        return None
+    if kind is ModelKind.REGRESSOR:
+        return list(_numbers(labels))
+    found = [class_of(value, classes) for value in labels.tolist()]
+    if all(value is None for value in found):
+        known = ", ".join(repr(c) for c in classes[:MOST_CLASSES_TOLD])
+        told = f"None of the values of {str(labels.name)!r} is a class of the model, whose classes are {known}."
+        raise ConfigurationError(told, "Name the column with the true answers with --label.")
+    return found
+
+
+def _numbers(labels: "pd.Series[Any]") -> list[float]:
+    try:
+        numbers = [float(value) for value in labels.tolist()]
+    except (TypeError, ValueError):
+        numbers = [math.nan]
+    if not all(math.isfinite(number) for number in numbers):
+        told = (
+            f"The column {str(labels.name)!r} holds something else than finite numbers, and the model answers numbers."
+        )
+        raise ConfigurationError(told, "Name the column with the true answers with --label.")
+    return numbers
+
+
+def class_of(value: Any, classes: Sequence[Answer]) -> Answer | None:
+    """The model's own class for a label: a CSV file says True for true, and 1.0 for 1 where another is missing."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float) and plain.is_integer():
+        plain = int(plain)
+    written = str(plain)
+    return next((c for c in classes if c == plain or written in (as_text(c), str(c))), None)
+
+
+def default(
+    kind: ModelKind, classes: Sequence[Answer], truth: Sequence[Answer | None] | None, scores: Sequence[Score]
+) -> Default:
+    """The commonest class or the median; of the labels, or else of the model's answers."""
+    whose = "the model's own answers on the sample" if truth is None else "the sample's labels"
+    given = [score.prediction for score in scores] if truth is None else truth
+    answers = [answer for answer in given if answer is not None]
+    if kind is ModelKind.REGRESSOR:
+        numbers = [float(answer) for answer in answers]
+        median = float(f"{np.median(numbers):.{SIGNIFICANT_DIGITS}g}")
+        return Default(median, f"The median of {whose}.", (min(numbers), max(numbers)))
+    counts = {as_text(c): 0 for c in classes}
+    for answer in answers:
+        counts[as_text(answer)] += 1
+    return Default(max(classes, key=lambda c: counts[as_text(c)]), f"The commonest class of {whose}.", None)
+
+
+def worth(
+    kind: ModelKind, truth: Sequence[Answer | None] | None, scores: Sequence[Score], fallback: Answer
+) -> tuple[float | None, float | None]:
+    """The model's score on the labelled sample, and the fallback's: accuracy, or mean absolute error."""
+    if truth is None:
+        return None, None
+    pairs = [(s.prediction, t) for s, t in zip(scores, truth, strict=True) if s.prediction is not None]
+    if kind is ModelKind.CLASSIFIER:
+        return float(np.mean([p == t for p, t in pairs])), float(np.mean([fallback == t for _, t in pairs]))
+    told = np.array(pairs, dtype=float)
+    return float(np.abs(told[:, 0] - told[:, 1]).mean()), float(np.abs(float(fallback) - told[:, 1]).mean())
