@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType, Logged
 from stillsafe.errors import ConfigurationError
-from stillsafe.settings import LONGEST_SECONDS, Settings, duration, line_of, load, parse, seconds
+from stillsafe.mistakes import line_of
+from stillsafe.settings import LONGEST_SECONDS, Settings, duration, load, parse, seconds
 
 SOUND = f"""\
 [service]

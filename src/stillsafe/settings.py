@@ -10,7 +10,6 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,14 +23,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
 from stillsafe.errors import ConfigurationError
+from stillsafe.mistakes import NOT_WRITTEN, explained, short
 
 DEFAULT_FILE = "stillsafe.toml"
-_PLACE = ("folder", "file")  # of the settings file itself: never written in it
 DATABASE_VARIABLE = "STILLSAFE_DATABASE_URL"
 LONGEST_SECONDS = 366 * 86400.0
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -45,7 +44,7 @@ def seconds(value: object) -> object:
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value, flags=re.ASCII)
     if match is None:
-        raise ValueError(f'{_short(value)} is no duration; write for example "30s", "15m", "2h" or "7d"')
+        raise ValueError(f'{short(value)} is no duration; write for example "30s", "15m", "2h" or "7d"')
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -101,10 +100,6 @@ def _lasting(value: float) -> float:
     if not 0 < value <= LONGEST_SECONDS:
         raise ValueError("must be longer than nothing and at most 366 days")
     return value
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 Seconds = Annotated[float, BeforeValidator(seconds), AfterValidator(_lasting)]
@@ -282,7 +277,7 @@ class Settings(_Section):
             raise _misplaced("there is no feature; describe each one in a `[[features]]` table", "features")
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise _misplaced(f"the feature {_short(name)} is described twice", "features", index, "name")
+                raise _misplaced(f"the feature {short(name)} is described twice", "features", index, "name")
         if problems := self.policy.problems():
             blamed, *others = _blamed(problems[0])
             raise _misplaced(f"the policy is unsound: {problems[0]}".removesuffix("."), *blamed, others=others)
@@ -360,13 +355,13 @@ def parse(document: Mapping[str, Any], *, folder: Path, file: str | None = None,
     """
     merged = _overridden(document)
     try:
-        if own := [name for name in _PLACE if name in merged]:
+        if own := [name for name in NOT_WRITTEN if name in merged]:
             raise ValidationError.from_exception_data("", [{"type": "extra_forbidden", "loc": (own[0],), "input": 0}])
         policy = _policy(merged.pop("policy", {}), merged.get("monitor", {}))
         place = {"folder": folder, "file": None if file is None else Path(file)}
         return Settings.model_validate({**merged, **place, "policy": policy})
     except ValidationError as error:
-        raise _explained(error, file, text) from None
+        raise explained(error, _SECTIONS, file, text) from None
 
 
 def _overridden(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -444,82 +439,6 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("features",): Feature,
     (): Settings,
 }
-_TYPES_WANTED = {
-    "string_type": "a string in quotes",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "model_type": "a table",
-    "finite_number": "a finite number",
-}
-_TYPES_FOUND = {
-    bool: "true or false",
-    str: "a string",
-    int: "a whole number",
-    float: "a decimal number",
-    dict: "a table",
-}
-_PLURAL_TABLES = {("features",), ("fallback", "rules")}
-
-
-def _explained(error: ValidationError, file: str | None, text: str) -> ConfigurationError:
-    """The first mistake in words, with its line. One at a time: the next often follows from it."""
-    found = error.errors(include_url=False)
-    # A misspelt key usually makes another one missing: the spelling is the mistake.
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    paths = [(*first["loc"], *path) for path in first.get("ctx", {}).get("paths", [()])]
-    problem, remedy = _told(first)
-    return ConfigurationError(problem, remedy, file=file, line=_written_line(text, paths))
-
-
-def _told(error: ErrorDetails) -> tuple[str, str]:
-    """Problem and remedy of one mistake."""
-    path, kind = error["loc"], error["type"]
-    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in path)
-    names = tuple(part for part in path if isinstance(part, str))
-    if kind == "missing":
-        return f"`{where}` is missing.", f"Add it{_written(names)}."
-    if kind == "extra_forbidden":
-        return f"`{where}` is not a setting.", _spelling(names)
-    if kind == "misplaced":
-        said = str(error["msg"])
-        return (f"In `{where}`: {said}." if where else f"{said[:1].upper()}{said[1:]}."), ""
-    if wanted := _TYPES_WANTED.get(kind):
-        found = _TYPES_FOUND.get(type(error["input"]), "a list or a date")
-        if names in _PLURAL_TABLES and kind == "tuple_type":
-            return f"`{where}` must be a list of tables.", f"Write `[[{'.'.join(names)}]]`, in double brackets."
-        return f"`{where}` must be {wanted}, not {found}.", f"Write it{_written(names)}." if _written(names) else ""
-    said = re.sub(r"^(Value error, |(Input|String|Tuple) should )", "", error["msg"])
-    said = f"must {said}" if error["msg"][:5] in ("Input", "Strin", "Tuple") else said
-    said = said.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
-    if kind in ("enum", "literal_error") and isinstance(error["input"], str):
-        said += f", not {_short(error['input'])}"
-    remedy = "A rate is a share from 0 to 1: five per cent is 0.05." if _is_rate(names) else ""
-    return f"`{where}`{'' if said.startswith('must') else ':'} {said}.", remedy
-
-
-def _is_rate(names: tuple[str, ...]) -> bool:
-    return names[:1] == ("policy",) and ("_rate" in names[-1] or "_confidence" in names[-1])
-
-
-def _written(names: tuple[str, ...]) -> str:
-    if names in _PLURAL_TABLES:
-        return f" as `[[{'.'.join(names)}]]` tables"
-    return f" as a table `[{'.'.join(names)}]`" if names in _SECTIONS else ""
-
-
-def _spelling(names: tuple[str, ...]) -> str:
-    """What was probably meant: a key of the same section, or the same key of another one."""
-    *section, key = names
-    known = [name for name in _SECTIONS.get(tuple(section), Settings).model_fields if section or name not in _PLACE]
-    if close := get_close_matches(key, known, n=1):
-        return f"Did you mean `{close[0]}`?"
-    for place, model in _SECTIONS.items():
-        if place and key in model.model_fields:
-            return f"It belongs in `[{'.'.join(place)}]`."
-    return f"Remove it; known here: {', '.join(known)}."
 
 
 def _blamed(problem: str) -> list[tuple[str, str]]:
@@ -538,47 +457,3 @@ def _blamed(problem: str) -> list[tuple[str, str]]:
         for word in words
         if word in elsewhere or word in _PolicySection.model_fields
     ]
-
-
-def _written_line(text: str, paths: Sequence[tuple[int | str, ...]]) -> int | None:
-    """The line of the first path that is written out, or else of the first one's table."""
-    for path in paths:
-        line = line_of(text, path)
-        if line is not None and line != line_of(text, path[:-1]):
-            return line
-    return line_of(text, paths[0])
-
-
-_KEY = r"(?:\"[^\"]*\"|'[^']*'|[\w\-]+)"
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-
-
-def line_of(text: str, path: tuple[int | str, ...]) -> int | None:
-    """The line, counted from 1, that a path of keys and indexes points at, or of the closest table above it."""
-    best: int | None = None
-    depth = -1
-    table: tuple[int | str, ...] = ()
-    counts: dict[tuple[str, ...], int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(rf"\s*\[\[\s*({_DOTTED})\s*\]\]", line):
-            names = _split(header[1])
-            counts[names] = counts.get(names, -1) + 1
-            table = (*names, counts[names])
-        elif header := re.match(rf"\s*\[\s*({_DOTTED})\s*\]\s*(#.*)?$", line):
-            table = _split(header[1])
-        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
-            full = (*table, *_split(key[1]))
-            if full == path[: len(full)]:
-                return number
-            continue
-        else:
-            continue
-        if path[: len(table)] == table and len(table) > depth:
-            best, depth = number, len(table)
-        elif path and table[: len(path)] == path and best is None:
-            best = number
-    return best
-
-
-def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))

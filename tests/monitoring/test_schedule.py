@@ -48,7 +48,7 @@ def play(entry: str) -> subprocess.CompletedProcess[str]:
     command = entry.split(" ", 5)[5].replace(r"\%", "%")
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}
     return subprocess.run(
-        ["/bin/sh", "-c", command], cwd="/", env=environment, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", command], cwd="/", env=environment, capture_output=True, text=True, check=False, timeout=20
     )
 
 
@@ -132,10 +132,13 @@ def test_a_run_that_still_runs_is_not_joined_by_another(config: Path) -> None:
     command = entry.split(" ", 5)[5].replace(r"\%", "%")
     log = config.parent / "stillsafe.monitor.log"
     with subprocess.Popen(["/bin/sh", "-c", command]) as first:
-        while not (log.exists() and log.read_text()):
-            assert first.poll() is None
-        assert play(entry).returncode == 1
-        (config.parent / "gate").write_text("go on\n")
+        try:
+            while not (log.exists() and log.read_text()):
+                assert first.poll() is None
+            second = play(entry)
+        finally:
+            (config.parent / "gate").write_text("go on\n")
+    assert second.returncode == 1
     assert log.read_text() == "started\n"
     assert play(schedule.entry(config, 60, python=stand_in(config.parent, "echo again"))).returncode == 0
 

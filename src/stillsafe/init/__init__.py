@@ -1,7 +1,9 @@
 """`stillsafe init`: a fitted model and a sample of healthy data in, a service folder to review out."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -118,9 +120,7 @@ def create_service(
     described = infer.describe(given.features)
     rows = infer.rows_of(given.features, described.schema)
     progress("Trying the model on the sample")
-    with warnings.catch_warnings():
-        # The model is asked odd things on purpose here: what it mutters about them is nobody's concern.
-        warnings.simplefilter("ignore")
+    with _quietly():
         model = _tried(version, kind, classes, described.schema, estimator, rows, model_file)
         scores = _scored(model, rows, progress)
     progress("Making the reference baseline")
@@ -159,7 +159,8 @@ def create_service(
         },
     }
     files = {DEFAULT_FILE: text, place.numbered("reference.json"): dumps(document)}
-    folder.write(place, model_file, files, place.numbered(f"model.{form}"))
+    with _quietly():
+        folder.write(place, model_file, files, place.numbered(f"model.{form}"))
     return Created(
         out,
         kind,
@@ -171,6 +172,20 @@ def create_service(
         *answers.worth(kind, truth, scores, fallback.answer),
         (*_warnings(given, scores, place), *_remarks(described, model.features), *contradictions),
     )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The model is asked odd things on purpose: what it mutters about them is nobody's concern."""
+    told = logging.getLogger("stillsafe.serving.model")
+    was = told.disabled
+    told.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        told.disabled = was
 
 
 def sklearn_version() -> str:

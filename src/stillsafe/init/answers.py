@@ -55,9 +55,7 @@ def _numbers(labels: "pd.Series[Any]") -> list[float]:
     except (TypeError, ValueError):
         numbers = [math.nan]
     if not all(math.isfinite(number) for number in numbers):
-        told = (
-            f"The column {str(labels.name)!r} holds something else than finite numbers, and the model answers numbers."
-        )
+        told = f"The column {str(labels.name)!r} holds more than finite numbers, and the model answers numbers."
         raise ConfigurationError(told, "Name the column with the true answers with --label.")
     return numbers
 

@@ -63,7 +63,7 @@ def look(out: Path, *, force: bool) -> Place:
     if held and not force:
         raise ConfigurationError(
             f"{out} is a service folder already.",
-            "Name another place with --out, or replace its settings with --force.",
+            "Name another with --out, or replace its settings with --force.",
         )
     if not held:
         return Place(folder, 1, frozenset(), {})

@@ -88,11 +88,9 @@ def _fallback(fallback: Default, schema: Schema) -> Iterator[str]:
     yield _line(f"default = {toml(fallback.answer)}", fallback.about)
     if fallback.span is not None:
         least, greatest = fallback.span
+        yield _line(f"# minimum = {toml(least)}", f"{_meaning(FallbackSettings, 'minimum')} Here the least in health.")
         yield _line(
-            f"# minimum = {toml(least)}", f"{_meaning(FallbackSettings, 'minimum')} Here the least healthy one."
-        )
-        yield _line(
-            f"# maximum = {toml(greatest)}", f"{_meaning(FallbackSettings, 'maximum')} Here the greatest healthy one."
+            f"# maximum = {toml(greatest)}", f"{_meaning(FallbackSettings, 'maximum')} Here the greatest in health."
         )
     yield ""
     yield "# Rules are tried in order, and the first that matches answers. A rule that reads a feature which the open"
