@@ -1,6 +1,7 @@
 """`stillsafe check`: everything that would fail later, now."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -165,5 +166,8 @@ def _cron(config: Path, settings: Settings) -> Finding:
         told = (
             f"No crontab entry starts the monitor every {settings.monitor.every:g} s. Run `stillsafe schedule install`."
         )
+        return Finding("schedule", Verdict.WARNING, told)
+    if entry != schedule.entry(config, settings.monitor.every, python=Path(sys.executable)):
+        told = "The crontab entry is not the one that would be installed now. Run `stillsafe schedule install` again."
         return Finding("schedule", Verdict.WARNING, told)
     return Finding("schedule", Verdict.OK, entry)

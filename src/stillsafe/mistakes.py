@@ -60,9 +60,7 @@ def _told(error: ErrorDetails, sections: Sections) -> tuple[str, str]:
         found = _TYPES_FOUND.get(type(error["input"]), "a list or a date")
         if names in _PLURAL_TABLES and kind == "tuple_type":
             return f"`{where}` must be a list of tables.", f"Write `[[{'.'.join(names)}]]`, in double brackets."
-        return f"`{where}` must be {wanted}, not {found}.", f"Write it{_written(names, sections)}." if _written(
-            names, sections
-        ) else ""
+        return f"`{where}` must be {wanted}, not {found}.", _write_it(names, sections)
     said = re.sub(r"^(Value error, |(Input|String|Tuple) should )", "", error["msg"])
     said = f"must {said}" if error["msg"][:5] in ("Input", "Strin", "Tuple") else said
     said = said.replace("less than or equal to", "at most").replace("greater than or equal to", "at least")
@@ -82,12 +80,16 @@ def _written(names: tuple[str, ...], sections: Sections) -> str:
     return f" as a table `[{'.'.join(names)}]`" if names in sections else ""
 
 
+def _write_it(names: tuple[str, ...], sections: Sections) -> str:
+    how = _written(names, sections)
+    return f"Write it{how}." if how else ""
+
+
 def _spelling(names: tuple[str, ...], sections: Sections) -> str:
     """What was probably meant: a key of the same section, or the same key of another one."""
     *section, key = names
-    known = [
-        name for name in sections.get(tuple(section), sections[()]).model_fields if section or name not in NOT_WRITTEN
-    ]
+    fields = sections.get(tuple(section), sections[()]).model_fields
+    known = [name for name in fields if section or name not in NOT_WRITTEN]
     if close := get_close_matches(key, known, n=1):
         return f"Did you mean `{close[0]}`?"
     for place, model in sections.items():

@@ -67,6 +67,11 @@ def people(count: int = 240) -> pd.DataFrame:
     return table.assign(stays=np.where(table["age"] + 3 * table["visits"] > 65, "yes", "no"))
 
 
+def row_of(table: pd.DataFrame) -> Row:
+    """The first row as a request brings it."""
+    return {str(name): None if pd.isna(value) else value for name, value in table.iloc[0].items()}
+
+
 FEATURES = ["age", "visits", "member", "town"]
 PERSON: Row = {"age": 30.0, "visits": 3, "member": True, "town": "Ulm"}
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
@@ -31,7 +32,7 @@ from stillsafe.core.schema import FeatureType
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.rules import compile_fallback
 from stillsafe.serving.model import ConfidenceMethod, ModelKind
-from tests.init.making import FEATURES, PERSON, folder_of, made, make, people, saved, served, written
+from tests.init.making import FEATURES, PERSON, folder_of, made, make, people, row_of, saved, served, written
 
 FLIGHTS = Path(stillsafe.__file__).parent / "data" / "nyc_flights.parquet"
 
@@ -48,7 +49,7 @@ def shuffled(data: Any) -> tuple[pd.DataFrame, "pd.Series[Any]"]:
 
 
 CLASSIFIERS = [
-    (LogisticRegression(max_iter=5000), ConfidenceMethod.CLASS_PROBABILITY),
+    (make_pipeline(StandardScaler(), LogisticRegression()), ConfidenceMethod.CLASS_PROBABILITY),
     (RandomForestClassifier(n_estimators=5, n_jobs=2, random_state=0), ConfidenceMethod.CLASS_PROBABILITY),
     (HistGradientBoostingClassifier(max_iter=5), ConfidenceMethod.CLASS_PROBABILITY),
     (make_pipeline(StandardScaler(), LinearSVC()), ConfidenceMethod.MARGIN_RANK),
@@ -66,9 +67,9 @@ def test_classifiers_are_served(
     """A classifier of any kind, fitted with or without names, answers one of its classes from its new folder."""
     features, target = shuffled(data(as_frame=True))
     features = features.iloc[:, :6]
-    estimator.fit(features if named else features.to_numpy(), target)
+    estimator = clone(estimator).fit(features if named else features.to_numpy(), target)
     created = made(estimator, features.assign(truth=target), tmp_path, label="truth", form="csv")
-    (answer,) = served(created.folder, features.iloc[0].to_dict())
+    (answer,) = served(created.folder, row_of(features))
     assert answer["prediction"] in set(target)
     assert answer["decided_by"] == "model"
     assert answer["watched"]
@@ -95,9 +96,9 @@ REGRESSORS = [
 def test_regressors_are_served(estimator: Any, method: ConfidenceMethod, named: bool, tmp_path: Path) -> None:
     """A regressor answers a number with a confidence in [0, 1]; its fallback is the median of the truth."""
     features, target = shuffled(load_diabetes(as_frame=True))
-    estimator.fit(features if named else features.to_numpy(), target)
+    estimator = clone(estimator).fit(features if named else features.to_numpy(), target)
     created = made(estimator, features.assign(truth=target), tmp_path, label="truth")
-    (answer,) = served(created.folder, features.iloc[0].to_dict())
+    (answer,) = served(created.folder, row_of(features))
     assert answer["decided_by"] == "model"
     assert 0 <= answer["confidence"] <= 1
     assert created.method is method
@@ -177,7 +178,7 @@ def test_flights(tmp_path: Path) -> None:
     assert "timestamp" not in created.schema.names
     assert not any("left out" in told for told in created.warnings)
     assert {spec.name for spec in created.schema.features if spec.type is FeatureType.CATEGORY} == set(words)
-    gap = features.iloc[0].where(features.iloc[0].notna(), None).to_dict() | {"wind_gust": None, "carrier": "??"}
+    gap = row_of(features) | {"wind_gust": None, "carrier": "??"}
     assert served(created.folder, gap)[0]["decided_by"] == "model"
 
 
@@ -252,7 +253,7 @@ def test_columns_the_model_does_not_take(tmp_path: Path) -> None:
     """They are left out with a warning, whatever they hold."""
     table = people()
     model = pipeline(LogisticRegression()).fit(table[FEATURES], table["stays"])
-    table = table.assign(seen=pd.Timestamp("2026-01-01"), many=[[1, 2]] * len(table))
+    table = table.assign(seen=pd.Timestamp("2026-01-01"), many=pd.Series([[1, 2] for _ in table.index], dtype=object))
     created = made(model, table, tmp_path, label="stays")
     assert created.schema.names == tuple(FEATURES)
     assert "Columns that the model does not take were left out: seen, many." in created.warnings
@@ -310,6 +311,7 @@ class Odd:
     """Nothing of scikit-learn's."""
 
     def predict(self, inputs: Any) -> Any:
+        """What it was given."""
         return inputs
 
 
@@ -355,7 +357,7 @@ def test_a_sample_of_another_model(tmp_path: Path) -> None:
     """What the model says about a sample that does not belong to it is passed on."""
     table = people()
     model = fitted(LogisticRegression())
-    with pytest.raises(ModelError, match=r"240 of the 240 rows of its own sample: ValueError: could not convert"):
+    with pytest.raises(ModelError, match=r"60 of 60 rows of its own sample: ValueError: could not convert"):
         made(model, table.assign(visits=table["town"]), tmp_path)
 
 
@@ -381,7 +383,7 @@ def test_missing_values_that_the_model_does_not_take(tmp_path: Path) -> None:
 def test_labels_that_cannot_be(label: str, told: str, tmp_path: Path) -> None:
     """A label that is no column, is empty, is a feature, or is not the model's answer is refused."""
     table = people()[["age", "visits"]]
-    few = pd.Series(1.0, index=range(10)).reindex(range(len(table)))
+    few = pd.Series([1.0] * 10 + [np.nan] * 230)
     with pytest.raises(ConfigurationError) as caught:
         made(fitted(LogisticRegression()), table.assign(empty=None, word="x", few=few), tmp_path, label=label)
     assert told in str(caught.value)

@@ -1,6 +1,7 @@
 """The crontab entry: what it says, what it refuses, and that nothing else in the crontab is touched."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -43,12 +44,22 @@ def config(tmp_path: Path) -> Path:
     return folder / "stillsafe.toml"
 
 
+def command(entry: str) -> str:
+    """What cron makes of an entry: without the five fields, up to a bare percent sign, escaped ones undone."""
+    return re.split(r"(?<!\\)%", entry.split(" ", 5)[5])[0].replace(r"\%", "%")
+
+
 def play(entry: str) -> subprocess.CompletedProcess[str]:
-    """Do to an entry what cron does: cut off the five fields, undo the escapes, give the rest to the shell."""
-    command = entry.split(" ", 5)[5].replace(r"\%", "%")
+    """Give the shell what cron makes of an entry, as from a bare environment."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}
     return subprocess.run(
-        ["/bin/sh", "-c", command], cwd="/", env=environment, capture_output=True, text=True, check=False, timeout=20
+        ["/bin/sh", "-c", command(entry)],
+        cwd="/",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
     )
 
 
@@ -129,9 +140,8 @@ def test_a_run_that_still_runs_is_not_joined_by_another(config: Path) -> None:
     python = stand_in(config.parent, "echo started; read line < gate")
     os.mkfifo(config.parent / "gate")
     entry = schedule.entry(config, 60, python=python)
-    command = entry.split(" ", 5)[5].replace(r"\%", "%")
     log = config.parent / "stillsafe.monitor.log"
-    with subprocess.Popen(["/bin/sh", "-c", command]) as first:
+    with subprocess.Popen(["/bin/sh", "-c", command(entry)]) as first:
         try:
             while not (log.exists() and log.read_text()):
                 assert first.poll() is None

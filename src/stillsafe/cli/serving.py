@@ -43,6 +43,8 @@ def init(
     # Imported here: scikit-learn takes seconds to import.
     from stillsafe import init as initialisation
 
+    logs.set_up("ERROR")  # the model is tried with what it may not tolerate, and would say so each time
+
     with show.progress("Looking at the model and the sample") as progress:
         created = initialisation.create_service(
             model,

@@ -42,7 +42,7 @@ class Policy:
     avg_confidence_moderate: float = _because(0.05, "Five points of mean confidence, up or down, are worth a look.")
     avg_confidence_severe: float = _because(0.12, "Twelve points mean that the model sees another world.")
     low_confidence_threshold: float | None = _because(
-        None, "A prediction below this is a low-confidence one; None takes the baseline's 10th percentile."
+        None, "A prediction below this is a low-confidence one; auto takes the baseline's 10th percentile."
     )
     low_confidence_rate_moderate: float = _because(0.10, "Ten points more unsure answers: twice the healthy share.")
     low_confidence_rate_severe: float = _because(0.25, "A quarter more of all answers are unsure.")
@@ -61,7 +61,7 @@ class Policy:
     silence_seconds: float | None = _because(
         None,
         "No request for this long is a deviation (never a severe one: a fallback cannot answer nobody); "
-        "None takes three times the longest pause of a baseline made from live traffic; 0 switches it off.",
+        "auto takes three times the longest pause of a baseline made from live traffic; 0 switches it off.",
     )
 
     def problems(self) -> list[str]:

@@ -41,6 +41,7 @@ from stillsafe.store.documents import dumps, to_document
 Progress = Callable[[str], None]
 SCORED_AT_ONCE = 2_000
 LARGEST_ERROR_RATE = 0.01
+TRIED_FIRST, HOPELESS_ERROR_RATE = 50, 0.1
 VERSION_LENGTH = 8
 LONGEST_COMPLAINT = 200
 LONGEST_NAME = 100  # of a service or a version, as the settings have it
@@ -289,12 +290,24 @@ def _tried(
         ModelError: it fails on its own sample, or gives no plain answers.
     """
     trial = Model(version, kind, classes, schema, estimator, _any_scale(estimator, file))
-    scores = trial.score(rows)
-    good = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
-    if len(rows) - len(good) > LARGEST_ERROR_RATE * len(rows):
-        raise _failure(trial, rows, good, scores, file)
+    # A few rows first: where the model fails everywhere, finding each row at fault would take minutes.
+    _good(trial, rows[:: max(1, len(rows) // TRIED_FIRST)], HOPELESS_ERROR_RATE, file)
+    good = _good(trial, rows, LARGEST_ERROR_RATE, file)
     scale = scale_from(estimator, inputs_of(estimator, frame(schema, good)))
     return replace(trial, scale=scale, features=infer.tried(trial, good))
+
+
+def _good(trial: Model, rows: Sequence[Row], most_rate: float, file: Path) -> list[Row]:
+    """The rows on which the model does not fail.
+
+    Raises:
+        ConfigurationError: it fails on a greater share than `most_rate`, in [0, 1].
+    """
+    scores = trial.score(rows)
+    good = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
+    if len(rows) - len(good) > most_rate * len(rows):
+        raise _failure(trial, rows, good, scores, file)
+    return good
 
 
 def _any_scale(estimator: Any, file: Path) -> ConfidenceScale:
@@ -318,7 +331,7 @@ def _failure(
     if good and (names := infer.unbearable(trial, good, failed)):
         told = f"The sample holds missing values of {', '.join(map(repr, names))}, and the model fails on them."
         return ConfigurationError(told, "Give the model an imputer for it, or mend the sample.")
-    told = f"The model fails on {len(failed)} of the {len(rows)} rows of its own sample: {_said(trial, failed, error)}."
+    told = f"The model fails on {len(failed)} of {len(rows)} rows of its own sample: {_said(trial, failed, error)}."
     remedy = "Give the sample that belongs to this model, with the columns as they were in training."
     return ModelError(told, remedy, file=str(file))
 

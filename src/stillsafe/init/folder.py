@@ -50,10 +50,10 @@ def look(out: Path, *, force: bool) -> Place:
     Raises:
         ConfigurationError: something that must not be written over.
     """
-    folder = out.resolve()
     try:
+        folder = out.resolve()
         held = sorted(folder.iterdir()) if folder.exists() else []
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unwritable(out, error) from error
     current = folder / settings.DEFAULT_FILE
     if held and not current.exists():
@@ -159,6 +159,6 @@ def _numbered(name: str, number: int) -> str:
     return f"{path.stem}-{number}{path.suffix}"
 
 
-def _unwritable(folder: Path, error: OSError) -> ConfigurationError:
-    told = error.strerror or str(error)
+def _unwritable(folder: Path, error: OSError | ValueError) -> ConfigurationError:
+    told = getattr(error, "strerror", None) or str(error)
     return ConfigurationError(f"The folder {folder} cannot be written: {told}.", "Name another place with --out.")

@@ -15,7 +15,7 @@ from stillsafe.core.window import Window
 from stillsafe.monitoring.run import Bounds, observe
 from stillsafe.monitoring.summarize import Scorer
 from stillsafe.store import database, reader
-from stillsafe.store.documents import dumps, from_document, to_document
+from stillsafe.store.documents import dumps, to_document
 from stillsafe.store.reader import ActionRecord, RunRecord
 
 
@@ -102,8 +102,8 @@ def replay(
 
 
 def _decide_again(connection: Connection, stored: RunRecord, memory: Memory) -> Decision:
-    policy = from_document(Policy, stored.policy)
-    return decide(policy, _baseline(connection, stored), from_document(Window, stored.window), memory)
+    policy = reader.stored(Policy, stored.policy)
+    return decide(policy, _baseline(connection, stored), reader.stored(Window, stored.window), memory)
 
 
 def _baseline(connection: Connection, stored: RunRecord) -> Baseline | None:

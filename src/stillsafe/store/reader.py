@@ -159,8 +159,8 @@ def state(connection: Connection) -> StateRecord | None:
     row = connection.execute(select(system_state).order_by(system_state.c.id).limit(1)).first()
     if row is None:
         return None
-    current = _stored(State, row.current_state)
-    memory = _stored(Memory, row.memory) if row.memory is not None else Memory(state=current)
+    current = stored(State, row.current_state)
+    memory = stored(Memory, row.memory) if row.memory is not None else Memory(state=current)
     return StateRecord(
         current,
         row.last_updated,
@@ -178,7 +178,7 @@ def baseline(connection: Connection, baseline_id: str) -> Baseline | None:
     """A baseline by its id."""
     query = select(baseline_metrics.c.document).where(baseline_metrics.c.baseline_id == baseline_id)
     document = connection.execute(query).scalar()
-    return None if document is None else _stored(Baseline, document)
+    return None if document is None else stored(Baseline, document)
 
 
 def active_baseline(connection: Connection, model_version: str) -> Baseline | None:
@@ -187,7 +187,7 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
         baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
     )
     document = connection.execute(query).scalar()
-    return None if document is None else _stored(Baseline, document)
+    return None if document is None else stored(Baseline, document)
 
 
 def is_watched(connection: Connection, model_version: str) -> bool:
@@ -202,7 +202,7 @@ def baselines(connection: Connection) -> list[BaselineRecord]:
     """Every baseline, newest first."""
     query = select(baseline_metrics).order_by(baseline_metrics.c.created_at.desc(), baseline_metrics.c.baseline_id)
     return [
-        BaselineRecord(_stored(Baseline, row.document), bool(row.active))
+        BaselineRecord(stored(Baseline, row.document), bool(row.active))
         for row in connection.execute(query)
         if row.document is not None
     ]
@@ -329,7 +329,7 @@ def actions(connection: Connection) -> list[ActionRecord]:
     return [ActionRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
 
 
-def _stored(kind: type[T], document: Any) -> T:
+def stored(kind: type[T], document: Any) -> T:
     """A stored value. What is no longer one is as bad as a database that cannot be read, and is told so."""
     try:
         return from_document(kind, document)

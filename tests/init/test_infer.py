@@ -1,0 +1,161 @@
+"""Types come from the data, free of surprises with missing values; limits are generous; oddities are explained."""
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stillsafe.core.schema import FeatureSpec, FeatureType
+from stillsafe.errors import ConfigurationError
+from stillsafe.init import infer, sample
+from tests.init.making import people, written
+
+NUMERIC, INTEGER, BOOLEAN, CATEGORY = FeatureType
+
+
+def described(values: Any, **options: Any) -> tuple[FeatureSpec, str]:
+    """One column's specification and remark."""
+    found = infer.describe(pd.DataFrame({"x": pd.Series(values, **options)}))
+    return found.schema.features[0], found.remarks.get("x", "")
+
+
+TYPES = [
+    ([1.5, 2.0, None], None, NUMERIC),
+    ([1.0, 2.0, 3.0], "float32", NUMERIC),
+    ([1, 2, 3], None, INTEGER),
+    ([1, 2, 3], "int8", INTEGER),
+    ([1, 2, 3], "uint64", INTEGER),
+    ([1, None, 3], None, NUMERIC),
+    ([1, None, 3], "Int64", INTEGER),
+    ([1.5, None, 3], "Float64", NUMERIC),
+    ([1, 2.5, None], object, NUMERIC),
+    ([np.int64(1), np.int64(2)], object, INTEGER),
+    ([True, False], None, BOOLEAN),
+    ([True, None, False], object, BOOLEAN),
+    ([True, None, False], "boolean", BOOLEAN),
+    ([np.True_, np.False_], object, BOOLEAN),
+    (["a", None, "b"], object, CATEGORY),
+    (["a", None, "b"], "str", CATEGORY),
+    (["a", None, "b"], "string", CATEGORY),
+    (["a", None, "b"], "category", CATEGORY),
+    ([1, 2, 1], "category", INTEGER),
+    ([None, None], object, NUMERIC),
+    ([np.nan, np.nan], "float64", NUMERIC),
+    ([None, None], "category", NUMERIC),
+]
+
+
+@pytest.mark.parametrize(("values", "dtype", "expected"), TYPES, ids=str)
+def test_types(values: list[Any], dtype: Any, expected: FeatureType) -> None:
+    """The values say what a column is, whatever pandas calls it, and a missing value is never one of them."""
+    column = pd.Series(values, dtype=dtype)
+    found = infer.describe(pd.DataFrame({"x": column}))
+    rows = infer.rows_of(pd.DataFrame({"x": column}), found.schema)
+    assert found.schema.features[0].type is expected
+    assert [row["x"] is None for row in rows] == column.isna().tolist()
+    kinds = {NUMERIC: float, INTEGER: int, BOOLEAN: bool, CATEGORY: str}
+    assert {type(row["x"]) for row in rows if row["x"] is not None} <= {kinds[expected]}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_files_do_not_change_types(form: str, tmp_path: Path) -> None:
+    """A trip through CSV or Parquet keeps types; whole numbers with gaps become numbers, which refuses nothing."""
+    table = people()
+    gaps = np.arange(len(table)) % 7 == 0
+    table = table.assign(
+        whole=table["visits"].astype("Int64").mask(gaps), flag=table["member"].astype("boolean").mask(gaps)
+    )
+    read = sample.read(written(table, tmp_path, form))
+    types = {spec.name: spec.type for spec in infer.describe(read).schema.features}
+    assert types == {
+        "age": NUMERIC,
+        "visits": INTEGER,
+        "member": BOOLEAN,
+        "town": CATEGORY,
+        "stays": CATEGORY,
+        "whole": NUMERIC if form == "csv" else INTEGER,
+        "flag": BOOLEAN,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, 1.0],
+        [18, 90],
+        [-5.5, -1.25],
+        [0, 0],
+        [1e-9, 2e-9],
+        [1e6, 1e9],
+        [-(2**53), 2**53],
+        [2**60, 2**61],
+        [-1e307, 1e307],
+        [1e308, -1e308],
+    ],
+    ids=str,
+)
+def test_limits_are_generous(values: list[float]) -> None:
+    """Each value of the sample passes its own limits, and so does any within ten times its span."""
+    spec, _ = described(values)
+    assert not spec.required
+    assert [spec.check(value) for value in values] == values
+    if spec.maximum is not None and spec.minimum is not None:
+        span = max(values) - min(values)
+        assert spec.minimum <= min(values) - 9 * span
+        assert spec.maximum >= max(values) + 9 * span
+        assert spec.minimum < 0 < spec.maximum
+
+
+def test_long_categories_stay_allowed() -> None:
+    """The longest text of the sample may be twice as long in a request."""
+    assert described(["a", "b" * 150])[0].max_length == 300
+    assert described(["a", "b"])[0].max_length == 200
+
+
+REMARKS = [
+    ([None] * 60, "It never had a value in the sample: taken for a number."),
+    ([3] * 60, "It had one value only in the sample."),
+    (["a"] * 59 + [None], "It had one value only in the sample."),
+    ([f"user {n}" for n in range(60)], "It had 60 categories in 60 values: an identifier or free text"),
+    (list(range(60)), "It had another whole number in each row: an identifier, if it is one,"),
+    (["a", "b"] * 30, ""),
+    ([n / 7 for n in range(60)], ""),
+    ([1, 2] * 30, ""),
+]
+
+
+@pytest.mark.parametrize(("values", "remark"), REMARKS, ids=[told or "nothing" for _, told in REMARKS])
+def test_oddities_are_explained(values: list[Any], remark: str) -> None:
+    """Empty, constant and identifying columns get a sentence; ordinary ones none."""
+    told = described(values, dtype=object)[1]
+    assert told.startswith(remark)
+    assert bool(told) == bool(remark)
+
+
+REFUSED = [
+    ([pd.Timestamp("2026-01-01"), pd.NaT], "holds times"),
+    (pd.to_datetime(["2026-01-01"], utc=True), "holds times"),
+    (pd.to_timedelta(["1h"]), "holds times"),
+    (pd.period_range("2026-01", periods=2, freq="M"), "holds times"),
+    ([datetime.date(2026, 1, 1)], "holds times"),
+    ([datetime.time(12)], "holds times"),
+    ([1.0, float("inf")], "holds infinite values"),
+    ([1, "one"], r"holds values of mixed or nested kinds \(int, str\)"),
+    ([True, 1], r"holds values of mixed or nested kinds \(bool, int\)"),
+    ([[1, 2]], r"holds values of mixed or nested kinds \(list\)"),
+    ([{"a": 1}], r"holds values of mixed or nested kinds \(dict\)"),
+    ([b"bytes"], r"holds values of mixed or nested kinds \(bytes\)"),
+    ([1 + 2j], r"holds values of mixed or nested kinds \(complex\)"),
+    ([Decimal("1.5")], r"holds values of mixed or nested kinds \(Decimal\)"),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_no_feature_can_be(values: Any, told: str) -> None:
+    """Times, infinities, mixed and nested values are refused by column, with a remedy."""
+    with pytest.raises(ConfigurationError, match=rf"The column 'x' {told}, which no feature can be\. \w+"):
+        described(values)

@@ -1,0 +1,121 @@
+"""The sample is read from what the file holds, and parted into what the model takes and what it does not."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stillsafe.errors import ConfigurationError
+from stillsafe.init import sample
+from tests.init.making import people, written
+
+NAMED = SimpleNamespace(feature_names_in_=np.array(["visits", "age"], dtype=object))
+NAMELESS = SimpleNamespace(n_features_in_=4)
+FILE = Path("sample.csv")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_content_tells_the_format(form: str, tmp_path: Path) -> None:
+    """A file is read for what it is, whatever it is called."""
+    path = written(people(), tmp_path, form).rename(tmp_path / "data.bin")
+    pd.testing.assert_frame_equal(sample.read(path), people())
+
+
+BROKEN = {
+    "nothing": (b"", "cannot be read"),
+    "header": (b"age,visits\n", "0 rows are too few"),
+    "few": (b"age\n" + b"1\n" * 49, "49 rows are too few to tell what healthy is. Give at least 50"),
+    "ragged": (b"a,b\n" + b"1,2\n" * 60 + b"1,2,3,4\n", "cannot be read"),
+    "bytes": (b"\xff\xfe\x00\x01" * 40, "cannot be read"),
+    "parquet": (b"PAR1" + b"\x00" * 300, "cannot be read"),
+    "zip": (b"PK\x03\x04" + bytes(range(256)) * 3, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_files_that_are_no_sample(what: str, tmp_path: Path) -> None:
+    """Broken, empty and short files are refused by name with a remedy."""
+    content, told = BROKEN[what]
+    (tmp_path / "sample.csv").write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        sample.read(tmp_path / "sample.csv")
+    assert told in str(caught.value)
+    assert str(tmp_path / "sample.csv") in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_places_that_are_no_file(tmp_path: Path) -> None:
+    """A directory and nothing at all are refused in plain words."""
+    with pytest.raises(ConfigurationError, match=r"The sample cannot be read: Is a directory\. Give a CSV"):
+        sample.read(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"cannot be read: No such file or directory\. Give a CSV"):
+        sample.read(tmp_path / "nothing")
+
+
+def test_columns_twice(tmp_path: Path) -> None:
+    """Two columns that read the same are refused."""
+    ages = pa.array(people()["age"])
+    pq.write_table(pa.Table.from_arrays([ages, ages], ["a", "a"]), tmp_path / "sample.parquet")
+    with pytest.raises(ConfigurationError, match=r"sample\.parquet: .*Give a CSV|occur twice: a\. Rename"):
+        sample.read(tmp_path / "sample.parquet")
+
+
+def test_a_named_model_takes_its_columns_in_its_order() -> None:
+    """The rest is left out by name; the label and the time are no features."""
+    table = people().assign(timestamp=0)
+    given = sample.part(table, NAMED, label="stays", file=FILE)
+    assert list(given.features) == ["visits", "age"]
+    assert given.left_out == ("member", "town")
+    assert given.labels is not None
+    assert given.labels.tolist() == people()["stays"].tolist()
+
+
+def test_a_nameless_model_takes_what_is_there() -> None:
+    """All columns but label and time, in the order of the file."""
+    given = sample.part(people().assign(timestamp=0), NAMELESS, label="stays", file=FILE)
+    assert list(given.features) == ["age", "visits", "member", "town"]
+    assert given.left_out == ()
+
+
+def test_a_model_that_takes_the_time_gets_it() -> None:
+    """A `timestamp` that the model was fitted with is a feature like any other."""
+    model = SimpleNamespace(feature_names_in_=["age", "timestamp"])
+    given = sample.part(people().assign(timestamp=1.0), model, label=None, file=FILE)
+    assert list(given.features) == ["age", "timestamp"]
+    assert not given.ordered
+
+
+TIMES = [
+    lambda n: pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(hours=int(n)),
+    lambda n: f"2026-{n // 28 + 1}-{n % 28 + 1}",
+    lambda n: f"2026-01-{n // 24 + 1:02}T{n % 24:02}:00:00Z",
+    lambda n: 1_700_000_000 + int(n),
+]
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_rows_are_put_in_time_order(time: object, tmp_path: Path) -> None:
+    """By the `timestamp` column, of whatever form."""
+    assert callable(time)
+    order = np.random.default_rng(1).permutation(240)
+    table = people().assign(age=np.arange(240.0), timestamp=[time(n) for n in range(240)]).iloc[order]
+    given = sample.part(sample.read(written(table, tmp_path, "csv")), NAMED, label="stays", file=FILE)
+    assert given.ordered
+    assert given.features["age"].tolist() == list(range(240))
+
+
+def test_the_index_may_be_the_time(tmp_path: Path) -> None:
+    """Parquet keeps an index; one called `timestamp` counts as that column."""
+    times = pd.date_range("2026-01-01", periods=240, freq="h", tz="UTC", name="timestamp")
+    path = written(people().set_axis(times[::-1], axis="index"), tmp_path)
+    assert sample.part(sample.read(path), NAMED, label=None, file=FILE).ordered
+
+
+def test_a_time_that_is_none() -> None:
+    """A `timestamp` column that holds no times is refused rather than ignored."""
+    with pytest.raises(ConfigurationError, match=r"The column 'timestamp' holds no times\. Write"):
+        sample.part(people().assign(timestamp="noon-ish"), NAMED, label=None, file=FILE)
