@@ -292,8 +292,6 @@ def test_a_wrong_address_in_the_environment_is_not_blamed_on_the_file(
         ("sqlite:///log.db", "sqlite:///{folder}/log.db"),
         ("sqlite+pysqlite:///log.db", "sqlite+pysqlite:///{folder}/log.db"),
         ("sqlite:////var/log.db", "sqlite:////var/log.db"),
-        ("sqlite:///:memory:", "sqlite:///:memory:"),
-        ("sqlite://", "sqlite://"),
         ("postgresql://host/name", "postgresql://host/name"),
     ],
 )
@@ -379,3 +377,10 @@ def test_lines_are_found_in_every_way_of_writing() -> None:
     assert line_of(text, ("fallback", "default")) == 8
     assert line_of(text, ("model", "file")) is None
     assert line_of("", ("a",)) is None
+
+
+@pytest.mark.parametrize("address", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_log_in_memory_is_refused(tmp_path: Path, address: str) -> None:
+    """A log that is lost with its process is none."""
+    with pytest.raises(ConfigurationError, match="must name a file"):
+        load(written(tmp_path, 'name = "flights"', f'name = "flights"\ndatabase = "{address}"'))

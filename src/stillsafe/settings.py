@@ -81,6 +81,8 @@ def _address(value: str) -> str:
     # The address itself is never shown: it may hold a password.
     if not _ADDRESS.match(value):
         raise ValueError("must begin with sqlite:/// or postgresql://")
+    if value.startswith("sqlite") and (":memory:" in value or value.partition("://")[2] in ("", "/")):
+        raise ValueError("must name a file: a log in memory is lost with the process")
     return value
 
 

@@ -60,10 +60,14 @@ def test_later_rows_do_not_change_earlier_windows(history: Service) -> None:
     ("tampering", "told"),
     [
         ("UPDATE current_window_metrics SET severity = 'NORMAL' WHERE id = 4", "Run 4"),
-        ("UPDATE current_window_metrics SET state_after = 'NORMAL' WHERE id = 4", "state after"),
+        ("UPDATE current_window_metrics SET state_after = 'NORMAL' WHERE id = 4", "state_after"),
         ("UPDATE current_window_metrics SET window = replace(window, '300', '301') WHERE id = 2", "Run 2"),
         ("UPDATE system_state SET current_state = 'DEGRADED'", "system_state"),
         ("DELETE FROM operator_actions", "Run 5"),
+        ("DELETE FROM system_state", "has lost its state"),
+        ("UPDATE current_window_metrics SET prediction_count = 7 WHERE id = 3", "prediction_count"),
+        ("UPDATE incidents SET resolved = 0", "resolved"),
+        ("DELETE FROM incidents", "incidents"),
     ],
 )
 def test_tampering_is_found(history: Service, tampering: str, told: str) -> None:

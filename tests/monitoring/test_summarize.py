@@ -74,7 +74,13 @@ def test_a_hashed_feature_shows_only_what_a_hash_can() -> None:
     assert now.features["rent"].unseen_count == 0
 
 
-@pytest.mark.parametrize("broken", ["not json", "[1]", '"text"', "null", '{"size": "five"}', '{"size": [1]}'])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *("not json", "{},{}", "[1]", '"text"', "null", '{"size": "five"}', '{"size": [1]}'),
+        '{"size": 1' + "0" * 400 + "}",
+    ],
+)
 def test_a_damaged_snapshot_is_missing_and_costs_nobody_else(broken: str) -> None:
     """A row that cannot be read counts as missing values; its neighbours are counted as they are."""
     counted = tally(columns(log({"size": 1.0}, broken, {"size": 3.0}), SCHEMA), None, 0)
@@ -146,3 +152,21 @@ def test_the_order_of_rows_is_irrelevant(rows: list[tuple[float, float | None, s
     shuffled = rows.copy()
     random.Random(seed).shuffle(shuffled)
     assert count(rows) == count(shuffled)
+
+
+def test_strange_categories_cost_nobody_else_anything() -> None:
+    """A category that is a list is missing; one with half a character is counted under a name that can be stored."""
+    found = columns(log({"town": ["A"]}, {"town": "\ud800"}, {"town": "A"}), SCHEMA)
+    counted = tally(found, baseline_of(columns(log({"town": "A"}), SCHEMA)), 0).features["town"]
+    assert (counted.value_count, counted.missing_count, counted.unseen_examples) == (2, 1, {"?": 1})
+
+
+def test_a_confidence_that_is_none_is_no_confidence() -> None:
+    """Garbage in the confidence column is neither a zero nor an error for the rows beside it."""
+    rows = log({}, {})
+    found = columns(LogRows(*rows_with(rows, confidences=["abc", 0.8])), SCHEMA)
+    assert tally(found, None, 0).confidence_count == 1
+
+
+def rows_with(rows: LogRows, **changed: Any) -> list[Any]:
+    return [changed.get(name, getattr(rows, name)) for name in LogRows.__dataclass_fields__]

@@ -303,3 +303,31 @@ def test_a_read_only_file_is_told() -> None:
         folder.chmod(0o755)
         assert rows(engine) == 0
         engine.dispose()
+
+
+def test_a_database_that_was_moved_away_is_not_written_any_more(tmp_path: Path) -> None:
+    """An engine whose file was moved, and another put in its place, reads and writes the one that is there."""
+    engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
+    database.upgrade(engine)
+    with database.writing(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, '2026-01-01', 'hold', 'a', 'b', NULL)")
+    for file in tmp_path.glob("log.db*"):
+        file.rename(tmp_path / f"away-{file.name}")
+    with pytest.raises(StoreError), database.reading(engine) as connection:
+        connection.exec_driver_sql("SELECT * FROM operator_actions")
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    for file in tmp_path.glob("away-log.db*"):
+        file.rename(tmp_path / file.name.removeprefix("away-"))
+    with database.reading(engine) as connection:
+        assert len(connection.exec_driver_sql("SELECT * FROM operator_actions").all()) == 1
+
+
+def test_a_time_that_is_none_is_a_store_error(tmp_path: Path) -> None:
+    """A timestamp written by hand that cannot be read is told as damage, and not as a bug."""
+    engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
+    database.upgrade(engine)
+    with database.writing(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, 'garbage', 'hold', 'a', 'b', NULL)")
+    with pytest.raises(StoreError, match="time that is none"), database.reading(engine) as connection:
+        connection.execute(select(operator_actions)).all()

@@ -1,6 +1,7 @@
 """What is read: the right rows, the right order, also of rows that somebody else wrote."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Engine, Table, insert
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.store import database, prediction_log, reader
+from stillsafe.store.documents import to_document
 from stillsafe.store.prediction_log import RefusalRecord
 from stillsafe.store.reader import LogRows
 from stillsafe.store.tables import (
@@ -208,12 +210,14 @@ def test_before_anything_is_decided_there_is_no_state(connection: Connection) ->
 
 def test_a_state_is_stale_once_it_is_no_longer_valid(connection: Connection) -> None:
     """Up to its last moment it counts, after it no more; one that no run made never did."""
-    values = {"current_state": "WARNING", "last_updated": START, "reason": "why", "valid_until": at(20)}
+    values = {"current_state": "WARNING", "last_updated": START, "reason": "why"}
+    values |= {"valid_until": at(20), "checked_at": START}
     connection.execute(insert(system_state).values(values))
     state = reader.state(connection)
     assert state is not None
     assert not state.stale(at(20))
     assert state.stale(at(20 + MICROSECOND))
+    assert state.stale(START - timedelta(hours=2)), "a last run in the future says nothing about now"
     connection.execute(system_state.update().values(valid_until=None))
     state = reader.state(connection)
     assert state is not None
@@ -311,3 +315,17 @@ def test_a_damaged_baseline_is_a_store_error(engine: Engine) -> None:
 def refuse_to_read(engine: Engine, read: Callable[[Connection], object], told: str) -> None:
     with database.reading(engine) as connection, pytest.raises(StoreError, match=told):
         read(connection)
+
+
+def test_the_more_careful_state_is_obeyed(connection: Connection) -> None:
+    """A state that contradicts its own memory is not believed where it is the calmer one."""
+    degraded = to_document(Memory(state=State.DEGRADED))
+    values = {"id": 1, "last_updated": START, "reason": "why"}
+    connection.execute(insert(system_state).values(current_state="NORMAL", memory=degraded, **values))
+    found = reader.state(connection)
+    assert found is not None
+    assert found.state is State.DEGRADED
+    connection.execute(system_state.update().values(current_state="DEGRADED", memory=to_document(Memory())))
+    found = reader.state(connection)
+    assert found is not None
+    assert found.state is State.DEGRADED

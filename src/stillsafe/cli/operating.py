@@ -38,7 +38,7 @@ Now = Annotated[
 def monitor(config: Config = DEFAULT_CONFIG, now: Now = None, as_json: Json = False) -> None:
     """One monitoring run and out: what cron starts. Exit 0 done, 1 failed, 2 misconfigured."""
     logs.set_up("INFO")
-    done = service.monitor(config, now=_time(now) if now else service.utc_now())
+    done = service.monitor(config, now=service.utc_now() if now is None else _time(now))
     answer(show.run_document(done), as_json, lambda: show.run(done))
 
 
@@ -73,7 +73,7 @@ def hold(
 ) -> None:
     """The kill switch: force DEGRADED until released. Recorded with who and why."""
     engine = service.open_store(service.settings_of(config))
-    memory = run.hold(engine, by=by or getpass.getuser(), reason=_words(reason), at=service.utc_now())
+    memory = run.hold(engine, by=_words(by or getpass.getuser()), reason=_words(reason), at=service.utc_now())
     document = {"state": memory.effective_state.value, "held": True, "evidence_says": memory.state.value}
     answer(document, as_json, lambda: console.print("Held: the fallback answers from now on.", markup=False))
 
@@ -87,7 +87,7 @@ def release(
 ) -> None:
     """End a hold: the evidence decides again."""
     engine = service.open_store(service.settings_of(config))
-    memory = run.release(engine, by=by or getpass.getuser(), reason=_words(reason), at=service.utc_now())
+    memory = run.release(engine, by=_words(by or getpass.getuser()), reason=_words(reason), at=service.utc_now())
     document = {"state": memory.effective_state.value, "held": False}
     told = f"Released: the state is {memory.effective_state.value}, as the evidence says."
     answer(document, as_json, lambda: console.print(told, markup=False))
@@ -121,8 +121,8 @@ def baseline_create(
             settings,
             at=service.utc_now(),
             first=first,
-            since=_time(since) if since else None,
-            until=_time(until) if until else None,
+            since=None if since is None else _time(since),
+            until=None if until is None else _time(until),
             accept_contradiction=accept_contradiction,
         )
     answer(show.baseline_document(made, active=True), as_json, lambda: show.baseline(made, active=True))
@@ -189,10 +189,14 @@ def _time(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(f"{text!r} is no time.", "Write it as ISO 8601: 2026-01-31T12:00:00Z.") from None
+    if not 1970 <= at.year < 9000:
+        raise ConfigurationError(f"{text!r} is no time to judge.", "Give a year from 1970 to 8999.")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _words(reason: str) -> str:
     if not reason.strip():
         raise ConfigurationError("A reason is needed.", "It is recorded for whoever asks later.")
+    if not reason.isprintable():
+        raise ConfigurationError("There are control characters in it.", "Write one line of plain text.")
     return reason.strip()

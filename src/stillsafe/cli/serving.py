@@ -36,7 +36,12 @@ def init(
     trust_joblib: Annotated[
         bool, typer.Option("--trust-joblib", help="Load a joblib or pickle file: it can run any code.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing service folder.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Give an existing service folder new settings; its log and its old settings are kept."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at a fitted model and a sample of healthy data, and write a service folder to review."""

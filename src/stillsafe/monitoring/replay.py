@@ -8,11 +8,13 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
+from stillsafe.core.incident import IncidentEvent
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Schema
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
-from stillsafe.monitoring.run import Bounds, observe
+from stillsafe.errors import StoreError
+from stillsafe.monitoring.run import Bounds, observe, stored_columns
 from stillsafe.monitoring.summarize import Scorer
 from stillsafe.store import database, reader
 from stillsafe.store.documents import dumps, to_document
@@ -77,6 +79,7 @@ def replay(
     """
     runs = windows = 0
     skipped: dict[int, str] = {}
+    incidents: dict[str, dict[str, Any]] = {}
     with database.reading(engine) as connection:
         actions = reader.actions(connection)
         memory = _acted(Memory(), None, actions)
@@ -89,38 +92,28 @@ def replay(
                     return Replayed(runs, windows, skipped, difference)
                 else:
                     windows += 1
-            decision = _decide_again(connection, stored, memory)
-            difference = next(_differences(stored, memory, decision), None)
+            window = reader.stored(Window, stored.window)
+            policy = reader.stored(Policy, stored.policy)
+            decision = decide(policy, _baseline(connection, stored), window, memory)
+            difference = next(_differences(stored, window, memory, decision), None)
             if difference is not None:
                 return Replayed(runs, windows, skipped, difference)
             runs += 1
+            _follow(incidents, decision)
             memory = _acted(decision.memory, stored.id, actions)
             if progress is not None:
                 progress(runs)
-        difference = _present(connection, memory)
+        difference = _present(connection, memory, runs + len(actions)) or _history(connection, incidents)
     return Replayed(runs, windows, skipped, difference)
-
-
-def _decide_again(connection: Connection, stored: RunRecord, memory: Memory) -> Decision:
-    policy = reader.stored(Policy, stored.policy)
-    return decide(policy, _baseline(connection, stored), reader.stored(Window, stored.window), memory)
 
 
 def _baseline(connection: Connection, stored: RunRecord) -> Baseline | None:
     return None if stored.baseline_id is None else reader.baseline(connection, stored.baseline_id)
 
 
-def _differences(stored: RunRecord, before: Memory, decision: Decision) -> Iterator[Difference]:
-    pairs: list[tuple[str, Any, Any]] = [
-        ("readings", stored.readings, decision.readings),
-        ("evidence", stored.evidence, decision.evidence),
-        ("severity", stored.severity, decision.severity),
-        ("state before", stored.state_before, before.effective_state),
-        ("state after", stored.state_after, decision.memory.effective_state),
-        ("memory", stored.memory, decision.memory),
-        ("reason", stored.reason, decision.reason),
-    ]
-    for what, kept, again in pairs:
+def _differences(stored: RunRecord, window: Window, before: Memory, decision: Decision) -> Iterator[Difference]:
+    for what, again in stored_columns(window, before, decision).items():
+        kept = to_document(getattr(stored, what))
         if dumps(kept) != dumps(to_document(again)):
             yield _difference(stored, what, kept, to_document(again))
 
@@ -161,15 +154,57 @@ def _acted(memory: Memory, after_run: int | None, actions: list[ActionRecord]) -
     return memory
 
 
-def _present(connection: Connection, memory: Memory) -> Difference | None:
+def _present(connection: Connection, memory: Memory, decided: int) -> Difference | None:
     """Whether the state that everybody obeys is the one that the fold ends in."""
-    now = reader.state(connection)
-    if now is None or (now.memory == memory and now.state is memory.effective_state):
+    try:
+        now = reader.state(connection)
+    except StoreError as error:
+        return Difference(0, "now", "system_state", str(error), memory.effective_state.value)
+    if now is None:
+        return Difference(0, "now", "system_state", "nothing", memory.effective_state.value) if decided else None
+    stored = {"state": now.state.value, "held": now.held, "memory": to_document(now.memory)}
+    again = {
+        "state": memory.effective_state.value,
+        "held": memory.hold is not None,
+        "memory": to_document(memory),
+    }
+    return _unlike("system_state", stored, again)
+
+
+def _follow(incidents: dict[str, dict[str, Any]], decision: Decision) -> None:
+    """What a decision makes of the incidents."""
+    incident = decision.incident
+    if incident is None:
+        return
+    if incident.event is IncidentEvent.RESOLVED:
+        incidents[incident.incident_id] |= {"resolved": True, "resolution": incident.reason}
+        return
+    incidents[incident.incident_id] = {
+        "severity": incident.severity.value,
+        "trigger_signals": list(incident.trigger_signals),
+        "decision_reason": incident.reason,
+        "resolved": False,
+        "resolution": None,
+    }
+
+
+def _history(connection: Connection, incidents: dict[str, dict[str, Any]]) -> Difference | None:
+    """Whether the incidents are the ones that the fold makes."""
+    kept = {
+        record.incident_id: {name: getattr(record, name) for name in _INCIDENT_COLUMNS}
+        for record in reader.recent_incidents(connection, limit=None)
+    }
+    return _unlike("incidents", kept, incidents)
+
+
+def _unlike(what: str, kept: Any, again: Any) -> Difference | None:
+    if dumps(kept) == dumps(again):
         return None
-    stored = {"state": now.state.value, "memory": to_document(now.memory)}
-    again = {"state": memory.effective_state.value, "memory": to_document(memory)}
-    what, kept, recomputed = _smallest("system_state", stored, again)
-    return Difference(0, "now", what, kept, recomputed)
+    path, left, right = _smallest(what, kept, again)
+    return Difference(0, "now", path, left, right)
+
+
+_INCIDENT_COLUMNS = ("severity", "trigger_signals", "decision_reason", "resolved", "resolution")
 
 
 def _difference(stored: RunRecord, what: str, kept: Any, again: Any) -> Difference:

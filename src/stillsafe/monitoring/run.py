@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -120,6 +121,11 @@ def observe(
         shadow=shadow,
         silent_seconds=None if last is None else (bounds.end - last).total_seconds(),
     )
+
+
+def stored_columns(window: Window, before: Memory, decision: Decision) -> dict[str, Any]:
+    """What a run writes into the columns of its row, so that a replay can compare each of them."""
+    return {**decision_log.window_columns(window), **decision_log.decision_columns(before, decision)}
 
 
 def hold(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:

@@ -82,7 +82,7 @@ def from_snapshots(
     return Columns(
         snapshots,
         timestamps,
-        np.array(confidences, dtype=np.float64),
+        _as_numbers(confidences),
         np.array([error is not None for error in model_errors], dtype=np.bool_),
         np.array(fallback_used, dtype=np.bool_),
         predictions,
@@ -151,7 +151,9 @@ def _is_category(spec: FeatureSpec) -> bool:
 def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
     try:
         parsed = json.loads(f"[{','.join(texts)}]")
-    except ValueError:
+    except (ValueError, TypeError):
+        parsed = []
+    if len(parsed) != len(texts):  # some text is no JSON, or more than one
         parsed = [_parse_one(text) for text in texts]
     return (
         parsed if all(isinstance(row, dict) for row in parsed) else [r if isinstance(r, dict) else {} for r in parsed]
@@ -161,21 +163,33 @@ def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
 def _parse_one(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, TypeError):
         return {}
 
 
 def _numbers(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np.float64]:
-    values = [row.get(name) for row in snapshots]
+    return _as_numbers([row.get(name) for row in snapshots])
+
+
+def _as_numbers(values: Sequence[object]) -> NDArray[np.float64]:
+    """As float64; what is no number, or none that a float can hold, is missing."""
     try:
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.array([v if isinstance(v, int | float) else math.nan for v in values], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_as_number(value) for value in values], dtype=np.float64)
+
+
+def _as_number(value: object) -> float:
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _strings(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np.object_]:
     column = np.empty(len(snapshots), dtype=np.object_)
-    column[:] = [row.get(name) for row in snapshots]
+    values = (row.get(name) for row in snapshots)
+    column[:] = [value if isinstance(value, str | int | float) else None for value in values]
     return column
 
 
@@ -205,8 +219,12 @@ def _category_tally(column: NDArray[np.object_], healthy: FeatureBaseline | None
         value_count=counts.total(),
         missing_count=missing,
         unseen_count=sum(unseen.values()),
-        unseen_examples={category[:EXAMPLE_LENGTH]: count for category, count in examples},
+        unseen_examples={_encodable(category[:EXAMPLE_LENGTH]): count for category, count in examples},
     )
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _number_profile(spec: FeatureSpec, column: NDArray[np.float64]) -> FeatureBaseline:

@@ -4,6 +4,7 @@ import fcntl
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError
 from stillsafe.store.documents import dumps, loads
@@ -35,7 +36,7 @@ def connect(url: str) -> Engine:
     except NoSuchModuleError:
         remedy = "Leave out what follows the + sign, or write a driver that SQLAlchemy knows."
         raise ConfigurationError(f"There is no database driver {parsed.drivername}.", remedy) from None
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         remedy = "Write for example sqlite:///stillsafe.db or postgresql+psycopg://user@host/name."
         raise ConfigurationError("The database's URL is not one.", remedy) from None
     except ModuleNotFoundError as error:
@@ -50,6 +51,9 @@ def _engine(url: URL) -> Engine:
             engine = create_engine(url, json_serializer=dumps, json_deserializer=loads, connect_args=waiting)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
+            if url.database and url.database != ":memory:":
+                event.listen(engine, "connect", partial(_remember_file, Path(url.database)))
+                event.listen(engine, "checkout", partial(_require_same_file, Path(url.database)))
             return engine
         case "postgresql":
             return create_engine(url, json_serializer=dumps, json_deserializer=loads, pool_pre_ping=True)
@@ -69,8 +73,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
             if engine.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
-    except SQLAlchemyError as error:
-        raise StoreError(f"The database cannot be read: {_cause(error)}.") from error
+    except (SQLAlchemyError, ValueError) as error:
+        raise _store_error("read", error) from error
 
 
 @contextmanager
@@ -85,8 +89,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.execution_options(immediate=True).begin() as connection:
             yield connection
-    except SQLAlchemyError as error:
-        raise StoreError(f"The database cannot be written: {_cause(error)}.") from error
+    except (SQLAlchemyError, ValueError) as error:
+        raise _store_error("written", error) from error
 
 
 def upgrade(engine: Engine) -> None:
@@ -180,9 +184,36 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+def _remember_file(file: Path, _connection: Any, record: Any) -> None:
+    record.info["file"] = _identity(file)
+
+
+def _require_same_file(file: Path, _connection: Any, record: Any, _proxy: Any) -> None:
+    """A database that was moved, deleted or restored is opened anew: the old file is nobody's log any more."""
+    if record.info["file"] != _identity(file):
+        raise DisconnectionError("the database file is another one now")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _store_error(what: str, error: SQLAlchemyError | ValueError) -> Exception:
+    """The error in our words. A ValueError is ours to translate only where a stored time is none."""
+    if isinstance(error, SQLAlchemyError):
+        return StoreError(f"The database cannot be {what}: {_cause(error)}.")
+    if "datetime string" in str(error) or "isoformat" in str(error):
+        return StoreError(f"The database holds a time that is none: {error}.")
+    return error
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -40,9 +40,7 @@ def record_run(
         seen: `last_prediction_row`, `last_refusal_row` and `fresh_since`: where the window's rows end in the log.
         enforced: whether DEGRADED bypasses the model (`mode = "enforce"`).
     """
-    run = insert(current_window_metrics).values(
-        **_window_columns(window), **_decision_columns(before, decision), **seen
-    )
+    run = insert(current_window_metrics).values(**window_columns(window), **decision_columns(before, decision), **seen)
     written = connection.execute(run.values(policy=to_document(policy)))
     _record_incident(connection, window, decision, enforced=enforced)
     _write_state(
@@ -103,7 +101,8 @@ def _write_state(
         connection.execute(insert(system_state).values({"id": THE_STATE, "last_updated": at, **values}))
 
 
-def _window_columns(window: Window) -> dict[str, Any]:
+def window_columns(window: Window) -> dict[str, Any]:
+    """What of a window stands in columns of its own."""
     return {
         "window_start": window.start,
         "window_end": window.end,
@@ -117,7 +116,8 @@ def _window_columns(window: Window) -> dict[str, Any]:
     }
 
 
-def _decision_columns(before: Memory, decision: Decision) -> dict[str, Any]:
+def decision_columns(before: Memory, decision: Decision) -> dict[str, Any]:
+    """What of a decision stands in columns of its own."""
     return {
         "feature_anomalies": {
             reading.key: {"value": reading.value, "reference": reading.reference, "level": reading.level.value}

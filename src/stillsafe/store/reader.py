@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -24,6 +24,10 @@ from stillsafe.store.tables import (
 )
 
 T = TypeVar("T")
+
+
+_CAREFUL = (State.NORMAL, State.WARNING, State.DEGRADED)
+FUTURE_TOLERANCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,13 @@ class StateRecord:
     memory: Memory
 
     def stale(self, now: datetime) -> bool:
-        """Whether the monitor has not run within two intervals, or never."""
-        return self.valid_until is None or now > self.valid_until
+        """Whether the monitor has not run within two intervals, or never.
+
+        A last run far in the future says nothing about now: the clock was wrong then, or is.
+        """
+        if self.valid_until is None or self.checked_at is None:
+            return True
+        return now > self.valid_until or self.checked_at > now + FUTURE_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +164,46 @@ class ActionRecord:
 
 
 def state(connection: Connection) -> StateRecord | None:
-    """The current state, or None before anything was ever decided."""
-    row = connection.execute(select(system_state).order_by(system_state.c.id).limit(1)).first()
+    """The current state, or None before anything was ever decided.
+
+    Where the row contradicts its own memory, the more careful of the two is obeyed: unknown is not NORMAL.
+
+    Raises:
+        StoreError: the row is damaged, or gone although something was decided.
+    """
+    row = connection.execute(select(system_state).where(system_state.c.id == 1)).first()
     if row is None:
+        _require_no_history(connection)
         return None
-    current = stored(State, row.current_state)
-    memory = stored(Memory, row.memory) if row.memory is not None else Memory(state=current)
+    told = stored(State, row.current_state)
+    memory = stored(Memory, row.memory) if row.memory is not None else _last_memory(connection) or Memory(state=told)
     return StateRecord(
-        current,
+        max(told, memory.effective_state, key=_CAREFUL.index),
         row.last_updated,
         row.reason,
         row.severity,
         row.checked_at,
         row.valid_until,
         bool(row.held),
-        tuple(row.damaged_features or ()),
+        stored(tuple[str, ...], row.damaged_features or []),
         memory,
     )
+
+
+def _last_memory(connection: Connection) -> Memory | None:
+    """What the last run left, where somebody has written the state by hand and left its memory out."""
+    table = current_window_metrics
+    query = select(table.c.memory).where(table.c.memory.is_not(None)).order_by(table.c.id.desc()).limit(1)
+    document = connection.execute(query).scalar()
+    return None if document is None else stored(Memory, document)
+
+
+def _require_no_history(connection: Connection) -> None:
+    for table in (current_window_metrics, operator_actions):
+        if connection.execute(select(table.c.id).limit(1)).first() is not None:
+            raise StoreError(
+                "The database has lost its state, though runs or actions are recorded: restore it from a backup."
+            )
 
 
 def baseline(connection: Connection, baseline_id: str) -> Baseline | None:
@@ -300,8 +332,10 @@ def all_runs(connection: Connection) -> Iterator[RunRecord]:
         yield _run(row)
 
 
-def recent_incidents(connection: Connection, limit: int, *, unresolved_only: bool = False) -> list[IncidentRecord]:
-    """The newest incidents, newest first."""
+def recent_incidents(
+    connection: Connection, limit: int | None, *, unresolved_only: bool = False
+) -> list[IncidentRecord]:
+    """The newest incidents, newest first; all of them without a limit."""
     query = select(incidents).order_by(incidents.c.detected_at.desc(), incidents.c.incident_id.desc()).limit(limit)
     if unresolved_only:
         query = query.where(incidents.c.resolved.is_(False))
@@ -337,7 +371,8 @@ def stored(kind: type[T], document: Any) -> T:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         told = f"{place}: {problem['msg']}" if place else problem["msg"]
-        raise StoreError(f"The database holds a damaged {kind.__name__.lower()} ({told}).") from error
+        name = getattr(kind, "__name__", str(kind)).lower()
+        raise StoreError(f"The database holds a damaged {name} ({told}).") from error
 
 
 def _log_query(connection: Connection) -> Select[Any]:
