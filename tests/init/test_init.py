@@ -194,14 +194,14 @@ def test_gradient_boosting_with_a_categorical_dtype(tmp_path: Path) -> None:
 
 
 def test_joblib_only_with_trust(tmp_path: Path) -> None:
-    """A joblib file is opened only when told so, and the settings say that it was."""
+    """A joblib file is opened only when told so; what skops can hold is then kept as skops."""
     table = people()
     model = saved(pipeline(LogisticRegression()).fit(table[FEATURES], table["stays"]), tmp_path, "joblib")
     sample = written(table, tmp_path)
     with pytest.raises(ModelError, match=r"can run any code .* --trust-joblib"):
         make(model, sample, tmp_path / "out", label="stays")
     created = make(model, sample, tmp_path / "out", label="stays", trust_joblib=True)
-    assert settings.load(created.folder / "stillsafe.toml").model.trusted
+    assert settings.load(created.folder / "stillsafe.toml").model.format == "skops"
     assert served(created.folder, PERSON)[0]["decided_by"] == "model"
 
 

@@ -1,5 +1,6 @@
 """`stillsafe init`: a fitted model and a sample of healthy data in, a service folder to review out."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import BaselineRefused, ConfigurationError, ModelError
-from stillsafe.init import answers, folder, infer, sample, write
+from stillsafe.init import answers, conversion, folder, infer, sample, write
 from stillsafe.monitoring import baseline
 from stillsafe.serving.confidence import QUANTILES
 from stillsafe.serving.model import (
@@ -116,7 +117,8 @@ def create_service(
     estimator = _read(model_file, form)
     kind, classes = _servable(estimator, model_file)
     progress("Reading the sample")
-    given = sample.part(sample.read(sample_file), estimator, label=label, file=sample_file)
+    table = sample.read(sample_file)
+    given = sample.part(table, estimator, label=label, file=sample_file)
     truth = answers.truths(given.labels, kind, classes)
     described = infer.describe(given.features)
     rows = infer.rows_of(given.features, described.schema)
@@ -124,10 +126,14 @@ def create_service(
     with _quietly():
         model = _tried(version, kind, classes, described.schema, estimator, rows, model_file)
         scores = _scored(model, rows, progress)
+        converted = conversion.as_skops(model, rows) if form == "joblib" else None
     progress("Making the reference baseline")
     reference, contradictions = _reference(model.features, rows, scores, version, now, salt, given.ordered)
-    fallback = answers.default(kind, classes, truth, scores)
-    digest = sha256_of(model_file)
+    bare = answers.default(kind, classes, truth, scores)
+    worth = answers.worth(kind, truth, scores, bare.answer)
+    fallback = answers.priced(bare, kind, worth)
+    kept_form, content = (form, model_file.read_bytes()) if converted is None else ("skops", converted)
+    digest = hashlib.sha256(content).hexdigest()
     text = write.settings_text(
         service={
             "name": name,
@@ -137,11 +143,11 @@ def create_service(
             **place.inherited,
         },
         model={
-            "file": place.numbered(f"model.{form}"),
+            "file": place.numbered(f"model.{kept_form}"),
             "sha256": digest,
             "version": version,
-            "format": form,
-            "trusted": form == "joblib",
+            "format": kept_form,
+            "trusted": kept_form == "joblib",
             "reference": place.numbered("reference.json"),
             "timeout": "2s",
         },
@@ -159,9 +165,13 @@ def create_service(
             "sha256": digest,
         },
     }
-    files = {DEFAULT_FILE: text, place.numbered("reference.json"): dumps(document)}
+    files = {
+        DEFAULT_FILE: text.encode(),
+        place.numbered("reference.json"): dumps(document).encode(),
+        place.numbered(f"model.{kept_form}"): content,
+    }
     with _quietly():
-        folder.write(place, model_file, files, place.numbered(f"model.{form}"))
+        folder.write(place, files)
     return Created(
         out,
         kind,
@@ -170,8 +180,15 @@ def create_service(
         model.features,
         reference,
         fallback.answer,
-        *answers.worth(kind, truth, scores, fallback.answer),
-        (*_warnings(given, scores, place), *_remarks(described, model.features), *contradictions),
+        *worth,
+        (
+            *_warnings(given, scores, place),
+            *answers.doubts(fallback, kind, worth),
+            *_form_told(form, kept_form),
+            *_remarks(described, model.features),
+            *sample.swallowed(table, sample_file, given),
+            *contradictions,
+        ),
     )
 
 
@@ -291,7 +308,8 @@ def _tried(
     """
     trial = Model(version, kind, classes, schema, estimator, _any_scale(estimator, file))
     # A few rows first: where the model fails everywhere, finding each row at fault would take minutes.
-    _good(trial, rows[:: max(1, len(rows) // TRIED_FIRST)], HOPELESS_ERROR_RATE, file)
+    few = _good(trial, rows[:: max(1, len(rows) // TRIED_FIRST)], HOPELESS_ERROR_RATE, file)
+    _require_an_answer_per_row(trial, few, file)
     good = _good(trial, rows, LARGEST_ERROR_RATE, file)
     scale = scale_from(estimator, inputs_of(estimator, frame(schema, good)))
     return replace(trial, scale=scale, features=infer.tried(trial, good))
@@ -308,6 +326,28 @@ def _good(trial: Model, rows: Sequence[Row], most_rate: float, file: Path) -> li
     if len(rows) - len(good) > most_rate * len(rows):
         raise _failure(trial, rows, good, scores, file)
     return good
+
+
+def _require_an_answer_per_row(trial: Model, rows: Sequence[Row], file: Path) -> None:
+    """Whether rows asked together get an answer each, as those asked alone do.
+
+    A vectorizer of texts takes a table for the list of its column names. Asked about one row with one column it
+    gives one answer, which has nothing to do with the row.
+
+    Raises:
+        ModelError: they do not.
+    """
+    columns = len(trial.features.names)
+    few = rows[: 3 if columns == 2 else 2]
+    given = np.asarray(trial.estimator.predict(inputs_of(trial.estimator, frame(trial.features, few))))
+    if given.shape != (len(few),):
+        told = (
+            f"The model answers {len(few)} rows with {given.size} answers: it reads texts, not the columns of a table."
+        )
+        remedy = (
+            "Put its vectorizer into a ColumnTransformer, which hands it one column by name, and fit it on a table."
+        )
+        raise ModelError(told, remedy, file=str(file))
 
 
 def _any_scale(estimator: Any, file: Path) -> ConfidenceScale:
@@ -397,6 +437,16 @@ def _warnings(given: sample.Sample, scores: Sequence[Score], place: folder.Place
         yield (
             f"The settings before are kept as {place.kept_settings}: take over from them what you had changed. "
             "The log goes on where it was."
+        )
+
+
+def _form_told(given: str, kept: str) -> Iterator[str]:
+    if given == "joblib" and kept == "skops":
+        yield "The joblib model was saved as skops, which runs no code when it is loaded; it answers as before."
+    elif given == "joblib":
+        yield (
+            "The model stays a joblib file, since skops cannot hold it without further trust: it may run any code "
+            "whenever it is loaded, so let nobody else write the folder."
         )
 
 

@@ -1,8 +1,8 @@
 """The true answers of the sample, set beside the model's: a conservative default, and what both are worth."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,3 +97,27 @@ def worth(
         return float(np.mean([p == t for p, t in pairs])), float(np.mean([fallback == t for _, t in pairs]))
     told = np.array(pairs, dtype=float)
     return float(np.abs(told[:, 0] - told[:, 1]).mean()), float(np.abs(float(fallback) - told[:, 1]).mean())
+
+
+Worth = tuple[float | None, float | None]
+
+
+def priced(default: Default, kind: ModelKind, worth: Worth) -> Default:
+    """The default with what it costs beside the model, where that is known."""
+    model, fallback = worth
+    if model is None or fallback is None:
+        return default
+    what = "accuracy" if kind is ModelKind.CLASSIFIER else "mean absolute error"
+    return replace(default, about=f"{default.about} Its {what} there: {fallback:.3g}, the model's: {model:.3g}.")
+
+
+def doubts(default: Default, kind: ModelKind, worth: Worth) -> Iterator[str]:
+    """A sentence where the model is no better than its fallback, which a healthy one is."""
+    model, fallback = worth
+    if model is None or fallback is None:
+        return
+    if model <= fallback if kind is ModelKind.CLASSIFIER else model >= fallback:
+        yield (
+            f"On the sample the model is no better than always answering {default.answer!r}: "
+            "do model, sample and label belong together?"
+        )

@@ -72,14 +72,12 @@ def look(out: Path, *, force: bool) -> Place:
     return Place(folder, _generation(folder), frozenset(_versions(folder)), inherited)
 
 
-def write(place: Place, model_file: Path, files: Mapping[str, str], model_name: str) -> None:
+def write(place: Place, files: Mapping[str, bytes]) -> None:
     """Write the folder beside its place, try it as the service would, and only then put it there.
 
     Args:
         place: as `look` found it.
-        model_file: the model to copy.
-        files: name -> text, the settings among them.
-        model_name: the name of the copy.
+        files: name -> content: the settings and all that they name.
 
     Raises:
         ConfigurationError: it cannot be written, or does not load; nothing is left behind then.
@@ -90,7 +88,7 @@ def write(place: Place, model_file: Path, files: Mapping[str, str], model_name: 
         beside = place.folder if place.folder.exists() else place.folder.parent
         with tempfile.TemporaryDirectory(dir=beside, prefix=".stillsafe-init-") as temporary:
             fresh = Path(temporary) / "fresh"
-            _fill(fresh, model_file, files, model_name)
+            _fill(fresh, files)
             load(settings.load(fresh / settings.DEFAULT_FILE))
             _put(fresh, place)
     except OSError as error:
@@ -101,11 +99,10 @@ def write(place: Place, model_file: Path, files: Mapping[str, str], model_name: 
         raise
 
 
-def _fill(fresh: Path, model_file: Path, files: Mapping[str, str], model_name: str) -> None:
+def _fill(fresh: Path, files: Mapping[str, bytes]) -> None:
     fresh.mkdir()
-    for name, text in files.items():
-        (fresh / name).write_text(text, encoding="utf-8")
-    shutil.copyfile(model_file, fresh / model_name)
+    for name, content in files.items():
+        (fresh / name).write_bytes(content)
 
 
 def _put(fresh: Path, place: Place) -> None:

@@ -6,6 +6,7 @@ tried with both.
 
 import datetime
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,7 @@ UNSEEN = "a category that nobody has seen"
 LONGEST_USUAL_CATEGORY = 200
 MANY_CATEGORIES = 40
 DEEPEST_ENCODER = 12
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 _TIMES = (datetime.date, datetime.time, datetime.timedelta, pd.Period)
 
 
@@ -159,6 +161,8 @@ def _remark(spec: FeatureSpec, values: Sequence[Any]) -> str:
     distinct = len(set(values))
     if distinct == 1:
         return "It had one value only in the sample."
+    if spec.type is FeatureType.CATEGORY and all(_DATE.match(value) for value in values):
+        return "It holds dates as text: each new day is a category that the model has never seen."
     if spec.type is FeatureType.CATEGORY and distinct > max(MANY_CATEGORIES, len(values) / 2):
         return f"It had {distinct} categories in {len(values)} values: an identifier or free text tells a model little."
     if spec.type is FeatureType.INTEGER and distinct == len(values):

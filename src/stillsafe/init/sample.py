@@ -1,5 +1,6 @@
 """The sample of healthy data: read from CSV or Parquet, and parted into features, labels and order."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,7 @@ def read(file: Path) -> pd.DataFrame:
         ConfigurationError: it cannot be read, or holds too few rows.
     """
     try:
-        with file.open("rb") as handle:
-            parquet = handle.read(4) == b"PAR1"
-        table = pd.read_parquet(file) if parquet else pd.read_csv(file, low_memory=False)
+        table = pd.read_parquet(file) if _is_parquet(file) else pd.read_csv(file, low_memory=False)
     except (OSError, ValueError) as error:
         told = (getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "it is damaged")).rstrip(".")
         raise ConfigurationError(
@@ -68,6 +67,35 @@ def part(table: pd.DataFrame, estimator: Any, *, label: str | None, file: Path) 
     labels = None if label is None else rows[label].reset_index(drop=True)
     left_out = tuple(name for name in table.columns if name not in {*wanted, label, TIMESTAMP})
     return Sample(rows[wanted].reset_index(drop=True), labels, ordered, left_out, len(table) - len(rows))
+
+
+def swallowed(table: pd.DataFrame, file: Path, given: Sample) -> Iterator[str]:
+    """A sentence for each text feature of a CSV file in which words such as NA were read as missing.
+
+    Args:
+        table: the file as `read` gave it.
+        file: the file.
+        given: what the model takes of it.
+    """
+    gaps = {name: table[name].isna() for name in given.features if _is_text(table[name]) and table[name].hasnans}
+    if not gaps or _is_parquet(file):
+        return
+    literal = pd.read_csv(file, usecols=lambda name: name in gaps, dtype=str, keep_default_na=False)
+    for name in literal.columns:
+        if words := sorted(set(literal[name][gaps[name]]) - {""}):
+            yield (
+                f"{name}: {', '.join(words)} in the CSV file was read as missing. If it is a category, give the "
+                "sample as Parquet."
+            )
+
+
+def _is_parquet(file: Path) -> bool:
+    with file.open("rb") as handle:
+        return handle.read(4) == b"PAR1"
+
+
+def _is_text(column: "pd.Series[Any]") -> bool:
+    return any(isinstance(value, str) for value in column.dropna().head(1))
 
 
 def _labelled(table: pd.DataFrame, label: str, file: Path) -> pd.DataFrame:

@@ -33,6 +33,8 @@ def settings_text(
         '# Durations are seconds or texts like "30s", "15m", "2h". Paths are relative to this file.',
         "",
         *_section("service", Service, [*service.items()]),
+        "# If the model was trained on the sample, the reference says that it is surer than it will ever be again, and",
+        "# every day will look worse: make the folder anew with data that the model has not seen.",
         *_section("model", ModelFile, [*model.items()]),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _other_serving()),
