@@ -8,7 +8,9 @@ It drives the real API over HTTP, the real monitor and the real store. Only the 
 
 import http.client
 import json
+import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -373,12 +375,17 @@ def _tell(teller: Console, told: dict[str, Any], out: Path, seconds: float) -> N
     teller.print(f"\nThe service folder is [bold]{out}[/]: settings, model, baseline, and the log in stillsafe.db.")
     teller.print("Next:", style="bold")
     for command, why in (
-        (f"stillsafe windows --config {config}", "every run"),
-        (f"stillsafe explain --config {config}", "the incident in plain words"),
-        (f"stillsafe replay --from-logs --config {config}", "recompute every decision"),
-        (f"stillsafe serve --config {config}", "the API and the dashboard"),
+        ("windows", "every run"),
+        ("explain", "the incident in plain words"),
+        ("replay --from-logs", "recompute every decision"),
+        ("serve", "the API and the dashboard"),
     ):
-        teller.print(f"  {command}   # {why}", markup=False)
+        teller.print(f"  {_command()} {command} --config {config}   # {why}", markup=False)
+
+
+def _command() -> str:
+    """How to call this program from here: by its name, or where it is not on the path, by its place."""
+    return "stillsafe" if shutil.which("stillsafe") else os.path.relpath(Path(sys.executable).with_name("stillsafe"))
 
 
 def _wait_for_interrupt() -> None:
