@@ -1,0 +1,1 @@
+"""Each with its peers in the same run."""
