@@ -262,7 +262,7 @@ def test_the_documentation_covers_requests_answers_and_errors(client: TestClient
     )
     for path in (PREDICT, BATCH):
         route = document["paths"][path]["post"]
-        assert {"200", "400", "413", "415", "422", "500", "503"} <= set(route["responses"])
+        assert {"200", "400", "408", "413", "415", "422", "500", "503"} <= set(route["responses"])
         for status, told in route["responses"].items():
             assert ("application/problem+json" in told["content"]) == (status != "200")
         assert "age" in json.dumps(route["requestBody"])

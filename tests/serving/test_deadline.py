@@ -5,7 +5,7 @@ from time import perf_counter
 
 import pytest
 
-from stillsafe.serving.deadline import Deadline
+from stillsafe.serving.deadline import CallBroke, Deadline
 
 
 def test_a_call_in_time_is_just_a_call() -> None:
@@ -30,4 +30,17 @@ def test_a_late_call_is_left_behind_and_the_next_fail_at_once() -> None:
     ended.set()
     while deadline.stuck:
         pass
+    assert deadline.call(lambda: 1, 5) == 1
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, BaseException])
+def test_a_panic_ends_neither_the_thread_nor_the_caller(kind: type[BaseException]) -> None:
+    """What is no Exception comes back as one that names it, and the next call is made."""
+
+    def panic() -> None:
+        raise kind
+
+    deadline = Deadline()
+    with pytest.raises(CallBroke, match=kind.__name__):
+        deadline.call(panic, 5)
     assert deadline.call(lambda: 1, 5) == 1

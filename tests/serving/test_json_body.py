@@ -1,8 +1,12 @@
 """Strict JSON: what two parsers might read differently is refused."""
 
-import pytest
+import asyncio
+from typing import Any
 
-from stillsafe.serving.json_body import DEEPEST, parse, repeated_keys
+import pytest
+from starlette.requests import Request
+
+from stillsafe.serving.json_body import DEEPEST, parse, read, repeated_keys
 from stillsafe.serving.problems import RefusedRequest
 
 
@@ -40,3 +44,17 @@ def test_a_repeated_key_is_remembered() -> None:
     found = parse(b'{"a": {"b": 1, "b": 2, "c": 3}, "d": {}}')
     assert repeated_keys(found["a"]) == ("b",)
     assert repeated_keys(found) == repeated_keys(found["d"]) == repeated_keys(3) == ()
+
+
+def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    """408 and a closed connection, though its client keeps it open."""
+
+    async def silence() -> Any:
+        await asyncio.Event().wait()
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, silence)
+    with pytest.raises(RefusedRequest) as caught:
+        asyncio.run(read(request, 1000, 0.05))
+    found = caught.value.problem
+    assert (found.status, found.headers["Connection"]) == (408, "close")
+    assert [wrong.kind for wrong in found.violations] == ["too_slow"]

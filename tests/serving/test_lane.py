@@ -69,12 +69,12 @@ def test_all_that_waits_is_answered_by_one_call() -> None:
 
 
 def test_a_drain_stops_at_the_limit_and_splits_no_request() -> None:
-    """What does not fit waits for the next drain; one large request goes whole."""
+    """What does not fit waits for the next drain; one large request goes whole and by itself, and keeps its turn."""
 
     async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [1], [2], [3], [4, 5, 6, 7, 8])
+        tasks = await _gathered(lane, answer, [1], [2], [3], [4, 5, 6, 7, 8], [9])
         await asyncio.gather(*tasks)
-        assert answer.drains == [[0], [1, 2], [3, 4, 5, 6, 7, 8]]
+        assert answer.drains == [[0], [1, 2], [3], [4, 5, 6, 7, 8], [9]]
 
     _run(story, max_batch=2)
 
@@ -133,3 +133,14 @@ def test_nothing_to_ask_needs_no_turn() -> None:
         assert answer.drains == []
 
     _run(story)
+
+
+def test_what_is_left_over_is_answered_before_the_lane_closes() -> None:
+    """A request that did not fit was accepted all the same."""
+
+    async def story(lane: Lane[int, int], answer: Recorded) -> None:
+        tasks = await _gathered(lane, answer, [1], [2, 3])
+        await lane.close()
+        assert await asyncio.gather(*tasks) == [[0], [1], [4, 9]]
+
+    _run(story, max_batch=2)

@@ -25,7 +25,7 @@ from stillsafe.serving.documents import (
     WindowsDocument,
 )
 from stillsafe.store import baseline_log, database, decision_log, explanation_log
-from tests.serving.services import FEATURES, Service
+from tests.serving.services import FEATURES, GOOD, Service
 
 GETS = ["/v1/state", "/v1/incidents", "/v1/incidents/x", "/v1/windows", "/v1/baseline", "/v1/model", "/health/ready"]
 
@@ -170,3 +170,23 @@ def test_a_store_that_is_down_is_no_calm_answer(service: Service, client: TestCl
     assert response.headers["content-type"] == "application/problem+json"
     assert "retry-after" in response.headers
     assert client.get("/health/live").json() == {"status": "live"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE system_state SET valid_until = 'garbage'",
+        "UPDATE system_state SET damaged_features = '5'",
+        "UPDATE system_state SET checked_at = 'x'",
+    ],
+)
+def test_a_garbled_state_is_a_503_and_not_a_fault(service: Service, client: TestClient, damage: str) -> None:
+    """Unknown is not NORMAL: no route invents a state, and a scrape still works."""
+    service.decide(State.NORMAL)
+    with database.writing(service.engine) as connection:
+        connection.exec_driver_sql(damage)
+    asked = [client.get(path) for path in ("/v1/state", "/health/ready")]
+    asked.append(client.post("/v1/predict", json={"features": GOOD}))
+    assert [response.status_code for response in asked] == [503] * 3
+    scraped = client.get("/metrics")
+    assert (scraped.status_code, "stillsafe_store_up 0.0" in scraped.text) == (200, True)

@@ -1,6 +1,7 @@
 """The model: fitted to the schema before it serves, and asked so that a failure costs only its own rows."""
 
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -280,3 +281,40 @@ def test_importing_the_model_is_cheap() -> None:
     code = "import sys, stillsafe.serving.model; print({'sklearn', 'pandas', 'skops', 'joblib'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def _refusing_the_old(folder: Path, error: BaseException) -> tuple[Model, Scripted]:
+    def act(rows: Any) -> Any:
+        if (rows["age"] > 100).any():
+            raise error
+        return np.full(len(rows), "no")
+
+    scripted = Scripted(act)
+    return replace(_model(folder, fitted()), estimator=scripted), scripted
+
+
+def test_the_search_for_bad_rows_has_a_budget(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand bad rows cost a bounded number of calls and one line of the log; who was not asked is told."""
+    model, scripted = _refusing_the_old(tmp_path, RuntimeError("too old"))
+    with caplog.at_level(logging.WARNING):
+        scores = model.score([{**GOOD, "age": 110.0}] * 1000, 64)
+    assert len(scripted.calls) == 1 + 2 * 64
+    assert {score.error for score in scores} == {"not asked"}
+    assert len(caplog.records) == 1
+
+
+def test_a_spent_budget_still_answers_the_good_parts(tmp_path: Path) -> None:
+    """Rows that were asked without a bad one are answered; with a halving for each row all but the bad ones are."""
+    model, _ = _refusing_the_old(tmp_path, RuntimeError("too old"))
+    rows = [{**GOOD, "age": 110.0}] + [GOOD] * 63
+    assert [score.error for score in model.score(rows, 3)] == ["not asked"] * 8 + [None] * 56
+    mixed = [{**GOOD, "age": 110.0}, GOOD] * 32
+    assert [score.error for score in model.score(mixed, 64)] == ["raised RuntimeError", None] * 32
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseException("panic")])
+def test_a_panic_costs_only_its_own_row(tmp_path: Path, error: BaseException) -> None:
+    """A compiled library's panic is no Exception, and is a failure on a row all the same."""
+    model, _ = _refusing_the_old(tmp_path, error)
+    scores = model.score([GOOD, {**GOOD, "age": 110.0}])
+    assert [score.error for score in scores] == [None, f"raised {type(error).__name__}"]

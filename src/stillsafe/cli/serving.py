@@ -2,12 +2,15 @@
 
 import os
 import secrets
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from stillsafe import logs, service
 from stillsafe.check import Verdict
@@ -23,6 +26,10 @@ from stillsafe.cli.app import (
     app,
     console,
 )
+from stillsafe.errors import ConfigurationError
+
+GRACE_SECONDS = 10
+"""How long open connections may keep a stopping server up."""
 
 
 @app.command()
@@ -81,18 +88,21 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 def serve(
     config: Config = DEFAULT_CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: from the settings.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; default: from the settings.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; default: from the settings.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve the same port.")] = 1,
 ) -> None:
     """Serve the API and the dashboard until stopped."""
     logs.set_up("INFO")
     settings = service.settings_of(config)
     address = host or settings.serving.host, settings.serving.port if port is None else port
+    application = service.create_app(settings)  # with workers too: fails once and clearly, rather than in each
+    listening = _listening(*address)
     if workers == 1:
-        application = service.create_app(settings)
-        uvicorn.run(application, host=address[0], port=address[1], log_config=None, access_log=False)
+        _run(application, listening)
         return
-    service.create_app(settings)  # fails here, once and clearly, rather than in every worker
+    listening.close()
     os.environ[service.CONFIG_VARIABLE] = str(config.resolve())
     uvicorn.run(
         "stillsafe.service:app_from_environment",
@@ -102,7 +112,38 @@ def serve(
         workers=workers,
         log_config=None,
         access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _run(application: FastAPI, listening: socket.socket) -> None:
+    """Serve in this process until stopped."""
+    config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(FAILED)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigurationError: the address is in use, or is none of this machine.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except (OSError, ValueError) as error:  # a ValueError where the name cannot even be written as one
+        listening.close()
+        told = getattr(error, "strerror", None) or "it is no address"
+        raise ConfigurationError(
+            f"The address {host}:{port} cannot be used: {told}; choose another with --port or --host."
+        ) from error
+    return listening
 
 
 @app.command()

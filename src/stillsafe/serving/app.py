@@ -94,7 +94,7 @@ def _desk(context: Context) -> Desk:
     most = context.settings.serving.max_batch
     return Desk(
         context,
-        Lane(partial(predict.answer, context), most),
+        Lane(partial(predict.answer, context), min(most, predict.DRAIN_ROWS)),
         Lane(partial(predict.refuse, context), most),
         metrics.build(context),
     )
@@ -118,7 +118,7 @@ def _predicting(desk: Desk) -> APIRouter:
 
     @routes.post(
         "/predict",
-        responses={200: {"model": PredictionDocument}, **documented(400, 413, 415, 422, 503)},
+        responses={200: {"model": PredictionDocument}, **documented(400, 408, 413, 415, 422, 503)},
         openapi_extra=openapi.predict_body(schema),
     )
     async def predict_one(request: Request) -> Response:
@@ -128,7 +128,7 @@ def _predicting(desk: Desk) -> APIRouter:
 
     @routes.post(
         "/predict/batch",
-        responses={200: {"model": BatchDocument}, **documented(400, 413, 415, 422, 503)},
+        responses={200: {"model": BatchDocument}, **documented(400, 408, 413, 415, 422, 503)},
         openapi_extra=openapi.batch_body(schema, serving.max_batch),
     )
     async def predict_batch(request: Request) -> Response:

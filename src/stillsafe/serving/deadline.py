@@ -10,6 +10,10 @@ R = TypeVar("R")
 _Call = tuple[Callable[[], Any], "Future[Any]"]
 
 
+class CallBroke(Exception):
+    """The function raised what is no Exception, such as a panic of a compiled library; the message names it."""
+
+
 class Deadline:
     """One thread for one caller at a time. A call that is late leaves it stuck until that call ends."""
 
@@ -29,6 +33,7 @@ class Deadline:
 
         Raises:
             TimeoutError: it took too long, or, at once, an earlier call is still under way.
+            CallBroke: the function raised what is no Exception.
         """
         with self._door:
             if self.stuck:
@@ -52,3 +57,5 @@ class Deadline:
                 result.set_result(function())
             except Exception as error:  # noqa: BLE001 - handed to the caller
                 result.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - a panic: it ends neither this thread nor the caller's
+                result.set_exception(CallBroke(type(error).__name__))

@@ -4,6 +4,7 @@ NaN and infinities, which Python reads and JSON lacks, come out as floats, so th
 feature that holds one.
 """
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from stillsafe.serving.problems import Problem, RefusedRequest, Wrong, problem
 
 DEEPEST = 10
+MOST_SECONDS = 30.0
 BODY = "body"
 
 
@@ -22,18 +24,25 @@ class Repeating(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-async def read(request: Request, most_bytes: int) -> Any:
+async def read(request: Request, most_bytes: int, most_seconds: float = MOST_SECONDS) -> Any:
     """The parsed body.
 
     Args:
         request: its Content-Type may be missing, or say JSON in UTF-8.
         most_bytes: the longest body that is read at all, chunked or not.
+        most_seconds: the longest that a body may take to arrive.
 
     Raises:
-        RefusedRequest: 415 for another content type, 413 for a longer body, 422 for anything but JSON.
+        RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one, 422 for anything but
+            JSON.
     """
     _require_json(request)
-    return parse(await _content(request, most_bytes))
+    try:
+        async with asyncio.timeout(most_seconds):
+            content = await _content(request, most_bytes)
+    except TimeoutError:
+        raise RefusedRequest(_too_slow(most_seconds)) from None
+    return parse(content)
 
 
 def parse(content: bytes) -> Any:
@@ -109,6 +118,12 @@ async def _content(request: Request, most_bytes: int) -> bytes:
 def _too_large(most_bytes: int) -> Problem:
     wrong = Wrong(BODY, "too_large", "the body is too long", f"at most {most_bytes} bytes")
     return problem(413, f"The body must not exceed {most_bytes} bytes.", [wrong])
+
+
+def _too_slow(most_seconds: float) -> Problem:
+    wrong = Wrong(BODY, "too_slow", "the body took too long to arrive", f"at most {most_seconds:g} seconds")
+    # Closed, because what is left of the body could not be told from a next request.
+    return problem(408, f"The body must arrive within {most_seconds:g} seconds.", [wrong], Connection="close")
 
 
 def _too_deep() -> NoReturn:

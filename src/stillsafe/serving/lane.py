@@ -35,7 +35,7 @@ class Lane(Generic[T, R]):
 
     Args:
         answer: items to as many answers, in order. What it raises goes to the requests of that drain alone.
-        max_batch: most items in a drain; a single request may hold more and then goes by itself.
+        max_batch: most items in a drain; a request that holds more goes by itself, so that no other waits for it.
     """
 
     def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int) -> None:
@@ -44,6 +44,7 @@ class Lane(Generic[T, R]):
         self._door = Lock()
         self._queue: SimpleQueue[_Waiting[T, R] | None] = SimpleQueue()
         self._worker: Thread | None = None
+        self._left: _Waiting[T, R] | None = None  # taken from the queue, and too much for that drain
 
     def start(self) -> None:
         """Open the lane. Open already, it stays so."""
@@ -78,7 +79,8 @@ class Lane(Generic[T, R]):
             await asyncio.to_thread(worker.join)
 
     def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._left or self._queue.get()) is not None:
+            self._left = None
             drained, closing = self._drain(first)
             self._settle(drained)
             if closing:
@@ -94,8 +96,11 @@ class Lane(Generic[T, R]):
                 break
             if waiting is None:
                 return drained, True
-            drained.append(waiting)
             count += len(waiting.items)
+            if count > self._max_batch:
+                self._left = waiting
+                break
+            drained.append(waiting)
         return drained, False
 
     def _settle(self, drained: list[_Waiting[T, R]]) -> None:

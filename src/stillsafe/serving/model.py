@@ -7,6 +7,7 @@ With `model_file` and `model_input` the only import of scikit-learn, skops, jobl
 import json
 import logging
 import math
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,6 +59,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+NOT_ASKED = "not asked"
+
 
 class ModelKind(StrEnum):
     """What the model answers: one of its classes, or a number."""
@@ -107,20 +110,36 @@ class Model:
     estimator: Any
     scale: ConfidenceScale
 
-    def score(self, rows: Sequence[Row]) -> list[Score]:
+    def score(self, rows: Sequence[Row], most_halvings: int | None = None) -> list[Score]:
         """One score per row, in order. Never raises, and a row on which the model fails costs only itself.
 
-        The rows go in one call. Where that fails they are halved until the rows at fault stand alone.
+        The rows go in one call. Where that fails they are halved until the rows at fault stand alone, or until there
+        were as many halvings as allowed: then the rows that were only asked with others that fail are `not asked`.
+
+        Args:
+            rows: clean rows.
+            most_halvings: most times that failing rows are halved, which takes two calls each; None for as many as
+                it takes, which is one fewer than there are rows.
         """
-        if not rows:
-            return []
-        try:
-            return self._scored(rows)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code: the service goes on
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                return self.score(rows[:middle]) + self.score(rows[middle:])
-            return [_failed(_kind_of_failure(error))]
+        halvings = len(rows) if most_halvings is None else most_halvings
+        scores = [_failed(NOT_ASKED)] * len(rows)
+        failures: Counter[str] = Counter()
+        waiting = deque([(0, len(rows))] if rows else [])
+        while waiting:  # the widest first, so that what is left over in the end is as narrow as can be
+            start, end = waiting.popleft()
+            try:
+                scores[start:end] = self._scored(rows[start:end])
+            except BaseException as error:  # noqa: BLE001 - somebody else's code, whose panics may be no Exceptions
+                failures[_place_of(error)] += 1
+                if end - start == 1:
+                    scores[start] = _failed(_kind_of_failure(error))
+                elif halvings > 0:
+                    halvings -= 1
+                    middle = (start + end) // 2
+                    waiting += [(start, middle), (middle, end)]
+        if failures:
+            _tell(scores, failures)
+        return scores
 
     def _scored(self, rows: Sequence[Row]) -> list[Score]:
         with _one_thread().limit(limits=1):
@@ -324,12 +343,21 @@ def _failed(error: str) -> Score:
 
 
 def _kind_of_failure(error: BaseException) -> str:
-    """A few words for the log. The message is left out: it may quote the client's values."""
-    if isinstance(error, _WrongShapeError):
-        return "wrong shape"
+    """A few words. The message is left out: it may quote the client's values."""
+    return "wrong shape" if isinstance(error, _WrongShapeError) else f"raised {type(error).__name__}"
+
+
+def _place_of(error: BaseException) -> str:
+    """What was raised, and where."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
-    logger.warning("the model failed on a row", extra={"fields": {"error": type(error).__name__, "where": where}})
-    return f"raised {type(error).__name__}"
+    return f"{type(error).__name__} at {where}"
+
+
+def _tell(scores: Sequence[Score], failures: Counter[str]) -> None:
+    """Log a search for bad rows: once, however many there were."""
+    errors = Counter(score.error for score in scores if score.error is not None)
+    told = {"rows": len(scores), "failed": dict(errors), "failing_calls": dict(failures.most_common(5))}
+    logger.warning("the model failed on rows", extra={"fields": told})

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from stillsafe.core.fallback import Answer, Conservative, Fallback
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.state import State
-from stillsafe.serving.deadline import Deadline
+from stillsafe.serving.deadline import CallBroke, Deadline
 from stillsafe.serving.model import Model, Score, as_text
 from stillsafe.settings import Settings
 from stillsafe.store import database, prediction_log, reader
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 LONGEST_REASON = 300
 TIMED_OUT = "timed out"
+DRAIN_ROWS = 64
+"""Most rows of several requests that are answered together. A request with more goes by itself."""
+MOST_HALVINGS = DRAIN_ROWS
+"""Enough to ask every row of such a drain by itself; a large batch of bad rows must not hold up all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +180,12 @@ def _circumstances(settings: Settings, orders: Orders) -> str:
 
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
-        return context.deadline.call(partial(context.model.score, rows), context.settings.model.timeout)
+        return context.deadline.call(partial(context.model.score, rows, MOST_HALVINGS), context.settings.model.timeout)
     except TimeoutError:
         logger.error("the model timed out", extra={"fields": {"rows": len(rows)}})
         return [Score(None, None, None, TIMED_OUT)] * len(rows)
+    except CallBroke as error:
+        return [Score(None, None, None, f"raised {error}")] * len(rows)
 
 
 def _from_model(context: Context, orders: Orders, row: Row, score: Score, note: str) -> _Decided:

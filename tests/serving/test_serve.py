@@ -1,0 +1,81 @@
+"""`stillsafe serve` as a process: it says what is wrong with an address, and ends when it is told to."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from stillsafe.cli import main; main()", "serve"]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def _refused(folder: Path, *words: str) -> str:
+    ran = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2, ran.stderr
+    return ran.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_one_clear_line(made_service: Path, taken: int, workers: str) -> None:
+    """Exit code 2, the address, the reason and the remedy."""
+    told = _refused(made_service, "--host", "127.0.0.1", "--port", str(taken), "--workers", workers)
+    assert told.count("\n") == 1
+    assert f"The address 127.0.0.1:{taken} cannot be used: Address already in use" in told
+    assert "choose another with --port" in told
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "::g"])
+def test_an_impossible_host_is_one_clear_line(made_service: Path, host: str) -> None:
+    """An address of another machine, a name that is none, and half an IPv6 address."""
+    told = _refused(made_service, "--host", host, "--port", "0")
+    assert (told.count("\n"), f"The address {host}:0 cannot be used" in told) == (1, True)
+
+
+def test_an_impossible_port_is_refused(made_service: Path) -> None:
+    """Ports end at 65535."""
+    assert "65535" in _refused(made_service, "--port", "70000")
+
+
+def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
+    """Told to stop, it waits for an unfinished body for the time of grace and no longer."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_until_live(port)
+            with socket.create_connection(("127.0.0.1", port)) as slow:
+                slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+                sleep(0.3)
+                began = monotonic()
+                process.send_signal(signal.SIGTERM)
+                process.wait(25)
+                assert monotonic() - began < 20
+        finally:
+            process.kill()
+
+
+def _wait_until_live(port: int) -> None:
+    for _ in range(600):
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            try:
+                connection.request("GET", "/health/live")
+                assert connection.getresponse().status == 200
+            except ConnectionRefusedError:
+                sleep(0.1)
+            else:
+                return
+    raise AssertionError("the server did not start")
