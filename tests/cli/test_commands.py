@@ -153,6 +153,13 @@ def test_hold_and_release(run: Run, made_service: Path) -> None:
     assert document(run("status", "--json")[1])["state"] == "NORMAL"
 
 
+def test_a_hold_in_observe_mode_says_that_it_bypasses_nothing(run: Run, made_service: Path) -> None:
+    """Nobody is told that the fallback answers where it does not."""
+    file = made_service / "stillsafe.toml"
+    file.write_text(file.read_text().replace('mode = "enforce"', 'mode = "observe"'))
+    assert "the model still answers" in run("hold", "--reason", "looks wrong")[1]
+
+
 def test_a_monitor_that_never_ran_is_told(run: Run) -> None:
     """Before the first run `status` says that nobody is watching."""
     code, out, _ = run("status")

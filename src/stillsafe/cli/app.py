@@ -46,7 +46,7 @@ complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main() -> None:
     """Run the command line; the exit code says done (0), failed (1) or misconfigured (2)."""
-    logs.set_up("WARNING")
+    logs.set_up("ERROR")  # the commands that cron and servers run say more
     try:
         app()
     except StillsafeError as error:

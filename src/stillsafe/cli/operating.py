@@ -72,10 +72,15 @@ def hold(
     as_json: Json = False,
 ) -> None:
     """The kill switch: force DEGRADED until released. Recorded with who and why."""
-    engine = service.open_store(service.settings_of(config))
+    settings = service.settings_of(config)
+    engine = service.open_store(settings)
     memory = run.hold(engine, by=_words(by or getpass.getuser()), reason=_words(reason), at=service.utc_now())
     document = {"state": memory.effective_state.value, "held": True, "evidence_says": memory.state.value}
-    answer(document, as_json, lambda: console.print("Held: the fallback answers from now on.", markup=False))
+    enforced = settings.service.mode == "enforce"
+    told = (
+        "Held: the fallback answers from now on." if enforced else "Held, but in mode observe the model still answers."
+    )
+    answer(document, as_json, lambda: console.print(told, markup=False))
 
 
 @app.command()
