@@ -101,6 +101,9 @@ def _answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[F
     else:
         strange = [answer for answer in fixed if isinstance(answer, bool | str)]
         allowed = "numbers"
+    if (capped := fallback.answer({}).answer) != fallback.default and not fallback.rules:
+        told = f"The default {fallback.default!r} lies outside the caps: {capped!r} is answered instead."
+        yield Finding("fallback answers", Verdict.WARNING, told)
     for answer in strange:
         told = f"The fallback may answer {answer!r}, which the model never would. Answers of the model: {allowed}."
         yield Finding("fallback answers", Verdict.WARNING, told)

@@ -28,7 +28,6 @@ import pandas as pd
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -357,7 +356,8 @@ def _tell(teller: Console, told: dict[str, Any], out: Path, seconds: float) -> N
     for explanation in told["explanations"]:
         if explanation["incident_status"] == "escalated":
             teller.print("\n[bold]What to do, as the offline observer put it then[/]")
-            teller.print(Padding(Text(explanation["recommendations"]), (0, 2)))
+            for line in explanation["recommendations"].splitlines():
+                teller.print(f"  {line}", markup=False)
     table = Table("while the feed was broken and the model bypassed", "answers right", "")
     for who, key, style in (
         ("with Stillsafe (the fallback answered)", "accuracy_with_protection", "green"),

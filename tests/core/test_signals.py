@@ -288,3 +288,11 @@ def test_a_model_without_confidences_is_watched_by_its_inputs() -> None:
     readings = read(POLICY, baseline, window)
     assert "avg_confidence" not in {reading.key for reading in readings}
     assert run_evidence(POLICY, window, readings) is Evidence.OK
+
+
+def test_one_silence_is_evidence_once() -> None:
+    """Runs in quick succession over the same silence do not add up to a streak."""
+    quiet, healthy = a_window(Tally(), silent_seconds=90_000.0), replace(HEALTHY, longest_pause_seconds=60.0)
+    assert read(POLICY, healthy, quiet)[-1].evidence is Evidence.BAD
+    assert read(POLICY, healthy, quiet, 3.0)[-1].evidence is Evidence.INSUFFICIENT
+    assert read(POLICY, healthy, quiet, POLICY.every_seconds)[-1].evidence is Evidence.BAD

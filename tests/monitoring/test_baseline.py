@@ -150,10 +150,30 @@ def test_rows_without_confidence_make_a_baseline_of_inputs(unwatched: Service) -
 
 
 def test_degraded_rows_are_never_first_healthy_ones(service: Service) -> None:
-    """Only predictions that the model answered in the state NORMAL count for the first N."""
+    """Neither bypassed rows nor the ones that made the first runs deviate count for the first N."""
     for _ in range(3):
         service.step(change=lose("town", 0.6))
     assert service.state() is State.DEGRADED
     with database.reading(service.engine) as connection:
-        assert len(reader.first_rows(connection, "1", 100_000)) == 2000 + 600
+        assert len(reader.first_rows(connection, "1", 100_000)) == 2000
     assert settings(Path(service.settings.folder)) == service.settings
+
+
+def test_a_span_with_deviating_runs_is_not_healthy(service: Service) -> None:
+    """A period in which the monitor saw deviations is refused, unless a person accepts it."""
+    service.step()
+    service.step(change=lose("town", 0.1))
+    engine, chosen, now = service.engine, service.settings, service.now
+    with pytest.raises(BaselineRefused, match="1 monitoring runs deviated"):
+        baseline.create(engine, chosen, at=now, since=START, until=now)
+    made = baseline.create(engine, chosen, at=now, since=START, until=now, accept_contradiction=True)
+    assert made.sample_size == 600
+
+
+def test_a_burst_before_anything_changed_is_left_out(service: Service) -> None:
+    """One bad run leaves the state NORMAL, and its rows out of the next baseline."""
+    service.step()
+    service.step(change=lose("town", 1.0))
+    service.step()
+    made = baseline.create(service.engine, service.settings, at=service.now, first=2600)
+    assert made.features["town"].missing_count == 0

@@ -220,7 +220,7 @@ def test_a_hold_is_obeyed_and_recorded(connection: Connection) -> None:
     held = decision_log.record_hold(connection, before.memory, Hold("ann", "smells", at(12)), after_run=1)
     state = found(connection)
     assert (state.state, state.held, state.last_updated) == (State.DEGRADED, True, at(12))
-    assert state.reason == "Held by ann: smells"
+    assert state.reason == "Held by ann: smells."
     assert (state.checked_at, state.valid_until) == (before.checked_at, before.valid_until)
     assert state.memory == held
     assert held.state is State.NORMAL
@@ -235,7 +235,7 @@ def test_a_release_lets_the_evidence_decide_again(connection: Connection) -> Non
     decision_log.record_release(connection, held, "bob", "aired", at(14), 1)
     state = found(connection)
     assert (state.state, state.held, state.last_updated) == (State.NORMAL, False, at(14))
-    assert state.reason == "Released by bob: aired"
+    assert state.reason == "Released by bob: aired."
     assert [(action.action, action.by, action.at) for action in reader.actions(connection)] == [
         ("hold", "ann", at(12)),
         ("release", "bob", at(14)),

@@ -14,6 +14,7 @@ from stillsafe.check import Finding, Verdict
 from stillsafe.cli.app import complaints, console
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.state import recovery_runs_needed
+from stillsafe.core.window import Tally, Window
 from stillsafe.monitoring.replay import Replayed
 from stillsafe.monitoring.run import Outcome, Run
 from stillsafe.serving.model import ModelKind
@@ -25,6 +26,7 @@ from stillsafe.store.reader import BaselineRecord, ExplanationRecord, IncidentRe
 if TYPE_CHECKING:
     from stillsafe.init import Created
 
+WIDE = 120  # columns, below which a table leaves out its sentences
 STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
 _VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
 
@@ -204,19 +206,24 @@ def windows(runs: list[RunRecord]) -> None:
     if not runs:
         console.print("The monitor has never run. Start it with `stillsafe monitor`.", markup=False)
         return
-    table = Table("until (UTC)", "predictions", "confidence", "low", "evidence", "severity", "state", "reason")
+    wide = console.width >= WIDE
+    table = Table(
+        "until (UTC)", "new", "confidence", "low", "evidence", "severity", "state", *(["reason"] if wide else [])
+    )
     for one in runs:
-        table.add_row(
+        judged = reader.stored(Window, one.window).fresh if one.window is not None else Tally()
+        cells = [
             f"{one.window_end:%m-%d %H:%M:%S}",
-            str(one.prediction_count) + (" (shadow)" if one.shadow else ""),
-            _figure(one.avg_confidence),
-            _figure(one.low_confidence_rate),
+            str(judged.prediction_count) + (" (shadow)" if one.shadow else ""),
+            _figure(judged.avg_confidence),
+            _figure(judged.low_confidence_rate),
             one.evidence or "",
             one.severity or "",
             _state(one.state_after or ""),
-            escape((one.reason or "")[:100]),
-        )
+        ]
+        table.add_row(*cells, *([escape((one.reason or "")[:100])] if wide else []))
     console.print(table)
+    console.print("Counted on the predictions that no earlier run had judged; --json has the whole windows too.")
 
 
 def incident_document(record: IncidentRecord) -> dict[str, Any]:
@@ -229,13 +236,10 @@ def incidents(found: list[IncidentRecord]) -> None:
     if not found:
         console.print("There has been no incident.", markup=False)
         return
-    table = Table("incident", "detected (UTC)", "severity", "resolved (UTC)", "why")
     for one in found:
-        resolved = f"{one.resolved_at:%m-%d %H:%M:%S}" if one.resolved_at else "[bold red]open[/]"
-        table.add_row(
-            one.incident_id, f"{one.detected_at:%m-%d %H:%M:%S}", one.severity, resolved, escape(one.decision_reason)
-        )
-    console.print(table)
+        resolved = f"resolved {_at(one.resolved_at)}" if one.resolved_at else "[bold red]open[/]"
+        console.print(f"[bold]{one.incident_id}[/]  {one.severity}, detected {_at(one.detected_at)}, {resolved}")
+        console.print(f"  {escape(one.decision_reason)}")
 
 
 def incident(record: IncidentRecord, told: list[ExplanationRecord]) -> None:

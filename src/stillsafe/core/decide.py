@@ -39,7 +39,9 @@ class Decision:
 def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Memory) -> Decision:
     """Judge one window. Total: every combination of arguments has an answer, and unknown is never calm."""
     speaking = baseline if baseline is not None and baseline.model_version == window.model_version else None
-    readings = read(policy, speaking, window) if speaking is not None else ()
+    judged = memory.last_conclusive_at
+    ago = None if judged is None else (window.end - judged).total_seconds()
+    readings = read(policy, speaking, window, ago) if speaking is not None else ()
     evidence = run_evidence(policy, window, readings)
     moved = step(
         policy,

@@ -61,7 +61,7 @@ class Policy:
     silence_seconds: float | None = _because(
         None,
         "No request for this long is a deviation (never a severe one: a fallback cannot answer nobody); "
-        "auto takes three times the longest pause of a baseline made from live traffic; 0 switches it off.",
+        "auto takes three times the longest pause of a baseline from live traffic, at least one window; 0 is never.",
     )
 
     def problems(self) -> list[str]:

@@ -98,10 +98,13 @@ class _Measure:
     two_sided: bool = False
 
 
-def read(policy: Policy, baseline: Baseline, window: Window) -> tuple[Reading, ...]:
+def read(
+    policy: Policy, baseline: Baseline, window: Window, judged_seconds_ago: float | None = None
+) -> tuple[Reading, ...]:
     """Every reading of one run, in a fixed order; those without enough evidence say so.
 
-    Judged on `window.fresh`. A window too small as a whole, or with hardly any fresh rows, gives no evidence.
+    Judged on `window.fresh`. A window too small as a whole, or with hardly any fresh rows, gives no evidence; nor
+    does a silence that the last conclusive run, less than half an interval ago, has judged already.
     """
     tally = window.fresh
     # A request that was refused is a request: refusals are judged also where nothing was served.
@@ -116,7 +119,7 @@ def read(policy: Policy, baseline: Baseline, window: Window) -> tuple[Reading, .
     enough = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m, baseline)]
     z = z_limit(policy.false_alarm_rate, len(enough))
     judged = {_key(m.signal, m.feature): _judge(policy, m, baseline, z) for m in enough}
-    silence = _silence(policy, baseline, window)
+    silence = _silence(policy, baseline, window, judged_seconds_ago)
     readings = [judged.get(_key(s, f)) or _insufficient(s, f, tally) for s, f in _expected(baseline)]
     return (*readings, silence)
 
@@ -270,7 +273,10 @@ def _level(distance: float, moderate: float, severe: float) -> Level:
     return Level.MODERATE if distance > moderate else Level.NONE
 
 
-def _silence(policy: Policy, baseline: Baseline, window: Window) -> Reading:
+def _silence(policy: Policy, baseline: Baseline, window: Window, judged_seconds_ago: float | None) -> Reading:
+    if judged_seconds_ago is not None and judged_seconds_ago < policy.every_seconds / 2:
+        # The same silence, looked at twice in a row, is no second piece of evidence.
+        return _insufficient(Signal.SILENCE_SECONDS, None, Tally())
     limit = policy.silence_seconds
     if limit is None and baseline.longest_pause_seconds is not None:
         limit = max(3 * baseline.longest_pause_seconds, policy.window_seconds)

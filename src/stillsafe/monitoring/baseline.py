@@ -175,6 +175,9 @@ def create(
             start, end = since or datetime.min.replace(tzinfo=at.tzinfo), until or at
             rows = reader.window_rows(connection, start, end, version)
             source, refused = BaselineSource.SPAN, reader.refusal_count(connection, start, end, version)
+            deviating = reader.deviating_run_count(connection, version, start, end)
+            if deviating and not accept_contradiction:
+                raise BaselineRefused(f"{deviating} monitoring runs deviated in that period: it was not healthy.")
     found = columns(rows, schema)
     _require_healthy(found)
     told = contradictions(found, schema, settings.policy, at)

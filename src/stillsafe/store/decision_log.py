@@ -46,7 +46,7 @@ def record_run(
     _write_state(
         connection,
         decision.memory,
-        decision.reason,
+        decision.reason if decision.memory.hold is None else _held(decision.memory.hold),
         window.end,
         changed=before.effective_state is not decision.memory.effective_state,
         severity=decision.severity.value,
@@ -61,8 +61,7 @@ def record_hold(connection: Connection, memory: Memory, hold: Hold, after_run: i
     """Force DEGRADED in the name of an operator."""
     held = replace(memory, hold=hold)
     _record_action(connection, "hold", hold.by, hold.reason, hold.at, after_run)
-    reason = f"Held by {hold.by}: {hold.reason}"
-    _write_state(connection, held, reason, hold.at, changed=memory.effective_state is not held.effective_state)
+    _write_state(connection, held, _held(hold), hold.at, changed=memory.effective_state is not held.effective_state)
     return held
 
 
@@ -72,9 +71,13 @@ def record_release(
     """End the hold: from here on the evidence decides again."""
     released = replace(memory, hold=None)
     _record_action(connection, "release", by, reason, at, after_run)
-    told = f"Released by {by}: {reason}"
+    told = f"Released by {by}: {reason.rstrip('.')}."
     _write_state(connection, released, told, at, changed=memory.effective_state is not released.effective_state)
     return released
+
+
+def _held(hold: Hold) -> str:
+    return f"Held by {hold.by}: {hold.reason.rstrip('.')}."
 
 
 def _record_action(

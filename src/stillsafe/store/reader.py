@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, select, type_coerce
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, exists, func, or_, select, type_coerce
 
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.store.documents import from_document
@@ -252,14 +253,38 @@ def window_rows(
 
 
 def first_rows(connection: Connection, model_version: str, count: int) -> LogRows:
-    """The first `count` rows of one version that the model answered in the state NORMAL."""
-    table = prediction_logs
+    """The first `count` healthy rows of one version.
+
+    Healthy: answered by the model in the state NORMAL, and not among the rows on which a run deviated; the state
+    follows such rows only some runs later.
+    """
+    table, run = prediction_logs, current_window_metrics
+    deviated = exists().where(
+        run.c.evidence == Evidence.BAD.value,
+        run.c.model_version == model_version,
+        table.c.timestamp >= run.c.window_start,
+        or_(run.c.fresh_since.is_(None), table.c.timestamp >= run.c.fresh_since),
+        table.c.timestamp < run.c.window_end,
+    )
     query = _log_query(connection).where(
         table.c.model_version == model_version,
         table.c.system_state == State.NORMAL.value,
         table.c.fallback_used.is_(False),
+        ~deviated,
     )
     return _log_rows(connection, query.order_by(table.c.id).limit(count))
+
+
+def deviating_run_count(connection: Connection, model_version: str, start: datetime, end: datetime) -> int:
+    """Runs that deviated and whose windows end in `(start, end]`."""
+    table = current_window_metrics
+    query = select(func.count()).where(
+        table.c.evidence == Evidence.BAD.value,
+        table.c.model_version == model_version,
+        table.c.window_end > start,
+        table.c.window_end <= end,
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def last_prediction_row(connection: Connection) -> int:
