@@ -60,8 +60,8 @@ class Policy:
     model_error_rate_severe: float = _because(0.10, "Every tenth request already gets the fallback: use it for all.")
     silence_seconds: float | None = _because(
         None,
-        "No request for this long is a deviation (never a severe one: a fallback cannot answer nobody); "
-        "auto takes three times the longest pause of a baseline from live traffic, at least one window; 0 is never.",
+        "No request for this long is a deviation, never a severe one: a fallback answers nobody. "
+        "auto is three times a live baseline's longest pause, at least one window; 0 is never.",
     )
 
     def problems(self) -> list[str]:
