@@ -8,6 +8,9 @@ import pytest
 
 from stillsafe import service
 from stillsafe.check import Verdict, check
+from stillsafe.core.harm import Metric
+from stillsafe.monitoring import price
+from stillsafe.store.documents import dumps, to_document
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -64,13 +67,7 @@ def test_a_swapped_model_is_an_error_beside_the_rest(made_service: Path) -> None
         (r'^log = "keep"', 'log = "drop"', "shadow score", Verdict.WARNING, "input signals alone"),
         (r"^version = .*", 'version = "next"', "baseline", Verdict.WARNING, "unwatched"),
         (r"^window = .*", 'window = "5m"', "window", Verdict.WARNING, "no run ever judges"),
-        (
-            r"^default = (.*)",
-            'default = \\1\nrules = [{when = "1 +", answer = 1}]',
-            "fallback",
-            Verdict.ERROR,
-            "rule 1",
-        ),
+        (r"^when = .*", 'when = "1 +"', "fallback", Verdict.ERROR, "rule 1"),
         (r"^database = .*", 'database = "sqlite:////nowhere/at/all.db"', "database", Verdict.ERROR, "database"),
     ],
     ids=["answer", "shadow", "version", "window", "rule", "database"],
@@ -83,3 +80,55 @@ def test_each_mistake_is_found(
     found = verdicts(made_service)
     assert found[subject][0] is verdict
     assert told in found[subject][1]
+
+
+def keep_price(folder: Path, model: float, fallback: float, metric: Metric = Metric.ACCURACY) -> None:
+    """As a backtest of this service with labels would have."""
+    settings = service.settings_of(folder / "stillsafe.toml")
+    digest = price.digest(settings.fallback)
+    kept = price.Price(digest, settings.model.version, metric, model, fallback, 12, (), NOW, "past.csv")
+    (folder / "price.json").write_text(dumps(to_document(kept)))
+
+
+def test_without_a_backtest_there_is_a_hint(made_service: Path) -> None:
+    """That nobody knows the fallback's price is no fault of the service."""
+    verdict, told = verdicts(made_service)["fallback price"]
+    assert verdict is Verdict.OK
+    assert "stillsafe backtest DATA --label" in told
+
+
+def test_a_fallback_that_costs_more_than_it_saves_is_a_warning(made_service: Path) -> None:
+    """With both numbers and what to do; one that is better, or just as good, is none."""
+    keep_price(made_service, 0.9, 0.6)
+    verdict, told = verdicts(made_service)["fallback price"]
+    assert verdict is Verdict.WARNING
+    assert all(words in told for words in ("past.csv", "12 runs", "60.0%", "90.0%", "Edit [fallback], or raise"))
+    keep_price(made_service, 0.6, 0.9)
+    assert verdicts(made_service)["fallback price"][0] is Verdict.OK
+    keep_price(made_service, 0.6, 0.6)
+    assert verdicts(made_service)["fallback price"][0] is Verdict.OK
+    keep_price(made_service, 0.6, 0.9, Metric.MEAN_ABSOLUTE_ERROR)
+    assert verdicts(made_service)["fallback price"][0] is Verdict.WARNING
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r"^default = .*", "default = 0"),
+        (r"^version = .*", 'version = "next"'),
+    ],
+    ids=["fallback", "version"],
+)
+def test_a_price_of_something_else_is_out_of_date(made_service: Path, pattern: str, replacement: str) -> None:
+    """It says nothing about the fallback in force, and it says so."""
+    keep_price(made_service, 0.9, 0.6)
+    change(made_service, pattern, replacement)
+    verdict, told = verdicts(made_service)["fallback price"]
+    assert verdict is Verdict.OK
+    assert told.startswith("Out of date")
+
+
+def test_a_damaged_price_is_a_warning(made_service: Path) -> None:
+    """It is not taken for no price."""
+    (made_service / "price.json").write_text("{")
+    assert verdicts(made_service)["fallback price"][0] is Verdict.WARNING

@@ -3,25 +3,12 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stillsafe.logs import JsonLine, set_up
-
-
-@pytest.fixture
-def _as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-    for handler in handlers:
-        root.addHandler(handler)
-    root.setLevel(level)
 
 
 def line(message: str = "run", **extra: object) -> str:
@@ -105,7 +92,6 @@ def test_an_exception_is_told_on_the_same_line() -> None:
     assert "broken\nin two" in str(read(text)["exception"])
 
 
-@pytest.mark.usefixtures("_as_it_was")
 def test_set_up_writes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     """After `set_up` every logger of the process writes JSON to standard error, and nothing below the level."""
     set_up("WARNING")

@@ -14,7 +14,7 @@ from stillsafe.core.window import Window
 from stillsafe.errors import StillsafeError
 
 if TYPE_CHECKING:
-    from stillsafe.service import create_app
+    from stillsafe.service import backtest, create_app
 
 __all__ = [
     "Baseline",
@@ -29,15 +29,16 @@ __all__ = [
     "State",
     "StillsafeError",
     "Window",
+    "backtest",
     "create_app",
     "decide",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`create_app` is imported when asked for: the core needs no web framework."""
-    if name == "create_app":
-        from stillsafe.service import create_app
+    """`backtest` and `create_app` are imported when asked for: the core needs neither model nor web framework."""
+    if name in ("backtest", "create_app"):
+        from stillsafe import service
 
-        return create_app
+        return getattr(service, name)
     raise AttributeError(f"module 'stillsafe' has no attribute {name!r}")

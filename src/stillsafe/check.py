@@ -12,9 +12,11 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from stillsafe import service
+from stillsafe.core.backtest import fallback_worse
 from stillsafe.core.fallback import Fallback
+from stillsafe.dashboard.sentences import score_words
 from stillsafe.errors import StillsafeError
-from stillsafe.monitoring import baseline, schedule
+from stillsafe.monitoring import baseline, price, schedule
 from stillsafe.rules import compile_fallback
 from stillsafe.serving.model import Model, ModelKind, load, unbearable_gaps
 from stillsafe.settings import Settings
@@ -56,6 +58,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         findings.extend(_answers(model, fallback, settings))
     if model is not None:
         findings.append(_gaps(model, settings))
+    findings.append(_price(settings))
     findings.append(_shadow(settings))
     engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
     if engine is not None:
@@ -116,6 +119,31 @@ def _gaps(model: Model, settings: Settings) -> Finding:
         told = f"The schema lets these be missing, and the model fails without them: {', '.join(gaps)}. Require them."
         return Finding("missing values", Verdict.WARNING, told)
     return Finding("missing values", Verdict.OK, "the model tolerates every value that the schema lets be missing")
+
+
+def _price(settings: Settings) -> Finding:
+    """What the last backtest with labels found the fallback to be worth."""
+    try:
+        kept = price.read(settings)
+    except StillsafeError as error:
+        return Finding("fallback price", Verdict.WARNING, str(error))
+    advice = "`stillsafe backtest DATA --label COLUMN` on a labelled history tells what the fallback costs and saves."
+    if kept is None:
+        return Finding("fallback price", Verdict.OK, f"Not known yet: {advice}")
+    if (kept.fallback_digest, kept.model_version) != (price.digest(settings.fallback), settings.model.version):
+        told = f"Out of date: the price of {kept.made_at:%Y-%m-%d} is of another fallback or model version. {advice}"
+        return Finding("fallback price", Verdict.OK, told)
+    metric = kept.metric.value.replace("_", " ")
+    model, fallback = score_words(kept.metric, kept.model_score), score_words(kept.metric, kept.fallback_score)
+    broken = f", broken on purpose by {', '.join(kept.injected)}" if kept.injected else ""
+    told = (
+        f"On {kept.source}{broken}, over the {kept.run_count} runs that the fallback would have answered, its {metric} "
+        f"is {fallback}, the model's {model}"
+    )
+    if fallback_worse(kept.metric, kept.model_score, kept.fallback_score):
+        told += ": it would have cost more than it saved. Edit [fallback], or raise the limits in [policy]."
+        return Finding("fallback price", Verdict.WARNING, told)
+    return Finding("fallback price", Verdict.OK, f"{told}.")
 
 
 def _shadow(settings: Settings) -> Finding:

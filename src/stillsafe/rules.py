@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from cel_expr_python import cel
@@ -40,6 +40,7 @@ _RESERVED = frozenset(
 )
 
 
+@cache
 def variable(feature: str) -> str:
     """The name under which CEL sees a feature: itself wherever CEL allows that."""
     name = re.sub(r"\W", "_", feature, flags=re.ASCII)

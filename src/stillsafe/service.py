@@ -6,25 +6,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from stillsafe.core.backtest import Backtest
+from stillsafe.core.baseline import Baseline
 from stillsafe.core.schema import Row
 from stillsafe.dashboard import views
-from stillsafe.errors import StillsafeError
+from stillsafe.errors import ConfigurationError, StillsafeError
+from stillsafe.monitoring import backtest as past
 from stillsafe.monitoring import baseline, run
+from stillsafe.monitoring.history import read_history
+from stillsafe.monitoring.served import Judges, Scored
+from stillsafe.monitoring.served import Progress as BacktestProgress
 from stillsafe.observer import offline
 from stillsafe.observer.payload import Explanation, IncidentPayload, Traffic, describe
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app
-from stillsafe.serving.model import Model
+from stillsafe.serving.model import Model, Score
 from stillsafe.serving.model import load as load_model
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
 from stillsafe.store import database, explanation_log
+from stillsafe.store.documents import from_document
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +125,75 @@ def monitor(config: Settings | Path | str, *, now: datetime) -> run.Run:
     return done
 
 
+def backtest(
+    config: Settings | Path | str,
+    frame: "pd.DataFrame",
+    *,
+    label: str | None = None,
+    rows_per_run: int | None = None,
+    inject: Sequence[str] = (),
+    inject_from: float = 0.5,
+    progress: BacktestProgress | None = None,
+) -> Backtest:
+    """What the service's rules would have done on a history of its own. Reads no database and writes nothing.
+
+    The history is judged against the reference baseline that `init` made, by the live core, whatever the mode.
+
+    Args:
+        config: a `stillsafe.toml`, or settings already read.
+        frame: the requests: the schema's features, where known a column `timestamp`, and one of true answers.
+        label: the column with the true answers; default the column `label`, if there is one.
+        rows_per_run: judge so many rows a run; default by time as the live monitor, where the history is dense enough.
+        inject: faults to break the history with on purpose, such as `nulls:age`.
+        inject_from: where in the history they begin, as a share of its rows in [0, 1).
+        progress: told what is being done, and the share of it that is done, in [0, 1].
+
+    Raises:
+        ConfigurationError: settings, model, columns, labels or faults are wrong, or there is no reference baseline.
+    """
+    settings = settings_of(config)
+    schema = settings.schema_of_features
+    history = read_history(frame, schema, label)
+    model = load_model(settings)
+    judges = Judges(
+        settings,
+        _reference_of(settings),
+        lambda rows: [_told(score) for score in model.score(rows)],
+        model.classes,
+        compile_fallback(settings.fallback, schema, file=settings.file),
+    )
+    return past.backtest(
+        history,
+        judges,
+        rows_per_run=rows_per_run,
+        inject=inject,
+        inject_from=inject_from,
+        progress=progress,
+    )
+
+
+def _told(score: Score) -> Scored:
+    """What the model says of a row, for a layer that does not know the model's own words."""
+    return Scored(score.prediction, score.text, score.confidence, score.error)
+
+
+def _reference_of(settings: Settings) -> Baseline:
+    """The reference baseline of the served model version.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    document = baseline.read_reference(settings)
+    file = str(settings.path(settings.model.reference))
+    if document is None:
+        raise ConfigurationError("There is no reference baseline.", "Make it with `stillsafe init`.", file=file)
+    reference = from_document(Baseline, document["baseline"])
+    if reference.model_version != settings.model.version:
+        told = f"It is of model version {reference.model_version!r}, and {settings.model.version!r} is served."
+        raise ConfigurationError(told, "Make the service folder again with `stillsafe init`.", file=file)
+    return reference
+
+
 def shadow_scorer(settings: Settings) -> "ShadowScorer | None":
     """Scores bypassed rows from the log; None where the log does not hold all that the model needs."""
     return ShadowScorer(settings) if settings.schema_of_features.scorable_from_log else None
@@ -126,11 +206,11 @@ class ShadowScorer:
     settings: Settings
     model: Model | None = None
 
-    def __call__(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None]]:
-        """Per row the confidence, or how the model failed on it."""
+    def __call__(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None, str | None]]:
+        """Per row the confidence and the answer as text, or how the model failed on it."""
         if self.model is None:
             self.model = load_model(self.settings)
-        return [(score.confidence, score.error) for score in self.model.score(rows)]
+        return [(score.confidence, score.text, score.error) for score in self.model.score(rows)]
 
 
 def explain(engine: Engine, settings: Settings, done: run.Run) -> Explanation | None:

@@ -107,6 +107,7 @@ def _lasting(value: float) -> float:
 Seconds = Annotated[float, BeforeValidator(seconds), AfterValidator(_lasting)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Growth = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Span = Annotated[float, BeforeValidator(seconds), AfterValidator(_bounded)]
 GivenAnswer = Annotated[bool | int | float | str | None, PlainValidator(_answer)]
 # A list or an enum's value arrives as TOML's own types, which pydantic takes only where it may convert.
@@ -401,6 +402,17 @@ class _PolicySection(_Section):
     unseen_category_rate_severe: Rate | None = None
     out_of_range_rate_moderate: Rate | None = None
     out_of_range_rate_severe: Rate | None = None
+    repeated_value_rate_moderate: Rate | None = None
+    repeated_value_rate_severe: Rate | None = None
+    broken_relation_rate_moderate: Rate | None = None
+    broken_relation_rate_severe: Rate | None = None
+    distribution_change_moderate: Rate | None = None
+    confidence_change_moderate: Rate | None = None
+    prediction_change_moderate: Rate | None = None
+    estimated_accuracy_loss_moderate: Rate | None = None
+    estimated_accuracy_loss_severe: Rate | None = None
+    estimated_error_growth_moderate: Growth | None = None
+    estimated_error_growth_severe: Growth | None = None
     refusal_rate_moderate: Rate | None = None
     refusal_rate_severe: Rate | None = None
     model_error_rate_moderate: Rate | None = None

@@ -76,7 +76,7 @@ def document(printed: str) -> Any:
     "words",
     [
         *("", "init", "check", "serve", "demo", "monitor", "replay", "hold", "release", "status", "windows", "explain"),
-        *("baseline", "incidents", "schedule", "db", "baseline create", "schedule install"),
+        *("backtest", "baseline", "incidents", "schedule", "db", "baseline create", "schedule install"),
     ],
 )
 def test_help_is_on_everything(run: Run, words: str) -> None:
@@ -194,6 +194,7 @@ def test_check_finds_what_would_fail(run: Run, made_service: Path) -> None:
         (["explain"], 1, "no incident"),
         (["release", "--reason", "why not"], 1, "Nothing is held"),
         (["baseline", "create", "--file", "nowhere.json"], 2, "nowhere.json"),
+        (["backtest", "nowhere.csv"], 2, "nowhere.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -203,6 +204,103 @@ def test_errors_say_what_to_do(run: Run, words: list[str], code: int, told: str)
     assert (found, out) == (code, "")
     assert told in errors
     assert "Traceback" not in errors
+
+
+@pytest.fixture
+def history(made_service: Path) -> Path:
+    """Four hundred healthy tumours with their truth, beside the settings."""
+    from sklearn.datasets import load_breast_cancer
+
+    tumours = load_breast_cancer(as_frame=True)
+    table = tumours.data[["mean radius", "mean texture", "mean smoothness", "worst area"]].assign(benign=tumours.target)
+    file = made_service / "history.csv"
+    table.sample(400, random_state=4).to_csv(file, index=False)
+    return file
+
+
+BREAK = ("--rows-per-run", "50", "--inject", "nulls:worst area", "--from", "0.25")
+
+
+def test_a_backtest_is_told_to_people_and_programs(run: Run, history: Path) -> None:
+    """The runs, what they amount to, and where it was written; JSON says the same as `stillsafe.backtest`."""
+    import pandas as pd
+
+    import stillsafe
+
+    words = ["backtest", "history.csv", "--label", "benign", *BREAK, "--html", "report.html"]
+    code, out, errors = run(*words, "--json", "found.json")
+    assert (code, errors) == (0, "")
+    for told in ("DEGRADED", "fallback", "Broken on purpose from run 3 on: nulls:worst area", "accuracy", "Wrote"):
+        assert told in out
+    found = json.loads((history.parent / "found.json").read_text())
+    code, printed, _ = run(*words, "--json", "-")
+    assert (code, json.loads(printed)) == (0, found)
+    api = stillsafe.backtest(
+        history.parent / "stillsafe.toml",
+        pd.read_csv(history),
+        label="benign",
+        rows_per_run=50,
+        inject=["nulls:worst area"],
+        inject_from=0.25,
+    )
+    assert [one["state"] for one in found["runs"]] == [one.state for one in api.runs]
+    assert [one["severity"] for one in found["runs"]] == [one.severity for one in api.runs]
+    assert (found["alarm_rate"], found["metric"]) == (api.alarm_rate, "accuracy")
+    page = (history.parent / "report.html").read_text()
+    assert "stillsafe backtest history.csv --label benign --rows-per-run 50" in page
+    assert str(history.parent) not in page
+
+
+def test_a_backtest_from_elsewhere_shows_no_folders(run: Run, history: Path) -> None:
+    """The report can be passed on: the command in it names files without the folders of this machine."""
+    code, _, errors = run("backtest", str(history), "--config", str(history.parent / "stillsafe.toml"), "--html", "r")
+    assert (code, errors) == (0, "")
+    assert str(history.parent) not in (history.parent / "r").read_text()
+
+
+def test_many_runs_are_told_in_few_lines(run: Run, history: Path) -> None:
+    """Runs that go on alike share a line."""
+    out = run("backtest", "history.csv", "--rows-per-run", "5")[1]
+    assert "1-80" in out
+    assert "Runs of 5 rows conclude nothing" in out
+
+
+def test_a_backtest_with_labels_leaves_a_price_for_check(run: Run, history: Path) -> None:
+    """Where the fallback would have answered, `check` knows from then on what it was worth."""
+    run("backtest", "history.csv", *BREAK)
+    assert not (history.parent / "price.json").exists()  # no label was named
+    run("backtest", "history.csv", "--label", "benign", *BREAK)
+    findings = {finding["subject"]: finding["told"] for finding in document(run("check", "--json")[1])}
+    assert "On history.csv, broken on purpose by nulls:worst area, over the" in findings["fallback price"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--label", "nothing"], "no column 'nothing'"),
+        (["--label", "worst area"], "is a feature"),
+        (["--inject", "nonsense"], "no injection"),
+        (["--inject", "nulls:worst area", "--from", "1"], "no place in the history"),
+        (["--html", "nowhere/report.html"], "cannot be written"),
+        (["--json", "nowhere/found.json"], "cannot be written"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_backtest_that_cannot_be_is_told(run: Run, history: Path, words: list[str], told: str) -> None:
+    """One clear sentence on standard error, and exit code 2."""
+    code, out, errors = run("backtest", "history.csv", *words)
+    assert (code, out) == (2, "")
+    assert told in errors
+    assert "Traceback" not in errors
+
+
+def test_a_history_of_something_else_is_told(run: Run, history: Path) -> None:
+    """Columns that are missing are named; a file without rows is none."""
+    history.write_text("colour,shape\n" + "red,round\n" * 60)
+    code, _, errors = run("backtest", "history.csv")
+    assert (code, "mean radius, mean texture" in errors) == (2, True)
+    history.write_text("")
+    assert run("backtest", "history.csv")[0] == 2
 
 
 def test_a_broken_setting_names_its_line(run: Run, made_service: Path) -> None:

@@ -77,7 +77,8 @@ def test_classifiers_are_served(
     assert created.method is method
     assert created.default == target.mode()[0]
     assert created.model_score is not None
-    assert created.fallback_score == pytest.approx((target == created.default).mean())
+    assert created.fallback_score is not None
+    assert created.fallback_score >= (target == created.default).mean() - 0.05
     assert created.model_score == pytest.approx(
         (estimator.predict(features if named else features.to_numpy()) == target).mean()
     )
@@ -94,7 +95,7 @@ REGRESSORS = [
 @pytest.mark.parametrize(("estimator", "method"), REGRESSORS)
 @pytest.mark.parametrize("named", [True, False], ids=["named", "nameless"])
 def test_regressors_are_served(estimator: Any, method: ConfidenceMethod, named: bool, tmp_path: Path) -> None:
-    """A regressor answers a number with a confidence in [0, 1]; its fallback is the median of the truth."""
+    """A regressor answers a number with a confidence in [0, 1]; its default is the median."""
     features, target = shuffled(load_diabetes(as_frame=True))
     estimator = clone(estimator).fit(features if named else features.to_numpy(), target)
     created = made(estimator, features.assign(truth=target), tmp_path, label="truth")
@@ -103,7 +104,8 @@ def test_regressors_are_served(estimator: Any, method: ConfidenceMethod, named: 
     assert 0 <= answer["confidence"] <= 1
     assert created.method is method
     assert created.default == target.median()
-    assert created.fallback_score == pytest.approx((target - target.median()).abs().mean())
+    assert created.fallback_score is not None
+    assert created.fallback_score < (target - target.median()).abs().mean()
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -451,7 +453,8 @@ def test_progress_is_told(tmp_path: Path) -> None:
     told: list[str] = []
     made(fitted(LogisticRegression()), people()[["age", "visits"]], tmp_path, progress=told.append)
     assert told[0] == "Reading the model"
-    assert told[-1] == "Making the reference baseline"
+    assert "Making the reference baseline" in told
+    assert told[-1].startswith("Weighing what changes would cost")
 
 
 def test_the_written_rules_compile(tmp_path: Path) -> None:

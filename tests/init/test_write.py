@@ -19,6 +19,7 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import write
 from stillsafe.init.answers import Default
+from stillsafe.init.proposals import NO_PROPOSAL, Price, Prices, Proposal, Proposed
 from stillsafe.rules import compile_fallback
 from tests.init.making import folder_of, made, make, people, saved, served, written
 
@@ -29,13 +30,19 @@ KINDS = tuple(FeatureSpec(kind.value, kind, required=False) for kind in FeatureT
 NUMBER = Default(5.5, "The median.", (1.25, 1e20))
 
 
-def text_of(schema: Schema = Schema(KINDS), default: Default = NUMBER, **remarks: str) -> str:  # noqa: B008 - frozen
+def text_of(
+    schema: Schema = Schema(KINDS),  # noqa: B008 - frozen
+    default: Default = NUMBER,
+    proposal: Proposal = NO_PROPOSAL,
+    **remarks: str,
+) -> str:
     return write.settings_text(
         service={"name": "s", "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": "x"},
         model={"file": "model.skops", "sha256": DIGEST, "version": "1", "reference": "reference.json"},
         schema=schema,
         remarks=remarks,
         fallback=default,
+        proposal=proposal,
     )
 
 
@@ -262,3 +269,65 @@ def test_toml_refuses_no_plain_value() -> None:
     values: list[Any] = [True, False, 0, -3, 1.5, 2.0, 1e300, 5e-324, 'a"b\\c\n\t\x00\x7f\u2028ü🙂', ["x", "y"], []]
     for value in values:
         assert tomllib.loads(f"x = {write.toml(value)}")["x"] == value
+
+
+PRICES = Prices("accuracy", 500, 0.6, 0.8, (Price(("numeric",), 0.7),), 0.85)
+RULES = (
+    Proposed("numeric > 3.5", "yes", "Answers 10% of the held-out rows, 90% of them rightly.", "While all is sound:"),
+    Proposed('category == "a\\"ü"', "no", "Answers 5% of the held-out rows, 70% of them rightly.", "Without numeric:"),
+)
+
+
+def test_proposed_rules_are_in_force() -> None:
+    """They read back as they are, compile, and stand beside their purpose and their price; no examples then."""
+    text = text_of(default=Default("no", "It.", None), proposal=Proposal(RULES, PRICES))
+    read = parsed(text)
+    assert [(rule.when, rule.answer) for rule in read.fallback.rules] == [(rule.when, rule.answer) for rule in RULES]
+    compiled = compile_fallback(read.fallback, read.schema_of_features)
+    assert compiled.answer({"numeric": 4.0, "category": None}).answer == "yes"
+    assert compiled.rules[1].matches({"numeric": 4.0, "category": 'a"ü'})
+    assert "# While all is sound:\n[[fallback.rules]]\nwhen" in text
+    assert "# Without numeric:\n[[fallback.rules]]\nwhen" in text
+    for told in ("500 labelled rows", "rules 0.8", "alone 0.6", "model 0.85", "numeric damaged 0.7"):
+        assert told in text
+    assert "# [[fallback.rules]]" not in text
+
+
+def test_that_nothing_was_found_is_said() -> None:
+    """A search without result says so beside the examples, and no search at all says nothing."""
+    text = text_of(proposal=Proposal((), PRICES))
+    assert "# `init` proposes none" in text
+    assert "accuracy 0.6 on the 500 labelled rows" in text
+    assert "# [[fallback.rules]]" in text
+    assert parsed(text).fallback.rules == ()
+    assert "proposes" not in text_of()
+
+
+def test_every_line_of_the_rules_is_explained() -> None:
+    """The settings of a proposed rule have comments too, and no line grows long."""
+    lines = text_of(proposal=Proposal(RULES, PRICES)).splitlines()
+    for above, line in pairwise(lines):
+        if re.match(r"(when|answer) = ", line) and "  # " not in line:
+            assert re.match(r"# [A-Z`].*\S", above), line
+    assert max(map(len, lines)) < 200
+
+
+@pytest.mark.parametrize("answers", [("no", "yes"), (False, True), (0, 1)], ids=str)
+def test_a_service_has_the_rules_that_its_sample_gave(answers: tuple[Any, Any], tmp_path: Path) -> None:
+    """From a labelled sample to settings with rules that load, with answers of the model's own kind."""
+    table = people(600)
+    truth = [answers[old] for old in (table["age"] > 50).tolist()]
+    model = LogisticRegression().fit(table[["age", "visits"]], truth)
+    created = made(model, table[["age", "visits"]].assign(truth=truth), tmp_path, label="truth")
+    read = settings.load(created.folder / "stillsafe.toml")
+    assert (read.fallback.rules[0].when, read.fallback.rules[0].answer) in (
+        ("age > 50.0", answers[1]),
+        ("age <= 50.0", answers[0]),
+    )
+    assert type(read.fallback.rules[0].answer) is type(answers[0])
+    assert created.fallback_score is not None
+    assert created.fallback_score > 0.95
+    assert any(told.startswith("The fallback got ") for told in created.warnings)
+    assert (
+        compile_fallback(read.fallback, read.schema_of_features).answer({"age": 80.0, "visits": 1}).answer == answers[1]
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -99,10 +100,11 @@ class Service:
                 connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)]
             )
 
-    def score(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None]]:
-        """A shadow scorer: as sure as `confidence_of_shadow`, and counting how often it is asked."""
+    def score(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None, str | None]]:
+        """A shadow scorer: as sure as `confidence_of_shadow` on average, and counting how often it is asked."""
         self.scored += len(rows)
-        return [(self.confidence_of_shadow + (0.04 if i % 2 else -0.04), None) for i, _ in enumerate(rows)]
+        spread = NormalDist(self.confidence_of_shadow, 0.05)
+        return [(min(1.0, spread.inv_cdf((i % 20 + 0.5) / 20)), "1", None) for i, _ in enumerate(rows)]
 
     def run(self) -> run.Run:
         """One monitoring run, now."""

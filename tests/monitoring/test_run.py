@@ -35,7 +35,7 @@ def test_the_whole_loop(service: Service) -> None:
     assert incident.severity == "CRITICAL"
     assert incident.fallback_activated
     assert incident.resolved
-    assert incident.trigger_signals == ["missing_rate:town"]
+    assert incident.trigger_signals == ["distribution_change:town", "missing_rate:town"]
 
 
 def test_no_single_anomaly_acts(service: Service) -> None:
@@ -178,9 +178,9 @@ def test_an_operators_hold_overrules_and_is_recorded(service: Service) -> None:
 def test_a_hold_during_a_run_is_not_lost(service: Service) -> None:
     """An operator who acts while a window is being counted is obeyed by that run's result."""
 
-    def score_while_holding(rows: object) -> list[tuple[float | None, str | None]]:
+    def score_while_holding(rows: object) -> list[tuple[float | None, str | None, str | None]]:
         run.hold(service.engine, by="Ada", reason="now", at=service.now)
-        return [(0.85, None) for _ in list(rows)]  # type: ignore[call-overload] # any sequence will do
+        return [(0.85, None, None) for _ in list(rows)]  # type: ignore[call-overload] # any sequence will do
 
     for _ in range(3):
         service.step(change=lose("town", 0.6))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
 from stillsafe.core.window import Tally
-from stillsafe.monitoring.summarize import Columns, columns, fresh_rows, profile, shadow_scored, tally
+from stillsafe.monitoring.profile import profile
+from stillsafe.monitoring.summarize import Columns, columns, fresh_rows, shadow_scored, tally
 from stillsafe.store.reader import LogRows
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -104,12 +105,15 @@ def test_a_model_error_is_counted() -> None:
 def test_shadow_scores_only_what_was_bypassed() -> None:
     """Rows that the model answered keep their confidence; bypassed ones get the shadow's, failures become errors."""
     found = columns(log({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True), SCHEMA)
-    scored = shadow_scored(found, SCHEMA, lambda rows: [(0.9, None), (None, "raised ValueError")][: len(rows)])
+    scored = shadow_scored(
+        found, SCHEMA, lambda rows: [(0.9, "yes", None), (None, None, "raised ValueError")][: len(rows)]
+    )
     assert scored.confidences[0] == 0.9
     assert math.isnan(scored.confidences[1])
     assert scored.model_errors.tolist() == [False, True, True]
+    assert scored.answers == ["yes", None, None]
     own = columns(log({"size": 1.0}), SCHEMA)
-    assert shadow_scored(own, SCHEMA, lambda rows: [(0.1, None) for _ in rows]).confidences[0] == 0.8
+    assert shadow_scored(own, SCHEMA, lambda rows: [(0.1, "no", None) for _ in rows]).confidences[0] == 0.8
 
 
 def test_fresh_rows_begin_at_the_time() -> None:

@@ -56,7 +56,12 @@ def main() -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output; times as ISO 8601, never NaN."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """A JSON document as text; times as ISO 8601, never NaN."""
+    return json.dumps(document, indent=2, default=str, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def answer(document: Any, as_json: bool, show: Callable[[], None]) -> None:

@@ -55,6 +55,7 @@ def created_document(made: "Created") -> dict[str, Any]:
         "fallback_default": made.default,
         "model_score": made.model_score,
         "fallback_score": made.fallback_score,
+        "fallback_rules": [{"when": rule.when, "answer": rule.answer} for rule in made.proposal.rules],
         "warnings": list(made.warnings),
     }
 
@@ -72,7 +73,7 @@ def created(made: "Created") -> None:
         what = "accuracy" if made.kind is ModelKind.CLASSIFIER else "mean absolute error"
         console.print(
             f"On the sample the model has {what} {made.model_score:.3f}, the fallback {made.fallback_score:.3f} "
-            f"(it always answers {escape(repr(made.default))})."
+            f"({_how(len(made.proposal.rules))}{escape(repr(made.default))})."
         )
     console.print(
         f"Reference baseline: {made.baseline.sample_size} rows, mean confidence "
@@ -308,3 +309,10 @@ def _at(when: datetime | str) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _how(rules: int) -> str:
+    """How the fallback answers, up to its default."""
+    if not rules:
+        return "it always answers "
+    return f"{rules} {'rule' if rules == 1 else 'rules'}, on rows that they were not learnt from, else "

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from stillsafe.core.bins import Bins
+from stillsafe.core.harm import Harm
 from stillsafe.core.schema import FeatureType
 
 
@@ -29,6 +31,10 @@ class FeatureBaseline:
         missing_count: values that were missing.
         minimum, maximum: range seen, of a number; None where there was none.
         category_counts: how often each category was seen.
+        bins: where its values fall, or None in a baseline of an older version.
+        bin_counts: how many fell into each bin.
+        distinct_count: how many different numbers were seen.
+        frequent: the most frequent numbers with their counts, most frequent first.
     """
 
     type: FeatureType | None
@@ -37,6 +43,10 @@ class FeatureBaseline:
     minimum: float | None = None
     maximum: float | None = None
     category_counts: Mapping[str, int] = field(default_factory=dict)
+    bins: Bins | None = None
+    bin_counts: tuple[int, ...] = ()
+    distinct_count: int = 0
+    frequent: tuple[tuple[float, int], ...] = ()
 
     @property
     def missing_rate(self) -> float:
@@ -63,6 +73,29 @@ class FeatureBaseline:
         """
         return 2 / (self.value_count + 1)
 
+    def usual_rate(self, number: float) -> float:
+        """Share of the values that were this very number, in [0, 1]; of one not kept, the most it can have been."""
+        if not self.value_count:
+            return 0.0
+        least = self.frequent[-1][1] if len(self.frequent) < self.distinct_count else 0
+        return dict(self.frequent).get(number, least) / self.value_count
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """How often the bins of two features were seen together, for every two features.
+
+    Attributes:
+        features: which features, in order; each with bins.
+        counts: the upper triangle of the symmetric table over all their bins, row by row from the diagonal on.
+        row_sd: per feature, the standard deviation of one row's share of broken relation (see `relations`), measured
+            on rows that were not in the table.
+    """
+
+    features: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    row_sd: tuple[float, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
@@ -85,6 +118,11 @@ class Baseline:
             beyond what sampling explains; a key that is absent varies by nothing.
         longest_pause_seconds: longest time without a request, or None where unknown.
         prediction_counts: how often each answer was given (classes only).
+        outputs: the model's `confidence` and `prediction`, profiled as features are.
+        prediction_mean, prediction_sd: of a regressor's answers, or None.
+        joint: which values go together, or None where that is not known.
+        offset: per reading key, the value that healthy rows show on average where it is not zero.
+        harm: what a change costs this model, or None where that is not known.
     """
 
     baseline_id: str
@@ -103,3 +141,9 @@ class Baseline:
     variation: Mapping[str, float] = field(default_factory=dict)
     longest_pause_seconds: float | None = None
     prediction_counts: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, FeatureBaseline] = field(default_factory=dict)
+    prediction_mean: float | None = None
+    prediction_sd: float | None = None
+    joint: Joint | None = None
+    offset: Mapping[str, float] = field(default_factory=dict)
+    harm: Harm | None = None

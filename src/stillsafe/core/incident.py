@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Level, Reading, Signal
+from stillsafe.core.signals import DAMAGE, Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory, Severity, State, Streak, severity_of
 
 
@@ -69,7 +69,7 @@ def follow(
         at,
         severity,
         tuple(sorted(reading.key for reading in triggers)),
-        tuple(sorted({reading.feature for reading in triggers if reading.feature is not None})),
+        tuple(sorted({r.feature for r in triggers if r.feature is not None and r.signal in DAMAGE})),
         _detected(after, severity, triggers),
     )
 
@@ -80,7 +80,8 @@ def damaged_features(policy: Policy, memory: Memory) -> tuple[str, ...]:
     A feature stays damaged until the state is NORMAL again: one calm run, or a gap, repairs nothing.
     """
     warned = (key for key, streak in memory.streaks.items() if severity_of(policy, streak) is not Severity.NORMAL)
-    return tuple(sorted({*memory.damaged_features, *(feature for key in warned if (feature := key.partition(":")[2]))}))
+    named = (key.partition(":") for key in warned)
+    return tuple(sorted({*memory.damaged_features, *(name for signal, _, name in named if name and signal in DAMAGE)}))
 
 
 def sentence(reading: Reading) -> str:
@@ -98,6 +99,16 @@ def sentence(reading: Reading) -> str:
         return (
             f"Mean confidence is {reading.value:.3f} over {reading.sample_count} predictions, {distance} the healthy "
             f"{reading.reference:.3f} (limit {_number(limit)})."
+        )
+    if reading.signal is Signal.ESTIMATED_ACCURACY_LOSS:
+        return (
+            f"The model is estimated to get {100 * reading.value:.1f} points fewer of {reading.sample_count} "
+            f"predictions right than when healthy (limit {100 * (limit or 0):.1f} points)."
+        )
+    if reading.signal is Signal.ESTIMATED_ERROR_GROWTH:
+        return (
+            f"The model's mean absolute error over {reading.sample_count} predictions is estimated to be "
+            f"{reading.value:.0%} above the healthy one (limit {limit or 0:.0%})."
         )
     share = f"{reading.value:.1%} of {reading.sample_count}"
     said = _SHARES[reading.signal].format(feature=reading.feature, share=share)
@@ -143,6 +154,11 @@ _SHARES = {
     Signal.MISSING_RATE: "{feature} is missing in {share} predictions",
     Signal.UNSEEN_CATEGORY_RATE: "{feature} has a category never seen in the healthy period in {share} values",
     Signal.OUT_OF_RANGE_RATE: "{feature} is outside its healthy range in {share} values",
+    Signal.REPEATED_VALUE_RATE: "{feature} is one and the same number in {share} values",
+    Signal.BROKEN_RELATION_RATE: "{feature} no longer goes with the other features in {share} predictions",
+    Signal.DISTRIBUTION_CHANGE: "{feature} is distributed otherwise: {share} values lie where none would be expected",
+    Signal.CONFIDENCE_CHANGE: "Confidence is distributed otherwise: {share} lie where none would be expected",
+    Signal.PREDICTION_CHANGE: "The answers are distributed otherwise: {share} predictions are others than expected",
     Signal.REFUSAL_RATE: "The schema refused {share} requests",
     Signal.MODEL_ERROR_RATE: "The model failed on {share} predictions",
 }

@@ -54,6 +54,31 @@ class Policy:
         0.05, "One stray value is certain in healthy traffic; one in twenty is a change of unit or source."
     )
     out_of_range_rate_severe: float = _because(0.25, "The model extrapolates on a quarter of its traffic.")
+    repeated_value_rate_moderate: float = _because(
+        0.25, "A quarter of the values being one number, where numbers hardly ever repeat, is a default filled in."
+    )
+    repeated_value_rate_severe: float = _because(0.5, "Half of a feature is no measurement any more.")
+    broken_relation_rate_moderate: float = _because(
+        0.15, "On so many rows a feature may contradict the others before it counts as permuted, stale or misjoined."
+    )
+    broken_relation_rate_severe: float = _because(0.5, "On half of the rows the feature belongs to another row.")
+    distribution_change_moderate: float = _because(
+        0.30, "Three values in ten would have to move to look as before: another clientele, season or unit."
+    )
+    confidence_change_moderate: float = _because(
+        0.20, "A fifth of the confidences elsewhere: a mean may hide what the whole distribution shows."
+    )
+    prediction_change_moderate: float = _because(0.20, "A fifth of the answers differ in kind from the healthy ones.")
+    estimated_accuracy_loss_moderate: float = _because(
+        0.02, "Two points of accuracy: less than half of the five points that matter, but worth a look."
+    )
+    estimated_accuracy_loss_severe: float = _because(
+        0.0375, "Three quarters of five points: as sure as an estimate can be that what matters is lost."
+    )
+    estimated_error_growth_moderate: float = _because(
+        0.08, "The mean absolute error has grown by a twelfth: less than half of the fifth that matters."
+    )
+    estimated_error_growth_severe: float = _because(0.15, "Three quarters of a fifth more error, which matters.")
     refusal_rate_moderate: float = _because(0.05, "A client that swallows refusals fails silently too.")
     refusal_rate_severe: float = _because(0.25, "A quarter of the requests break the schema: a caller is broken.")
     model_error_rate_moderate: float = _because(0.02, "A model that fails loudly on one request in fifty is unwell.")
@@ -68,9 +93,9 @@ class Policy:
         """What makes this policy unfit to decide by, one sentence each; empty when it is sound."""
         return [*self._wrong_numbers(), *self._broken_promises()]
 
-    def effects(self, signal: str) -> tuple[float, float]:
-        """The smallest moderate and the smallest severe deviation of a signal that matter at all."""
-        return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe")
+    def effects(self, signal: str) -> tuple[float, float | None]:
+        """The smallest moderate and severe deviation of a signal that matter at all; None where it is never severe."""
+        return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe", None)
 
     def _wrong_numbers(self) -> Iterator[str]:
         for f in fields(self):
@@ -94,7 +119,8 @@ class Policy:
         if self.max_gap_seconds < self.every_seconds:
             yield "max_gap must be at least the interval between runs, or no two runs are ever consecutive."
         for name in SIGNALS_WITH_EFFECTS:
-            if getattr(self, f"{name}_moderate") > getattr(self, f"{name}_severe"):
+            moderate, severe = self.effects(name)
+            if severe is not None and moderate > severe:
                 yield f"{name}_moderate must not exceed {name}_severe."
 
 
@@ -117,6 +143,13 @@ SIGNALS_WITH_EFFECTS = (
     "missing_rate",
     "unseen_category_rate",
     "out_of_range_rate",
+    "repeated_value_rate",
+    "broken_relation_rate",
+    "distribution_change",
+    "confidence_change",
+    "prediction_change",
+    "estimated_accuracy_loss",
+    "estimated_error_growth",
     "refusal_rate",
     "model_error_rate",
 )

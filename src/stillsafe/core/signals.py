@@ -6,16 +6,22 @@ of readings in the run explain together (`_noise`). So the same policy is right 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.damage import Diagnosis, diagnose, movement
+from stillsafe.core.harm import Metric, Movement, distance, distance_noise, estimate
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.window import FeatureTally, Tally, Window
 
 DIGITS = 6
+MANY_NUMBERS = 21  # different healthy values from which on a number hardly ever repeats
+LARGEST_USUAL_RATE = 0.1  # a number that was more common than this may well become the commonest
+MANY_TIMES = 6  # as common as in health, before a number counts as repeated
 
 
 class Signal(StrEnum):
@@ -26,9 +32,38 @@ class Signal(StrEnum):
     MISSING_RATE = "missing_rate"
     UNSEEN_CATEGORY_RATE = "unseen_category_rate"
     OUT_OF_RANGE_RATE = "out_of_range_rate"
+    REPEATED_VALUE_RATE = "repeated_value_rate"
+    BROKEN_RELATION_RATE = "broken_relation_rate"
+    DISTRIBUTION_CHANGE = "distribution_change"
+    CONFIDENCE_CHANGE = "confidence_change"
+    PREDICTION_CHANGE = "prediction_change"
+    ESTIMATED_ACCURACY_LOSS = "estimated_accuracy_loss"
+    ESTIMATED_ERROR_GROWTH = "estimated_error_growth"
     REFUSAL_RATE = "refusal_rate"
     MODEL_ERROR_RATE = "model_error_rate"
     SILENCE_SECONDS = "silence_seconds"
+
+
+DAMAGE = frozenset(
+    {
+        Signal.MISSING_RATE,
+        Signal.UNSEEN_CATEGORY_RATE,
+        Signal.OUT_OF_RANGE_RATE,
+        Signal.REPEATED_VALUE_RATE,
+        Signal.BROKEN_RELATION_RATE,
+    }
+)
+"""Signals that say that a feature's values are no longer to be trusted, not only that other ones come."""
+
+FAILURE = frozenset(
+    {
+        Signal.ESTIMATED_ACCURACY_LOSS,
+        Signal.ESTIMATED_ERROR_GROWTH,
+        Signal.REFUSAL_RATE,
+        Signal.MODEL_ERROR_RATE,
+    }
+)
+"""Signals of harm itself: where harm can be estimated, only these are ever severe."""
 
 
 class Level(StrEnum):
@@ -110,15 +145,24 @@ def read(
     # A request that was refused is a request: refusals are judged also where nothing was served.
     served = window.total.prediction_count >= policy.min_predictions
     asked = window.total.prediction_count + window.total.refusal_count >= policy.min_predictions
+    moved = movement(baseline, tally) if served and tally.prediction_count >= policy.min_fresh_predictions else None
     measures = [
         *(_confidence_measures(baseline, tally) if served else ()),
         *(_refusal_measures(baseline, tally) if asked else ()),
         *(_model_error_measures(baseline, tally) if served else ()),
         *(_feature_measures(baseline, tally) if served else ()),
+        *(_distribution_measures(moved) if moved is not None else ()),
     ]
     enough = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m, baseline)]
-    z = z_limit(policy.false_alarm_rate, len(enough))
+    z = z_limit(policy.false_alarm_rate, len(enough) + (len(baseline.joint.features) if baseline.joint else 0))
     judged = {_key(m.signal, m.feature): _judge(policy, m, baseline, z) for m in enough}
+    if moved is not None:
+        diagnosis = _diagnosis(policy, baseline, tally, moved, judged, z)
+        judged |= {
+            key: _in_step(r) for key, r in judged.items() if r.signal in _REBUTTABLE and r.feature in diagnosis.sound
+        }
+        judged |= _relation_readings(policy, baseline, tally, diagnosis)
+        judged |= _harm_reading(policy, baseline, moved, diagnosis)
     silence = _silence(policy, baseline, window, judged_seconds_ago)
     readings = [judged.get(_key(s, f)) or _insufficient(s, f, tally) for s, f in _expected(baseline)]
     return (*readings, silence)
@@ -156,6 +200,15 @@ def _expected(baseline: Baseline) -> list[tuple[Signal, str | None]]:
             pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
         elif feature.minimum is not None:
             pairs.append((Signal.OUT_OF_RANGE_RATE, name))
+        if _hardly_repeats(feature):
+            pairs.append((Signal.REPEATED_VALUE_RATE, name))
+        if feature.bin_counts:
+            pairs.append((Signal.DISTRIBUTION_CHANGE, name))
+        if baseline.joint is not None and name in baseline.joint.features:
+            pairs.append((Signal.BROKEN_RELATION_RATE, name))
+    pairs += [(_OUTPUTS[name], None) for name in _OUTPUTS if name in baseline.outputs]
+    if baseline.harm is not None:
+        pairs.append((_HARM[baseline.harm.metric], None))
     return pairs
 
 
@@ -224,8 +277,93 @@ def _value_measures(name: str, healthy: FeatureBaseline, now: FeatureTally) -> l
         return [_rate(Signal.UNSEEN_CATEGORY_RATE, name, now.unseen_count, n, reference, healthy_n)]
     if healthy.minimum is not None:
         outside = now.below_count + now.above_count
-        return [_rate(Signal.OUT_OF_RANGE_RATE, name, outside, n, healthy.expected_out_of_range_rate, healthy_n)]
+        rate = _rate(Signal.OUT_OF_RANGE_RATE, name, outside, n, healthy.expected_out_of_range_rate, healthy_n)
+        return [rate, *_repeated_measure(name, healthy, now)]
     return []
+
+
+def _hardly_repeats(feature: FeatureBaseline) -> bool:
+    return feature.distinct_count >= MANY_NUMBERS
+
+
+def _repeated_measure(name: str, healthy: FeatureBaseline, now: FeatureTally) -> list[_Measure]:
+    """The share of the commonest number, where numbers hardly ever repeat and this one has become far more common."""
+    if now.commonest is None or not _hardly_repeats(healthy):
+        return []
+    number, count = now.commonest
+    usual = healthy.usual_rate(number)
+    told = count if usual <= LARGEST_USUAL_RATE and count > MANY_TIMES * usual * now.value_count else 0
+    return [_rate(Signal.REPEATED_VALUE_RATE, name, told, now.value_count, usual if told else 0.0, healthy.value_count)]
+
+
+def _distribution_measures(moved: Movement) -> list[_Measure]:
+    pairs = [
+        *((Signal.DISTRIBUTION_CHANGE, name, moved.inside[name], moved.healthy[name]) for name in moved.features),
+        *((_OUTPUTS[name], None, moved.outputs[name], moved.healthy_outputs[name]) for name in moved.outputs),
+    ]
+    measures = []
+    for signal, feature, now, healthy in pairs:
+        usual, noise = distance_noise(healthy, moved.scatter)
+        measures.append(_Measure(signal, feature, distance(now, healthy), usual, noise, moved.count))
+    return measures
+
+
+def _diagnosis(
+    policy: Policy, baseline: Baseline, tally: Tally, moved: Movement, judged: Mapping[str, Reading], z: float
+) -> Diagnosis:
+    suspected: dict[str, float] = {}
+    repeated: dict[str, float] = {}
+    outside: dict[str, float] = {}
+    for reading in judged.values():
+        name = reading.feature
+        if name is None or name not in moved.features or reading.evidence is not Evidence.BAD or reading.value is None:
+            continue
+        healthy = reading.reference or 0.0
+        share = (reading.value - healthy) / max(1 - healthy, 1e-9)
+        if reading.signal in (Signal.MISSING_RATE, Signal.UNSEEN_CATEGORY_RATE):
+            suspected[name] = suspected.get(name, 0.0) + share
+        elif reading.signal is Signal.REPEATED_VALUE_RATE:
+            repeated[name] = share
+        elif reading.signal is Signal.OUT_OF_RANGE_RATE:
+            outside[name] = share
+    return diagnose(baseline, tally, moved, suspected, repeated, outside, z, policy.broken_relation_rate_moderate)
+
+
+def _in_step(reading: Reading) -> Reading:
+    """Unusual values with which all else has moved along are a genuine shift, whose cost is estimated: no deviation."""
+    return replace(reading, evidence=Evidence.OK, level=Level.NONE, moderate_limit=None, severe_limit=None)
+
+
+def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnosis: Diagnosis) -> dict[str, Reading]:
+    readings = {}
+    severe = None if baseline.harm is not None else policy.broken_relation_rate_severe
+    for name, (share, limit, visible) in diagnosis.relations.items():
+        signal, rows = Signal.BROKEN_RELATION_RATE, tally.prediction_count
+        found = name in diagnosis.damaged and share > limit
+        if not visible and not found:
+            readings[_key(signal, name)] = _insufficient(signal, name, tally)
+            continue
+        value = round(min(max(share, 0.0), 1.0), DIGITS)
+        level = Level.NONE if not found else _level(value, limit, max(limit, severe) if severe else None)
+        evidence = Evidence.BAD if level is not Level.NONE else Evidence.OK
+        top = round(max(limit, severe), DIGITS) if severe else None
+        readings[_key(signal, name)] = Reading(
+            signal, name, evidence, level, value, 0.0, round(limit, DIGITS), top, rows
+        )
+    return readings
+
+
+def _harm_reading(policy: Policy, baseline: Baseline, moved: Movement, diagnosis: Diagnosis) -> dict[str, Reading]:
+    if baseline.harm is None:
+        return {}
+    signal = _HARM[baseline.harm.metric]
+    value = round(estimate(baseline.harm, moved, diagnosis.damaged).total, DIGITS)
+    moderate, severe = policy.effects(signal.value)
+    if not math.isfinite(value):
+        return {}
+    level = _level(value, moderate, severe)
+    evidence = Evidence.OK if level is Level.NONE else Evidence.BAD
+    return {signal.value: Reading(signal, None, evidence, level, value, 0.0, moderate, severe, moved.count)}
 
 
 def _rate(signal: Signal, feature: str | None, count: int, n: int, reference: float, healthy_n: int) -> _Measure:
@@ -257,18 +395,21 @@ def _judge(policy: Policy, measure: _Measure, baseline: Baseline, z: float) -> R
     variation = baseline.variation.get(_key(measure.signal, measure.feature), 0.0)
     noise = _noise_limit(measure, variation, z)
     moderate_effect, severe_effect = policy.effects(measure.signal.value)
-    moderate, severe = round(max(moderate_effect, noise), DIGITS), round(max(severe_effect, noise), DIGITS)
+    moderate = round(max(moderate_effect, noise), DIGITS)
+    # What a change costs is known better where harm can be estimated: change alone is not severe then.
+    only_change = baseline.harm is not None and measure.signal not in FAILURE
+    severe = None if only_change or severe_effect is None else round(max(severe_effect, noise), DIGITS)
     value, reference = round(measure.value, DIGITS), round(measure.reference, DIGITS)
-    distance = abs(value - reference) if measure.two_sided else value - reference
-    level = _level(round(distance, DIGITS), moderate, severe)
+    apart = abs(value - reference) if measure.two_sided else value - reference
+    level = _level(round(apart, DIGITS), moderate, severe)
     evidence = Evidence.OK if level is Level.NONE else Evidence.BAD
     return Reading(
         measure.signal, measure.feature, evidence, level, value, reference, moderate, severe, measure.sample_count
     )
 
 
-def _level(distance: float, moderate: float, severe: float) -> Level:
-    if distance > severe:
+def _level(distance: float, moderate: float, severe: float | None) -> Level:
+    if severe is not None and distance > severe:
         return Level.SEVERE
     return Level.MODERATE if distance > moderate else Level.NONE
 
@@ -300,3 +441,11 @@ def _finite(measure: _Measure, baseline: Baseline) -> bool:
 
 def _key(signal: Signal, feature: str | None) -> str:
     return signal.value if feature is None else f"{signal.value}:{feature}"
+
+
+_REBUTTABLE = (Signal.OUT_OF_RANGE_RATE, Signal.REPEATED_VALUE_RATE)
+_OUTPUTS = {"confidence": Signal.CONFIDENCE_CHANGE, "prediction": Signal.PREDICTION_CHANGE}
+_HARM = {
+    Metric.ACCURACY: Signal.ESTIMATED_ACCURACY_LOSS,
+    Metric.MEAN_ABSOLUTE_ERROR: Signal.ESTIMATED_ERROR_GROWTH,
+}

@@ -19,6 +19,8 @@ class FeatureTally:
         missing_count: values that were missing.
         unseen_count: categories that the baseline never showed.
         below_count, above_count: numbers outside the baseline's range.
+        bin_counts: how many fell into each of the baseline's bins.
+        commonest: the most frequent number with its count, or None.
         unseen_examples: a few unseen categories with their counts. Client-controlled text: data, never markup.
     """
 
@@ -28,6 +30,8 @@ class FeatureTally:
     below_count: int = 0
     above_count: int = 0
     unseen_examples: Mapping[str, int] = field(default_factory=dict)
+    bin_counts: tuple[int, ...] = ()
+    commonest: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,10 @@ class Tally:
         refusal_count: requests refused, besides `prediction_count`.
         features: one entry per feature seen.
         prediction_counts: how often each answer was given (classes only).
+        outputs: the model's `confidence` and `prediction`, tallied as features are.
+        prediction_sum: sum of a regressor's answers.
+        agreement: for every two features of the baseline's joint table, how well their values went together: the sum
+            over the rows of the pair's score (see `relations`), the upper triangle row by row.
     """
 
     prediction_count: int = 0
@@ -56,6 +64,9 @@ class Tally:
     refusal_count: int = 0
     features: Mapping[str, FeatureTally] = field(default_factory=dict)
     prediction_counts: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, FeatureTally] = field(default_factory=dict)
+    prediction_sum: float = 0.0
+    agreement: tuple[float, ...] = ()
 
     @property
     def avg_confidence(self) -> float | None:

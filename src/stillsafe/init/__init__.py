@@ -2,23 +2,25 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import Policy
-from stillsafe.core.schema import Row, Schema
+from stillsafe.core.schema import Schema
 from stillsafe.errors import BaselineRefused, ConfigurationError
-from stillsafe.init import answers, conversion, folder, infer, sample, trial, write
+from stillsafe.init import answers, conversion, folder, infer, proposals, sample, trial, weigh, write
 from stillsafe.init.trial import Progress
 from stillsafe.monitoring import baseline
-from stillsafe.serving.model import ConfidenceMethod, Model, ModelKind, Score, as_text, sha256_of
+from stillsafe.monitoring.summarize import Columns
+from stillsafe.serving.model import ConfidenceMethod, Model, ModelKind, Score, sha256_of
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.store.documents import dumps, to_document
 
 VERSION_LENGTH = 8
+SEED = 0  # of the search for fallback rules
 LONGEST_NAME = 100  # of a service or a version, as the settings have it
 
 
@@ -35,8 +37,10 @@ class Created:
         baseline: the reference baseline.
         default: the default answer of the fallback.
         model_score, fallback_score: accuracy in [0, 1] of a classifier, mean absolute error of a regressor, on the
-            labelled sample; None without labels.
+            labelled sample; None without labels. Where rules are proposed, `fallback_score` is theirs, on the rows that
+            they were not learnt from.
         warnings: what a person should look at, one sentence each.
+        proposal: the fallback's rules and what they are worth on rows that they were not learnt from.
     """
 
     folder: Path
@@ -49,6 +53,7 @@ class Created:
     model_score: float | None
     fallback_score: float | None
     warnings: tuple[str, ...]
+    proposal: proposals.Proposal
 
 
 def create_service(
@@ -102,12 +107,24 @@ def create_service(
         scores = trial.scored(model, rows, progress)
         converted = conversion.as_skops(model, rows) if form == "joblib" else None
     progress("Making the reference baseline")
-    reference, contradictions = _reference(model.features, rows, scores, version, now, salt, given.ordered)
+    found = baseline.reference_columns(
+        model.features,
+        rows,
+        [score.confidence for score in scores],
+        [score.text for score in scores],
+        salt=salt,
+    )
+    reference, contradictions = _reference(found, model.features, version, now, given.ordered)
+    with trial.quietly():
+        harm = weigh.weigh(model, rows, scores, truth, found, reference, _weighing(progress))
+    reference = replace(reference, harm=harm)
     bare = answers.default(kind, classes, truth, scores)
     worth = answers.worth(kind, truth, scores, bare.answer)
-    fallback = answers.priced(bare, kind, worth)
+    own = [score.prediction for score in scores]
+    proposal = proposals.propose(model.features, rows, truth, kind, bare.answer, SEED, own)
+    fallback = answers.priced(bare, kind, worth, proposal)
     kept_form, content = (form, model_file.read_bytes()) if converted is None else ("skops", converted)
-    files = _files(place, name, salt, model, kept_form, content, reference, described, fallback)
+    files = _files(place, name, salt, model, kept_form, content, reference, described, fallback, proposal)
     with trial.quietly():
         folder.write(place, files)
     return Created(
@@ -118,15 +135,17 @@ def create_service(
         model.features,
         reference,
         fallback.answer,
-        *worth,
+        *answers.with_rules(worth, proposal),
         (
             *_warnings(given, scores, place),
-            *answers.doubts(fallback, kind, worth),
+            *answers.doubts(fallback, kind, worth, proposal),
+            *answers.proposed(proposal),
             *_form_told(form, kept_form),
             *_remarks(described, model.features),
             *sample.swallowed(table, sample_file, given),
             *contradictions,
         ),
+        proposal,
     )
 
 
@@ -140,6 +159,7 @@ def _files(
     reference: Baseline,
     described: infer.Inferred,
     fallback: answers.Default,
+    proposal: proposals.Proposal,
 ) -> dict[str, bytes]:
     """The folder's files: settings, reference baseline and model."""
     digest = hashlib.sha256(content).hexdigest()
@@ -163,6 +183,7 @@ def _files(
         schema=model.features,
         remarks=described.remarks,
         fallback=fallback,
+        proposal=proposal,
     )
     document = {
         "baseline": to_document(reference),
@@ -213,17 +234,14 @@ def _name(name: str | None, place: folder.Place) -> str:
     return chosen
 
 
+def _weighing(progress: Progress) -> weigh.Tell:
+    return lambda done: progress(f"Weighing what changes would cost: {done:.0%}")
+
+
 def _reference(
-    schema: Schema, rows: Sequence[Row], scores: Sequence[Score], version: str, now: datetime, salt: str, ordered: bool
+    found: Columns, schema: Schema, version: str, now: datetime, ordered: bool
 ) -> tuple[Baseline, list[str]]:
     """The reference baseline, and how the halves of the sample contradict each other."""
-    found = baseline.reference_columns(
-        schema,
-        rows,
-        [score.confidence for score in scores],
-        [None if score.prediction is None else as_text(score.prediction) for score in scores],
-        salt=salt,
-    )
     try:
         made = baseline.reference_baseline(found, schema, model_version=version, at=now)
     except BaselineRefused as refused:

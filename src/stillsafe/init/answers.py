@@ -10,6 +10,8 @@ import pandas as pd
 
 from stillsafe.core.fallback import Answer
 from stillsafe.errors import ConfigurationError
+from stillsafe.init.proposals import NO_PROPOSAL, Prices, Proposal
+from stillsafe.rules import variable
 from stillsafe.serving.model import ModelKind, Score, as_text
 
 SIGNIFICANT_DIGITS = 9
@@ -102,22 +104,80 @@ def worth(
 Worth = tuple[float | None, float | None]
 
 
-def priced(default: Default, kind: ModelKind, worth: Worth) -> Default:
-    """The default with what it costs beside the model, where that is known."""
+def with_rules(worth: Worth, proposal: Proposal) -> Worth:
+    """The same with the fallback's rules, where there are any: its score is then that on the held-out rows."""
+    if proposal.prices is None or not proposal.rules:
+        return worth
+    return worth[0], proposal.prices.rules
+
+
+def priced(default: Default, kind: ModelKind, worth: Worth, proposal: Proposal = NO_PROPOSAL) -> Default:
+    """The default with what it costs beside the model, where that is known.
+
+    Args:
+        default: the default.
+        kind: of the model.
+        worth: of the model and of the default alone.
+        proposal: the rules before the default.
+    """
     model, fallback = worth
     if model is None or fallback is None:
         return default
     what = "accuracy" if kind is ModelKind.CLASSIFIER else "mean absolute error"
-    return replace(default, about=f"{default.about} Its {what} there: {fallback:.3g}, the model's: {model:.3g}.")
+    about = f"{default.about} Its {what} there: {fallback:.3g}, the model's: {model:.3g}."
+    if proposal.prices is not None and proposal.rules:
+        about += f" With the rules below: {proposal.prices.rules:.3g}."
+    return replace(default, about=about)
 
 
-def doubts(default: Default, kind: ModelKind, worth: Worth) -> Iterator[str]:
-    """A sentence where the model is no better than its fallback, which a healthy one is."""
+def prices_told(prices: Prices) -> Iterator[str]:
+    """What is worth how much on the held-out rows, a phrase each."""
+    yield f"{prices.metric} of the rules {prices.rules:.3g}"
+    yield f"of the default alone {prices.default:.3g}"
+    if prices.model is not None:
+        yield f"of the model {prices.model:.3g}"
+    for price in prices.damaged:
+        yield f"of the rules with {' and '.join(map(variable, price.damaged))} damaged {price.score:.3g}"
+
+
+def proposed(proposal: Proposal) -> Iterator[str]:
+    """A sentence on the rules that were proposed, which are in force until a person changes them."""
+    if proposal.prices is not None and proposal.rules:
+        count = "1 rule" if len(proposal.rules) == 1 else f"{len(proposal.rules)} rules"
+        yield (
+            f"The fallback got {count}, learnt from a part of the sample: review what they answer. "
+            f"On {proposal.prices.row_count} other rows: {', '.join(prices_told(proposal.prices))}."
+        )
+
+
+def doubts(default: Default, kind: ModelKind, worth: Worth, proposal: Proposal = NO_PROPOSAL) -> Iterator[str]:
+    """A sentence where the model is no better than its fallback, which a healthy one is.
+
+    Args:
+        default: the default.
+        kind: of the model.
+        worth: of the model and of the default alone.
+        proposal: the rules before the default.
+    """
     model, fallback = worth
     if model is None or fallback is None:
         return
-    if model <= fallback if kind is ModelKind.CLASSIFIER else model >= fallback:
+    if _no_better(kind, model, fallback):
         yield (
             f"On the sample the model is no better than always answering {default.answer!r}: "
             "do model, sample and label belong together?"
         )
+    elif proposal.rules and (prices := proposal.prices) and prices.model is not None:
+        yield from _doubts_of_rules(kind, prices, prices.model)
+
+
+def _doubts_of_rules(kind: ModelKind, prices: Prices, model: float) -> Iterator[str]:
+    if _no_better(kind, model, prices.rules):
+        yield (
+            f"On the {prices.row_count} rows held out from the rules the model ({model:.3g}) is no better than the "
+            f"rules ({prices.rules:.3g}), which are easier to trust."
+        )
+
+
+def _no_better(kind: ModelKind, model: float, fallback: float) -> bool:
+    return model <= fallback if kind is ModelKind.CLASSIFIER else model >= fallback

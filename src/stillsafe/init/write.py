@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from stillsafe.core.policy import reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.init.answers import Default
+from stillsafe.init.answers import Default, prices_told
+from stillsafe.init.proposals import NO_PROPOSAL, Proposal, Proposed
 from stillsafe.rules import variable
 from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Service, Serving
 
@@ -26,6 +27,7 @@ def settings_text(
     schema: Schema,
     remarks: Mapping[str, str],
     fallback: Default,
+    proposal: Proposal = NO_PROPOSAL,
 ) -> str:
     """`stillsafe.toml` as text."""
     lines = [
@@ -39,7 +41,7 @@ def settings_text(
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _other_serving()),
         *_policy(),
-        *_fallback(fallback, schema),
+        *_fallback(fallback, schema, proposal),
         *_features(schema, remarks),
     ]
     return "\n".join(lines) + "\n"
@@ -84,7 +86,7 @@ def _policy() -> Iterator[str]:
     yield ""
 
 
-def _fallback(fallback: Default, schema: Schema) -> Iterator[str]:
+def _fallback(fallback: Default, schema: Schema, proposal: Proposal) -> Iterator[str]:
     yield "# What is answered while the model is bypassed."
     yield "[fallback]"
     yield _line(f"default = {toml(fallback.answer)}", fallback.about)
@@ -102,11 +104,37 @@ def _fallback(fallback: Default, schema: Schema) -> Iterator[str]:
         yield f"# There can be none here as long as several features would be called the same: {', '.join(shared)}."
         yield ""
         return
-    for condition in _examples(schema):
+    yield from _verdict(proposal)
+    for rule in proposal.rules:
+        yield from _rule(rule)
+    for condition in () if proposal.rules else _examples(schema):
         yield "# [[fallback.rules]]"
         yield _line(f"# when = {toml(condition)}", _meaning(FallbackRule, "when"))
         yield _line(f"# answer = {toml(fallback.answer)}", _meaning(FallbackRule, "answer"))
     yield ""
+
+
+def _verdict(proposal: Proposal) -> Iterator[str]:
+    """What was tried on the labelled sample, and what it is worth."""
+    prices = proposal.prices
+    if prices is None:
+        return
+    if not proposal.rules:
+        yield "# `init` proposes none: of the simple ones that it tried none beats the default by a real margin. Alone"
+        yield f"# it has the {prices.metric} {prices.default:.3g} on the {prices.row_count} labelled rows held out."
+        return
+    yield "# `init` learnt these from a part of the labelled sample. They are a start: edit them, or take them out."
+    yield f"# What they are worth on the {prices.row_count} labelled rows that they were not learnt from:"
+    yield from (f"#   {told}" for told in prices_told(prices))
+
+
+def _rule(rule: Proposed) -> Iterator[str]:
+    if rule.heading:
+        yield ""
+        yield f"# {rule.heading}"
+    yield "[[fallback.rules]]"
+    yield _line(f"when = {toml(rule.when)}", rule.about)
+    yield _line(f"answer = {toml(rule.answer)}", _meaning(FallbackRule, "answer"))
 
 
 def shared_variables(schema: Schema) -> tuple[str, ...]:

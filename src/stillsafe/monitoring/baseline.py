@@ -22,7 +22,9 @@ from stillsafe.core.schema import Row, Schema, sanitise
 from stillsafe.core.signals import Evidence, read
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import BaselineRefused, ConfigurationError
-from stillsafe.monitoring.summarize import Columns, Mask, columns, from_snapshots, profile, tally
+from stillsafe.monitoring.healthy import joint_of, wobble
+from stillsafe.monitoring.profile import answers_of, output_profile, profile
+from stillsafe.monitoring.summarize import Columns, Mask, columns, from_snapshots, tally
 from stillsafe.settings import Settings
 from stillsafe.store import baseline_log, database, reader
 from stillsafe.store.documents import from_document
@@ -80,8 +82,20 @@ def summarise(
     source: BaselineSource,
     threshold: float | None = None,
     refusal_count: int = 0,
+    known: Baseline | None = None,
 ) -> Baseline:
     """Rows to a baseline.
+
+    Args:
+        found: healthy rows, in time order where there is one.
+        schema: the features.
+        baseline_id: its identifier.
+        model_version: the version that answered.
+        at: the time of making, aware UTC.
+        source: where the rows came from.
+        threshold: a confidence below this is low; default their tenth percentile.
+        refusal_count: requests refused in the period.
+        known: an earlier baseline of the same model version: its bins are kept, and what it knows of harm with them.
 
     Raises:
         BaselineRefused: fewer than 50 rows, below which nothing healthy can be told from noise.
@@ -103,9 +117,13 @@ def summarise(
         low_confidence_threshold=threshold,
         low_confidence_rate=None,
         refusal_count=refusal_count,
-        features=profile(found, schema),
+        features=profile(found, schema, known.features if known is not None else None),
         longest_pause_seconds=_longest_pause(found.timestamps),
+        outputs=output_profile(found, known.outputs if known is not None else None),
     )
+    answers = answers_of(found)
+    if answers is not None and len(answers):
+        bare = replace(bare, prediction_mean=_mean(answers.tolist()), prediction_sd=_sd(answers.tolist()))
     counted = tally(found, bare, refusal_count)
     whole = replace(
         bare,
@@ -115,8 +133,11 @@ def summarise(
         low_confidence_rate=counted.low_confidence_rate,
         model_error_count=counted.model_error_count,
         prediction_counts=counted.prediction_counts,
+        joint=joint_of(found, bare.features),
+        harm=known.harm if known is not None else None,
     )
-    return replace(whole, variation=_variation(found, schema, whole))
+    measured = wobble(found, whole)
+    return replace(whole, variation={**_variation(found, schema, whole), **measured.variation}, offset=measured.offset)
 
 
 def contradictions(found: Columns, schema: Schema, policy: Policy, at: datetime) -> list[str]:
@@ -192,10 +213,17 @@ def create(
         source=source,
         threshold=settings.policy.low_confidence_threshold,
         refusal_count=refused,
+        known=_known(engine, version),
     )
     with database.writing(engine) as connection:
         _store(connection, made)
     return made
+
+
+def _known(engine: Engine, version: str) -> Baseline | None:
+    """The reference baseline of a model version, or None where it has none."""
+    with database.reading(engine) as connection:
+        return reader.baseline(connection, f"reference-{version}")
 
 
 def activate(engine: Engine, baseline_id: str) -> Baseline:
@@ -283,6 +311,10 @@ def _require_healthy(found: Columns) -> None:
         )
 
 
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
 def _sd(values: Sequence[float]) -> float | None:
     """Population standard deviation, exactly summed; None without values."""
     if not values:
@@ -314,7 +346,9 @@ def _variation(found: Columns, schema: Schema, whole: Baseline) -> dict[str, flo
     for start, end in pairwise(bounds.tolist()):
         inside = np.zeros(len(found), dtype=np.bool_)
         inside[start:end] = True
-        others = replace(whole, features=profile(_where(found, ~inside), schema))
+        others = replace(
+            whole, features=profile(_where(found, ~inside), schema, whole.features), outputs={}, joint=None
+        )
         for key, rate in _rates(tally(found, others, 0, inside)).items():
             values.setdefault(key, []).append(rate)
     sd = {"avg_confidence": whole.confidence_sd or 0.0}
@@ -331,6 +365,7 @@ def _where(found: Columns, rows: Mask) -> Columns:
         found.model_errors[rows],
         found.fallback_used[rows],
         [found.predictions[i] for i in chosen],
+        [found.answers[i] for i in chosen],
         {name: column[rows] for name, column in found.numbers.items()},
         {name: column[rows] for name, column in found.categories.items()},
     )

@@ -6,24 +6,30 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stillsafe.core import relations
 from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema
 from stillsafe.core.window import FeatureTally, Tally
 from stillsafe.store.reader import LogRows
 
 Mask = NDArray[np.bool_]
 SHADOW_DIGITS = 9
-MOST_CATEGORIES_KEPT = 10_000
 MOST_CLASSES_COUNTED = 50
 EXAMPLES_SHOWN = 5
 EXAMPLE_LENGTH = 60
 
-Scorer = Callable[[Sequence[Row]], Sequence[tuple[float | None, str | None]]]
-"""Scores rows off the client path: per row the confidence, or how the model failed."""
+Codes = NDArray[np.intp]
+OneHot = NDArray[np.float32]
+COUNTED_AT_ONCE = 50_000
+
+Scorer = Callable[[Sequence[Row]], Sequence[tuple[float | None, str | None, str | None]]]
+"""Scores rows off the client path: per row the confidence and the answer as text, or how the model failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ class Columns:
         timestamps: (n,), aware UTC.
         confidences: (n,), NaN where there is none.
         model_errors, fallback_used: (n,) flags.
-        predictions: (n,) answers as text.
+        predictions: (n,) what was answered, as text.
+        answers: (n,) what the model itself answered, as text; None where nobody asked it.
         numbers: per numeric, integer or boolean feature, (n,).
         categories: per category, and per hashed feature whatever its type.
     """
@@ -46,6 +53,7 @@ class Columns:
     model_errors: Mask
     fallback_used: Mask
     predictions: Sequence[str | None]
+    answers: Sequence[str | None]
     numbers: Mapping[str, NDArray[np.float64]]
     categories: Mapping[str, NDArray[np.object_]]
 
@@ -86,6 +94,7 @@ def from_snapshots(
         np.array([error is not None for error in model_errors], dtype=np.bool_),
         np.array(fallback_used, dtype=np.bool_),
         predictions,
+        [None if bypassed else answer for answer, bypassed in zip(predictions, fallback_used, strict=True)],
         {spec.name: _numbers(snapshots, spec.name) for spec in watched if not _is_category(spec)},
         {spec.name: _strings(snapshots, spec.name) for spec in watched if _is_category(spec)},
     )
@@ -104,14 +113,15 @@ def shadow_scored(found: Columns, schema: Schema, score: Scorer) -> Columns:
     A row that the model fails on, or that today's schema refuses, counts as a model error.
     """
     bypassed = np.flatnonzero(found.fallback_used & ~found.model_errors).tolist()
-    confidences, errors = found.confidences.copy(), found.model_errors.copy()
+    confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), list(found.answers)
     clean = {i: row for i in bypassed if isinstance(row := schema.validate(found.snapshots[i]), dict)}
     errors[[i for i in bypassed if i not in clean]] = True
-    for index, (confidence, error) in zip(clean, score(list(clean.values())), strict=True):
+    for index, (confidence, answer, error) in zip(clean, score(list(clean.values())), strict=True):
         errors[index] = error is not None
+        answers[index] = answer
         # Rounded, so that the sums agree wherever they are recomputed.
         confidences[index] = math.nan if confidence is None else round(confidence, SHADOW_DIGITS)
-    return replace(found, confidences=confidences, model_errors=errors)
+    return replace(found, confidences=confidences, model_errors=errors, answers=answers)
 
 
 def tally(found: Columns, baseline: Baseline | None, refusal_count: int, rows: Mask | None = None) -> Tally:
@@ -119,6 +129,8 @@ def tally(found: Columns, baseline: Baseline | None, refusal_count: int, rows: M
     chosen = np.ones(len(found), dtype=np.bool_) if rows is None else rows
     confidences = found.confidences[chosen & np.isfinite(found.confidences)]
     threshold = baseline.low_confidence_threshold if baseline is not None else None
+    binned = {} if baseline is None else binned_columns(found, baseline.features, chosen)
+    outputs = output_columns(found)
     return Tally(
         prediction_count=int(chosen.sum()),
         confidence_count=len(confidences),
@@ -128,20 +140,136 @@ def tally(found: Columns, baseline: Baseline | None, refusal_count: int, rows: M
         model_error_count=int((found.model_errors & chosen).sum()),
         fallback_count=int((found.fallback_used & chosen).sum()),
         refusal_count=refusal_count,
-        features=_feature_tallies(found, baseline, chosen),
-        prediction_counts=_prediction_counts(found, chosen),
+        features=_feature_tallies(found, baseline, chosen, binned),
+        prediction_counts=prediction_counts(found, chosen),
+        outputs={} if baseline is None else _output_tallies(outputs, baseline, chosen),
+        prediction_sum=_exact_sum(outputs, baseline, chosen),
+        agreement=_agreement(baseline, binned),
     )
 
 
-def profile(found: Columns, schema: Schema) -> dict[str, FeatureBaseline]:
-    """Each watched feature's healthy statistics."""
-    features = {}
-    for spec in schema.features:
-        if spec.name in found.numbers:
-            features[spec.name] = _number_profile(spec, found.numbers[spec.name])
-        elif spec.name in found.categories:
-            features[spec.name] = _category_profile(spec, found.categories[spec.name])
-    return features
+def output_columns(found: Columns) -> dict[str, NDArray[Any]]:
+    """The model's confidence, and its answers: numbers where all of them are, else text. Only where there are any."""
+    outputs: dict[str, NDArray[Any]] = {}
+    if np.isfinite(found.confidences).any():
+        outputs["confidence"] = found.confidences
+    present = [answer for answer in found.answers if answer is not None]
+    if present:
+        column = np.empty(len(found), dtype=np.object_)
+        column[:] = found.answers
+        outputs["prediction"] = column
+    return outputs
+
+
+def as_numbers(answers: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Answers as the log writes them, as numbers; NaN for what is none."""
+    return _as_numbers([_number_in(answer) for answer in answers.tolist()])
+
+
+def _number_in(text: object) -> object:
+    try:
+        return float(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def codes(column: NDArray[Any], healthy: FeatureBaseline) -> Codes:
+    """(n,) the bin of each value.
+
+    Args:
+        column: numbers (NaN: missing) or categories (None: missing).
+        healthy: with bins.
+    """
+    bins = healthy.bins or Bins()
+    if bins.lowest is None or bins.highest is None:
+        unseen = bins.above
+        places: dict[object, int] = dict.fromkeys(healthy.category_counts, bins.below)
+        places |= {category: place for place, category in enumerate(bins.categories)}
+        places[None] = bins.missing
+        return np.array([places.get(value, unseen) for value in column.tolist()], dtype=np.intp)
+    numbers = as_numbers(column) if column.dtype == np.object_ else column
+    found = np.searchsorted(np.array(bins.edges), numbers, side="left").astype(np.intp)
+    found[numbers < bins.lowest] = bins.below
+    found[numbers > bins.highest] = bins.above
+    found[~np.isfinite(numbers)] = bins.missing
+    return found
+
+
+def binned_columns(found: Columns, healthy: Mapping[str, FeatureBaseline], rows: Mask) -> dict[str, Codes]:
+    """Per feature with bins, the bins of the given rows."""
+    every = {**found.numbers, **found.categories}
+    return {
+        name: codes(every[name][rows], before)
+        for name, before in healthy.items()
+        if before.bins is not None and name in every
+    }
+
+
+def onehot(features: Sequence[FeatureBaseline], binned: Sequence[Codes], *, inside: bool) -> OneHot:
+    """(n, B) a one for the bin of each row and feature.
+
+    Args:
+        features: with bins, in order.
+        binned: their bins, alike.
+        inside: whether numbers far outside go to the outermost ordinary bin.
+    """
+    sizes = [before.bins.size for before in features if before.bins is not None]
+    table = np.zeros((len(binned[0]) if binned else 0, sum(sizes)), dtype=np.float32)
+    start = 0
+    for before, column, size in zip(features, binned, sizes, strict=True):
+        placed = _inside(before.bins, column) if inside and before.bins is not None else column
+        table[np.arange(len(placed)), start + placed] = 1
+        start += size
+    return table
+
+
+def together(features: Sequence[FeatureBaseline], binned: Sequence[Codes]) -> NDArray[np.float64]:
+    """(B, B) on how many rows two bins were seen together, numbers far outside counted as the outermost ordinary."""
+    size = sum(before.bins.size for before in features if before.bins is not None)
+    counts = np.zeros((size, size))
+    for start in range(0, len(binned[0]) if binned else 0, COUNTED_AT_ONCE):
+        part = onehot(features, [column[start : start + COUNTED_AT_ONCE] for column in binned], inside=True)
+        counts += part.T @ part  # whole numbers far below 2 ** 24: exact in any order
+    return counts
+
+
+def _inside(bins: Bins, column: Codes) -> Codes:
+    if bins.lowest is None:
+        return column
+    return np.where(column == bins.below, 0, np.where(column == bins.above, bins.ordinary - 1, column))
+
+
+def _agreement(baseline: Baseline | None, binned: Mapping[str, Codes]) -> tuple[float, ...]:
+    found = None if baseline is None else relations.tables_of(baseline)
+    if baseline is None or found is None or any(name not in binned for name in found.features):
+        return ()
+    chosen = [baseline.features[name] for name in found.features]
+    return relations.agreement(found, together(chosen, [binned[name] for name in found.features]))
+
+
+def _output_tallies(outputs: Mapping[str, NDArray[Any]], baseline: Baseline, chosen: Mask) -> dict[str, FeatureTally]:
+    tallies = {}
+    for name, before in baseline.outputs.items():
+        if name in outputs and before.bins is not None:
+            counts = bin_counts(codes(outputs[name][chosen], before), before.bins)
+            missing = counts[before.bins.missing]
+            # An answer that nobody asked for says nothing; it is not a missing value.
+            told = (*counts[: before.bins.missing], 0)
+            tallies[name] = FeatureTally(sum(told), missing, bin_counts=told)
+    return tallies
+
+
+def bin_counts(binned: Codes, bins: Bins) -> tuple[int, ...]:
+    """How many values lie in each bin."""
+    return tuple(np.bincount(binned, minlength=bins.size).tolist())
+
+
+def _exact_sum(outputs: Mapping[str, NDArray[Any]], baseline: Baseline | None, chosen: Mask) -> float:
+    if baseline is None or baseline.prediction_mean is None or "prediction" not in outputs:
+        return 0.0
+    numbers = as_numbers(outputs["prediction"][chosen])
+    total = math.fsum(numbers[np.isfinite(numbers)].tolist())
+    return total if math.isfinite(total) else 0.0
 
 
 def _is_category(spec: FeatureSpec) -> bool:
@@ -193,10 +321,16 @@ def _strings(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np
     return column
 
 
-def _feature_tallies(found: Columns, baseline: Baseline | None, chosen: Mask) -> dict[str, FeatureTally]:
+def _feature_tallies(
+    found: Columns, baseline: Baseline | None, chosen: Mask, binned: Mapping[str, Codes]
+) -> dict[str, FeatureTally]:
     healthy = baseline.features if baseline is not None else {}
     tallies = {name: _number_tally(column[chosen], healthy.get(name)) for name, column in found.numbers.items()}
     tallies |= {name: _category_tally(column[chosen], healthy.get(name)) for name, column in found.categories.items()}
+    for name, column in binned.items():
+        bins = healthy[name].bins
+        if bins is not None:
+            tallies[name] = replace(tallies[name], bin_counts=bin_counts(column, bins))
     return tallies
 
 
@@ -205,7 +339,17 @@ def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) 
     below = above = 0
     if healthy is not None and healthy.minimum is not None and healthy.maximum is not None:
         below, above = int((present < healthy.minimum).sum()), int((present > healthy.maximum).sum())
-    return FeatureTally(len(present), len(column) - len(present), 0, below, above)
+    commonest = commonest_numbers(present, 1)
+    return FeatureTally(
+        len(present), len(column) - len(present), 0, below, above, commonest=commonest[0] if commonest else None
+    )
+
+
+def commonest_numbers(present: NDArray[np.float64], most: int) -> tuple[tuple[float, int], ...]:
+    """The most frequent numbers with their counts; of equally frequent ones the lesser first."""
+    numbers, counts = np.unique(present, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return tuple((float(numbers[i]), int(counts[i])) for i in order.tolist())
 
 
 def _category_tally(column: NDArray[np.object_], healthy: FeatureBaseline | None) -> FeatureTally:
@@ -227,24 +371,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _number_profile(spec: FeatureSpec, column: NDArray[np.float64]) -> FeatureBaseline:
-    present = column[np.isfinite(column)]
-    missing = len(column) - len(present)
-    if not len(present):
-        return FeatureBaseline(spec.type, 0, missing)
-    return FeatureBaseline(spec.type, len(present), missing, float(present.min()), float(present.max()))
-
-
-def _category_profile(spec: FeatureSpec, column: NDArray[np.object_]) -> FeatureBaseline:
-    counts = Counter(column.tolist())
-    missing = counts.pop(None, 0)
-    if spec.type is not FeatureType.CATEGORY:  # a hashed number: only its absence can be seen
-        return FeatureBaseline(None, counts.total(), missing)
-    kept = dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_CATEGORIES_KEPT])
-    return FeatureBaseline(FeatureType.CATEGORY, counts.total(), missing, category_counts=kept)
-
-
-def _prediction_counts(found: Columns, chosen: Mask) -> dict[str, int]:
-    own = chosen & ~found.fallback_used
-    counts = Counter(p for p, mine in zip(found.predictions, own.tolist(), strict=True) if mine and p is not None)
+def prediction_counts(found: Columns, chosen: Mask) -> dict[str, int]:
+    """How often the model gave each answer; empty where there are too many to be classes."""
+    counts = Counter(a for a, mine in zip(found.answers, chosen.tolist(), strict=True) if mine and a is not None)
     return dict(sorted(counts.items())) if len(counts) <= MOST_CLASSES_COUNTED else {}

@@ -81,27 +81,11 @@ def _in_general(payload: IncidentPayload) -> list[str]:
 
 def _advice(payload: IncidentPayload, reading: Reading) -> str:
     name = reading.feature or ""
-    match reading.signal:
-        case Signal.MISSING_RATE:
-            return (
-                f"Look at the source of {name}: its values no longer arrive. Suspect a failed feed or a renamed field."
-            )
-        case Signal.UNSEEN_CATEGORY_RATE:
-            return f"Look at the values of {name}{_examples(payload, name)}: suspect a new spelling, code or product."
-        case Signal.OUT_OF_RANGE_RATE:
-            return f"Look at the values of {name}: suspect a change of unit, scale or source."
-        case Signal.AVG_CONFIDENCE if _more_sure(reading):
-            return "The model is surer than it ever was when healthy: suspect a unit error or a stuck input."
-        case Signal.AVG_CONFIDENCE | Signal.LOW_CONFIDENCE_RATE:
-            return "The model is unsure: compare today's inputs with the healthy period, the deviating features first."
-        case Signal.REFUSAL_RATE:
-            return (
-                "A caller breaks the schema: look at the refusals by feature and kind, and at what was deployed there."
-            )
-        case Signal.MODEL_ERROR_RATE:
-            return "The model itself fails: look at its errors in the log, then at the last deployment."
-        case Signal.SILENCE_SECONDS:
-            return "Nobody asks any more: look at the callers, the network and the load balancer."
+    if reading.signal is Signal.AVG_CONFIDENCE and _more_sure(reading):
+        return "The model is surer than it ever was when healthy: suspect a unit error or a stuck input."
+    # Replaced, not formatted: a name may hold braces, and so may a category.
+    advice = _ADVICE[reading.signal].replace("{examples}", _examples(payload, name))
+    return advice.replace("{name}", name)
 
 
 def _more_sure(reading: Reading) -> bool:
@@ -115,3 +99,37 @@ def _examples(payload: IncidentPayload, name: str) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+_UNSURE = "The model is unsure: compare today's inputs with the healthy period, the deviating features first."
+_OTHER_ANSWERS = "The model answers otherwise than it did: compare today's inputs with the healthy period."
+_ESTIMATED = (
+    "The loss is an estimate, made without today's true answers: as soon as some are known, run `stillsafe backtest` "
+    "on them to see what was really lost."
+)
+_ADVICE = {
+    Signal.MISSING_RATE: (
+        "Look at the source of {name}: its values no longer arrive. Suspect a failed feed or a renamed field."
+    ),
+    Signal.UNSEEN_CATEGORY_RATE: ("Look at the values of {name}{examples}: suspect a new spelling, code or product."),
+    Signal.OUT_OF_RANGE_RATE: "Look at the values of {name}: suspect a change of unit, scale or source.",
+    Signal.REPEATED_VALUE_RATE: (
+        "Look at the source of {name}: it sends one number over and over. Suspect a default or a stuck feed."
+    ),
+    Signal.BROKEN_RELATION_RATE: (
+        "Look at how {name} is joined: its values may look healthy, but they belong to other rows. Suspect a wrong "
+        "key, a stale or shuffled column, or two columns that were swapped."
+    ),
+    Signal.DISTRIBUTION_CHANGE: "Ask whether {name} may have changed: other customers, a season, a campaign.",
+    Signal.CONFIDENCE_CHANGE: _OTHER_ANSWERS,
+    Signal.PREDICTION_CHANGE: _OTHER_ANSWERS,
+    Signal.ESTIMATED_ACCURACY_LOSS: _ESTIMATED,
+    Signal.ESTIMATED_ERROR_GROWTH: _ESTIMATED,
+    Signal.AVG_CONFIDENCE: _UNSURE,
+    Signal.LOW_CONFIDENCE_RATE: _UNSURE,
+    Signal.REFUSAL_RATE: (
+        "A caller breaks the schema: look at the refusals by feature and kind, and at what was deployed there."
+    ),
+    Signal.MODEL_ERROR_RATE: "The model itself fails: look at its errors in the log, then at the last deployment.",
+    Signal.SILENCE_SECONDS: "Nobody asks any more: look at the callers, the network and the load balancer.",
+}

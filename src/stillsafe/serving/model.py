@@ -9,6 +9,7 @@ import logging
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -50,6 +51,7 @@ __all__ = [
     "inputs_of",
     "kind_of",
     "load",
+    "one_thread",
     "raw_confidence",
     "read_estimator",
     "scale_from",
@@ -84,6 +86,11 @@ class Score:
     confidence: float | None
     probabilities: dict[str, float] | None
     error: str | None
+
+    @property
+    def text(self) -> str | None:
+        """The answer as the audit log writes it."""
+        return None if self.prediction is None else as_text(self.prediction)
 
 
 class _WrongShapeError(Exception):
@@ -142,7 +149,7 @@ class Model:
         return scores
 
     def _scored(self, rows: Sequence[Row]) -> list[Score]:
-        with _one_thread().limit(limits=1):
+        with one_thread():
             answers, raw, probabilities = self._asked(rows)
         if not answers.shape == raw.shape == (len(rows),):
             raise _WrongShapeError
@@ -293,8 +300,14 @@ def _use_one_job(estimator: Any) -> None:
     estimator.set_params(**wide)
 
 
+def one_thread() -> "AbstractContextManager[Any]":
+    """While it is entered, models compute in one thread: for few rows more threads only wait for one another."""
+    limited: AbstractContextManager[Any] = _thread_pools().limit(limits=1)
+    return limited
+
+
 @cache
-def _one_thread() -> Any:
+def _thread_pools() -> Any:
     import sklearn  # noqa: F401 - the controller finds the thread pools that are loaded by now
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped] # it ships no types
 

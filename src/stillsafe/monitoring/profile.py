@@ -1,0 +1,150 @@
+"""What healthy looks like, feature by feature: ranges, categories, and the bins that all later rows are put into."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillsafe.core.baseline import FeatureBaseline
+from stillsafe.core.bins import Bins
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.monitoring.summarize import (
+    MOST_CLASSES_COUNTED,
+    Columns,
+    as_numbers,
+    bin_counts,
+    codes,
+    commonest_numbers,
+    output_columns,
+)
+
+MOST_CATEGORIES_KEPT = 10_000
+NUMBER_BINS, CATEGORY_BINS, OUTPUT_BINS = 8, 12, 10
+FEW_NUMBERS = 10  # different ones, from which on each gets a bin of its own
+NUMBERS_KEPT = 20
+ROOM = 0.5  # of the healthy range, beyond which a number lies far outside
+
+Known = Mapping[str, FeatureBaseline]
+
+
+def profile(found: Columns, schema: Schema, known: Known | None = None) -> dict[str, FeatureBaseline]:
+    """Each watched feature's healthy statistics.
+
+    Args:
+        found: healthy rows.
+        schema: the features.
+        known: an earlier profile of the same model version, whose bins are kept: what was learnt by bin stays valid.
+    """
+    features = {}
+    for spec in schema.features:
+        before = (known or {}).get(spec.name)
+        if spec.name in found.numbers:
+            features[spec.name] = _number(spec, found.numbers[spec.name], before)
+        elif spec.name in found.categories:
+            features[spec.name] = _category(spec, found.categories[spec.name], before)
+    return features
+
+
+def output_profile(found: Columns, known: Known | None = None) -> dict[str, FeatureBaseline]:
+    """The model's confidence and answers, profiled as features are."""
+    outputs = {}
+    for name, column in output_columns(found).items():
+        before = (known or {}).get(name)
+        numeric = name == "confidence" or not _are_classes(column)
+        made = _output_numbers(column) if numeric else _output_classes(column)
+        outputs[name] = _binned(made, column, before)
+    return outputs
+
+
+def answers_of(found: Columns) -> NDArray[np.float64] | None:
+    """A regressor's answers, or None of a classifier."""
+    column = output_columns(found).get("prediction")
+    if column is None or _are_classes(column):
+        return None
+    numbers = as_numbers(column)
+    return numbers[np.isfinite(numbers)]
+
+
+def _are_classes(column: NDArray[Any]) -> bool:
+    distinct = {answer for answer in column.tolist() if answer is not None}
+    numbers = as_numbers(np.array(sorted(distinct), dtype=np.object_))
+    # JSON writes the answers of a regressor with a point or an exponent, a class as it is.
+    regressed = bool(np.isfinite(numbers).all()) and all("." in answer or "e" in answer for answer in distinct)
+    return len(distinct) <= MOST_CLASSES_COUNTED and not regressed
+
+
+def _number(spec: FeatureSpec, column: NDArray[np.float64], known: FeatureBaseline | None) -> FeatureBaseline:
+    present = column[np.isfinite(column)]
+    missing = len(column) - len(present)
+    if not len(present):
+        return (
+            _binned(FeatureBaseline(spec.type, 0, missing), column, known)
+            if known
+            else (FeatureBaseline(spec.type, 0, missing))
+        )
+    made = FeatureBaseline(spec.type, len(present), missing, float(present.min()), float(present.max()))
+    return _binned(_with_numbers(made, present, NUMBER_BINS), column, known)
+
+
+def _with_numbers(made: FeatureBaseline, present: NDArray[np.float64], most: int) -> FeatureBaseline:
+    distinct = np.unique(present)
+    if len(distinct) <= FEW_NUMBERS:
+        edges = (distinct[:-1] + distinct[1:]) / 2
+    else:
+        quantiles = np.quantile(present, np.linspace(0, 1, most + 1)[1:-1], method="inverted_cdf")
+        edges = np.unique(quantiles[quantiles < distinct[-1]])
+    lowest, highest = float(distinct[0]), float(distinct[-1])
+    room = ROOM * ((highest - lowest) or max(1.0, abs(highest)))
+    return replace(
+        made,
+        bins=Bins(tuple(edges.tolist()), lowest - room, highest + room),
+        distinct_count=len(distinct),
+        frequent=commonest_numbers(present, NUMBERS_KEPT),
+    )
+
+
+def _category(spec: FeatureSpec, column: NDArray[np.object_], known: FeatureBaseline | None) -> FeatureBaseline:
+    counts = Counter(column.tolist())
+    missing = counts.pop(None, 0)
+    if spec.type is not FeatureType.CATEGORY:  # a hashed number: only its absence can be seen
+        return FeatureBaseline(None, counts.total(), missing)
+    kept = dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_CATEGORIES_KEPT])
+    ordinary = tuple(sorted(str(category) for category in list(kept)[:CATEGORY_BINS]))
+    made = FeatureBaseline(
+        FeatureType.CATEGORY, counts.total(), missing, category_counts=kept, bins=Bins(categories=ordinary)
+    )
+    return _binned(made, column, known)
+
+
+def _output_numbers(column: NDArray[Any]) -> FeatureBaseline:
+    numbers = as_numbers(column) if column.dtype == np.object_ else column
+    present = numbers[np.isfinite(numbers)]
+    made = FeatureBaseline(FeatureType.NUMERIC, len(present), 0, float(present.min()), float(present.max()))
+    return _with_numbers(made, present, OUTPUT_BINS)
+
+
+def _output_classes(column: NDArray[Any]) -> FeatureBaseline:
+    counts = Counter(answer for answer in column.tolist() if answer is not None)
+    classes = tuple(sorted(counts))
+    return FeatureBaseline(
+        FeatureType.CATEGORY, counts.total(), 0, category_counts=dict(counts), bins=Bins(categories=classes)
+    )
+
+
+def _binned(made: FeatureBaseline, column: NDArray[Any], known: FeatureBaseline | None) -> FeatureBaseline:
+    """With its rows counted by bin: by its own bins, or by those that are known already."""
+    if known is not None and known.bins is not None and _alike(known.bins, made.bins):
+        made = replace(made, bins=known.bins)
+    if made.bins is None:
+        return made
+    counts = bin_counts(codes(column, made), made.bins)
+    if made.value_count and not made.missing_count:
+        counts = (*counts[: made.bins.missing], 0)
+    return replace(made, bin_counts=counts)
+
+
+def _alike(known: Bins, made: Bins | None) -> bool:
+    return made is None or (known.lowest is None) == (made.lowest is None)
