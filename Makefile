@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check fix lock clean
+.PHONY: demo test benchmark-detection check fix lock clean
 
 demo: .venv/ready  ## the whole story on real data, on SQLite
 	$(BIN)/stillsafe demo
@@ -10,6 +10,9 @@ test: check  ## everything that proves the project
 	scripts/ensure-debian-packages cron faketime
 	$(BIN)/pytest -n 2 -m "not serial"
 	$(BIN)/pytest -m serial
+
+benchmark-detection: .venv/ready  ## how well failures are told from mere change, beside peers; some minutes
+	$(BIN)/python -m benchmarks.detection
 
 check: .venv/ready  ## what can be told without running it
 	$(BIN)/ruff format --check .

@@ -1,0 +1,174 @@
+"""From verdicts to the figures of the table: what a monitor got right, and what its alarms cost."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from benchmarks.detection.data import Task
+from benchmarks.detection.streams import BROKEN_RUNS, Stream, StreamFamily
+from benchmarks.detection.verdicts import Verdict
+from stillsafe.core.state import Severity
+
+_HARMFUL = (StreamFamily.INJECTED, StreamFamily.SHIFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One monitor on one stream, with all that is known of the stream but its rows.
+
+    Attributes:
+        stream: what happened; `runs` may have been dropped.
+        task: what the model answers.
+        verdict: what was said of it.
+    """
+
+    stream: Stream
+    task: Task
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One monitor's line of the table. Shares in [0, 1]; None where nothing could be measured.
+
+    Attributes:
+        caught: harmful failures CRITICAL within five runs, mean over the kinds of failure.
+        caught_pooled: the same over all streams alike.
+        caught_relational: of which permuted, stale, carried or wrongly joined columns.
+        caught_shift: of which genuine shifts.
+        warned: harmful failures at WARNING or above within five runs, mean over kinds.
+        false_critical, false_warning: runs at CRITICAL, and at WARNING, per 1000 healthy runs.
+        healthy_runs: how many those are.
+        critical_harmless, critical_benign, critical_burst: streams that were CRITICAL at any time.
+        warned_harmless, warned_benign: streams at WARNING or above at any time.
+        precision, recall: of runs at CRITICAL against harmful ones, over natural streams.
+        natural_runs, natural_harmful: how many there are, and how many of them are harmful.
+        tail_critical, tail_warning: runs at CRITICAL, and at WARNING or above, on natural streams without harm.
+        gain_injected, gain_natural: accuracy that the fallback wins while CRITICAL, against letting a classifier go on.
+        gain_injected_error, gain_natural_error: the same of regressors, as a share of the reference error.
+        by_kind: kind of failure -> share caught.
+    """
+
+    caught: float | None
+    caught_pooled: float | None
+    caught_relational: float | None
+    caught_shift: float | None
+    warned: float | None
+    false_critical: float | None
+    false_warning: float | None
+    healthy_runs: int
+    critical_harmless: float | None
+    critical_benign: float | None
+    critical_burst: float | None
+    warned_harmless: float | None
+    warned_benign: float | None
+    precision: float | None
+    recall: float | None
+    natural_runs: int
+    natural_harmful: int
+    tail_critical: float | None
+    tail_warning: float | None
+    gain_injected: float | None
+    gain_natural: float | None
+    gain_injected_error: float | None
+    gain_natural_error: float | None
+    by_kind: Mapping[str, float]
+
+
+def figures(judged: Iterable[Judged]) -> Figures:
+    """The line of one monitor."""
+    of: dict[StreamFamily, list[Judged]] = defaultdict(list)
+    for one in judged:
+        of[one.stream.family].append(one)
+    harmful = [one for family in _HARMFUL for one in of[family] if one.stream.harmful]
+    harmless = [one for one in of[StreamFamily.INJECTED] if one.stream.harmless]
+    natural = of[StreamFamily.NATURAL]
+    tails = [one for one in natural if not any(one.stream.harmful_runs)]
+    healthy = [
+        severity for family in StreamFamily if family is not StreamFamily.NATURAL for severity in _calm(of[family])
+    ]
+    said = [(severity is Severity.CRITICAL, bad) for one in natural for severity, bad in _runs(one)]
+    by_kind = _by_kind(harmful, _caught)
+    return Figures(
+        caught=_mean(by_kind.values()),
+        caught_pooled=_mean(_caught(one) for one in harmful),
+        caught_relational=_mean(_by_kind([one for one in harmful if one.stream.relational], _caught).values()),
+        caught_shift=_mean(_caught(one) for one in harmful if one.stream.family is StreamFamily.SHIFT),
+        warned=_mean(_by_kind(harmful, _warned).values()),
+        false_critical=_per_mille(healthy, Severity.CRITICAL),
+        false_warning=_per_mille(healthy, Severity.WARNING),
+        healthy_runs=len(healthy),
+        critical_harmless=_mean(_ever(one, Severity.CRITICAL) for one in harmless),
+        critical_benign=_mean(_ever(one, Severity.CRITICAL) for one in of[StreamFamily.BENIGN]),
+        critical_burst=_mean(_ever(one, Severity.CRITICAL) for one in of[StreamFamily.BURST]),
+        warned_harmless=_mean(_ever(one, Severity.WARNING) for one in harmless),
+        warned_benign=_mean(_ever(one, Severity.WARNING) for one in of[StreamFamily.BENIGN]),
+        precision=_mean(bad for critical, bad in said if critical),
+        recall=_mean(critical for critical, bad in said if bad),
+        natural_runs=len(said),
+        natural_harmful=sum(bad for _, bad in said),
+        tail_critical=_mean(severity is Severity.CRITICAL for one in tails for severity in one.verdict.severities),
+        tail_warning=_mean(severity is not Severity.NORMAL for one in tails for severity in one.verdict.severities),
+        gain_injected=_gain(_classified(of[StreamFamily.INJECTED])),
+        gain_natural=_gain(_classified(natural)),
+        gain_injected_error=_gain(_regressed(of[StreamFamily.INJECTED])),
+        gain_natural_error=_gain(_regressed(natural)),
+        by_kind=by_kind,
+    )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = [float(value) for value in values]
+    return fmean(found) if found else None
+
+
+def _caught(one: Judged) -> bool:
+    return one.verdict.reached(Severity.CRITICAL, one.stream.first_bad, BROKEN_RUNS)
+
+
+def _warned(one: Judged) -> bool:
+    return one.verdict.reached(Severity.WARNING, one.stream.first_bad, BROKEN_RUNS)
+
+
+def _ever(one: Judged, severity: Severity) -> bool:
+    return one.verdict.reached(severity, one.stream.first_bad)
+
+
+def _by_kind(judged: Iterable[Judged], share: Callable[[Judged], bool]) -> dict[str, float]:
+    """Kind of failure -> share; genuine shifts are one kind, however they were drawn."""
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for one in judged:
+        kinds["shift" if one.stream.family is StreamFamily.SHIFT else one.stream.kind].append(share(one))
+    return {kind: fmean(found) for kind, found in kinds.items()}
+
+
+def _calm(judged: Iterable[Judged]) -> list[Severity]:
+    """The severities of the runs before anything happens."""
+    return [severity for one in judged for severity in one.verdict.severities[: one.stream.first_bad]]
+
+
+def _runs(one: Judged) -> list[tuple[Severity, bool]]:
+    return list(zip(one.verdict.severities, one.stream.harmful_runs, strict=True))
+
+
+def _per_mille(severities: list[Severity], wanted: Severity) -> float | None:
+    return 1000 * severities.count(wanted) / len(severities) if severities else None
+
+
+def _classified(judged: Iterable[Judged]) -> list[Judged]:
+    return [one for one in judged if one.task is not Task.REGRESSION]
+
+
+def _regressed(judged: Iterable[Judged]) -> list[Judged]:
+    return [one for one in judged if one.task is Task.REGRESSION]
+
+
+def _gain(judged: Iterable[Judged]) -> float | None:
+    """What the fallback's answers are worth more than the model's, over the runs at CRITICAL."""
+    return _mean(
+        gain
+        for one in judged
+        for severity, gain in zip(one.verdict.severities, one.verdict.gains, strict=True)
+        if severity is Severity.CRITICAL and gain is not None
+    )

@@ -1,0 +1,46 @@
+"""What a monitor said of a stream, run by run, in the words of the product."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stillsafe.core.state import Severity
+
+WARNING_AFTER, CRITICAL_AFTER = 2, 3  # deviating runs in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One monitor on one stream.
+
+    Attributes:
+        severities: one per run.
+        gains: per run what the fallback's answers are worth more than the model's: in accuracy, or as a share of the
+            reference error; None where that is unknown.
+    """
+
+    severities: tuple[Severity, ...]
+    gains: tuple[float | None, ...]
+
+    def reached(self, severity: Severity, since: int, within: int | None = None) -> bool:
+        """Whether a run from `since` on was that severe or worse, among the next `within` runs."""
+        until = None if within is None else since + within
+        return any(_ORDER[one] >= _ORDER[severity] for one in self.severities[since:until])
+
+
+_ORDER = {Severity.NORMAL: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+def streaks(deviating: Iterable[bool]) -> tuple[Severity, ...]:
+    """The severities to which the streak rule leads a monitor that only says whether a run deviates."""
+    severities = []
+    length = 0
+    for bad in deviating:
+        length = length + 1 if bad else 0
+        severities.append(
+            Severity.CRITICAL
+            if length >= CRITICAL_AFTER
+            else Severity.WARNING
+            if length >= WARNING_AFTER
+            else Severity.NORMAL
+        )
+    return tuple(severities)

@@ -1,0 +1,105 @@
+"""The streak rule of the peers, and the figures of the table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from benchmarks.detection.data import Half, Task
+from benchmarks.detection.measures import Judged, figures
+from benchmarks.detection.streams import Stream, StreamFamily
+from benchmarks.detection.verdicts import Verdict, streaks
+
+from stillsafe.core.state import Severity
+
+N, W, C = Severity.NORMAL, Severity.WARNING, Severity.CRITICAL
+STREAM = Stream(
+    dataset="made up",
+    model="trees",
+    family=StreamFamily.INJECTED,
+    kind="nulls",
+    name="nulls: age",
+    features=("age",),
+    runs=(),
+    first_bad=3,
+    scores=(0.9,) * 8,
+    reference_score=0.9,
+    losses=(0.0,) * 3 + (2.0,) * 5,
+    harmful=True,
+    harmless=False,
+    half=Half.SEEN,
+)
+HARMLESS = replace(STREAM, harmful=False, harmless=True)
+CAUGHT = (N, N, N, N, W, C, C, C)
+CALM = (N,) * 8
+
+
+def judged(stream: Stream, said: Sequence[Severity], gain: float | None = None, task: Task = Task.BINARY) -> Judged:
+    return Judged(stream, task, Verdict(tuple(said), (gain,) * len(said)))
+
+
+def test_one_deviating_run_changes_nothing() -> None:
+    """Two in a row are a WARNING, three are CRITICAL, and one calm run ends it."""
+    found = streaks([True, False, True, True, True, True, False, True])
+    assert found == (N, N, N, W, C, C, N, N)
+
+
+def test_kinds_of_failure_count_alike() -> None:
+    """A kind with many streams weighs no more than one with few; shifts are one kind however they were drawn."""
+    shift = replace(STREAM, family=StreamFamily.SHIFT, kind="by_range")
+    other = replace(shift, kind="to_category")
+    line = figures(
+        [
+            *(judged(STREAM, CAUGHT) for _ in range(3)),
+            judged(shift, CAUGHT),
+            judged(other, CALM),
+            judged(HARMLESS, CALM),
+        ]
+    )
+    assert line.caught == pytest.approx((1 + 0.5) / 2)
+    assert line.caught_pooled == pytest.approx(4 / 5)
+    assert line.by_kind == {"nulls": 1.0, "shift": 0.5}
+
+
+def test_an_alarm_before_the_failure_is_no_catch() -> None:
+    """What is CRITICAL only while all is well counts as false, not as caught."""
+    line = figures([judged(STREAM, (C, C, W, N, N, N, N, N))])
+    assert (line.caught, line.warned) == (0.0, 0.0)
+    assert line.false_critical == pytest.approx(2000 / 3)
+    assert line.false_warning == pytest.approx(1000 / 3)
+
+
+def test_alarms_without_harm() -> None:
+    """Harmless faults, benign shifts and bursts are counted apart, by stream."""
+    benign, burst = replace(HARMLESS, family=StreamFamily.BENIGN), replace(STREAM, family=StreamFamily.BURST)
+    line = figures(
+        [
+            judged(HARMLESS, CAUGHT),
+            judged(HARMLESS, CALM),
+            judged(benign, (N, N, N, N, W, W, N, N)),
+            judged(burst, CALM),
+        ]
+    )
+    assert (line.critical_harmless, line.critical_benign, line.critical_burst) == (0.5, 0.0, 0.0)
+    assert (line.warned_harmless, line.warned_benign) == (0.5, 1.0)
+
+
+def test_natural_runs_are_judged_one_by_one() -> None:
+    """Precision and recall of CRITICAL runs against harmful ones; tails without harm have figures of their own."""
+    natural = replace(STREAM, family=StreamFamily.NATURAL, first_bad=0, losses=(0.0, 0.0, 1.2, 1.2))
+    tail = replace(natural, losses=(0.0,) * 4)
+    line = figures([judged(natural, (N, C, C, W)), judged(tail, (N, W, C, N))])
+    assert line.precision == pytest.approx(1 / 3)
+    assert line.recall == pytest.approx(1 / 2)
+    assert (line.natural_runs, line.natural_harmful) == (8, 2)
+    assert line.tail_critical == pytest.approx(1 / 4)
+    assert line.tail_warning == pytest.approx(1 / 2)
+
+
+def test_the_fallback_is_priced_while_critical_only() -> None:
+    """The gain is a mean over CRITICAL runs; classifiers and regressors are not mixed."""
+    line = figures(
+        [judged(STREAM, CAUGHT, 0.1), judged(STREAM, CAUGHT, 0.4, Task.REGRESSION), judged(STREAM, CALM, 9.0)]
+    )
+    assert line.gain_injected == pytest.approx(0.1)
+    assert line.gain_injected_error == pytest.approx(0.4)
+    assert line.gain_natural is None
