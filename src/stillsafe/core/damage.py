@@ -25,7 +25,7 @@ ONE_SIDE = 0.5  # standard errors less are asked of the less clear direction
 MISFIT = 0.4  # of the largest shift elsewhere: what an intact relation may seem broken by when others shift
 POWERFUL = 6.0  # standard errors of a full break: relations that would surely show damage
 REBUTTED = 4.0  # standard errors by which they show less than the values themselves suggest
-USUAL_KEY = "broken_relation_rate"
+RELATION = "broken_relation_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class _Search:
         self.found = found
         rows = tally.prediction_count
         self.seen: Seen = relations.look(found, relations.shares_of(found, counts, rows), tally.agreement, rows)
-        keys = [f"{USUAL_KEY}:{name}" for name in self.names]
+        keys = [f"{RELATION}:{name}" for name in self.names]
         self.offset = np.array([baseline.offset.get(key, 0.0) for key in keys])
         self.variation = np.array([baseline.variation.get(key, 0.0) for key in keys])
         self.moved = moved

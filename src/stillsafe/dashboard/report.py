@@ -32,7 +32,7 @@ def render(found: Backtest, settings: Settings, *, made_at: datetime, command: s
         made_at: the time of making, aware UTC.
         command: how to get the same again; no folder of this machine in it.
     """
-    seen = _snapshot(found, settings, made_at)
+    seen = snapshot(found, settings, made_at)
     tone = tone_of(found)
     context: dict[str, Any] = {
         "found": found,
@@ -109,7 +109,7 @@ def _run_row(found: Backtest, run: BacktestRun) -> dict[str, Any]:
     return {"run": run, "until": figures.moment(until), "scores": scores, "bypassed": run.decided_by == FALLBACK}
 
 
-def _snapshot(found: Backtest, settings: Settings, now: datetime) -> Snapshot:
+def snapshot(found: Backtest, settings: Settings, now: datetime) -> Snapshot:
     """The runs as the dashboard's charts take them. Nothing comes after the last run, so now is then."""
     runs = tuple(_seen(found, run) for run in found.runs)
     return Snapshot(
