@@ -10,8 +10,9 @@ import pytest
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
 from stillsafe.core.incident import sentence
 from stillsafe.core.policy import SIGNALS_WITH_EFFECTS, Policy, reasons
+from stillsafe.core.readings import read
 from stillsafe.core.schema import FeatureType
-from stillsafe.core.signals import Evidence, Level, Reading, Signal, read
+from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.window import FeatureTally, Tally, Window
 
 DOCS = Path(__file__).parents[2] / "docs"

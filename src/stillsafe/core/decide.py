@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, follow, tell
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Reading, read, run_evidence
+from stillsafe.core.readings import read
+from stillsafe.core.signals import Evidence, Reading, run_evidence
 from stillsafe.core.state import Memory, Severity, calm_runs_needed, step, worst
 from stillsafe.core.window import Window
 

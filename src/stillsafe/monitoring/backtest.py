@@ -30,7 +30,7 @@ from stillsafe.core.backtest import (
 from stillsafe.core.decide import Decision, decide
 from stillsafe.core.incident import Incident, IncidentEvent
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import DIGITS
+from stillsafe.core.readings import DIGITS
 from stillsafe.core.state import Memory, Severity, State
 from stillsafe.core.window import Window
 from stillsafe.errors import ConfigurationError

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.incident import sentence
 from stillsafe.core.policy import Policy
+from stillsafe.core.readings import read
 from stillsafe.core.schema import Row, Schema, sanitise
-from stillsafe.core.signals import Evidence, read
+from stillsafe.core.signals import Evidence
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import BaselineRefused, ConfigurationError
 from stillsafe.monitoring.healthy import joint_of, wobble

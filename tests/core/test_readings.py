@@ -10,8 +10,9 @@ import pytest
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.policy import Policy
+from stillsafe.core.readings import read, z_limit
 from stillsafe.core.schema import FeatureType
-from stillsafe.core.signals import Evidence, Level, Reading, read, run_evidence, z_limit
+from stillsafe.core.signals import Evidence, Level, Reading, run_evidence
 from stillsafe.core.window import FeatureTally, Tally, Window
 
 from .healthy import START, a_baseline, a_tally, a_window
