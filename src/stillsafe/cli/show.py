@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from stillsafe.check import Finding, Verdict
 from stillsafe.cli.app import complaints, console
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.harm import Harm, Metric
 from stillsafe.core.state import recovery_runs_needed
 from stillsafe.core.window import Tally, Window
 from stillsafe.monitoring.replay import Replayed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from stillsafe.init import Created
 
 WIDE = 120  # columns, below which a table leaves out its sentences
+MOST_DEAR, LEAST_DEAR = 5, 0.005  # features told, and the loss below which none is worth a word
 STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
 _VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
 
@@ -75,6 +77,8 @@ def created(made: "Created") -> None:
             f"On the sample the model has {what} {made.model_score:.3f}, the fallback {made.fallback_score:.3f} "
             f"({_how(len(made.proposal.rules))}{escape(repr(made.default))})."
         )
+    if made.baseline.harm is not None:
+        console.print(dearest(made.baseline.harm))
     console.print(
         f"Reference baseline: {made.baseline.sample_size} rows, mean confidence "
         f"{_figure(made.baseline.avg_confidence)}. If the model was trained on these rows, it looks surer than it will "
@@ -315,4 +319,19 @@ def _how(rules: int) -> str:
     """How the fallback answers, up to its default."""
     if not rules:
         return "it always answers "
-    return f"{rules} {'rule' if rules == 1 else 'rules'}, on rows that they were not learnt from, else "
+    return f"{rules} {'rule' if rules == 1 else 'rules'}, judged on rows kept aside, else "
+
+
+def dearest(harm: Harm) -> str:
+    """What damage to the dearest features would cost."""
+    unit = 1.0 if harm.metric is Metric.ACCURACY else max(harm.healthy_error, 1e-12)
+    costs = sorted(((one.permuted / unit, name) for name, one in harm.features.items()), reverse=True)
+    dear = [f"{escape(name)} {_cost(harm.metric, cost)}" for cost, name in costs[:MOST_DEAR] if cost > LEAST_DEAR]
+    whose = "" if harm.labelled else " (told by its own answers, without labels)"
+    if not dear:
+        return f"No feature alone costs the model much if its values go to the wrong rows{whose}."
+    return f"What the model loses if a feature's values go to the wrong rows{whose}: {', '.join(dear)}."
+
+
+def _cost(metric: Metric, cost: float) -> str:
+    return f"{100 * cost:.1f} points of accuracy" if metric is Metric.ACCURACY else f"{cost:.0%} more error"

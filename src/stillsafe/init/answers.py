@@ -145,7 +145,7 @@ def proposed(proposal: Proposal) -> Iterator[str]:
     if proposal.prices is not None and proposal.rules:
         count = "1 rule" if len(proposal.rules) == 1 else f"{len(proposal.rules)} rules"
         yield (
-            f"The fallback got {count}, learnt from a part of the sample: review what they answer. "
+            f"The fallback got {count}, learnt from a part of the sample: review them. "
             f"On {proposal.prices.row_count} other rows: {', '.join(prices_told(proposal.prices))}."
         )
 
