@@ -170,9 +170,12 @@ def _columns(table: Table) -> Iterator[str]:
     yield "| column | type | null |"
     yield "| --- | --- | --- |"
     for column in table.columns:
-        kind = type(column.type).__name__.replace("UtcDateTime", "DateTime (UTC)")
+        kind = _KINDS.get(type(column.type).__name__, type(column.type).__name__)
         key = " (key)" if column.primary_key else ""
         yield f"| `{column.name}`{key} | {kind} | {'yes' if column.nullable else ''} |"
+
+
+_KINDS = {"UtcDateTime": "DateTime (UTC)", "Name": "String", "Prose": "Text", "BigInteger": "Integer"}
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """The product's promises, each one as a test named after it, on a whole service: API, monitor and store together."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from stillsafe import service
@@ -53,10 +53,12 @@ class Whole:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What another program reads in the database."""
-        connection = sqlite3.connect(self.settings.folder / "stillsafe.db")
-        found = connection.execute(query).fetchall()
-        connection.close()
-        return found
+        with database.reading(self.store()) as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    def store(self) -> Engine:
+        """The database as another process would open it."""
+        return service.open_store(self.settings)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Clock:
 
 
 @pytest.fixture
-def whole(made_service: Path, healthy_rows: list[dict[str, float]]) -> Iterator[Whole]:
+def whole(named_store: str, made_service: Path, healthy_rows: list[dict[str, float]]) -> Iterator[Whole]:
     settings, clock = service.settings_of(made_service / "stillsafe.toml"), Clock()
     with TestClient(service.create_app(settings, clock=clock)) as client:
         yield Whole(settings, client, clock, healthy_rows)
@@ -86,10 +88,12 @@ def test_1_no_prediction_leaves_unrecorded(whole: Whole) -> None:
         answer = whole.predict()
         query = f"SELECT prediction FROM prediction_logs WHERE prediction_id = '{answer['prediction_id']}'"  # noqa: S608
         assert whole.rows(query) == [(str(answer["prediction"]),)]
-    engine = service.open_store(whole.settings)
-    with database.reading(engine) as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL"
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    promised: dict[str, dict[str, object]] = {
+        "sqlite": {"PRAGMA synchronous": 2, "PRAGMA journal_mode": "wal"},
+        "postgresql": {"SHOW synchronous_commit": "on"},
+    }
+    for asked, told in promised[whole.store().dialect.name].items():
+        assert whole.rows(asked) == [(told,)]
 
 
 def test_2_no_single_anomaly_acts(whole: Whole) -> None:
@@ -113,10 +117,8 @@ def test_4_unknown_is_not_normal(whole: Whole) -> None:
     """A state that cannot be read gives a clear refusal, not an unmonitored answer of the model."""
     assert whole.predict()["decided_by"] == "model"
     whole.step()
-    connection = sqlite3.connect(whole.settings.folder / "stillsafe.db")
-    connection.execute("UPDATE system_state SET current_state = 'FINE', memory = 'garbage'")
-    connection.commit()
-    connection.close()
+    with database.writing(whole.store()) as connection:
+        connection.exec_driver_sql("UPDATE system_state SET current_state = 'FINE', memory = '\"garbage\"'")
     answer = whole.client.post("/v1/predict", json={"features": whole.healthy[0]})
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,6 +1,6 @@
 """A service with a real store and made-up traffic, for everything that watches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,12 +130,13 @@ def settings(folder: Path, **sections: dict[str, Any]) -> Settings:
 
 
 @pytest.fixture
-def unwatched(tmp_path: Path) -> Service:
-    """A service without a baseline."""
+def unwatched(named_store: str, tmp_path: Path) -> Iterator[Service]:
+    """A service without a baseline, once on each kind of database."""
     chosen = settings(tmp_path)
     engine = database.connect(chosen.database_url)
     database.upgrade(engine)
-    return Service(engine, chosen)
+    yield Service(engine, chosen)
+    engine.dispose()
 
 
 @pytest.fixture

@@ -10,6 +10,11 @@ from stillsafe.monitoring.replay import replay
 from stillsafe.store import database
 from tests.monitoring.conftest import Service, lose
 
+_TAMPERED = {
+    "sqlite": "replace(\"window\", '300', '301')",
+    "postgresql": "CAST(replace(CAST(\"window\" AS TEXT), '300', '301') AS JSON)",
+}
+
 
 @pytest.fixture
 def history(service: Service) -> Service:
@@ -61,19 +66,19 @@ def test_later_rows_do_not_change_earlier_windows(history: Service) -> None:
     [
         ("UPDATE current_window_metrics SET severity = 'NORMAL' WHERE id = 4", "Run 4"),
         ("UPDATE current_window_metrics SET state_after = 'NORMAL' WHERE id = 4", "state_after"),
-        ("UPDATE current_window_metrics SET window = replace(window, '300', '301') WHERE id = 2", "Run 2"),
+        ('UPDATE current_window_metrics SET "window" = {tampered} WHERE id = 2', "Run 2"),
         ("UPDATE system_state SET current_state = 'DEGRADED'", "system_state"),
         ("DELETE FROM operator_actions", "Run 5"),
         ("DELETE FROM system_state", "has lost its state"),
         ("UPDATE current_window_metrics SET prediction_count = 7 WHERE id = 3", "prediction_count"),
-        ("UPDATE incidents SET resolved = 0", "resolved"),
+        ("UPDATE incidents SET resolved = false", "resolved"),
         ("DELETE FROM incidents", "incidents"),
     ],
 )
 def test_tampering_is_found(history: Service, tampering: str, told: str) -> None:
     """A changed decision, window, state or operator's action is named with its run and both values."""
     with database.writing(history.engine) as connection:
-        connection.execute(text(tampering))
+        connection.execute(text(tampering.format(tampered=_TAMPERED[connection.dialect.name])))
     difference = replay(history.engine).difference
     assert difference is not None
     assert told in str(difference)

@@ -219,8 +219,12 @@ def test_observe_mode_records_what_would_have_been(service: Service) -> None:
 
 def test_an_unreadable_store_fails_loudly(service: Service) -> None:
     """A run on a corrupt database raises, so that it can never look like a calm one."""
-    service.engine.dispose()
-    Path(service.settings.database_url.removeprefix("sqlite:///")).write_bytes(b"not a database" * 1000)
+    if service.engine.dialect.name == "sqlite":
+        service.engine.dispose()
+        Path(service.settings.database_url.removeprefix("sqlite:///")).write_bytes(b"not a database" * 1000)
+    else:
+        with database.writing(service.engine) as connection:
+            connection.exec_driver_sql("DROP TABLE refusals")
     with pytest.raises(StoreError):
         service.run()
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from stillsafe.core.state import State
-from tests.serving.services import GOOD, Service
+from tests.serving.services import GOOD, Service, opened
 
 ROOT = Path(__file__).parents[2]
 BODY = json.dumps({"features": GOOD})
@@ -46,16 +48,23 @@ def _acknowledged(port: int, most: int = 1_000_000) -> list[str]:
     return received
 
 
-def test_kill_minus_nine_loses_nothing_acknowledged(service: Service) -> None:
+@pytest.fixture
+def on_either(named_store: str, model_file: Path, tmp_path: Path) -> Iterator[Service]:
+    """A service on a new database, once of each kind."""
+    shutil.copy(model_file, tmp_path)
+    yield from opened(tmp_path)
+
+
+def test_kill_minus_nine_loses_nothing_acknowledged(on_either: Service) -> None:
     """Every answer that any client ever held is a row, though the process died between two instructions."""
-    service.decide(State.NORMAL)
-    with _process(service.context.settings.folder) as (process, port), ThreadPoolExecutor(6) as pool:
+    on_either.decide(State.NORMAL)
+    with _process(on_either.context.settings.folder) as (process, port), ThreadPoolExecutor(6) as pool:
         first = _acknowledged(port, most=1)
         clients = [pool.submit(_acknowledged, port) for _ in range(6)]
         sleep(0.7)
         process.kill()
         received = first + [prediction_id for client in clients for prediction_id in client.result()]
-    logged = {row.prediction_id for row in service.log()}
+    logged = {row.prediction_id for row in on_either.log()}
     assert len(received) > 50
     assert set(received) <= logged
     assert len(logged) - len(received) <= 6

@@ -1,6 +1,6 @@
 """A migrated database for every test of the store, and made-up values to put into it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,21 +17,11 @@ from stillsafe.store.prediction_log import PredictionRecord
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STEP = timedelta(minutes=10)
 
-DATABASES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder / 'log.db'}",
-}
-
-
-@pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, once of each kind that the service can be given."""
-    return DATABASES[request.param](tmp_path)
-
 
 @pytest.fixture
-def empty(url: str) -> Iterator[Engine]:
+def empty(store_url: str) -> Iterator[Engine]:
     """An engine on a database without tables."""
-    engine = database.connect(url)
+    engine = database.connect(store_url)
     yield engine
     engine.dispose()
 
@@ -53,7 +43,7 @@ def connection(engine: Engine) -> Iterator[Connection]:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """The same, for what only SQLite promises."""
-    engine = database.connect(DATABASES["sqlite"](tmp_path))
+    engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     yield engine
     engine.dispose()

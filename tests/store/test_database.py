@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, func, insert, select, text
 
@@ -16,6 +18,7 @@ from stillsafe.errors import ConfigurationError, StoreError
 from stillsafe.store import database, prediction_log, reader
 from stillsafe.store.reader import LogRows
 from stillsafe.store.tables import operator_actions, prediction_logs
+from tests.postgres import Postgres
 from tests.store.conftest import START, prediction, write
 from tests.store.processes import python
 
@@ -238,8 +241,8 @@ def test_no_document_holds_what_json_lacks(engine: Engine, number: float) -> Non
         ("sqlite://host/log.db", "URL is not one. Write for example sqlite:///"),
         ("mysql://host/name", "does not store in mysql. Use a sqlite or postgresql URL."),
         ("sqlite+nosuch:///log.db", "no database driver sqlite+nosuch. Leave out what follows the +"),
-        ("postgresql+nosuch://me:s3cret@host/name", "no database driver postgresql+nosuch."),
-        ("postgresql+pg8000://me:s3cret@host/name", "needs the package pg8000. Install the driver"),
+        ("postgresql+nosuch://me:s3cret@host/name", "through psycopg 3 alone. Leave out what follows the +"),
+        ("postgresql+pg8000://me:s3cret@host/name", "through psycopg 3 alone. Leave out what follows"),
     ],
 )
 def test_a_url_that_names_no_database_of_ours_is_a_configuration_error(url: str, told: str) -> None:
@@ -331,3 +334,89 @@ def test_a_time_that_is_none_is_a_store_error(tmp_path: Path) -> None:
         connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, 'garbage', 'hold', 'a', 'b', NULL)")
     with pytest.raises(StoreError, match="time that is none"), database.reading(engine) as connection:
         connection.execute(select(operator_actions)).all()
+
+
+def ask(engine: Engine, setting: str) -> object:
+    with database.reading(engine) as connection:
+        return connection.execute(select(func.current_setting(setting))).scalar()
+
+
+@pytest.mark.parametrize(("default", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+def test_a_servers_default_weakens_nothing(postgres_url: str, default: str, kept: str) -> None:
+    """A commit is on disk when it returns, though server or role say otherwise; what is stronger stays."""
+    engine = database.connect(f"{postgres_url}%20-csynchronous_commit%3D{default}%20-cextra_float_digits%3D-9")
+    assert ask(engine, "synchronous_commit") == kept
+    assert ask(engine, "extra_float_digits") == "1"
+    assert ask(engine, "TimeZone") == "UTC"
+    assert ask(engine, "lock_timeout") == f"{database.BUSY_TIMEOUT_SECONDS}s"
+
+
+def test_who_changes_the_state_waits_for_the_one_who_does(postgres_url: str, impatient: None) -> None:
+    """On PostgreSQL, too, nobody decides on a state that is about to change; predictions are not held up by it."""
+    engine = database.connect(postgres_url)
+    database.upgrade(engine)
+    with database.writing(engine) as first:
+        assert reader.state(first) is None
+        write(engine, prediction(1))
+        with pytest.raises(StoreError, match="lock timeout"), database.writing(engine) as second:
+            reader.state(second)
+        with database.reading(engine) as looking:
+            assert reader.state(looking) is None
+    with database.writing(engine) as third:
+        assert reader.state(third) is None
+
+
+def test_a_run_begins_when_what_is_being_written_has_landed(postgres_url: str, impatient: None) -> None:
+    """Ids are given before the commit, so whoever is alone waits for open writers, and then none can slip in below."""
+    engine = database.connect(postgres_url)
+    database.upgrade(engine)
+    with database.writing(engine) as connection:
+        prediction_log.append(connection, [prediction(1)])
+        with pytest.raises(StoreError, match="lock timeout"), database.alone(engine, "monitor"):
+            pytest.fail("a row is still on its way")
+    with database.alone(engine, "monitor") as alone:
+        assert alone
+        assert rows(engine) == 1
+        write(engine, prediction(2))
+
+
+def test_another_schema_is_another_place(postgres: Postgres, postgres_url: str) -> None:
+    """Two services in one database, each in a schema of its own, do not keep one another out."""
+    engine, other = (database.connect(url) for url in (postgres_url, postgres.empty()))
+    with database.alone(engine, "monitor") as first, database.alone(other, "monitor") as second:
+        assert (first, second) == (True, True)
+
+
+def test_postgresql_without_its_driver_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain install has no driver for PostgreSQL: what to install is said, once the URL asks for it."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"pip install stillsafe\[postgres\]"):
+        database.connect("postgresql://me:s3cret@host/name")
+
+
+def test_a_database_of_another_encoding_is_refused(postgres: Postgres, postgres_url: str) -> None:
+    """A database that cannot hold every text is refused before anything is in it."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE narrow ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StoreError, match="encoded in LATIN1: create it with ENCODING 'UTF8'"):
+        database.upgrade(database.connect(postgres.url("narrow")))
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    """Nobody listens: a store error in one line, and without the password."""
+    engine = database.connect("postgresql://me:s3cret@127.0.0.1:1/name")
+    for attempt in (rows, enter):
+        with pytest.raises(StoreError, match=r"^The database cannot be (read|written): connection") as told:
+            attempt(engine)
+        assert "s3cret" not in str(told.value)
+    with pytest.raises(StoreError, match="cannot be read"), database.alone(engine, "monitor"):
+        pytest.fail("there is no place to take")
+
+
+def test_text_that_no_database_can_hold_is_replaced(engine: Engine) -> None:
+    """The zero character and half a surrogate pair cost neither the row nor its meaning, and read alike everywhere."""
+    bad, good = "a\x00b\ud800c", "a\ufffdb\ufffdc"
+    write(engine, replace(prediction(1), input_summary={bad: bad, "path": "\\u0000"}, prediction=bad, reason=bad))
+    with database.reading(engine) as connection:
+        row = connection.execute(select(prediction_logs)).one()
+    assert (row.input_summary, row.prediction, row.reason) == ({good: good, "path": "\\u0000"}, good, good)

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, inspect, text
 from stillsafe.errors import SchemaMismatch
 from stillsafe.store import database
 from stillsafe.store.tables import metadata
+from tests.postgres import served
 from tests.store.processes import python
 
 MISSION = {
@@ -118,14 +119,14 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
         assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
 
 
-def test_two_processes_may_upgrade_at_once(url: str) -> None:
+def test_two_processes_may_upgrade_at_once(store_url: str) -> None:
     """Server and monitor started together on a new database both find it ready."""
     upgrade = "import sys; from stillsafe.store import database; database.upgrade(database.connect(sys.argv[1]))"
-    started = [python(upgrade, url) for _ in range(3)]
+    started = [python(upgrade, store_url) for _ in range(3)]
     for process in started:
         told, complaint = process.communicate(timeout=60)
         assert (process.returncode, told, complaint) == (0, "", "")
-    database.require_current(database.connect(url))
+    database.require_current(database.connect(store_url))
 
 
 def test_a_database_without_tables_is_refused(empty: Engine) -> None:
@@ -150,6 +151,20 @@ def test_a_newer_database_is_refused(engine: Engine) -> None:
         database.require_current(engine)
     with pytest.raises(SchemaMismatch, match=r"newer Stillsafe: upgrade the package\.$"):
         database.upgrade(engine)
+
+
+@pytest.mark.parametrize("version", [16, 18])
+def test_every_server_that_is_supported_takes_the_schema(version: int) -> None:
+    """The schema is made, found current and written on the oldest server that is supported and on the newest."""
+    with served(version) as server:
+        engine = database.connect(server.empty())
+        database.upgrade(engine)
+        database.require_current(engine)
+        with database.writing(engine) as connection:
+            connection.execute(text(_STATE))
+            found = connection.execute(text("SHOW server_version")).scalar_one()
+        engine.dispose()
+    assert found.startswith(f"{version}.")
 
 
 _KNOWN = database.known_revisions()

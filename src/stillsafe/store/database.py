@@ -3,7 +3,7 @@
 import fcntl
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,23 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError
-from stillsafe.store.documents import dumps, loads
+from stillsafe.store.documents import loads, storable_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 5
+_OURS = 0x5AFE
+_PREPARE_POSTGRESQL = """
+    SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
+           set_config('lock_timeout', %s, false),
+           set_config('TimeZone', 'UTC', false),
+           set_config('extra_float_digits', '1', false)
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +46,18 @@ def connect(url: str) -> Engine:
         remedy = "Leave out what follows the + sign, or write a driver that SQLAlchemy knows."
         raise ConfigurationError(f"There is no database driver {parsed.drivername}.", remedy) from None
     except (ArgumentError, ValueError):
-        remedy = "Write for example sqlite:///stillsafe.db or postgresql+psycopg://user@host/name."
+        remedy = "Write for example sqlite:///stillsafe.db or postgresql://user@host/name."
         raise ConfigurationError("The database's URL is not one.", remedy) from None
-    except ModuleNotFoundError as error:
-        remedy = "Install the driver that the URL names, for example psycopg."
-        raise ConfigurationError(f"The database's URL needs the package {error.name}.", remedy) from None
+    except ImportError:
+        remedy = "Install it: pip install stillsafe[postgres]"
+        raise ConfigurationError("PostgreSQL needs the package psycopg and its library.", remedy) from None
 
 
 def _engine(url: URL) -> Engine:
     match url.get_backend_name():
         case "sqlite":
             waiting = {"timeout": BUSY_TIMEOUT_SECONDS}
-            engine = create_engine(url, json_serializer=dumps, json_deserializer=loads, connect_args=waiting)
+            engine = create_engine(url, json_serializer=storable_json, json_deserializer=loads, connect_args=waiting)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             if url.database and url.database != ":memory:":
@@ -56,9 +65,29 @@ def _engine(url: URL) -> Engine:
                 event.listen(engine, "checkout", partial(_require_same_file, Path(url.database)))
             return engine
         case "postgresql":
-            return create_engine(url, json_serializer=dumps, json_deserializer=loads, pool_pre_ping=True)
+            return _postgresql_engine(url)
         case other:
             raise ConfigurationError(f"Stillsafe does not store in {other}.", "Use a sqlite or postgresql URL.")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        remedy = "Leave out what follows the + sign."
+        raise ConfigurationError("Stillsafe speaks to PostgreSQL through psycopg 3 alone.", remedy)
+    arguments: dict[str, Any] = {"client_encoding": "utf8"}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        json_serializer=storable_json,
+        json_deserializer=loads,
+        connect_args=arguments,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+    )
+    event.listen(engine, "connect", _prepare_postgresql)
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
 
 
 @contextmanager
@@ -81,7 +110,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, committed and synced to disk when the block ends, undone when it raises.
 
-    On SQLite it takes the write lock at once, so that what it reads is still true when it writes.
+    On SQLite it takes the write lock at once, so that what it reads is still true when it writes. On PostgreSQL
+    many write at once; who reads the state in order to change it waits for its turn there (`in_turn`).
 
     Raises:
         StoreError: the database cannot be written.
@@ -102,6 +132,8 @@ def upgrade(engine: Engine) -> None:
     if revision(engine) not in {None, *known_revisions()}:
         raise SchemaMismatch("The database was written by a newer Stillsafe: upgrade the package.")
     with writing(engine) as connection:
+        in_turn(connection, "upgrade")
+        _require_unicode(connection)
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
@@ -149,14 +181,66 @@ def alone(engine: Engine, purpose: str) -> Iterator[bool]:
         with _lock_file(Path(f"{file}.{purpose}.lock")) as taken:
             yield taken
         return
-    with reading(engine) as connection:
-        query = select(func.pg_try_advisory_lock(func.hashtext(f"stillsafe:{purpose}")))
-        taken = bool(connection.execute(query).scalar())
+    with _advisory_lock(engine, purpose) as taken:
+        yield taken
+
+
+def in_turn(connection: Connection, purpose: str) -> None:
+    """Wait until no other transaction is at `purpose`, and keep the others out until this one ends.
+
+    SQLite has one writer at a time anyway.
+
+    Raises:
+        SQLAlchemyError: the others took longer than the lock's timeout; `writing` makes a StoreError of it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(*_place(purpose))))
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, purpose: str) -> Iterator[bool]:
+    """The place on PostgreSQL: the session's, outside any transaction, since a run may outlast what those may last."""
+    try:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    except SQLAlchemyError as error:
+        raise _store_error("read", error) from error
+    with connection:
+        try:
+            taken = bool(connection.execute(select(func.pg_try_advisory_lock(*_place(purpose)))).scalar())
+            if taken:
+                _await_writers(connection)
+        except SQLAlchemyError as error:
+            connection.invalidate()
+            raise _store_error("read", error) from error
         try:
             yield taken
         finally:
             if taken:
-                connection.execute(select(func.pg_advisory_unlock(func.hashtext(f"stillsafe:{purpose}"))))
+                with suppress(SQLAlchemyError):  # a session that was lost has lost its place, too
+                    connection.execute(select(func.pg_advisory_unlock(*_place(purpose))))
+
+
+def _await_writers(connection: Connection) -> None:
+    """Wait until every transaction that was writing has ended.
+
+    Row ids and timestamps are given before the commit. Without this wait a row could appear behind a run that has
+    judged its time already, and a replay of that run would count it.
+    """
+    connection.execute(select(func.pg_advisory_lock(*_place("writing"))))
+    connection.execute(select(func.pg_advisory_unlock(*_place("writing"))))
+
+
+def _place(purpose: str) -> tuple[int, Function[int]]:
+    """The two numbers of an advisory lock: ours, and the purpose's within the schema that holds the tables."""
+    return _OURS, func.hashtext(func.concat(purpose, ":", func.current_schema()))
+
+
+def _require_unicode(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise StoreError(f"The database is encoded in {encoding}: create it with ENCODING 'UTF8'.")
 
 
 @contextmanager
@@ -207,12 +291,27 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """What a server's or a role's default may not weaken: durability, the exactness of numbers, and patience."""
+    connection.autocommit = True  # a setting made in a transaction is undone with it
+    with connection.cursor() as cursor:
+        cursor.execute(_PREPARE_POSTGRESQL, (f"{round(BUSY_TIMEOUT_SECONDS * 1000)}ms",))
+    connection.autocommit = False
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("immediate", False):
+        connection.execute(select(func.pg_advisory_xact_lock_shared(*_place("writing"))))
+
+
 def _store_error(what: str, error: SQLAlchemyError | ValueError) -> Exception:
-    """The error in our words. A ValueError is ours to translate only where a stored time is none."""
+    """The error in our words. A ValueError is ours to translate only where a value can be no stored one."""
     if isinstance(error, SQLAlchemyError):
         return StoreError(f"The database cannot be {what}: {_cause(error)}.")
     if "datetime string" in str(error) or "isoformat" in str(error):
         return StoreError(f"The database holds a time that is none: {error}.")
+    if "not JSON compliant" in str(error):
+        return StoreError(f"The database cannot be {what}: {error}.")
     return error
 
 

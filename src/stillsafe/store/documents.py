@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from pydantic import TypeAdapter
 from stillsafe.errors import StoreError
 
 T = TypeVar("T")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def dumps(document: Any) -> str:
@@ -20,6 +23,31 @@ def dumps(document: Any) -> str:
         ValueError: for a number that JSON lacks.
     """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def storable_json(document: Any) -> str:
+    """Canonical JSON that every database takes; see `storable`.
+
+    Raises:
+        ValueError: for a number that JSON lacks.
+    """
+    told = dumps(document)
+    if "\\u0000" not in told and (told.isascii() or not _UNSTORABLE.search(told)):
+        return told
+    return dumps(_storable(json.loads(told)))
+
+
+def storable(text: str) -> str:
+    """The text without what not every database can hold: U+0000 and halves of surrogate pairs, each replaced."""
+    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def _storable(document: Any) -> Any:
+    if isinstance(document, str):
+        return storable(document)
+    if isinstance(document, dict):
+        return {storable(key): _storable(item) for key, item in document.items()}
+    return [_storable(item) for item in document] if isinstance(document, list) else document
 
 
 def loads(text: str) -> Any:

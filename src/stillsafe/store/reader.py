@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, Text, and_, cast, exists, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, cast, exists, func, or_, select, type_coerce
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
+from stillsafe.store import database
 from stillsafe.store.documents import from_document
 from stillsafe.store.tables import (
     baseline_metrics,
@@ -168,10 +169,13 @@ def state(connection: Connection) -> StateRecord | None:
     """The current state, or None before anything was ever decided.
 
     Where the row contradicts its own memory, the more careful of the two is obeyed: unknown is not NORMAL.
+    Who reads it in a transaction that writes does so in order to change it, and keeps others from doing so until then.
 
     Raises:
         StoreError: the row is damaged, or gone although something was decided.
     """
+    if connection.get_execution_options().get("immediate", False):
+        database.in_turn(connection, "state")
     row = connection.execute(select(system_state).where(system_state.c.id == 1)).first()
     if row is None:
         _require_no_history(connection)
@@ -248,7 +252,7 @@ def window_rows(
     table = prediction_logs
     conditions = [table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version]
     if up_to_row is not None:
-        conditions.append(table.c.id <= up_to_row)
+        conditions.append(_up_to(table.c.id, up_to_row))
     return _log_rows(connection, _log_query(connection).where(and_(*conditions)).order_by(table.c.id))
 
 
@@ -303,7 +307,7 @@ def refusal_count(
     """Requests refused in `[start, end)`."""
     conditions = [refusals.c.timestamp >= start, refusals.c.timestamp < end, refusals.c.model_version == model_version]
     if up_to_row is not None:
-        conditions.append(refusals.c.id <= up_to_row)
+        conditions.append(_up_to(refusals.c.id, up_to_row))
     return connection.execute(select(func.count()).select_from(refusals).where(*conditions)).scalar_one()
 
 
@@ -315,7 +319,7 @@ def last_request_at(
     for table, up_to in ((prediction_logs, up_to_prediction), (refusals, up_to_refusal)):
         query = select(func.max(table.c.timestamp)).where(table.c.timestamp < before)
         if up_to is not None:
-            query = query.where(table.c.id <= up_to)
+            query = query.where(_up_to(table.c.id, up_to))
         latest.append(connection.execute(query).scalar())
     known = [at for at in latest if at is not None]
     return max(known) if known else None
@@ -353,8 +357,9 @@ def recent_runs(connection: Connection, limit: int) -> list[RunRecord]:
 def all_runs(connection: Connection) -> Iterator[RunRecord]:
     """Every run, oldest first, a few at a time."""
     query = select(current_window_metrics).order_by(current_window_metrics.c.id).execution_options(yield_per=200)
-    for row in connection.execute(query):
-        yield _run(row)
+    with connection.execute(query) as found:  # who stops half-way leaves no cursor open
+        for row in found:
+            yield _run(row)
 
 
 def recent_incidents(
@@ -398,6 +403,11 @@ def stored(kind: type[T], document: Any) -> T:
         told = f"{place}: {problem['msg']}" if place else problem["msg"]
         name = getattr(kind, "__name__", str(kind)).lower()
         raise StoreError(f"The database holds a damaged {name} ({told}).") from error
+
+
+def _up_to(row_id: ColumnElement[int], last: int) -> ColumnElement[bool]:
+    # Not the bare column: SQLite would go by it, and so through the whole log, rather than by the time.
+    return row_id + 0 <= last
 
 
 def _log_query(connection: Connection) -> Select[Any]:

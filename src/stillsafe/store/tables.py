@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -24,6 +25,9 @@ from sqlalchemy import (
     false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from stillsafe.store.documents import storable
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -48,7 +52,40 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+class _Storable(TypeDecorator[str]):
+    """Text as both databases can hold it: PostgreSQL refuses some characters that clients can send."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """To the database."""
+        return None if value is None else storable(value)
+
+
+class Name(_Storable):
+    """A short text: a name, an id or a word. Sorted by code points everywhere, whatever the server's language."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> TypeEngine[str]:
+        """Of the database's own types."""
+        return String(collation="C") if dialect.name == "postgresql" else String()
+
+
+class Prose(_Storable):
+    """Sentences for people."""
+
+    impl = Text
+    cache_ok = True
+
+
+# What is read back and compared to the byte is kept as it was written: JSONB would make 1e22 an integer and -0.0 a 0.
+Document = JSON(none_as_null=True)
+# Names and rates alone survive JSONB as they are, and can be searched and indexed there.
+Searchable = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# A busy service writes more rows in a year than 32 bits can count; SQLite counts in 64 bits under this name.
+RowId = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
     naming_convention={
@@ -61,18 +98,18 @@ metadata = MetaData(
 prediction_logs = Table(
     "prediction_logs",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("timestamp", UtcDateTime, nullable=False),
-    Column("model_version", String, nullable=False),
-    Column("system_state", String, nullable=False),
-    Column("input_summary", Json, nullable=False),
-    Column("prediction", String),
+    Column("model_version", Name, nullable=False),
+    Column("system_state", Name, nullable=False),
+    Column("input_summary", Document, nullable=False),
+    Column("prediction", Name),
     Column("confidence_score", Float),
     Column("fallback_used", Boolean, nullable=False, server_default=false()),
-    Column("prediction_id", String),
-    Column("decided_by", String),
-    Column("reason", Text),
-    Column("model_error", String),
+    Column("prediction_id", Name),
+    Column("decided_by", Name),
+    Column("reason", Prose),
+    Column("model_error", Name),
     UniqueConstraint("prediction_id"),
     Index(None, "timestamp"),
     sqlite_autoincrement=True,
@@ -81,10 +118,10 @@ prediction_logs = Table(
 refusals = Table(
     "refusals",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("timestamp", UtcDateTime, nullable=False),
-    Column("model_version", String, nullable=False),
-    Column("violations", Json, nullable=False),
+    Column("model_version", Name, nullable=False),
+    Column("violations", Searchable, nullable=False),
     Index(None, "timestamp"),
     sqlite_autoincrement=True,
 )
@@ -92,18 +129,18 @@ refusals = Table(
 baseline_metrics = Table(
     "baseline_metrics",
     metadata,
-    Column("baseline_id", String, primary_key=True),
+    Column("baseline_id", Name, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sample_size", Integer, nullable=False),
     Column("avg_confidence", Float),
     Column("low_confidence_rate", Float),
-    Column("feature_ranges", Json, nullable=False),
-    Column("category_frequencies", Json, nullable=False),
-    Column("missing_value_rates", Json, nullable=False),
-    Column("model_version", String),
-    Column("source", String),
+    Column("feature_ranges", Document, nullable=False),
+    Column("category_frequencies", Searchable, nullable=False),
+    Column("missing_value_rates", Searchable, nullable=False),
+    Column("model_version", Name),
+    Column("source", Name),
     Column("active", Boolean, nullable=False, server_default=false()),
-    Column("document", Json),
+    Column("document", Document),
 )
 
 current_window_metrics = Table(
@@ -115,23 +152,23 @@ current_window_metrics = Table(
     Column("prediction_count", Integer, nullable=False),
     Column("avg_confidence", Float),
     Column("low_confidence_rate", Float),
-    Column("feature_anomalies", Json, nullable=False),
+    Column("feature_anomalies", Document, nullable=False),
     Column("unseen_categories", Boolean, nullable=False),
-    Column("model_version", String),
-    Column("baseline_id", String),
-    Column("policy", Json),
-    Column("window", Json),
-    Column("readings", Json),
-    Column("memory", Json),
-    Column("evidence", String),
-    Column("severity", String),
-    Column("state_before", String),
-    Column("state_after", String),
+    Column("model_version", Name),
+    Column("baseline_id", Name),
+    Column("policy", Document),
+    Column("window", Document),
+    Column("readings", Document),
+    Column("memory", Document),
+    Column("evidence", Name),
+    Column("severity", Name),
+    Column("state_before", Name),
+    Column("state_after", Name),
     Column("shadow", Boolean, nullable=False, server_default=false()),
-    Column("reason", Text),
-    Column("incident_id", String),
-    Column("last_prediction_row", Integer),
-    Column("last_refusal_row", Integer),
+    Column("reason", Prose),
+    Column("incident_id", Name),
+    Column("last_prediction_row", RowId),
+    Column("last_refusal_row", RowId),
     Column("fresh_since", UtcDateTime),
     UniqueConstraint("window_end"),
     sqlite_autoincrement=True,
@@ -141,32 +178,32 @@ system_state = Table(
     "system_state",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("current_state", String, nullable=False),
+    Column("current_state", Name, nullable=False),
     Column("last_updated", UtcDateTime, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("severity", String),
+    Column("reason", Prose, nullable=False),
+    Column("severity", Name),
     Column("checked_at", UtcDateTime),
     Column("valid_until", UtcDateTime),
     Column("held", Boolean, nullable=False, server_default=false()),
-    Column("damaged_features", Json),
-    Column("memory", Json),
+    Column("damaged_features", Searchable),
+    Column("memory", Document),
 )
 
 incidents = Table(
     "incidents",
     metadata,
-    Column("incident_id", String, primary_key=True),
+    Column("incident_id", Name, primary_key=True),
     Column("detected_at", UtcDateTime, nullable=False),
-    Column("severity", String, nullable=False),
-    Column("trigger_signals", Json, nullable=False),
-    Column("decision_reason", Text, nullable=False),
+    Column("severity", Name, nullable=False),
+    Column("trigger_signals", Searchable, nullable=False),
+    Column("decision_reason", Prose, nullable=False),
     Column("fallback_activated", Boolean, nullable=False),
     Column("resolved", Boolean, nullable=False),
     Column("escalated_at", UtcDateTime),
     Column("resolved_at", UtcDateTime),
-    Column("resolution", Text),
-    Column("model_version", String),
-    Column("baseline_id", String),
+    Column("resolution", Prose),
+    Column("model_version", Name),
+    Column("baseline_id", Name),
     Index(None, "detected_at"),
 )
 
@@ -174,12 +211,12 @@ llm_explanations = Table(
     "llm_explanations",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("incident_id", String, nullable=False),
+    Column("incident_id", Name, nullable=False),
     Column("generated_at", UtcDateTime, nullable=False),
-    Column("summary", Text, nullable=False),
-    Column("recommendations", Text, nullable=False),
-    Column("llm_model", String, nullable=False),
-    Column("incident_status", String),
+    Column("summary", Prose, nullable=False),
+    Column("recommendations", Prose, nullable=False),
+    Column("llm_model", Name, nullable=False),
+    Column("incident_status", Name),
     UniqueConstraint("incident_id", "incident_status"),
 )
 
@@ -188,8 +225,8 @@ operator_actions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", UtcDateTime, nullable=False),
-    Column("action", String, nullable=False),
-    Column("by", String, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("action", Name, nullable=False),
+    Column("by", Name, nullable=False),
+    Column("reason", Prose, nullable=False),
     Column("after_run", Integer),
 )

