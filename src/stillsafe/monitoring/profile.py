@@ -54,6 +54,8 @@ def output_profile(found: Columns, known: Known | None = None) -> dict[str, Feat
     for name, column in output_columns(found).items():
         before = (known or {}).get(name)
         numeric = name == "confidence" or not _are_classes(column)
+        if numeric and not np.isfinite(_numbers(column)).any():
+            continue  # more classes of text than can be told apart by bins
         made = _output_numbers(column) if numeric else _output_classes(column)
         outputs[name] = _binned(made, column, before)
     return outputs
@@ -92,12 +94,14 @@ def _number(spec: FeatureSpec, column: NDArray[np.float64], known: FeatureBaseli
 def _with_numbers(made: FeatureBaseline, present: NDArray[np.float64], most: int) -> FeatureBaseline:
     distinct = np.unique(present)
     if len(distinct) <= FEW_NUMBERS:
-        edges = (distinct[:-1] + distinct[1:]) / 2
+        edges = distinct[:-1] / 2 + distinct[1:] / 2
     else:
         quantiles = np.quantile(present, np.linspace(0, 1, most + 1)[1:-1], method="inverted_cdf")
         edges = np.unique(quantiles[quantiles < distinct[-1]])
     lowest, highest = float(distinct[0]), float(distinct[-1])
     room = ROOM * ((highest - lowest) or max(1.0, abs(highest)))
+    if not np.isfinite([lowest - room, highest + room, *edges]).all():
+        return made  # numbers near the largest that there are: too far apart to be binned
     return replace(
         made,
         bins=Bins(tuple(edges.tolist()), lowest - room, highest + room),
@@ -120,10 +124,14 @@ def _category(spec: FeatureSpec, column: NDArray[np.object_], known: FeatureBase
 
 
 def _output_numbers(column: NDArray[Any]) -> FeatureBaseline:
-    numbers = as_numbers(column) if column.dtype == np.object_ else column
+    numbers = _numbers(column)
     present = numbers[np.isfinite(numbers)]
     made = FeatureBaseline(FeatureType.NUMERIC, len(present), 0, float(present.min()), float(present.max()))
     return _with_numbers(made, present, OUTPUT_BINS)
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.float64]:
+    return as_numbers(column) if column.dtype == np.object_ else column
 
 
 def _output_classes(column: NDArray[Any]) -> FeatureBaseline:
