@@ -20,7 +20,7 @@ from stillsafe.store.reader import LogRows
 from stillsafe.store.tables import operator_actions, prediction_logs
 from tests.postgres import Postgres
 from tests.store.conftest import START, prediction, write
-from tests.store.processes import python
+from tests.store.processes import python, until
 
 NOBODY = 65534
 
@@ -186,7 +186,7 @@ def test_only_one_is_alone(engine: Engine) -> None:
 
 
 def test_a_killed_process_leaves_its_place(engine: Engine) -> None:
-    """The place belongs to the process: nothing stays taken when it dies."""
+    """The place belongs to the process: nothing stays taken when it dies, once the server has noticed."""
     code = TAKER.replace("sys.stdin.read()", "import time; time.sleep(60)")
     with python(code, address(engine)) as holder:
         assert holder.stdout is not None
@@ -195,8 +195,12 @@ def test_a_killed_process_leaves_its_place(engine: Engine) -> None:
             assert not alone
         holder.kill()
         holder.wait()
+    until(lambda: _is_alone(engine))
+
+
+def _is_alone(engine: Engine) -> bool:
     with database.alone(engine, "monitor") as alone:
-        assert alone
+        return alone
 
 
 def test_a_naive_datetime_is_refused(engine: Engine) -> None:
