@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -25,14 +26,17 @@ from stillsafe.monitoring.served import Progress as BacktestProgress
 from stillsafe.observer import offline
 from stillsafe.observer.payload import Explanation, IncidentPayload, Traffic, describe
 from stillsafe.rules import compile_fallback
-from stillsafe.serving import app
+from stillsafe.serving import app, predict
 from stillsafe.serving.model import Model, Score
 from stillsafe.serving.model import load as load_model
+from stillsafe.serving.outage import Outage, drain
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
 from stillsafe.store import database, explanation_log
 from stillsafe.store.documents import from_document
+from stillsafe.store.line import patience
+from stillsafe.store.spool import Spool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 CONFIG_VARIABLE = "STILLSAFE_CONFIG"
+SHORTEST_PATIENCE_SECONDS = 60.0
+"""A run that has not ended by the next one's time is cut off from the database; but none sooner than this."""
 
 
 def utc_now() -> datetime:
@@ -76,11 +82,43 @@ def open_store(settings: Settings) -> Engine:
         StoreError: it cannot be read or written.
     """
     engine = database.connect(settings.database_url)
+    make_ready(engine, settings)
+    return engine
+
+
+def make_ready(engine: Engine, settings: Settings) -> None:
+    """Tables and reference baseline for a database that has none; see `open_store` for what it raises."""
     if database.revision(engine) is None:
         database.upgrade(engine)
     database.require_current(engine)
     baseline.ensure_reference(engine, settings)
-    return engine
+
+
+def spool_of(settings: Settings) -> Spool:
+    """Where this service's rows wait while its database server is out: beside its settings."""
+    return Spool(settings.path(f"{settings.file.stem if settings.file else 'stillsafe'}.spool.db"))
+
+
+def open_store_or_spool(settings: Settings, clock: Clock) -> tuple[Engine, Outage | None]:
+    """The service's database; a server that is out is opened later, and rows wait in the spool until then.
+
+    Raises:
+        As `open_store`; a server that cannot be reached raises nothing.
+    """
+    engine = database.connect(settings.database_url)
+    if engine.dialect.name == "sqlite":
+        make_ready(engine, settings)
+        return engine, None
+    outage = Outage(
+        engine,
+        spool_of(settings),
+        settings.serving,
+        read=partial(predict.stored_orders, engine, settings.model.version, clock),
+        write=predict.write_spooled,
+        prepare=partial(make_ready, engine, settings),
+    )
+    outage.begin()
+    return engine, outage
 
 
 def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> FastAPI:
@@ -97,8 +135,8 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     settings = settings_of(config)
     model = load_model(settings)
     fallback = compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
-    engine = open_store(settings)
-    context = Context(settings, engine, model, fallback, clock, new_id)
+    engine, outage = open_store_or_spool(settings, clock)
+    context = Context(settings, engine, model, fallback, clock, new_id, outage=outage)
     return app.build(context, pages=views.router(engine, settings, clock))
 
 
@@ -112,13 +150,16 @@ def monitor(config: Settings | Path | str, *, now: datetime) -> run.Run:
 
     Raises:
         ConfigurationError: settings or model are wrong.
-        RunRefused: `now` lies before the last run.
+        RunRefused: `now` lies before the last run, or rows of this host still wait in the spool.
         StoreError: nothing was written.
     """
     settings = settings_of(config)
-    engine = open_store(settings)
+    engine = database.connect(settings.database_url)
     try:
-        done = run.run(engine, settings, now=now, score=shadow_scorer(settings))
+        with patience(engine, max(settings.monitor.every, SHORTEST_PATIENCE_SECONDS)):
+            make_ready(engine, settings)
+            drain(engine, spool_of(settings), predict.write_spooled)
+            done = run.run(engine, settings, now=now, score=shadow_scorer(settings))
         explain(engine, settings, done)
     finally:
         engine.dispose()

@@ -176,6 +176,10 @@ class Serving(_Section):
     """Most instances in one batch request."""
     on_stale_monitor: Literal["serve", "fallback"] = "serve"
     """While nobody is watching: `serve` the model and say so, or use the `fallback`."""
+    max_state_age_seconds: Seconds = 300.0
+    """PostgreSQL out: how long the last known state holds. Then the fallback answers. Half a monitoring interval."""
+    store_timeout_seconds: Seconds = 3.0
+    """PostgreSQL slower than this counts as out: rows then wait in the spool, and no client waits for it."""
 
 
 class FallbackRule(_Section):

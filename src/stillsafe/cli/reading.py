@@ -18,8 +18,11 @@ from stillsafe.cli.app import (
     complaints,
     incidents_app,
 )
+from stillsafe.errors import SchemaMismatch, StoreError
 from stillsafe.store import database, reader
+from stillsafe.store.line import patience
 
+PATIENCE_SECONDS = 10.0
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")]
 
 
@@ -27,7 +30,18 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest fi
 def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Is it still safe to trust, since when, why, and is the watcher itself alive?"""
     settings = service.settings_of(config)
-    document = show.status_document(service.open_store(settings), settings, service.utc_now())
+    spooled = service.spool_of(settings).count()
+    engine = database.connect(settings.database_url)
+    try:
+        with patience(engine, PATIENCE_SECONDS):
+            service.make_ready(engine, settings)
+            document = show.status_document(engine, settings, service.utc_now(), spooled)
+    except SchemaMismatch:
+        raise
+    except StoreError as error:
+        out = show.outage_document(settings, error, spooled)
+        answer(out, as_json, lambda: show.outage(out))
+        sys.exit(FAILED)
     answer(document, as_json, lambda: show.status(document))
 
 

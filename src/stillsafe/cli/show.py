@@ -16,6 +16,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.harm import Harm, Metric
 from stillsafe.core.state import recovery_runs_needed
 from stillsafe.core.window import Tally, Window
+from stillsafe.errors import StoreError
 from stillsafe.monitoring.replay import Replayed
 from stillsafe.monitoring.run import Outcome, Run
 from stillsafe.serving.model import ModelKind
@@ -142,7 +143,7 @@ def replayed(found: Replayed) -> None:
         console.print(f"[bold red]The first difference:[/] {escape(str(found.difference))}")
 
 
-def status_document(engine: Engine, settings: Settings, now: datetime) -> dict[str, Any]:
+def status_document(engine: Engine, settings: Settings, now: datetime, spooled_rows: int) -> dict[str, Any]:
     """`status` for a program: state, its validity, what it rests on."""
     version = settings.model.version
     with database.reading(engine) as connection:
@@ -153,6 +154,8 @@ def status_document(engine: Engine, settings: Settings, now: datetime) -> dict[s
         predictions = reader.prediction_count(connection, version)
     memory = state.memory if state else None
     return {
+        "store": "up",
+        "spooled_rows": spooled_rows,
         "service": settings.service.name,
         "mode": settings.service.mode,
         "state": state.state.value if state else "NORMAL",
@@ -175,6 +178,32 @@ def status_document(engine: Engine, settings: Settings, now: datetime) -> dict[s
     }
 
 
+def outage_document(settings: Settings, error: StoreError, spooled_rows: int) -> dict[str, Any]:
+    """`status` while the database cannot be asked: the state is unknown, which is not NORMAL."""
+    return {
+        "store": f"out: {error}",
+        "spooled_rows": spooled_rows,
+        "service": settings.service.name,
+        "mode": settings.service.mode,
+        "state": None,
+        "model_version": settings.model.version,
+    }
+
+
+def outage(document: dict[str, Any]) -> None:
+    """The same for a person."""
+    console.print(f"{escape(document['service'])}: [bold red]state unknown[/]")
+    console.print(f"  The database is {escape(document['store'])}")
+    console.print("  A running API obeys the last state that it read, for `max_state_age_seconds`; then it falls back.")
+    _spooling(document)
+
+
+def _spooling(document: dict[str, Any]) -> None:
+    if document["spooled_rows"]:
+        told = f"{document['spooled_rows']} entries wait on this host's disk for the database."
+        console.print(f"  [bold yellow]Spooling[/]: {told}")
+
+
 def status(document: dict[str, Any]) -> None:
     """`status` for a person."""
     console.print(f"{escape(document['service'])}: {_state(document['state'])}  {escape(document['reason'])}")
@@ -189,6 +218,7 @@ def status(document: dict[str, Any]) -> None:
     if not document["watched"]:
         version = escape(document["model_version"])
         console.print(f"  [bold yellow]Unwatched[/]: model version {version} has no active baseline.")
+    _spooling(document)
     if document["mode"] == "observe":
         console.print("  Mode: observe. The model is never bypassed, whatever the state.")
     console.print(f"  Model version {escape(document['model_version'])}, {document['prediction_count']} predictions")

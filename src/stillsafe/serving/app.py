@@ -103,11 +103,16 @@ def _desk(context: Context) -> Desk:
 def _lifespan(desk: Desk) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        outage = desk.context.outage
+        if outage is not None:
+            outage.start()
         desk.rows.start()
         desk.refusals.start()
         yield
         await desk.rows.close()
         await desk.refusals.close()
+        if outage is not None:
+            await asyncio.to_thread(outage.stop)
 
     return lifespan
 

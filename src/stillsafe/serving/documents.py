@@ -195,13 +195,17 @@ class LiveDocument(Document):
 class ReadyDocument(Document):
     """The service can answer, and whether anybody is watching."""
 
-    status: str
-    monitor: str = Field(description="`fresh`, `stale`, or `never ran`.")
+    status: str = Field(
+        description="`ready`, or `spooling` while rows wait on this host's disk: still to be sent requests."
+    )
+    monitor: str = Field(description="`fresh`, `stale`, `never ran`, or `unknown` while the database is out.")
     state: str
     watched: bool
     mode: str
     model_version: str
     model_stuck: bool = Field(description="A call of the model has not come back; the fallback answers meanwhile.")
+    store: str = Field(description="`up`, or `out:` and why.")
+    spooled_rows: int = Field(description="Entries on this host's disk that the database does not have yet.")
 
 
 def prediction_document(answered: Answered) -> dict[str, Any]:

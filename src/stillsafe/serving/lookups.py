@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from stillsafe.core.state import State
+from stillsafe.errors import StoreError
 from stillsafe.serving import metrics
 from stillsafe.serving.documents import (
     BaselineDocument,
@@ -25,9 +26,10 @@ from stillsafe.serving.documents import (
     WindowsDocument,
 )
 from stillsafe.serving.metrics import Metrics
+from stillsafe.serving.outage import Outage
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, documented, problem
-from stillsafe.store import database, reader
+from stillsafe.store import reader
 from stillsafe.store.reader import StateRecord
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most of them to show, newest first.")]
@@ -41,7 +43,7 @@ def router(context: Context) -> APIRouter:
     @routes.get("/state", responses=documented(503))
     def state() -> StateDocument:
         """What everybody obeys, why, and whether the monitor is alive."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             record = reader.state(connection)
             baseline = reader.active_baseline(connection, context.model.version)
         return _state(context, record, baseline.baseline_id if baseline else None)
@@ -49,33 +51,33 @@ def router(context: Context) -> APIRouter:
     @routes.get("/incidents", responses=documented(422, 503))
     def incidents(limit: Limit = 50, *, unresolved: bool = False) -> IncidentsDocument:
         """Incidents, newest first."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             found = reader.recent_incidents(connection, limit, unresolved_only=unresolved)
         return IncidentsDocument(incidents=[IncidentDocument.model_validate(each) for each in found])
 
     @routes.get("/incidents/{incident_id}", responses=documented(404, 422, 503))
     def incident(incident_id: str) -> ExplainedIncidentDocument:
         """One incident and what was written about it."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             return _incident(connection, incident_id)
 
     @routes.get("/windows", responses=documented(422, 503))
     def windows(limit: Limit = 50) -> WindowsDocument:
         """The monitor's runs, newest first: what each saw and concluded."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             found = reader.recent_runs(connection, limit)
         return WindowsDocument(windows=[WindowDocument.model_validate(each) for each in found])
 
     @routes.get("/baseline", responses=documented(404, 503))
     def baseline() -> BaselineDocument:
         """What healthy looks like for the served model version."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             return _baseline(connection, context.model.version)
 
     @routes.get("/model", responses=documented(503))
     def model() -> ModelDocument:
         """What is served."""
-        with database.reading(context.engine) as connection:
+        with context.reading() as connection:
             found = reader.active_baseline(connection, context.model.version)
         return _model(context, found.baseline_id if found else None)
 
@@ -101,18 +103,7 @@ def health(context: Context, counted: Metrics) -> APIRouter:
     @routes.get("/health/ready", responses=documented(503))
     def ready() -> ReadyDocument:
         """Whether predictions can be answered and recorded, and whether anybody is watching them."""
-        with database.reading(context.engine) as connection:
-            record = reader.state(connection)
-            watched = reader.is_watched(connection, context.model.version)
-        return ReadyDocument(
-            status="ready",
-            monitor=_monitor(context, record),
-            state=(record.state if record else State.NORMAL).value,
-            watched=watched,
-            mode=context.settings.service.mode,
-            model_version=context.model.version,
-            model_stuck=context.deadline.stuck,
-        )
+        return _ready(context) if context.outage is None else _ready_or_spooling(context, context.outage)
 
     @routes.get(
         "/metrics",
@@ -124,6 +115,45 @@ def health(context: Context, counted: Metrics) -> APIRouter:
         return Response(counted.text(), media_type=metrics.MEDIA_TYPE)
 
     return routes
+
+
+def _ready(context: Context) -> ReadyDocument:
+    with context.reading() as connection:
+        record = reader.state(connection)
+        watched = reader.is_watched(connection, context.model.version)
+    return ReadyDocument(
+        status="ready",
+        monitor=_monitor(context, record),
+        state=(record.state if record else State.NORMAL).value,
+        watched=watched,
+        mode=context.settings.service.mode,
+        model_version=context.model.version,
+        model_stuck=context.deadline.stuck,
+        store="up",
+        spooled_rows=0,
+    )
+
+
+def _ready_or_spooling(context: Context, outage: Outage) -> ReadyDocument:
+    """Ready while rows can be kept somewhere. A spool that cannot be written answers 503 as a store would."""
+    try:
+        found = _ready(context)
+    except StoreError as error:
+        outage.spool.require_writable()
+        orders = outage.last_known()
+        found = ReadyDocument(
+            status="spooling",
+            monitor="unknown",
+            state=orders.state.value,
+            watched=orders.watched,
+            mode=context.settings.service.mode,
+            model_version=context.model.version,
+            model_stuck=context.deadline.stuck,
+            store=f"out: {error}",
+            spooled_rows=0,
+        )
+    waiting = outage.spool.count()
+    return found.model_copy(update={"spooled_rows": waiting} | ({"status": "spooling"} if waiting else {}))
 
 
 def _monitor(context: Context, record: StateRecord | None) -> str:

@@ -12,9 +12,11 @@ from prometheus_client.registry import Collector
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
+from stillsafe.serving.outage import Outage
 from stillsafe.serving.predict import Answered, Context
 from stillsafe.serving.problems import Wrong
-from stillsafe.store import database, reader
+from stillsafe.store import reader
+from stillsafe.store.reader import StateRecord
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -82,12 +84,12 @@ class _StoredState(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges; only `stillsafe_store_up`, at 0, where the database cannot be read."""
+        """The gauges; of those of the database only `stillsafe_store_up`, at 0, where it cannot be read."""
+        if self._context.outage is not None:
+            told = "Entries on this host's disk that the database does not have yet; -1 where the spool is unreadable."
+            yield _gauge("stillsafe_spooled_rows", told, _spooled(self._context.outage))
         try:
-            with database.reading(self._context.engine) as connection:
-                record = reader.state(connection)
-                watched = reader.is_watched(connection, self._context.model.version)
-                unresolved = len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+            record, watched, unresolved = self._stored()
         except StoreError:
             yield _gauge("stillsafe_store_up", "Whether the database can be read.", 0)
             return
@@ -101,6 +103,19 @@ class _StoredState(Collector):
         if record is not None and record.checked_at is not None:
             told = "End of the last run's window, in Unix time."
             yield _gauge("stillsafe_last_monitor_run_timestamp_seconds", told, record.checked_at.timestamp())
+
+    def _stored(self) -> tuple[StateRecord | None, bool, int]:
+        with self._context.reading() as connection:
+            record = reader.state(connection)
+            watched = reader.is_watched(connection, self._context.model.version)
+            return record, watched, len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+
+
+def _spooled(outage: Outage) -> int:
+    try:
+        return outage.spool.count()
+    except StoreError:
+        return -1
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

@@ -5,25 +5,32 @@ drain and obeyed by all of them.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from threading import Lock
+from typing import Generic, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from stillsafe.core.fallback import Answer, Conservative, Fallback
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.state import State
 from stillsafe.serving.deadline import CallBroke, Deadline
 from stillsafe.serving.model import Model, Score, as_text
+from stillsafe.serving.outage import Orders, Outage
 from stillsafe.settings import Settings
 from stillsafe.store import database, prediction_log, reader
+from stillsafe.store.documents import from_document, to_document
 from stillsafe.store.prediction_log import PredictionRecord, RefusalRecord
+from stillsafe.store.spool import Entry, Waiting
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+PREDICTION, REFUSALS = "prediction", "refusals"
 LONGEST_REASON = 300
 TIMED_OUT = "timed out"
 DRAIN_ROWS = 64
@@ -45,6 +52,7 @@ class Context:
         new_id: a new prediction's identifier.
         deadline: where the model is called, so that one that hangs is left behind.
         turn: whoever writes; writers in one process take turns here, faster than at the database's lock.
+        outage: the way through an outage of a database server; None for SQLite, which is here or nothing is.
     """
 
     settings: Settings
@@ -55,6 +63,32 @@ class Context:
     new_id: Callable[[], str]
     deadline: Deadline = field(default_factory=Deadline)
     turn: Lock = field(default_factory=Lock)
+    outage: Outage | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A look at the store.
+
+        Raises:
+            StoreError: it is out or cannot be read.
+        """
+        with database.reading(self.engine) if self.outage is None else self.outage.reading() as connection:
+            yield connection
+
+
+class _Once(Generic[T]):
+    """A value that is made when it is first asked for, and then stays: a row has one time, wherever it is written."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._door = Lock()
+
+    def __call__(self) -> T:
+        with self._door:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +112,6 @@ class Answered:
     def decided_by(self) -> str:
         """`model` or `fallback`."""
         return "fallback" if self.fallback_used else "model"
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What the store says about the model at one moment.
-
-    Attributes:
-        state: to be obeyed; NORMAL where nothing was ever decided.
-        reason: why the state is what it is.
-        damaged_features: features that the fallback must not lean on.
-        stale: whether the monitor is dead or has never run, so that the state is not known to hold.
-        watched: whether the served version has an active baseline.
-    """
-
-    state: State
-    reason: str
-    damaged_features: tuple[str, ...]
-    stale: bool
-    watched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +149,67 @@ def refuse(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) ->
     Raises:
         StoreError: they cannot be written.
     """
-    with context.turn, database.writing(context.engine) as connection:
-        now, version = context.clock(), context.model.version
-        prediction_log.append_refusals(connection, [RefusalRecord(now, version, wrong) for wrong in refusals])
+    stamped = _Once(lambda: _refusals(context, refusals))
+
+    def write() -> None:
+        with database.writing(context.engine) as connection:
+            prediction_log.append_refusals(connection, stamped())
+
+    _keep(context, "refusals", lambda: [Entry(REFUSALS, to_document(stamped()))], write)
     return [None] * len(refusals)
 
 
+def write_spooled(connection: Connection, waiting: Sequence[Waiting]) -> None:
+    """Write what waited in the spool, in order; what the log has already is left as it is."""
+    predictions = [each.entry.document for each in waiting if each.entry.kind == PREDICTION]
+    prediction_log.append_missing(connection, [from_document(PredictionRecord, each) for each in predictions])
+    for each in waiting:
+        if each.entry.kind == REFUSALS:
+            moment = from_document(tuple[RefusalRecord, ...], each.entry.document)
+            prediction_log.append_missing_refusals(connection, moment)
+
+
+def _refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[RefusalRecord]:
+    now, version = context.clock(), context.model.version
+    return [RefusalRecord(now, version, wrong) for wrong in refusals]
+
+
+def _keep(context: Context, who: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:
+    """Put something on disk: in the store, or, while a database server is out, in the spool.
+
+    Raises:
+        StoreError: neither can be written.
+    """
+    if context.outage is not None:
+        context.outage.record(who, entries, write)
+        return
+    with context.turn:
+        write()
+
+
 def read_orders(context: Context) -> Orders:
-    """The state that everybody obeys, at this moment.
+    """The state that everybody obeys, at this moment; during an outage the last that is known.
 
     Raises:
         StoreError: it cannot be read: unknown is not NORMAL.
     """
-    with database.reading(context.engine) as connection:
+    if context.outage is not None:
+        return context.outage.orders()
+    return stored_orders(context.engine, context.model.version, context.clock)
+
+
+def stored_orders(engine: Engine, model_version: str, clock: Callable[[], datetime]) -> Orders:
+    """The state in the store.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with database.reading(engine) as connection:
         record = reader.state(connection)
-        watched = reader.is_watched(connection, context.model.version)
+        watched = reader.is_watched(connection, model_version)
     if record is None:
         return Orders(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched)
-    stale = record.stale(context.clock())
-    return Orders(record.state, record.reason, record.damaged_features, stale, watched)
+    return Orders(record.state, record.reason, record.damaged_features, record.stale(clock()), watched)
 
 
 def why_bypassed(settings: Settings, orders: Orders) -> str | None:
@@ -212,13 +269,21 @@ def _fallback(fallback: Fallback, row: Row, damaged: Sequence[str]) -> Conservat
 def _recorded(context: Context, rows: Sequence[Row], orders: Orders, decided: Sequence[_Decided]) -> list[Answered]:
     """The answers, once they are on disk."""
     ids = [context.new_id() for _ in rows]
-    with context.turn, database.writing(context.engine) as connection:
-        # Read inside the transaction: a run of the monitor between the stamp and the commit would miss the rows.
+
+    def made() -> tuple[list[Answered], list[PredictionRecord]]:
         now = context.clock()
         answered = [_answered(context, orders, now, *each) for each in zip(ids, decided, strict=True)]
-        records = [_record(context, each, row) for each, row in zip(answered, rows, strict=True)]
-        prediction_log.append(connection, records)
-    return answered
+        return answered, [_record(context, each, row) for each, row in zip(answered, rows, strict=True)]
+
+    stamped = _Once(made)
+
+    def write() -> None:
+        with database.writing(context.engine) as connection:
+            # Stamped inside the transaction: a run of the monitor between the stamp and the commit would miss the rows.
+            prediction_log.append(connection, stamped()[1])
+
+    _keep(context, "rows", lambda: [Entry(PREDICTION, to_document(record)) for record in stamped()[1]], write)
+    return stamped()[0]
 
 
 def _answered(context: Context, orders: Orders, now: datetime, prediction_id: str, decided: _Decided) -> Answered:

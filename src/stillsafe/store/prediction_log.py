@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, exists, insert, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.core.schema import Row
 from stillsafe.core.state import State
@@ -72,6 +73,22 @@ def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) ->
             for record in records
         ]
         connection.execute(insert(refusals), rows)
+
+
+def append_missing(connection: Connection, records: Sequence[PredictionRecord]) -> None:
+    """Write those predictions, in order, that are not there yet: a commit may have been made and not heard of."""
+    if records:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        unless_known = dialect.insert(prediction_logs).on_conflict_do_nothing(index_elements=["prediction_id"])
+        connection.execute(unless_known, [_row(record) for record in records])
+
+
+def append_missing_refusals(connection: Connection, records: Sequence[RefusalRecord]) -> None:
+    """Write refusals of one moment, unless that moment's are there: they have no name, and came in one commit."""
+    for record in records[:1]:
+        same = (refusals.c.timestamp == record.timestamp) & (refusals.c.model_version == record.model_version)
+        if not connection.execute(select(exists(select(literal(1)).where(same)))).scalar():
+            append_refusals(connection, records)
 
 
 def _row(record: PredictionRecord) -> dict[str, object]:
