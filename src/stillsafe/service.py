@@ -2,17 +2,21 @@
 
 import logging
 import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from stillsafe import logs
 from stillsafe.core.backtest import Backtest
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.schema import Row
@@ -45,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 CONFIG_VARIABLE = "STILLSAFE_CONFIG"
+ORPHAN_CHECK_SECONDS = 0.5
 SHORTEST_PATIENCE_SECONDS = 60.0
 """A run that has not ended by the next one's time is cut off from the database; but none sooner than this."""
 
@@ -137,12 +142,22 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     fallback = compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
     engine, outage = open_store_or_spool(settings, clock)
     context = Context(settings, engine, model, fallback, clock, new_id, outage=outage)
+    logger.info("serving", extra={"fields": {"process": os.getpid(), "model_version": model.version}})
     return app.build(context, pages=views.router(engine, settings, clock))
 
 
 def app_from_environment() -> FastAPI:
     """What a worker process calls; the settings file is in the environment."""
+    logs.set_up("INFO")
+    Thread(target=_end_with, args=(os.getppid(),), name="stillsafe-parent", daemon=True).start()
     return create_app(config_file())
+
+
+def _end_with(parent: int) -> None:
+    """End this worker once its parent is gone: an orphan would keep the port that the next start needs."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def monitor(config: Settings | Path | str, *, now: datetime) -> run.Run:

@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from stillsafe import logs, service
 from stillsafe.check import Verdict
@@ -27,6 +29,8 @@ from stillsafe.cli.app import (
     console,
 )
 from stillsafe.errors import ConfigurationError
+from stillsafe.serving.metrics import COUNTS_VARIABLE
+from stillsafe.settings import Settings
 
 GRACE_SECONDS = 10
 """How long open connections may keep a stopping server up."""
@@ -97,23 +101,28 @@ def serve(
     logs.set_up("INFO")
     settings = service.settings_of(config)
     address = host or settings.serving.host, settings.serving.port if port is None else port
-    application = service.create_app(settings)  # with workers too: fails once and clearly, rather than in each
     listening = _listening(*address)
     if workers == 1:
-        _run(application, listening)
-        return
-    listening.close()
-    os.environ[service.CONFIG_VARIABLE] = str(config.resolve())
-    uvicorn.run(
-        "stillsafe.service:app_from_environment",
-        factory=True,
-        host=address[0],
-        port=address[1],
-        workers=workers,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+        _run(service.create_app(settings), listening)
+    else:
+        _run_workers(settings, config.resolve(), workers, listening)
+
+
+def _run_workers(settings: Settings, config: Path, workers: int, listening: socket.socket) -> None:
+    """Serve in processes of their own until stopped; one that dies is started again."""
+    service.create_app(settings)  # what is wrong fails here, once and clearly, rather than in each of them
+    os.environ[service.CONFIG_VARIABLE] = str(config)
+    with tempfile.TemporaryDirectory(prefix="stillsafe-counts-") as counts:
+        os.environ[COUNTS_VARIABLE] = counts
+        each = uvicorn.Config(
+            "stillsafe.service:app_from_environment",
+            factory=True,
+            workers=workers,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        Multiprocess(each, sockets=[listening]).run()
 
 
 def _run(application: FastAPI, listening: socket.socket) -> None:

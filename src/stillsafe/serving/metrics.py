@@ -1,13 +1,16 @@
-"""What Prometheus scrapes: counters of this process, and gauges read from the database at scrape time.
+"""What Prometheus scrapes: counters of every worker, and gauges read from the database at scrape time.
 
-The gauges are therefore the same whichever worker answers the scrape; the counters are each worker's own.
+Whichever worker answers the scrape, it tells the same. Where there are several, their counts lie in a folder that
+`serve` names in the environment: prometheus_client looks there when it is imported.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from stillsafe.core.state import State
@@ -18,15 +21,20 @@ from stillsafe.serving.problems import Wrong
 from stillsafe.store import reader
 from stillsafe.store.reader import StateRecord
 
+COUNTS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The counters of one app, in a registry of its own."""
+    """The counters of one app.
 
-    registry: CollectorRegistry
+    Attributes:
+        scraped: everything that a scrape is told.
+    """
+
+    scraped: CollectorRegistry
     answers: Counter
     refusals: Counter
     model_errors: Counter
@@ -47,14 +55,17 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self.scraped)
 
 
 def build(context: Context) -> Metrics:
     """Counters from zero, and gauges of the context's store."""
-    registry = CollectorRegistry()
+    scraped = registry = CollectorRegistry()
+    if folder := os.environ.get(COUNTS_VARIABLE):
+        scraped = CollectorRegistry()
+        MultiProcessCollector(scraped, path=folder)  # type: ignore[no-untyped-call]
     made = Metrics(
-        registry,
+        scraped,
         Counter("stillsafe_answers", "Answers recorded and sent.", ["decided_by"], registry=registry),
         Counter("stillsafe_refusals", "Requests refused, per kind of error they held.", ["kind"], registry=registry),
         Counter("stillsafe_model_errors", "Rows on which the model failed.", ["error"], registry=registry),
@@ -69,7 +80,7 @@ def build(context: Context) -> Metrics:
     )
     for decided_by in ("model", "fallback"):
         made.answers.labels(decided_by)
-    registry.register(_StoredState(context))
+    scraped.register(_StoredState(context))
     return made
 
 
