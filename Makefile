@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test benchmark-detection check fix lock clean
+.PHONY: demo test benchmark-detection faults check fix lock clean
 
 demo: .venv/ready  ## the whole story on real data, on SQLite
 	$(BIN)/stillsafe demo
@@ -13,6 +13,11 @@ test: check  ## everything that proves the project
 
 benchmark-detection: .venv/ready  ## how well failures are told from mere change, beside peers; some minutes
 	$(BIN)/python -m benchmarks.detection
+
+faults: .venv/ready  ## kills, outages and full disks, many times over, with the figures; half an hour
+	scripts/ensure-debian-packages cron faketime
+	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
+		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
 
 check: .venv/ready  ## what can be told without running it
 	$(BIN)/ruff format --check .

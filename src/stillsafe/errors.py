@@ -80,7 +80,16 @@ class InvalidInput(StillsafeError):
 
 
 class StoreError(StillsafeError):
-    """The database cannot be read or written."""
+    """The database cannot be read or written.
+
+    Args:
+        told: what happened, one sentence, for whoever runs the service.
+        reason: the same in words that any client may read, or empty: a driver may name hosts and users.
+    """
+
+    def __init__(self, told: str, *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(told)
 
 
 class SchemaMismatch(StoreError):

@@ -89,6 +89,14 @@ def test_a_killed_worker_is_replaced_and_loses_nothing(workers: Api) -> None:
     assert counted(workers) >= len(load.ids)
 
 
+def test_workers_end_with_their_parent(workers: Api) -> None:
+    """An orphan would keep the port: killed with -9, the service can be started again at once on the same one."""
+    until(lambda: len(children(workers)) == WORKERS)
+    orphans = children(workers)
+    workers.kill()
+    until(lambda: not any(Path(f"/proc/{each}").exists() for each in orphans))
+
+
 def test_told_to_end_it_answers_what_it_has_accepted(workers: Api, figure: Figure) -> None:
     """On SIGTERM no request that was accepted goes without its answer, and the exit code is 0."""
     with Load(workers, 16) as load:

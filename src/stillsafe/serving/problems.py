@@ -111,7 +111,8 @@ def for_error(error: Exception) -> Problem:
         case InvalidInput():
             return invalid([wrong_of(v) for v in error.violations if isinstance(v, Violation)])
         case StoreError():
-            detail = "The service cannot read its state or record its answer now, so it gives none. Try again."
+            why = f" ({error.reason})" if error.reason else ""
+            detail = f"The service cannot read its state or record its answer now{why}, so it gives none. Try again."
             return problem(503, detail, Retry_After=str(RETRY_AFTER_SECONDS))
         case LaneClosed():
             return problem(503, "The service is shutting down. Try again.", Retry_After=str(RETRY_AFTER_SECONDS))

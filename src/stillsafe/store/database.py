@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +23,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
 _OURS = 0x5AFE
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk fails",
+    sqlite3.SQLITE_READONLY: "the database is read-only",
+    sqlite3.SQLITE_BUSY: "the database is locked",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged",
+    sqlite3.SQLITE_NOTADB: "the database is damaged",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
+}
 _PREPARE_POSTGRESQL = """
     SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                       WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
@@ -61,8 +71,8 @@ def _engine(url: URL) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             if url.database and url.database != ":memory:":
-                event.listen(engine, "connect", partial(_remember_file, Path(url.database)))
-                event.listen(engine, "checkout", partial(_require_same_file, Path(url.database)))
+                event.listen(engine, "connect", partial(_remember_files, Path(url.database)))
+                event.listen(engine, "checkout", partial(_require_same_files, Path(url.database)))
             return engine
         case "postgresql":
             return _postgresql_engine(url)
@@ -268,14 +278,22 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _remember_file(file: Path, _connection: Any, record: Any) -> None:
-    record.info["file"] = _identity(file)
+def _remember_files(database: Path, _connection: Any, record: Any) -> None:
+    record.info["files"] = _identities(database)
 
 
-def _require_same_file(file: Path, _connection: Any, record: Any, _proxy: Any) -> None:
-    """A database that was moved, deleted or restored is opened anew: the old file is nobody's log any more."""
-    if record.info["file"] != _identity(file):
-        raise DisconnectionError("the database file is another one now")
+def _require_same_files(database: Path, _connection: Any, record: Any, _proxy: Any) -> None:
+    """A database that was moved, deleted or restored is opened anew: the old files are nobody's log any more."""
+    known, found = record.info["files"], _identities(database)
+    # Those beside the database itself come with the first transaction.
+    if any(was not in (None, now) for was, now in zip(known, found, strict=True)):
+        raise DisconnectionError("the database's files are others now")
+    record.info["files"] = found
+
+
+def _identities(database: Path) -> list[tuple[int, int] | None]:
+    """Of the database, its write-ahead log and that one's index."""
+    return [_identity(database.with_name(f"{database.name}{ending}")) for ending in ("", "-wal", "-shm")]
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
@@ -307,12 +325,18 @@ def _begin_postgresql(connection: Connection) -> None:
 def _store_error(what: str, error: SQLAlchemyError | ValueError) -> Exception:
     """The error in our words. A ValueError is ours to translate only where a value can be no stored one."""
     if isinstance(error, SQLAlchemyError):
-        return StoreError(f"The database cannot be {what}: {_cause(error)}.")
+        return StoreError(f"The database cannot be {what}: {_cause(error)}.", reason=reason(error.__cause__))
     if "datetime string" in str(error) or "isoformat" in str(error):
         return StoreError(f"The database holds a time that is none: {error}.")
     if "not JSON compliant" in str(error):
         return StoreError(f"The database cannot be {what}: {error}.")
     return error
+
+
+def reason(error: BaseException | None) -> str:
+    """What is wrong with SQLite's file in words that any client may read, or empty where it is something else."""
+    # The upper bits tell more than a client needs.
+    return _REASONS.get(error.sqlite_errorcode & 0xFF, "") if isinstance(error, sqlite3.Error) else ""
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -146,7 +146,10 @@ class Spool:
                 return work(self._connection)
             except sqlite3.Error as error:
                 self._drop()  # opened anew by whoever comes next: the file may have been mended meanwhile
-                raise StoreError(f"The spool {self.path.name} cannot be {what}: {error}.") from error
+                told = f"The spool {self.path.name} cannot be {what}: {error}."
+                raise StoreError(
+                    told, reason=f"the database is out, and its spool cannot be {what}: {error}"
+                ) from error
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
