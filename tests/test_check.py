@@ -10,7 +10,9 @@ from stillsafe import service
 from stillsafe.check import Verdict, check
 from stillsafe.core.harm import Metric
 from stillsafe.monitoring import price
+from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store.documents import dumps, to_document
+from stillsafe.store.spool import Entry
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -132,3 +134,19 @@ def test_a_damaged_price_is_a_warning(made_service: Path) -> None:
     """It is not taken for no price."""
     (made_service / "price.json").write_text("{")
     assert verdicts(made_service)["fallback price"][0] is Verdict.WARNING
+
+
+def test_rows_need_somewhere_to_wait(made_service: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL a spool that cannot be written is an error now, rather than in the first outage."""
+    monkeypatch.setenv(DATABASE_VARIABLE, postgres_url)
+    assert verdicts(made_service)["spool"][0] is Verdict.OK
+    waiting = service.spool_of(service.settings_of(made_service / "stillsafe.toml"))
+    waiting.append([Entry("prediction", {})])
+    assert verdicts(made_service)["spool"][0] is Verdict.WARNING
+    change(made_service, r"^\[serving\]", '[serving]\nspool = "nowhere/spool.db"')
+    assert verdicts(made_service)["spool"][0] is Verdict.ERROR
+
+
+def test_sqlite_has_no_spool(made_service: Path) -> None:
+    """Where the database is a file of this host, there is nothing to wait for."""
+    assert "spool" not in verdicts(made_service)

@@ -63,6 +63,8 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
     if engine is not None:
         findings.extend(_watch(engine, settings, now))
+        if engine.dialect.name == "postgresql":
+            findings.append(_spool(settings))
         engine.dispose()
     findings.append(_coverage(settings))
     findings.append(_cron(config, settings))
@@ -175,6 +177,20 @@ def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Findin
         yield Finding("monitor", Verdict.WARNING, f"It last ran at {state.checked_at.isoformat()}: it looks dead.")
     else:
         yield Finding("monitor", Verdict.OK, f"last run {state.checked_at.isoformat()}, state {state.state.value}")
+
+
+def _spool(settings: Settings) -> Finding:
+    """Whether rows have somewhere to wait while the database server is out."""
+    spool = service.spool_of(settings)
+    try:
+        spool.require_writable()
+        waiting = spool.count()
+    except StillsafeError as error:
+        told = f"{error} Without it, an outage of the database is one of the service: set `spool` in [serving]."
+        return Finding("spool", Verdict.ERROR, told)
+    if waiting:
+        return Finding("spool", Verdict.WARNING, f"{waiting} entries wait in {spool.path}: start `stillsafe serve`.")
+    return Finding("spool", Verdict.OK, f"{spool.path} can be written, and nothing waits in it")
 
 
 def _coverage(settings: Settings) -> Finding:

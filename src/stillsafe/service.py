@@ -100,8 +100,9 @@ def make_ready(engine: Engine, settings: Settings) -> None:
 
 
 def spool_of(settings: Settings) -> Spool:
-    """Where this service's rows wait while its database server is out: beside its settings."""
-    return Spool(settings.path(f"{settings.file.stem if settings.file else 'stillsafe'}.spool.db"))
+    """Where this service's rows wait while its database server is out: beside its settings, or where they say."""
+    beside = f"{settings.file.stem if settings.file else 'stillsafe'}.spool.db"
+    return Spool(settings.path(settings.serving.spool or beside))
 
 
 def open_store_or_spool(settings: Settings, clock: Clock) -> tuple[Engine, Outage | None]:

@@ -180,6 +180,8 @@ class Serving(_Section):
     """PostgreSQL out: how long the last known state holds. Then the fallback answers. Half a monitoring interval."""
     store_timeout_seconds: Seconds = 3.0
     """PostgreSQL slower than this counts as out: rows then wait in the spool, and no client waits for it."""
+    spool: str | None = None
+    """The file they wait in, on a disk that outlives the process; by default `<settings>.spool.db`."""
 
 
 class FallbackRule(_Section):

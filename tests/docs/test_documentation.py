@@ -1,7 +1,10 @@
 """What the documentation shows is true: commands run, generated pages are fresh, links lead somewhere."""
 
+import configparser
+import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -97,6 +100,27 @@ def test_the_recipes_run(made_service: Path) -> None:
     for block in blocks(ROOT / "docs" / "how-to.md"):
         assert block.language == "sh"
         run(block.text, made_service)
+
+
+def test_the_operations_commands_run(made_service: Path, named_store: str) -> None:
+    """Every command of the operations page runs in a service folder, on either store."""
+    shown = [block for block in blocks(ROOT / "docs" / "operations.md") if block.language == "sh"]
+    assert shown
+    for block in shown:
+        run(block.text, made_service)
+
+
+def test_what_stands_in_for_cron_starts_the_monitor(made_service: Path) -> None:
+    """The commands of the systemd unit and of the CronJob run the monitor, once their paths are those of a service."""
+    page = blocks(ROOT / "docs" / "operations.md")
+    unit = configparser.ConfigParser(delimiters="=")
+    unit.read_string(next(block.text for block in page if block.about == "file=stillsafe-monitor.service"))
+    job = next(block.text for block in page if block.language == "yaml")
+    listed = re.search(r"command: (\[.*\])", job)
+    assert listed is not None
+    for command in (unit["Service"]["ExecStart"], shlex.join(json.loads(listed[1]))):
+        here = command.replace("/srv/venv/bin/", "").replace("/srv/stillsafe", str(made_service))
+        assert "NORMAL" in run(here, made_service)
 
 
 def test_the_readme_shows_only_commands_that_are_tested(made_service: Path) -> None:
