@@ -9,6 +9,7 @@
     │   └── RunRefused          a monitoring run cannot take place now
     ├── InvalidInput            a prediction request breaks the schema (HTTP 422)
     └── StoreError              the database cannot be read or written (HTTP 503, exit 1)
+        ├── StoreUnavailable    it cannot be reached, or cannot serve now: another time it may
         └── SchemaMismatch      the database belongs to another version of Stillsafe (exit 2)
 
 Each error carries its evidence as attributes and reads as one sentence that says what to do. Nothing here
@@ -90,6 +91,10 @@ class StoreError(StillsafeError):
     def __init__(self, told: str, *, reason: str = "") -> None:
         self.reason = reason
         super().__init__(told)
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, or cannot serve now; what it holds may be in order."""
 
 
 class SchemaMismatch(StoreError):

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from stillsafe.serving.json_body import DEEPEST, parse, read, repeated_keys
 from stillsafe.serving.problems import RefusedRequest
@@ -52,9 +51,8 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
     async def silence() -> Any:
         await asyncio.Event().wait()
 
-    request = Request({"type": "http", "method": "POST", "headers": []}, silence)
     with pytest.raises(RefusedRequest) as caught:
-        asyncio.run(read(request, 1000, 0.05))
+        asyncio.run(read({"type": "http", "method": "POST", "headers": []}, silence, 1000, 0.05))
     found = caught.value.problem
     assert (found.status, found.headers["Connection"]) == (408, "close")
     assert [wrong.kind for wrong in found.violations] == ["too_slow"]

@@ -7,15 +7,18 @@ feature that holds one.
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from stillsafe.serving.problems import Problem, RefusedRequest, Wrong, problem
 
 DEEPEST = 10
 MOST_SECONDS = 30.0
 BODY = "body"
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Repeating(dict[str, Any]):
@@ -24,22 +27,24 @@ class Repeating(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-async def read(request: Request, most_bytes: int, most_seconds: float = MOST_SECONDS) -> Any:
+async def read(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> Any:
     """The parsed body.
 
     Args:
-        request: its Content-Type may be missing, or say JSON in UTF-8.
+        scope: of a request whose Content-Type may be missing, or say JSON in UTF-8.
+        receive: where its body comes from.
         most_bytes: the longest body that is read at all, chunked or not.
         most_seconds: the longest that a body may take to arrive.
 
     Raises:
         RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one, 422 for anything but
             JSON.
+        ClientDisconnect: the client went away before the body ended.
     """
-    _require_json(request)
+    _require_json(scope["headers"], most_bytes)
     try:
         async with asyncio.timeout(most_seconds):
-            content = await _content(request, most_bytes)
+            content = await _content(receive, most_bytes)
     except TimeoutError:
         raise RefusedRequest(_too_slow(most_seconds)) from None
     return parse(content)
@@ -93,26 +98,37 @@ def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
     return list(outer.values()) if isinstance(outer, dict) else outer
 
 
-def _require_json(request: Request) -> None:
-    given = request.headers.get("content-type", "").lower()
-    media_type, _, parameters = given.partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    encoded = request.headers.get("content-encoding", "identity").lower() != "identity"
-    if media_type.strip() not in ("", "application/json") or charset not in ("", "utf-8") or encoded:
-        wrong = Wrong(BODY, "wrong_media_type", "not JSON by its headers", "application/json, in UTF-8, uncompressed")
-        raise RefusedRequest(problem(415, "The body must be application/json.", [wrong], Accept="application/json"))
+def _require_json(headers: Headers, most_bytes: int) -> None:
+    """Nothing but JSON, uncompressed, and no longer than allowed, as far as the headers tell."""
+    for name, value in headers:
+        match name:
+            case b"content-type" if value != b"application/json":
+                media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+                charset = parameters.partition("charset=")[2].strip(' "')
+                if media_type.strip() not in ("", "application/json") or charset not in ("", "utf-8"):
+                    raise RefusedRequest(_not_json())
+            case b"content-encoding" if value.lower() != b"identity":
+                raise RefusedRequest(_not_json())
+            case b"content-length" if value.isdigit() and len(value) < 20 and int(value) > most_bytes:
+                raise RefusedRequest(_too_large(most_bytes))
 
 
-async def _content(request: Request, most_bytes: int) -> bytes:
-    stated = request.headers.get("content-length", "")
-    if stated.isdigit() and len(stated) < 20 and int(stated) > most_bytes:
-        raise RefusedRequest(_too_large(most_bytes))
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
+async def _content(receive: Receive, most_bytes: int) -> bytes:
+    content, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
         if len(content) > most_bytes:
             raise RefusedRequest(_too_large(most_bytes))
+        more = message.get("more_body", False)
     return bytes(content)
+
+
+def _not_json() -> Problem:
+    wrong = Wrong(BODY, "wrong_media_type", "not JSON by its headers", "application/json, in UTF-8, uncompressed")
+    return problem(415, "The body must be application/json.", [wrong], Accept="application/json")
 
 
 def _too_large(most_bytes: int) -> Problem:

@@ -5,11 +5,10 @@ cheaper each request: one model call and one commit for many.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from stillsafe.errors import StillsafeError
@@ -27,31 +26,29 @@ class _Waiting(Generic[T, R]):
     """One request: its items, and where their answers go."""
 
     items: tuple[T, ...]
-    answers: "Future[list[R]]"
+    answers: "asyncio.Future[list[R]]"
 
 
 class Lane(Generic[T, R]):
-    """One worker thread that answers whatever waits, in order of arrival.
+    """Answers whatever waits, in order of arrival, a drain at a time. Belongs to the event loop that opens it.
 
     Args:
-        answer: items to as many answers, in order. What it raises goes to the requests of that drain alone.
+        answer: items to as many answers, in order, called in a thread. What it raises goes to that drain's requests.
         max_batch: most items in a drain; a request that holds more goes by itself, so that no other waits for it.
     """
 
     def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int) -> None:
         self._answer = answer
         self._max_batch = max_batch
-        self._door = Lock()
-        self._queue: SimpleQueue[_Waiting[T, R] | None] = SimpleQueue()
-        self._worker: Thread | None = None
-        self._left: _Waiting[T, R] | None = None  # taken from the queue, and too much for that drain
+        self._waiting: deque[_Waiting[T, R]] = deque()
+        self._arrived: asyncio.Event
+        self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Open the lane. Open already, it stays so."""
-        with self._door:
-            if self._worker is None:
-                self._worker = Thread(target=self._work, name="stillsafe-lane", daemon=True)
-                self._worker.start()
+        if self._worker is None:
+            self._arrived = asyncio.Event()
+            self._worker = asyncio.get_running_loop().create_task(self._work(), name="stillsafe-lane")
 
     async def submit(self, items: Sequence[T]) -> list[R]:
         """The items' answers, in order; the items of one call stay together in one drain.
@@ -62,59 +59,52 @@ class Lane(Generic[T, R]):
         """
         if not items:
             return []
-        waiting: _Waiting[T, R] = _Waiting(tuple(items), Future())
-        with self._door:
-            if self._worker is None:
-                raise LaneClosed("The service is shutting down.")
-            self._queue.put(waiting)
-        return await asyncio.wrap_future(waiting.answers)
+        if self._worker is None:
+            raise LaneClosed("The service is shutting down.")
+        waiting: _Waiting[T, R] = _Waiting(tuple(items), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return await waiting.answers
 
     async def close(self) -> None:
         """Answer what was accepted, and accept nothing more."""
-        with self._door:
-            worker, self._worker = self._worker, None
-            if worker is not None:
-                self._queue.put(None)
+        worker, self._worker = self._worker, None
         if worker is not None:
-            await asyncio.to_thread(worker.join)
+            self._arrived.set()
+            await worker
 
-    def _work(self) -> None:
-        while (first := self._left or self._queue.get()) is not None:
-            self._left = None
-            drained, closing = self._drain(first)
-            self._settle(drained)
-            if closing:
-                return
+    async def _work(self) -> None:
+        with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-lane") as thread:
+            while self._waiting or self._worker is not None:
+                self._arrived.clear()
+                if self._waiting:
+                    await self._settle(self._drain(), thread)
+                else:
+                    # Woken once a turn of the loop, so that all requests which came in that turn go together.
+                    await self._arrived.wait()
 
-    def _drain(self, first: _Waiting[T, R]) -> tuple[list[_Waiting[T, R]], bool]:
-        """Everything that waits, up to the limit, and whether the lane is closing."""
-        drained, count = [first], len(first.items)
-        while count < self._max_batch:
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                break
-            if waiting is None:
-                return drained, True
-            count += len(waiting.items)
-            if count > self._max_batch:
-                self._left = waiting
-                break
-            drained.append(waiting)
-        return drained, False
+    def _drain(self) -> list[_Waiting[T, R]]:
+        """Everything that waits, up to the limit."""
+        drained = [self._waiting.popleft()]
+        count = len(drained[0].items)
+        while self._waiting and (count := count + len(self._waiting[0].items)) <= self._max_batch:
+            drained.append(self._waiting.popleft())
+        return drained
 
-    def _settle(self, drained: list[_Waiting[T, R]]) -> None:
+    async def _settle(self, drained: list[_Waiting[T, R]], thread: Executor) -> None:
         # A request whose client has gone away before its turn is dropped: nobody was told that it was recorded.
-        present = [waiting for waiting in drained if waiting.answers.set_running_or_notify_cancel()]
+        present = [waiting for waiting in drained if not waiting.answers.done()]
         items = [item for waiting in present for item in waiting.items]
         if not items:
             return
         try:
-            answers = iter(self._answer(items))
+            answers = iter(await asyncio.get_running_loop().run_in_executor(thread, self._answer, items))
             split = [[next(answers) for _ in waiting.items] for waiting in present]
         except Exception as error:  # noqa: BLE001 - those who wait are told; a lane that died would tell nobody
             for waiting in present:
-                waiting.answers.set_exception(error)
+                if not waiting.answers.done():
+                    waiting.answers.set_exception(error)
             return
         for waiting, its_own in zip(present, split, strict=True):
-            waiting.answers.set_result(its_own)
+            if not waiting.answers.done():
+                waiting.answers.set_result(its_own)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from stillsafe.core.state import State
-from stillsafe.errors import StoreError
+from stillsafe.errors import StoreUnavailable
 from stillsafe.serving import metrics
 from stillsafe.serving.documents import (
     BaselineDocument,
@@ -138,7 +138,7 @@ def _ready_or_spooling(context: Context, outage: Outage) -> ReadyDocument:
     """Ready while rows can be kept somewhere. A spool that cannot be written answers 503 as a store would."""
     try:
         found = _ready(context)
-    except StoreError as error:
+    except StoreUnavailable as error:
         outage.spool.require_writable()
         orders = outage.last_known()
         found = ReadyDocument(

@@ -35,16 +35,21 @@ class Metrics:
     """
 
     scraped: CollectorRegistry
-    answers: Counter
+    by_model: Counter
+    by_fallback: Counter
     refusals: Counter
     model_errors: Counter
     store_errors: Counter
-    latency: Histogram
+    one_seconds: Histogram
+    batch_seconds: Histogram
 
     def answered(self, answered: Sequence[Answered]) -> None:
         """Count answers, and the model's failures among them."""
-        for each in answered:
-            self.answers.labels(each.decided_by).inc()
+        by_fallback = sum(each.fallback_used for each in answered)
+        if by_fallback:
+            self.by_fallback.inc(by_fallback)
+        self.by_model.inc(len(answered) - by_fallback)
+        for each in answered if by_fallback else ():
             if each.model_error is not None:
                 self.model_errors.labels(each.model_error).inc()
 
@@ -64,22 +69,24 @@ def build(context: Context) -> Metrics:
     if folder := os.environ.get(COUNTS_VARIABLE):
         scraped = CollectorRegistry()
         MultiProcessCollector(scraped, path=folder)  # type: ignore[no-untyped-call]
+    answers = Counter("stillsafe_answers", "Answers recorded and sent.", ["decided_by"], registry=registry)
+    seconds = Histogram(
+        "stillsafe_request_seconds",
+        "Time to answer or refuse a prediction request.",
+        ["endpoint"],
+        buckets=BUCKETS,
+        registry=registry,
+    )
     made = Metrics(
         scraped,
-        Counter("stillsafe_answers", "Answers recorded and sent.", ["decided_by"], registry=registry),
+        answers.labels("model"),
+        answers.labels("fallback"),
         Counter("stillsafe_refusals", "Requests refused, per kind of error they held.", ["kind"], registry=registry),
         Counter("stillsafe_model_errors", "Rows on which the model failed.", ["error"], registry=registry),
         Counter("stillsafe_store_errors", "Requests that the store could not serve.", registry=registry),
-        Histogram(
-            "stillsafe_request_seconds",
-            "Time to answer or refuse a prediction request.",
-            ["endpoint"],
-            buckets=BUCKETS,
-            registry=registry,
-        ),
+        seconds.labels("predict"),
+        seconds.labels("batch"),
     )
-    for decided_by in ("model", "fallback"):
-        made.answers.labels(decided_by)
     scraped.register(_StoredState(context))
     return made
 

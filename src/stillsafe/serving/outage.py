@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.state import State
-from stillsafe.errors import RunRefused, SchemaMismatch, StoreError
+from stillsafe.errors import RunRefused, StoreError, StoreUnavailable
 from stillsafe.serving.deadline import CallBroke, Deadline
 from stillsafe.settings import Serving
 from stillsafe.store import database
@@ -103,13 +103,11 @@ class Outage:
         """Make the store ready; where it cannot be reached, begin in an outage.
 
         Raises:
-            SchemaMismatch: it is of another version.
+            StoreError: it is of another version, or holds what cannot be read.
         """
         try:
             self._call("watch", self._look, PATIENCE_SECONDS)
-        except SchemaMismatch:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             self._lost(error)
 
     def start(self) -> None:
@@ -127,10 +125,14 @@ class Outage:
             watcher.join(PATIENCE_SECONDS)
 
     def orders(self) -> Orders:
-        """The state to obey: as stored, else as last known, else unknown and therefore DEGRADED."""
+        """The state to obey: as stored, else as last known, else unknown and therefore DEGRADED.
+
+        Raises:
+            StoreError: what is stored cannot be understood, which no waiting mends.
+        """
         try:
             return self._ask("rows", self._heard)
-        except StoreError:
+        except StoreUnavailable:
             return self.last_known()
 
     def last_known(self) -> Orders:
@@ -153,7 +155,7 @@ class Outage:
             write: writes the same to the store.
 
         Raises:
-            StoreError: neither can be written.
+            StoreError: neither can be written, or the store will never take it.
         """
         with self._door:
             if self.fault is not None or self._backlog:
@@ -161,7 +163,7 @@ class Outage:
                 return
         try:
             self._ask(who, write)
-        except StoreError:
+        except StoreUnavailable:
             with self._door:
                 self._spool(entries())
 
@@ -173,7 +175,7 @@ class Outage:
             StoreError: the store is out or cannot be read.
         """
         if self.fault is not None:
-            raise StoreError(self.fault)
+            raise StoreUnavailable(self.fault)
         with database.reading(self._engine) as connection:
             yield connection
 
@@ -183,10 +185,10 @@ class Outage:
 
     def _ask(self, who: str, function: Callable[[], R]) -> R:
         if self.fault is not None:
-            raise StoreError(self.fault)
+            raise StoreUnavailable(self.fault)
         try:
             return self._call(who, function, self._serving.store_timeout_seconds)
-        except StoreError as error:
+        except StoreUnavailable as error:
             self._lost(error)
             raise
 
@@ -195,9 +197,9 @@ class Outage:
             return self._deadlines[who].call(function, timeout_seconds)
         except TimeoutError:
             self._line.cut()
-            raise StoreError(f"The database has not answered within {timeout_seconds:g} s.") from None
+            raise StoreUnavailable(f"The database has not answered within {timeout_seconds:g} s.") from None
         except CallBroke as error:
-            raise StoreError(f"Asking the database broke: {error}.") from error
+            raise StoreUnavailable(f"Asking the database broke: {error}.") from error
 
     def _lost(self, error: StoreError) -> None:
         if self.fault is None:
@@ -205,7 +207,13 @@ class Outage:
         self.fault = str(error)
 
     def _heard(self) -> Orders:
-        orders = self._read()
+        try:
+            orders = self._read()
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            self._known = None  # what it was before is no guide to what it is
+            raise
         self._known = orders, time.monotonic()
         return orders
 
@@ -213,8 +221,10 @@ class Outage:
         while not self._stopping.wait(PAUSE_SECONDS):
             try:
                 self._watch()
-            except StoreError as error:
+            except StoreUnavailable as error:
                 self._lost(error)
+            except StoreError:
+                pass  # whoever asks is told; the next beat asks again
             except Exception:  # a watcher that died would leave rows waiting and tell nobody
                 logger.exception("the store could not be watched over")
 

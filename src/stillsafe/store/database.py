@@ -14,9 +14,18 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DisconnectionError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError
+from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreUnavailable
 from stillsafe.store.documents import loads, storable_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -32,6 +41,8 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: "the database is damaged",
     sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
 }
+# What may be otherwise in a moment. A value or a table that is wrong stays wrong however often it is tried.
+_PASSING = (OperationalError, InterfaceError, InternalError, DisconnectionError, PoolTimeoutError)
 _PREPARE_POSTGRESQL = """
     SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                       WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
@@ -325,7 +336,8 @@ def _begin_postgresql(connection: Connection) -> None:
 def _store_error(what: str, error: SQLAlchemyError | ValueError) -> Exception:
     """The error in our words. A ValueError is ours to translate only where a value can be no stored one."""
     if isinstance(error, SQLAlchemyError):
-        return StoreError(f"The database cannot be {what}: {_cause(error)}.", reason=reason(error.__cause__))
+        kind = StoreUnavailable if isinstance(error, _PASSING) else StoreError
+        return kind(f"The database cannot be {what}: {_cause(error)}.", reason=reason(error.__cause__))
     if "datetime string" in str(error) or "isoformat" in str(error):
         return StoreError(f"The database holds a time that is none: {error}.")
     if "not JSON compliant" in str(error):
