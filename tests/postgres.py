@@ -56,6 +56,11 @@ class Postgres:
         """The address of a database, as a user would write it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and its like are."""
+        return self._bin
+
     def empty(self) -> str:
         """The address of a schema of its own: to what is in it, a database without tables, and much sooner made."""
         name = f"test_{next(self._numbers)}"

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from scripts.write_reference import FOLDER, pages
 
+from tests.postgres import served
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -102,12 +104,18 @@ def test_the_recipes_run(made_service: Path) -> None:
         run(block.text, made_service)
 
 
-def test_the_operations_commands_run(made_service: Path, named_store: str) -> None:
-    """Every command of the operations page runs in a service folder, on either store."""
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_the_operations_commands_run(made_service: Path, store: str) -> None:
+    """Every command of the operations page runs in a service folder, on the store that it is for or on either."""
     shown = [block for block in blocks(ROOT / "docs" / "operations.md") if block.language == "sh"]
-    assert shown
-    for block in shown:
-        run(block.text, made_service)
+    assert {block.about for block in shown} == {"", "only=sqlite", "only=postgresql"}
+    with served() as server:
+        path = f"{server.programs}:{environment()['PATH']}"
+        database = {"STILLSAFE_DATABASE_URL": server.url()} if store == "postgresql" else {}
+        run("stillsafe monitor", made_service, **database)
+        for block in shown:
+            if block.about in {"", f"only={store}"}:
+                run(block.text, made_service, PATH=path, **database)
 
 
 def test_what_stands_in_for_cron_starts_the_monitor(made_service: Path) -> None:

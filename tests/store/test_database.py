@@ -1,6 +1,7 @@
 """The engine: durable, one writer at a time, all or nothing, and clear about what is wrong."""
 
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -54,6 +55,11 @@ with database.alone(database.connect(sys.argv[1]), "monitor") as alone:
 def rows(engine: Engine) -> int:
     with database.reading(engine) as connection:
         return reader.prediction_count(connection)
+
+
+def all_ids(engine: Engine) -> list[int]:
+    with database.reading(engine) as connection:
+        return list(connection.execute(select(prediction_logs.c.id).order_by(prediction_logs.c.id)).scalars())
 
 
 def every_row(engine: Engine) -> LogRows:
@@ -424,3 +430,41 @@ def test_text_that_no_database_can_hold_is_replaced(engine: Engine) -> None:
     with database.reading(engine) as connection:
         row = connection.execute(select(prediction_logs)).one()
     assert (row.input_summary, row.prediction, row.reason) == ({good: good, "path": "\\u0000"}, good, good)
+
+
+def test_a_copy_is_whole_while_others_write(sqlite: Engine, tmp_path: Path) -> None:
+    """The copy holds everything committed before it began, in order and without gaps, and opens like any database."""
+    url = sqlite.url.render_as_string()
+    writer = python(WRITER, url, "w", "60", "3")
+    assert writer.stdout is not None
+    for _ in range(5):
+        writer.stdout.readline()
+    before = rows(sqlite)
+    database.back_up(sqlite, tmp_path / "copy.db")
+    _told, complaint = writer.communicate(timeout=60)
+    assert (writer.returncode, complaint) == (0, "")
+    copy = database.connect(f"sqlite:///{tmp_path / 'copy.db'}")
+    database.require_current(copy)
+    found, everything = all_ids(copy), all_ids(sqlite)
+    copy.dispose()
+    assert before <= len(found) <= len(everything) == 180
+    assert len(found) % 3 == 0
+    assert found == everything[: len(found)]
+
+
+def test_a_copy_replaces_nothing(sqlite: Engine, tmp_path: Path) -> None:
+    """A file that is there is left alone, and one that cannot be written leaves nothing behind."""
+    (tmp_path / "there").write_text("mine")
+    with pytest.raises(StoreError, match="exists already"):
+        database.back_up(sqlite, tmp_path / "there")
+    assert (tmp_path / "there").read_text() == "mine"
+    with pytest.raises(StoreError, match="cannot be copied"):
+        database.back_up(sqlite, tmp_path / "nowhere" / "copy.db")
+    before = sorted(tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(StoreError, match="cannot be copied"):
+            database.back_up(sqlite, tmp_path / "copy.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert sorted(tmp_path.iterdir()) == before

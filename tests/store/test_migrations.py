@@ -1,7 +1,9 @@
 """The migrations lead to the schema that the code speaks, and the schema is the mission's."""
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
@@ -79,7 +81,7 @@ OURS = {
     "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
     "llm_explanations": {"id", "incident_status"},
 }
-BESIDE = {"refusals", "operator_actions", "alembic_version"}
+BESIDE = {"refusals", "operator_actions", "prunes", "alembic_version"}
 
 
 def test_migrations_lead_to_the_tables(engine: Engine) -> None:
@@ -116,6 +118,22 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
     database.upgrade(engine)
     database.require_current(engine)
     with database.reading(engine) as connection:
+        assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
+
+
+def test_the_first_version_s_database_is_brought_here(empty: Engine) -> None:
+    """A database of the first schema gets what was added since, and keeps what it holds."""
+    with database.writing(empty) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(database.MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text(_STATE))
+    with pytest.raises(SchemaMismatch, match="older version"):
+        database.require_current(empty)
+    database.upgrade(empty)
+    test_migrations_lead_to_the_tables(empty)
+    with database.reading(empty) as connection:
         assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
 
 

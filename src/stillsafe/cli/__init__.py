@@ -1,6 +1,6 @@
 """The command line: the outermost composition, one function per command."""
 
-from stillsafe.cli import backtesting, operating, reading, serving
+from stillsafe.cli import backtesting, database, operating, reading, serving
 from stillsafe.cli.app import main
 
-__all__ = ["backtesting", "main", "operating", "reading", "serving"]
+__all__ = ["backtesting", "database", "main", "operating", "reading", "serving"]

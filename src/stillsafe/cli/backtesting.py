@@ -12,10 +12,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from stillsafe import service
 from stillsafe.cli import timeline
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, app, complaints, json_text, print_json
+from stillsafe.core.schema import Logged
 from stillsafe.dashboard import report
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import price
-from stillsafe.settings import DEFAULT_FILE
+from stillsafe.monitoring.archive import Archive
+from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.store.documents import to_document
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ STANDARD_OUTPUT = "-"
 
 @app.command()
 def backtest(
-    data: Annotated[Path, typer.Argument(help="The history: CSV or Parquet; a `timestamp` column gives its order.")],
+    data: Annotated[Path, typer.Argument(help="The history: CSV, Parquet, or an archive that `prune` wrote.")],
     config: Config = DEFAULT_CONFIG,
     label: Annotated[
         str | None, typer.Option(help="The column with the true answers; default: `label`, if there is one.")
@@ -56,7 +58,7 @@ def backtest(
     with _progress() as progress:
         found = service.backtest(
             settings,
-            _table(data),
+            _table(data, settings),
             label=label,
             rows_per_run=rows_per_run,
             inject=faults,
@@ -76,11 +78,17 @@ def backtest(
     timeline.written([file for file in (kept, json_file and Path(json_file), html_file) if file])
 
 
-def _table(data: Path) -> "pd.DataFrame":
+def _table(data: Path, settings: Settings) -> "pd.DataFrame":
     # Imported here: pandas takes a second to import.
     from stillsafe.init import sample
 
-    return sample.read(data)
+    if not data.is_dir():
+        return sample.read(data)
+    unread = [spec.name for spec in settings.schema_of_features.features if spec.log is not Logged.KEEP]
+    if unread:
+        told = f"{data}: the log never held {', '.join(unread)} in clear, which the model needs."
+        raise ConfigurationError(told, "Give it a history from elsewhere, as CSV or Parquet.")
+    return Archive(data).frame()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Commands that judge, hold, recompute and arrange: monitor, replay, hold, release, baseline, schedule, db."""
+"""Commands that judge, hold, recompute and arrange: monitor, replay, hold, release, baseline, schedule."""
 
 import getpass
 import sys
@@ -21,13 +21,12 @@ from stillsafe.cli.app import (
     app,
     baseline_app,
     console,
-    db_app,
     schedule_app,
 )
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import baseline, run, schedule
+from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.replay import replay as recompute
-from stillsafe.store import database
 
 Now = Annotated[
     str | None, typer.Option("--now", help="Judge as if it were this time (ISO 8601; UTC unless it says otherwise).")
@@ -46,9 +45,15 @@ def monitor(config: Config = DEFAULT_CONFIG, now: Now = None, as_json: Json = Fa
 def replay(
     config: Config = DEFAULT_CONFIG,
     from_logs: Annotated[bool, typer.Option("--from-logs", help="Recount every window from the log, too.")] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option("--archive", metavar="DIR", help="Where `prune` put rows, to be counted with the log's."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute every stored decision; exit 1 and the first difference if there is any."""
+    if archive is not None and not from_logs:
+        raise ConfigurationError("An archive is read only with the log.", "Add --from-logs.")
     settings = service.settings_of(config)
     engine = service.open_store(settings)
     with show.progress("Recomputing") as progress:
@@ -58,6 +63,7 @@ def replay(
             schema=settings.schema_of_features,
             model_version=settings.model.version,
             score=service.shadow_scorer(settings),
+            archived=None if archive is None else Archive(archive),
             progress=lambda runs: progress(f"Recomputing: {runs} runs"),
         )
     answer(asdict(found), as_json, lambda: show.replayed(found))
@@ -170,23 +176,6 @@ def schedule_remove(config: Config = DEFAULT_CONFIG) -> None:
     """Remove the crontab entry of this service."""
     removed = schedule.remove(config.resolve())
     console.print("Removed." if removed else "There was no entry to remove.", markup=False)
-
-
-@db_app.command("upgrade")
-def db_upgrade(config: Config = DEFAULT_CONFIG) -> None:
-    """Bring the database to this version's schema. Back it up first."""
-    engine = database.connect(service.settings_of(config).database_url)
-    database.upgrade(engine)
-    console.print(f"The database is at revision {database.revision(engine)}.", markup=False)
-
-
-@db_app.command("current")
-def db_current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Show the schema's revision in the database and in this version."""
-    engine = database.connect(service.settings_of(config).database_url)
-    found, newest = database.revision(engine), database.known_revisions()[0]
-    told = f"Database: {found or 'no tables yet'}. This Stillsafe: {newest}."
-    answer({"database": found, "stillsafe": newest}, as_json, lambda: console.print(told, markup=False))
 
 
 def _time(text: str) -> datetime:

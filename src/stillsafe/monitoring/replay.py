@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -14,11 +15,15 @@ from stillsafe.core.schema import Schema
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import StoreError
+from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.run import Bounds, observe, stored_columns
 from stillsafe.monitoring.summarize import Scorer
 from stillsafe.store import database, reader
 from stillsafe.store.documents import dumps, to_document
 from stillsafe.store.reader import ActionRecord, RunRecord
+
+PRUNED = "rows of its time were pruned"
+PRUNED_AND_NOT_ARCHIVED = "rows of its time were pruned, and are not in that archive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ def replay(
     schema: Schema | None = None,
     model_version: str | None = None,
     score: Scorer | None = None,
+    archived: Archive | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Replayed:
     """Fold `decide` over the stored runs again.
@@ -72,24 +78,29 @@ def replay(
         schema: today's, needed for that.
         model_version: the version at hand, needed for shadow scores.
         score: the model at hand, needed for shadow scores.
+        archived: where pruned rows went, to be counted with those in the log.
         progress: called with the number of runs done.
 
     Raises:
         StoreError: the database cannot be read.
+        RefusedError: the archive cannot be read.
     """
     runs = windows = 0
     skipped: dict[int, str] = {}
     incidents: dict[str, dict[str, Any]] = {}
     with database.reading(engine) as connection:
         actions = reader.actions(connection)
+        pruned_before = reader.pruned_before(connection)
         memory = _acted(Memory(), None, actions)
         for stored in reader.all_runs(connection):
             if from_logs and schema is not None:
                 why_not = _not_recountable(stored, model_version, score)
                 if why_not:
                     skipped[stored.id] = why_not
-                elif difference := _recount(connection, stored, schema, score):
-                    return Replayed(runs, windows, skipped, difference)
+                elif difference := _recount(connection, stored, schema, score, archived):
+                    if not _pruned(connection, stored, pruned_before):
+                        return Replayed(runs, windows, skipped, difference)
+                    skipped[stored.id] = PRUNED if archived is None else PRUNED_AND_NOT_ARCHIVED
                 else:
                     windows += 1
             window = reader.stored(Window, stored.window)
@@ -118,7 +129,9 @@ def _differences(stored: RunRecord, window: Window, before: Memory, decision: De
             yield _difference(stored, what, kept, to_document(again))
 
 
-def _recount(connection: Connection, stored: RunRecord, schema: Schema, score: Scorer | None) -> Difference | None:
+def _recount(
+    connection: Connection, stored: RunRecord, schema: Schema, score: Scorer | None, archived: Archive | None
+) -> Difference | None:
     bounds = Bounds(
         stored.window_start,
         stored.window_end,
@@ -133,6 +146,7 @@ def _recount(connection: Connection, stored: RunRecord, schema: Schema, score: S
         _baseline(connection, stored),
         bounds,
         score if stored.shadow else None,
+        archived,
     )
     kept = stored.window
     recounted = to_document(again)
@@ -143,6 +157,21 @@ def _not_recountable(stored: RunRecord, model_version: str | None, score: Scorer
     if stored.shadow and (stored.model_version != model_version or score is None):
         return f"shadow scores need model version {stored.model_version}, which is not the one at hand"
     return ""
+
+
+def _pruned(connection: Connection, stored: RunRecord, pruned_before: datetime | None) -> bool:
+    """Whether a window that does not recount lacks rows which were deleted on purpose.
+
+    A log that holds as many rows of the window's time as were counted has lost none: what differs was changed.
+    """
+    if pruned_before is None or pruned_before <= stored.window_start:
+        return False
+    start, end, version = stored.window_start, stored.window_end, stored.model_version or ""
+    rows = reader.window_rows(connection, start, end, version, stored.last_prediction_row or 0)
+    refused = reader.refusal_count(connection, start, end, version, stored.last_refusal_row or 0)
+    total = reader.stored(Window, stored.window).total
+    nothing_left = not rows and not refused  # then silence was counted from a request before the window
+    return nothing_left or len(rows) < total.prediction_count or refused < total.refusal_count
 
 
 def _acted(memory: Memory, after_run: int | None, actions: list[ActionRecord]) -> Memory:

@@ -19,9 +19,11 @@ from stillsafe.core.schema import Schema
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError, RunRefused
+from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.summarize import Scorer, columns, fresh_rows, shadow_scored, tally
 from stillsafe.settings import Settings
 from stillsafe.store import database, decision_log, reader
+from stillsafe.store.reader import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -98,20 +100,23 @@ def observe(
     baseline: Baseline | None,
     bounds: Bounds,
     score: Scorer | None,
+    archived: Archive | None = None,
 ) -> Window:
-    """The window within the bounds, counted from the log."""
-    found = columns(
-        reader.window_rows(connection, bounds.start, bounds.end, model_version, bounds.last_prediction_row), schema
-    )
+    """The window within the bounds, counted from the log, and from an archive of what was pruned from it."""
+    rows = reader.window_rows(connection, bounds.start, bounds.end, model_version, bounds.last_prediction_row)
+    if archived is not None:
+        rows = archived.joined(rows, bounds.start, bounds.end, model_version, bounds.last_prediction_row)
+    found = columns(rows, schema)
     shadow = score is not None and bool((found.fallback_used & ~found.model_errors).any())
     if shadow and score is not None:
         found = shadow_scored(found, schema, score)
     fresh_since = max(bounds.start, bounds.fresh_since or bounds.start)
     refused = [
-        reader.refusal_count(connection, since, bounds.end, model_version, bounds.last_refusal_row)
-        for since in (bounds.start, fresh_since)
+        _refusal_count(connection, since, bounds, model_version, archived) for since in (bounds.start, fresh_since)
     ]
     last = reader.last_request_at(connection, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
+    if archived is not None:
+        last = archived.last_request_at(last, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
     return Window(
         bounds.start,
         bounds.end,
@@ -172,6 +177,16 @@ def _conclude(engine: Engine, settings: Settings, baseline: Baseline | None, win
         run_id = decision_log.record_run(connection, settings.policy, window, before, decision, seen, enforced=enforced)
     _tell(run_id, window, before, decision)
     return Run(Outcome.DONE, run_id, before, window, decision)
+
+
+def _refusal_count(
+    connection: Connection, since: datetime, bounds: Bounds, model_version: str, archived: Archive | None
+) -> int:
+    if archived is None:
+        return reader.refusal_count(connection, since, bounds.end, model_version, bounds.last_refusal_row)
+    ids = reader.request_ids(connection, Requests.REFUSALS, since, bounds.end, model_version)
+    ids += archived.refusal_ids(since, bounds.end, model_version)
+    return sum(each <= bounds.last_refusal_row for each in set(ids))
 
 
 def _bounds(connection: Connection, settings: Settings, memory: Memory, now: datetime) -> Bounds:

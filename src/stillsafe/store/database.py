@@ -4,7 +4,7 @@ import fcntl
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreUnavailable
+from stillsafe.store.disk import sync
 from stillsafe.store.documents import loads, storable_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -144,6 +145,19 @@ def writing(engine: Engine) -> Iterator[Connection]:
         raise _store_error("written", error) from error
 
 
+@contextmanager
+def told(engine: Engine, what: str) -> Iterator[None]:
+    """For work past SQLAlchemy: the driver's errors in our words.
+
+    Raises:
+        StoreError: the database cannot be ... `what` says.
+    """
+    try:
+        yield
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise StoreError(f"The database cannot be {what}: {error}.", reason=reason(error)) from error
+
+
 def upgrade(engine: Engine) -> None:
     """Bring the database to this version's schema. Safe on one that is already there.
 
@@ -159,6 +173,31 @@ def upgrade(engine: Engine) -> None:
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def back_up(engine: Engine, file: Path) -> None:
+    """Copy a SQLite database as it is at one moment, whoever is writing meanwhile, into a file that does not exist yet.
+
+    Under its name the copy is whole and on the disk.
+
+    Raises:
+        StoreError: the database cannot be read, or the copy cannot be written or exists already.
+    """
+    if file.exists():
+        raise StoreError(f"{file} exists already: move it away first.")
+    unfinished = file.with_name(file.name + ".partial")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with reading(engine) as connection, told(engine, "copied"), closing(sqlite3.connect(unfinished)) as copy:
+            driver: Any = connection.connection.driver_connection
+            driver.backup(copy)
+        sync(unfinished)
+        unfinished.rename(file)
+        sync(file.parent)
+    except OSError as error:
+        raise StoreError(f"The database cannot be copied: {error}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def revision(engine: Engine) -> str | None:

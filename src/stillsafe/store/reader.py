@@ -3,10 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, cast, exists, func, or_, select, type_coerce
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.signals import Evidence
@@ -19,8 +34,10 @@ from stillsafe.store.tables import (
     current_window_metrics,
     incidents,
     llm_explanations,
+    metadata,
     operator_actions,
     prediction_logs,
+    prunes,
     refusals,
     system_state,
 )
@@ -79,6 +96,11 @@ class LogRows:
     confidences: Sequence[float | None]
     fallback_used: Sequence[bool]
     model_errors: Sequence[str | None]
+
+    @property
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All of them, in this order."""
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
 
     def __len__(self) -> int:
         """Rows."""
@@ -437,3 +459,56 @@ def _run(row: Row[Any]) -> RunRecord:
 
 def _incident(row: Row[Any]) -> IncidentRecord:
     return IncidentRecord(**{name: getattr(row, name) for name in IncidentRecord.__dataclass_fields__})
+
+
+class Requests(StrEnum):
+    """The two tables that grow with every request, by their names; retention touches no others."""
+
+    PREDICTIONS = "prediction_logs"
+    REFUSALS = "refusals"
+
+
+def oldest_request(connection: Connection, requests: Requests, before: datetime) -> tuple[datetime, str] | None:
+    """Timestamp and model version of the oldest row before a time, or None."""
+    table = metadata.tables[requests]
+    query = select(table.c.timestamp, table.c.model_version).where(table.c.timestamp < before)
+    row = connection.execute(query.order_by(table.c.timestamp, table.c.id).limit(1)).first()
+    return None if row is None else (row.timestamp, row.model_version)
+
+
+def request_ids(
+    connection: Connection, requests: Requests, start: datetime, end: datetime, model_version: str
+) -> list[int]:
+    """Row ids of one version in `[start, end)`, ascending."""
+    table = metadata.tables[requests]
+    query = select(table.c.id).where(
+        table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version
+    )
+    return sorted(connection.execute(query).scalars())
+
+
+def request_rows(connection: Connection, requests: Requests, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Whole rows by their ids, ascending; documents as the text that is stored."""
+    table = metadata.tables[requests]
+    sqlite = connection.dialect.name == "sqlite"
+    columns = [
+        (type_coerce(column, Text) if sqlite else cast(column, Text)).label(column.name)
+        if isinstance(column.type, JSON)
+        else column
+        for column in table.columns
+    ]
+    query = select(*columns).where(table.c.id.in_(ids)).order_by(table.c.id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def pruned_before(connection: Connection) -> datetime | None:
+    """The time up to which requests may have been deleted on purpose, or None where none ever were."""
+    latest: datetime | None = connection.execute(select(func.max(prunes.c.before))).scalar()
+    return latest
+
+
+def request_count(connection: Connection, requests: Requests, before: datetime) -> int:
+    """Rows before a time."""
+    table = metadata.tables[requests]
+    query = select(func.count()).select_from(table).where(table.c.timestamp < before)
+    return int(connection.execute(query).scalar_one())

@@ -1,4 +1,4 @@
-"""The tables: the mission's six with its columns as written, what the promises need beside them, and two more.
+"""The tables: the mission's six with its columns as written, what the promises need beside them, and three more.
 
 Columns that the mission does not name are nullable or have a default, so that a row written by an older
 version, or by hand, is still a row.
@@ -229,4 +229,15 @@ operator_actions = Table(
     Column("by", Name, nullable=False),
     Column("reason", Prose, nullable=False),
     Column("after_run", Integer),
+)
+
+prunes = Table(
+    "prunes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("before", UtcDateTime, nullable=False),
+    Column("prediction_count", Integer, nullable=False),
+    Column("refusal_count", Integer, nullable=False),
+    Column("archive", Prose),
 )

@@ -1,0 +1,90 @@
+"""What a logged prediction takes on disk: SQLite, PostgreSQL and the archive, indexes included.
+
+Run it with `python -m benchmarks.sizes [ROWS]` from the root of the repository. The rows are real flights.
+"""
+
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+from sqlalchemy import Engine, text
+from tests.postgres import served
+
+from stillsafe.core.state import State
+from stillsafe.monitoring import prune
+from stillsafe.store import database, prediction_log
+from stillsafe.store.documents import dumps
+from stillsafe.store.prediction_log import PredictionRecord
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+ONE_COMMIT = 500
+
+
+def main() -> None:
+    """Print bytes a row."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    flights = _flights()
+    document = sum(len(dumps(row)) for row in flights) / len(flights)
+    print(f"{count:,} rows of {len(flights[0])} features; their JSON: {document:.0f} bytes a row")
+    with tempfile.TemporaryDirectory() as place, served() as server:
+        folder = Path(place)
+        for name, url in ("SQLite", f"sqlite:///{folder / 'log.db'}"), ("PostgreSQL", server.empty()):
+            engine = database.connect(url)
+            database.upgrade(engine)
+            empty = _size(engine)
+            _log(engine, flights, count)
+            print(f"{name:<11}{(_size(engine) - empty) / count:5.0f} bytes a row")
+            archive = folder / name
+            prune.prune(engine, now=START + 90 * DAY, older_than=30 * DAY, window=DAY, folder=archive)
+            size = sum(file.stat().st_size for file in archive.iterdir())
+            print(f"  archived {size / count:5.0f} bytes a row")
+            engine.dispose()
+
+
+def _flights() -> list[dict[str, Any]]:
+    with resources.as_file(resources.files("stillsafe") / "data" / "nyc_flights.parquet") as path:
+        frame = pd.read_parquet(path).drop(columns=["label", "timestamp"], errors="ignore").astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _log(engine: Engine, flights: list[dict[str, Any]], count: int) -> None:
+    draw = Random(1)  # noqa: S311 - made-up identifiers
+    rows = islice(cycle(flights), count)
+    for first in range(0, count, ONE_COMMIT):
+        records = [
+            PredictionRecord(
+                str(UUID(int=draw.getrandbits(128), version=4)),
+                START + (first + number) * DAY / count,
+                "cd2cb273",
+                State.NORMAL,
+                row,
+                "1",
+                draw.random(),
+                False,
+                "healthy",
+            )
+            for number, row in enumerate(islice(rows, ONE_COMMIT))
+        ]
+        with database.writing(engine) as connection:
+            prediction_log.append(connection, records)
+
+
+def _size(engine: Engine) -> int:
+    with database.reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            return int(connection.execute(text("SELECT pg_total_relation_size('prediction_logs')")).scalar_one())
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        return int(pages * connection.execute(text("PRAGMA page_size")).scalar_one())
+
+
+if __name__ == "__main__":
+    main()
