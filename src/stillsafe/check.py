@@ -58,6 +58,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         findings.extend(_answers(model, fallback, settings))
     if model is not None:
         findings.append(_gaps(model, settings))
+        findings.append(_compiled(model, settings))
     findings.append(_price(settings))
     findings.append(_shadow(settings))
     engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
@@ -121,6 +122,20 @@ def _gaps(model: Model, settings: Settings) -> Finding:
         told = f"The schema lets these be missing, and the model fails without them: {', '.join(gaps)}. Require them."
         return Finding("missing values", Verdict.WARNING, told)
     return Finding("missing values", Verdict.OK, "the model tolerates every value that the schema lets be missing")
+
+
+def _compiled(model: Model, settings: Settings) -> Finding:
+    """Whether the model is served compiled, and what that rests on."""
+    if model.compiled is not None and (proof := model.compiled.proof) is not None:
+        told = (
+            f"answers as scikit-learn does on {proof.row_count} rows and {proof.split_count} inputs beside its trees' "
+            f"splits; the largest difference is {proof.largest_difference:g}"
+        )
+        return Finding("compiled model", Verdict.OK, told)
+    if settings.model.compiled:
+        told = "It cannot be proven to answer as scikit-learn does, so scikit-learn serves, slower. The log says why."
+        return Finding("compiled model", Verdict.WARNING, told)
+    return Finding("compiled model", Verdict.OK, "not asked for: scikit-learn serves. `compiled = true` in [model]")
 
 
 def _price(settings: Settings) -> Finding:

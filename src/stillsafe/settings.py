@@ -150,6 +150,8 @@ class ModelFile(_Section):
     """The reference baseline and confidence scale that `init` made."""
     timeout: Seconds = 2.0
     """A model that takes longer gets its request answered by the fallback."""
+    compiled: bool = False
+    """Serve it compiled, which is faster. Proven at every start to answer as scikit-learn, which serves otherwise."""
 
 
 class Monitor(_Section):

@@ -9,12 +9,14 @@ from pathlib import Path
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import Policy
-from stillsafe.core.schema import Schema
+from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import BaselineRefused, ConfigurationError
 from stillsafe.init import answers, conversion, folder, infer, proposals, sample, trial, weigh, write
 from stillsafe.init.trial import Progress
 from stillsafe.monitoring import baseline
 from stillsafe.monitoring.summarize import Columns
+from stillsafe.serving import proof
+from stillsafe.serving.compiled import CannotCompile
 from stillsafe.serving.model import ConfidenceMethod, Model, ModelKind, Score, sha256_of
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.store.documents import dumps, to_document
@@ -106,6 +108,7 @@ def create_service(
         model = trial.tried(version, kind, classes, described.schema, estimator, rows, model_file)
         scores = trial.scored(model, rows, progress)
         converted = conversion.as_skops(model, rows) if form == "joblib" else None
+        model, why_not_compiled = _compiled(model, rows)
     progress("Making the reference baseline")
     found = baseline.reference_columns(
         model.features,
@@ -141,6 +144,7 @@ def create_service(
             *answers.doubts(fallback, kind, worth, proposal),
             *answers.proposed(proposal),
             *_form_told(form, kept_form),
+            *why_not_compiled,
             *_remarks(described, model.features),
             *sample.swallowed(table, sample_file, given),
             *contradictions,
@@ -179,6 +183,7 @@ def _files(
             "trusted": form == "joblib",
             "reference": place.numbered("reference.json"),
             "timeout": "2s",
+            "compiled": model.compiled is not None,
         },
         schema=model.features,
         remarks=described.remarks,
@@ -193,6 +198,7 @@ def _files(
             "classes": list(model.classes),
             "sklearn_version": sklearn_version(),
             "sha256": digest,
+            "compiled": to_document(model.compiled.proof) if model.compiled else None,
         },
     }
     return {
@@ -200,6 +206,14 @@ def _files(
         place.numbered("reference.json"): dumps(document).encode(),
         place.numbered(f"model.{form}"): content,
     }
+
+
+def _compiled(model: Model, rows: Sequence[Row]) -> tuple[Model, list[str]]:
+    """The model compiled if that can be proven on the sample, or as it is and why."""
+    try:
+        return proof.compiled(model, {}, rows), []
+    except CannotCompile as error:
+        return model, [f"The model is served by scikit-learn itself, not compiled, which is slower: {error}."]
 
 
 def sklearn_version() -> str:

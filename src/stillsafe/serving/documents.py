@@ -160,6 +160,7 @@ class ModelDocument(Document):
     features: list[str]
     confidence_method: str
     estimator: str
+    compiled: bool
     format: str
     sha256: str
     watched: bool

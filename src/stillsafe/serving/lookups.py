@@ -231,6 +231,7 @@ def _model(context: Context, baseline_id: str | None) -> ModelDocument:
         classes=list(model.classes),
         features=list(model.features.names),
         confidence_method=model.scale.method.value,
+        compiled=model.compiled is not None,
         estimator=type(model.estimator).__name__,
         format=chosen.format,
         sha256=chosen.sha256,

@@ -21,11 +21,12 @@ import numpy as np
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Schema
 from stillsafe.errors import ModelError
+from stillsafe.serving import proof
+from stillsafe.serving.compiled import CannotCompile, Compiled, Said, ask
 from stillsafe.serving.confidence import (
     QUANTILES,
     ConfidenceMethod,
     ConfidenceScale,
-    Numbers,
     choose_method,
     raw_confidence,
     scale_from,
@@ -108,6 +109,7 @@ class Model:
         features: the schema, in the order of the settings.
         estimator: the fitted scikit-learn object.
         scale: what makes a confidence of its raw scores.
+        compiled: what is asked in the estimator's place, where it is proven to answer the same.
     """
 
     version: str
@@ -116,6 +118,7 @@ class Model:
     features: Schema
     estimator: Any
     scale: ConfidenceScale
+    compiled: Compiled | None = None
 
     def score(self, rows: Sequence[Row], most_halvings: int | None = None) -> list[Score]:
         """One score per row, in order. Never raises, and a row on which the model fails costs only itself.
@@ -128,6 +131,13 @@ class Model:
             most_halvings: most times that failing rows are halved, which takes two calls each; None for as many as
                 it takes, which is one fewer than there are rows.
         """
+        scores, failures = self.searched(rows, most_halvings)
+        if failures:
+            _tell(scores, failures)
+        return scores
+
+    def searched(self, rows: Sequence[Row], most_halvings: int | None = None) -> tuple[list[Score], Counter[str]]:
+        """The same without a word in the log: the scores, and which calls failed, how often."""
         halvings = len(rows) if most_halvings is None else most_halvings
         scores = [_failed(NOT_ASKED)] * len(rows)
         failures: Counter[str] = Counter()
@@ -144,36 +154,32 @@ class Model:
                     halvings -= 1
                     middle = (start + end) // 2
                     waiting += [(start, middle), (middle, end)]
-        if failures:
-            _tell(scores, failures)
-        return scores
+        return scores, failures
 
     def _scored(self, rows: Sequence[Row]) -> list[Score]:
         with one_thread():
             answers, raw, probabilities = self._asked(rows)
-        if not answers.shape == raw.shape == (len(rows),):
+        if probabilities is not None:
+            if probabilities.shape != (len(rows), len(self.classes)):
+                raise _WrongShapeError
+            raw = top_probability(probabilities)
+        if raw is None or not answers.shape == raw.shape == (len(rows),):
             raise _WrongShapeError
         confidences = self.scale.confidence(raw).tolist()
         shares = [None] * len(rows) if probabilities is None else probabilities.tolist()
-        return [self._judged(*said) for said in zip(answers.tolist(), confidences, shares, strict=True)]
+        labels = [as_text(each) for each in self.classes]
+        return [self._judged(labels, *said) for said in zip(answers.tolist(), confidences, shares, strict=True)]
 
-    def _asked(self, rows: Sequence[Row]) -> tuple[np.ndarray[Any, Any], Numbers, Numbers | None]:
-        """Answers, raw confidences and, where there are any, probabilities."""
+    def _asked(self, rows: Sequence[Row]) -> Said:
+        if self.compiled is not None:
+            return self.compiled(rows)
         estimator, inputs = self.estimator, inputs_of(self.estimator, frame(self.features, rows))
         if _is_plain_pipeline(estimator):
             # Its steps are the same for the answer and for the confidence: taken once, not twice.
             estimator, inputs = estimator.steps[-1][1], transformed(estimator, inputs)
-        if self.kind is ModelKind.REGRESSOR:
-            return np.asarray(estimator.predict(inputs), np.float64), raw_confidence(estimator, inputs)[1], None
-        answers = np.asarray(estimator.predict(inputs))
-        if self.scale.method is not ConfidenceMethod.CLASS_PROBABILITY:
-            return answers, raw_confidence(estimator, inputs)[1], None
-        probabilities = np.asarray(estimator.predict_proba(inputs), np.float64)
-        if probabilities.shape != (len(rows), len(self.classes)):
-            raise _WrongShapeError
-        return answers, top_probability(probabilities), probabilities
+        return ask(estimator, inputs, self.scale.method, classifies=self.kind is ModelKind.CLASSIFIER)
 
-    def _judged(self, answer: Any, confidence: float, shares: list[float] | None) -> Score:
+    def _judged(self, labels: Sequence[str], answer: Any, confidence: float, shares: list[float] | None) -> Score:
         prediction = _plain(answer)
         numbers = [confidence, *(shares or ()), *([prediction] if isinstance(prediction, float) else ())]
         if not all(math.isfinite(number) for number in numbers):
@@ -182,7 +188,7 @@ class Model:
             return _failed("unknown class")
         if not all(-1e-6 <= number <= 1 + 1e-6 for number in (confidence, *(shares or ()))):
             return _failed("not a probability")
-        named = None if shares is None else dict(zip(map(as_text, self.classes), shares, strict=True))
+        named = None if shares is None else dict(zip(labels, shares, strict=True))
         return Score(prediction, min(max(confidence, 0.0), 1.0), named, None)
 
 
@@ -210,10 +216,20 @@ def load(settings: Settings) -> Model:
         raise ModelError(f"The model cannot be served: {error}.", _REMEDY, file=str(path)) from error
     if problem := fit_problem(model, reference):
         raise ModelError(f"The model does not fit the schema: {problem}.", _REMEDY, file=str(path))
-    return model
+    return _compiled(model, reference) if chosen.compiled else model
 
 
 _REMEDY = "Make the service folder again with `stillsafe init`."
+
+
+def _compiled(model: Model, reference: Mapping[str, Any]) -> Model:
+    """The model compiled, where that can be proven once more: another scikit-learn may have come since `init`."""
+    try:
+        return proof.compiled(model, reference)
+    except CannotCompile as error:
+        told = {"why": str(error), "instead": "scikit-learn answers"}
+        logger.warning("the model is not served compiled", extra={"fields": told})
+        return model
 
 
 def kind_of(estimator: Any) -> ModelKind:

@@ -9,10 +9,10 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema,
 
 def typical_row(schema: Schema, reference: Mapping[str, Any]) -> Row:
     """A row as healthy as the reference tells, or else within the hard limits."""
-    return {spec.name: _typical_value(spec, _seen(spec, reference)) for spec in schema.features}
+    return {spec.name: _typical_value(spec, seen(spec, reference)) for spec in schema.features}
 
 
-def _seen(spec: FeatureSpec, reference: Mapping[str, Any]) -> Mapping[str, Any]:
+def seen(spec: FeatureSpec, reference: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the reference baseline says of a feature; nothing of one that is not written down as it is."""
     baseline = reference.get("baseline")
     features = baseline.get("features") if isinstance(baseline, dict) else None
@@ -35,4 +35,4 @@ def _typical_value(spec: FeatureSpec, seen: Mapping[str, Any]) -> Value:
 def guessed(schema: Schema, reference: Mapping[str, Any]) -> bool:
     """Whether a typical row holds a category that nobody has ever seen."""
     categories = [spec for spec in schema.features if spec.type is FeatureType.CATEGORY and not spec.categories]
-    return any(not _seen(spec, reference).get("category_counts") for spec in categories)
+    return any(not seen(spec, reference).get("category_counts") for spec in categories)
