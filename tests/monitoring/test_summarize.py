@@ -14,8 +14,8 @@ from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
 from stillsafe.core.window import Tally
 from stillsafe.monitoring.profile import profile
-from stillsafe.monitoring.summarize import Columns, columns, fresh_rows, shadow_scored, tally
-from stillsafe.store.reader import LogRows
+from stillsafe.monitoring.summarize import Columns, Gathered, columns, shadow_scored, tally
+from stillsafe.store.reader import LogRows, WindowRows
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SCHEMA = Schema(
@@ -111,16 +111,41 @@ def test_shadow_scores_only_what_was_bypassed() -> None:
     assert scored.confidences[0] == 0.9
     assert math.isnan(scored.confidences[1])
     assert scored.model_errors.tolist() == [False, True, True]
-    assert scored.answers == ["yes", None, None]
+    assert scored.answers.tolist() == ["yes", None, None]
     own = columns(log({"size": 1.0}), SCHEMA)
     assert shadow_scored(own, SCHEMA, lambda rows: [(0.1, "no", None) for _ in rows]).confidences[0] == 0.8
 
 
-def test_fresh_rows_begin_at_the_time() -> None:
-    """A row at the boundary is fresh, one before it is not."""
-    found = columns(log({}, {}, {}), SCHEMA)
-    assert fresh_rows(found, AT + timedelta(seconds=1)).tolist() == [False, True, True]
-    assert fresh_rows(found, None).all()
+def test_a_window_gathered_from_parts_is_the_whole() -> None:
+    """Rows that come some at a time, in any order, give the tally of all of them; what is fresh stays so."""
+    rows = [
+        {"size": i % 7 + 0.5, "lift": i % 3 == 0, "town": "ABC"[i % 3], "name": 1 if i % 2 else True} for i in range(50)
+    ]
+    whole = tally(columns(log(*rows), SCHEMA), None, 3)
+    gathered = Gathered(SCHEMA)
+    for first in (30, 0, 10, 40, 20):
+        some = log(*rows[first : first + 10])
+        part = [first + i >= 25 for i in range(10)]
+        given = WindowRows(
+            some.ids,
+            part,
+            some.input_summaries,
+            some.predictions,
+            some.confidences,
+            some.fallback_used,
+            some.model_errors,
+        )
+        gathered.add(columns(given, SCHEMA))
+    found = gathered.columns()
+    assert tally(found, None, 3) == whole
+    assert tally(found, None, 0, found.fresh).prediction_count == 25
+
+
+def test_an_empty_window_has_every_feature() -> None:
+    """Nothing gathered counts as nothing of each feature, as an empty log does."""
+    found = Gathered(SCHEMA).columns()
+    assert tally(found, None, 0) == tally(columns(log(), SCHEMA), None, 0)
+    assert set(tally(found, None, 0).features) == {"size", "lift", "town", "name", "rent"}
 
 
 def test_a_profile_keeps_range_and_categories() -> None:

@@ -67,6 +67,19 @@ def open_incident(connection: Connection, incident_id: str, minutes: float, *, r
     connection.execute(insert(incidents).values(values))
 
 
+def test_a_window_in_batches_is_the_same(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some rows at a time, each once, those after the boundary fresh."""
+    monkeypatch.setattr(reader, "BATCH_ROWS", 3)
+    log(connection, *range(10))
+    parts = list(reader.window_batches(connection, at(1), at(9), at(4), "1", 9))
+    assert [len(part.ids) for part in parts] == [3, 3, 2]
+    found = sorted((each, bool(new)) for part in parts for each, new in zip(part.ids, part.fresh, strict=True))
+    assert found == [(i, i >= 5) for i in range(2, 10)]
+    whole = reader.window_rows(connection, at(1), at(9), "1", 9)
+    assert sorted(text for part in parts for text in part.input_summaries) == sorted(whole.input_summaries)
+    assert reader.window_row_count(connection, at(1), at(9), "1", 9) == 8
+
+
 def test_a_window_is_half_open(connection: Connection) -> None:
     """Its start belongs to it, its end does not: no row is counted in two adjoining windows, and none is lost."""
     log(connection, -MICROSECOND, 0, 7, 15 - MICROSECOND, 15)

@@ -12,8 +12,9 @@ from tests.store.conftest import START, at, prediction, write
 
 OLDER_DAYS = 200
 QUERIES: dict[str, Callable[[Connection], Any]] = {
-    "window": lambda c: reader.window_rows(c, at(0), at(15), "1", 10**9),
+    "window": lambda c: list(reader.window_batches(c, at(0), at(15), at(5), "1", 10**9)),
     "whole window": lambda c: reader.window_rows(c, at(0), at(15), "1"),
+    "rows of a window": lambda c: reader.window_row_count(c, at(0), at(15), "1", 10**9),
     "refusals": lambda c: reader.refusal_count(c, at(0), at(15), "1", 10**9),
     "silence": lambda c: reader.last_request_at(c, at(15), 10**9, 10**9),
     "newest row": lambda c: (reader.last_prediction_row(c), reader.last_refusal_row(c)),

@@ -5,7 +5,7 @@ Rows are known by their ids: adding the same rows twice leaves one of each.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from stillsafe.errors import RefusedError
 from stillsafe.store.disk import sync
-from stillsafe.store.reader import LogRows, Requests
+from stillsafe.store.reader import Requests, WindowRows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PREFIXES = {Requests.PREDICTIONS: "predictions", Requests.REFUSALS: "refusals"}
 _UNFINISHED = ".partial"
-# The archive's columns in the order of LogRows.
-_LOGGED = ("id", "timestamp", "input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
+_LOGGED = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
 def file_of(folder: Path, requests: Requests, day: date, model_version: str) -> Path:
@@ -91,20 +90,20 @@ class Archive:
         if not any(self._files.values()):
             raise RefusedError(f"{folder}: it holds no archive. Name the folder that was given to `prune --archive`.")
 
-    def joined(self, rows: LogRows, start: datetime, end: datetime, model_version: str, up_to_row: int) -> LogRows:
-        """The log's rows, and those of the same stretch, version and row ids that are in the archive alone."""
-        known = set(rows.ids)
+    def window_rows(
+        self, start: datetime, end: datetime, fresh_since: datetime, version: str, up_to_row: int, known: Container[int]
+    ) -> WindowRows:
+        """As `reader.window_batches`, but those that are in the log no more: their ids are not known there."""
         found = [
             row
-            for row in self._rows(Requests.PREDICTIONS, start, end, model_version)
+            for row in self._rows(Requests.PREDICTIONS, start, end, version)
             if row["id"] <= up_to_row and row["id"] not in known
         ]
-        if not found:
-            return rows
-        more = [[row[column] for row in found] for column in _LOGGED]
-        joined = [[*column, *added] for column, added in zip(rows.columns, more, strict=True)]
-        order = sorted(range(len(joined[0])), key=joined[0].__getitem__)
-        return LogRows(*([column[i] for i in order] for column in joined))
+        return WindowRows(
+            [row["id"] for row in found],
+            [row["timestamp"] >= fresh_since for row in found],
+            *([row[name] for row in found] for name in _LOGGED),
+        )
 
     def refusal_ids(self, start: datetime, end: datetime, model_version: str) -> list[int]:
         """Row ids of the requests refused in `[start, end)`."""

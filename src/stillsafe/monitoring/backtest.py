@@ -193,10 +193,12 @@ class _Fold:
         if self._scorable:
             confidences = np.where(bypassed, self._shadow_confidences[first:last], part.confidences)
             return replace(part, confidences=confidences, fallback_used=part.fallback_used | bypassed)
+        answers = part.answers.copy()
+        answers[bypassed] = None
         return replace(
             part,
             confidences=np.where(bypassed, math.nan, part.confidences),
-            answers=[None if aside else said for said, aside in zip(part.answers, bypassed.tolist(), strict=True)],
+            answers=answers,
             model_errors=part.model_errors & ~bypassed,
             fallback_used=part.fallback_used | bypassed,
         )

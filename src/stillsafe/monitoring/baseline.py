@@ -365,10 +365,11 @@ def _where(found: Columns, rows: Mask) -> Columns:
         found.confidences[rows],
         found.model_errors[rows],
         found.fallback_used[rows],
-        [found.predictions[i] for i in chosen],
-        [found.answers[i] for i in chosen],
+        found.predictions[rows],
+        found.answers[rows],
         {name: column[rows] for name, column in found.numbers.items()},
         {name: column[rows] for name, column in found.categories.items()},
+        found.fresh[rows],
     )
 
 

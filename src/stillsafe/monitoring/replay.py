@@ -167,11 +167,11 @@ def _pruned(connection: Connection, stored: RunRecord, pruned_before: datetime |
     if pruned_before is None or pruned_before <= stored.window_start:
         return False
     start, end, version = stored.window_start, stored.window_end, stored.model_version or ""
-    rows = reader.window_rows(connection, start, end, version, stored.last_prediction_row or 0)
+    rows = reader.window_row_count(connection, start, end, version, stored.last_prediction_row or 0)
     refused = reader.refusal_count(connection, start, end, version, stored.last_refusal_row or 0)
     total = reader.stored(Window, stored.window).total
     nothing_left = not rows and not refused  # then silence was counted from a request before the window
-    return nothing_left or len(rows) < total.prediction_count or refused < total.refusal_count
+    return nothing_left or rows < total.prediction_count or refused < total.refusal_count
 
 
 def _acted(memory: Memory, after_run: int | None, actions: list[ActionRecord]) -> Memory:

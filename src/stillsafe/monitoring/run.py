@@ -5,7 +5,8 @@ incident together, so a run that dies has never happened, and the next one goes 
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -20,10 +21,10 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError, RunRefused
 from stillsafe.monitoring.archive import Archive
-from stillsafe.monitoring.summarize import Scorer, columns, fresh_rows, shadow_scored, tally
+from stillsafe.monitoring.summarize import Gathered, Scorer, columns, shadow_scored, tally
 from stillsafe.settings import Settings
 from stillsafe.store import database, decision_log, reader
-from stillsafe.store.reader import Requests
+from stillsafe.store.reader import Requests, WindowRows
 
 logger = logging.getLogger(__name__)
 
@@ -103,26 +104,29 @@ def observe(
     archived: Archive | None = None,
 ) -> Window:
     """The window within the bounds, counted from the log, and from an archive of what was pruned from it."""
-    rows = reader.window_rows(connection, bounds.start, bounds.end, model_version, bounds.last_prediction_row)
-    if archived is not None:
-        rows = archived.joined(rows, bounds.start, bounds.end, model_version, bounds.last_prediction_row)
-    found = columns(rows, schema)
-    shadow = score is not None and bool((found.fallback_used & ~found.model_errors).any())
-    if shadow and score is not None:
-        found = shadow_scored(found, schema, score)
     fresh_since = max(bounds.start, bounds.fresh_since or bounds.start)
+    gathered, shadow = Gathered(schema), False
+    for rows in _batches(connection, model_version, bounds, fresh_since, archived):
+        part = columns(rows, schema)
+        if score is not None and bool((part.fallback_used & ~part.model_errors).any()):
+            part, shadow = shadow_scored(part, schema, score), True
+        gathered.add(part)
+    found = gathered.columns()
     refused = [
         _refusal_count(connection, since, bounds, model_version, archived) for since in (bounds.start, fresh_since)
     ]
     last = reader.last_request_at(connection, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
     if archived is not None:
         last = archived.last_request_at(last, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
+    total = tally(found, baseline, refused[0])
+    all_fresh = bool(found.fresh.all())
+    fresh = replace(total, refusal_count=refused[1]) if all_fresh else tally(found, baseline, refused[1], found.fresh)
     return Window(
         bounds.start,
         bounds.end,
         model_version,
-        total=tally(found, baseline, refused[0]),
-        fresh=tally(found, baseline, refused[1], fresh_rows(found, fresh_since)),
+        total=total,
+        fresh=fresh,
         shadow=shadow,
         silent_seconds=None if last is None else (bounds.end - last).total_seconds(),
     )
@@ -177,6 +181,20 @@ def _conclude(engine: Engine, settings: Settings, baseline: Baseline | None, win
         run_id = decision_log.record_run(connection, settings.policy, window, before, decision, seen, enforced=enforced)
     _tell(run_id, window, before, decision)
     return Run(Outcome.DONE, run_id, before, window, decision)
+
+
+def _batches(
+    connection: Connection, model_version: str, bounds: Bounds, fresh_since: datetime, archived: Archive | None
+) -> Iterator[WindowRows]:
+    """The window's rows, some at a time: first the log's, then those that are in the archive alone."""
+    stretch = (bounds.start, bounds.end, fresh_since, model_version, bounds.last_prediction_row)
+    known: set[int] = set()
+    for rows in reader.window_batches(connection, *stretch):
+        if archived is not None:
+            known.update(rows.ids)
+        yield rows
+    if archived is not None:
+        yield archived.window_rows(*stretch, known)
 
 
 def _refusal_count(

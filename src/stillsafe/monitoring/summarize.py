@@ -16,7 +16,7 @@ from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema
 from stillsafe.core.window import FeatureTally, Tally
-from stillsafe.store.reader import LogRows
+from stillsafe.store.reader import LogRows, WindowRows
 
 Mask = NDArray[np.bool_]
 SHADOW_DIGITS = 9
@@ -37,14 +37,15 @@ class Columns:
     """A stretch of the log, one array per thing. `n` rows; a feature's column is float64 (NaN: missing) or strings.
 
     Attributes:
-        snapshots: the sanitised rows.
-        timestamps: (n,), aware UTC.
+        snapshots: the sanitised rows; empty where they are needed no more.
+        timestamps: (n,), aware UTC; empty where they are not needed.
         confidences: (n,), NaN where there is none.
         model_errors, fallback_used: (n,) flags.
         predictions: (n,) what was answered, as text.
         answers: (n,) what the model itself answered, as text; None where nobody asked it.
         numbers: per numeric, integer or boolean feature, (n,).
         categories: per category, and per hashed feature whatever its type.
+        fresh: (n,) flags: rows of a window that no conclusive run has judged before; all, where that is no question.
     """
 
     snapshots: Sequence[Mapping[str, object]]
@@ -52,22 +53,27 @@ class Columns:
     confidences: NDArray[np.float64]
     model_errors: Mask
     fallback_used: Mask
-    predictions: Sequence[str | None]
-    answers: Sequence[str | None]
+    predictions: NDArray[np.object_]
+    answers: NDArray[np.object_]
     numbers: Mapping[str, NDArray[np.float64]]
     categories: Mapping[str, NDArray[np.object_]]
+    fresh: Mask
 
     def __len__(self) -> int:
         """Rows."""
-        return len(self.snapshots)
+        return len(self.confidences)
 
 
-def columns(rows: LogRows, schema: Schema) -> Columns:
+_NO_ROWS = WindowRows((), (), (), (), (), (), ())
+
+
+def columns(rows: LogRows | WindowRows, schema: Schema) -> Columns:
     """The log's rows as arrays. A snapshot that is no JSON object counts as one in which everything is missing."""
     return from_snapshots(
         _parse(rows.input_summaries),
         schema,
-        timestamps=rows.timestamps,
+        timestamps=rows.timestamps if isinstance(rows, LogRows) else (),
+        fresh=rows.fresh if isinstance(rows, WindowRows) else None,
         confidences=rows.confidences,
         model_errors=rows.model_errors,
         fallback_used=rows.fallback_used,
@@ -84,6 +90,7 @@ def from_snapshots(
     model_errors: Sequence[str | None],
     fallback_used: Sequence[bool],
     predictions: Sequence[str | None],
+    fresh: Sequence[bool] | None = None,
 ) -> Columns:
     """Sanitised rows as arrays."""
     watched = [spec for spec in schema.features if spec.log is not Logged.DROP]
@@ -93,18 +100,57 @@ def from_snapshots(
         _as_numbers(confidences),
         np.array([error is not None for error in model_errors], dtype=np.bool_),
         np.array(fallback_used, dtype=np.bool_),
-        predictions,
-        [None if bypassed else answer for answer, bypassed in zip(predictions, fallback_used, strict=True)],
+        _objects(predictions),
+        _objects([None if bypassed else answer for answer, bypassed in zip(predictions, fallback_used, strict=True)]),
         {spec.name: _numbers(snapshots, spec.name) for spec in watched if not _is_category(spec)},
         {spec.name: _strings(snapshots, spec.name) for spec in watched if _is_category(spec)},
+        np.ones(len(snapshots), dtype=np.bool_) if fresh is None else np.array(fresh, dtype=np.bool_),
     )
 
 
-def fresh_rows(found: Columns, since: datetime | None) -> Mask:
-    """(n,) flags: rows at or after a time; all of them where there is none."""
-    if since is None:
-        return np.ones(len(found), dtype=np.bool_)
-    return np.array([at >= since for at in found.timestamps], dtype=np.bool_)
+class Gathered:
+    """A large window's columns, from parts of it. Eight bytes a value stay; the rows themselves do not."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._parts = [columns(_NO_ROWS, schema)]
+        self._texts: dict[str, str] = {}
+
+    def add(self, part: Columns) -> None:
+        """Some more rows."""
+        self._parts.append(
+            replace(
+                part,
+                snapshots=(),
+                predictions=self._shared(part.predictions),
+                answers=self._shared(part.answers),
+                categories={name: self._shared(column) for name, column in part.categories.items()},
+            )
+        )
+
+    def columns(self) -> Columns:
+        """All of them. What was gathered is given away."""
+        parts, self._parts = self._parts, []
+        numbers = {name: [part.numbers[name] for part in parts] for name in parts[0].numbers}
+        categories = {name: [part.categories[name] for part in parts] for name in parts[0].categories}
+        return Columns(
+            (),
+            (),
+            np.concatenate([part.confidences for part in parts]),
+            np.concatenate([part.model_errors for part in parts]),
+            np.concatenate([part.fallback_used for part in parts]),
+            np.concatenate([part.predictions for part in parts]),
+            np.concatenate([part.answers for part in parts]),
+            {name: np.concatenate(numbers.pop(name)) for name in list(numbers)},
+            {name: np.concatenate(categories.pop(name)) for name in list(categories)},
+            np.concatenate([part.fresh for part in parts]),
+        )
+
+    def _shared(self, column: NDArray[np.object_]) -> NDArray[np.object_]:
+        """The same with one object for equal texts. Numbers stay as they are: to a dictionary 1 is True."""
+        texts = self._texts
+        shared = np.empty(len(column), dtype=np.object_)
+        shared[:] = [texts.setdefault(each, each) if type(each) is str else each for each in column.tolist()]
+        return shared
 
 
 def shadow_scored(found: Columns, schema: Schema, score: Scorer) -> Columns:
@@ -113,7 +159,7 @@ def shadow_scored(found: Columns, schema: Schema, score: Scorer) -> Columns:
     A row that the model fails on, or that today's schema refuses, counts as a model error.
     """
     bypassed = np.flatnonzero(found.fallback_used & ~found.model_errors).tolist()
-    confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), list(found.answers)
+    confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), found.answers.copy()
     clean = {i: row for i in bypassed if isinstance(row := schema.validate(found.snapshots[i]), dict)}
     errors[[i for i in bypassed if i not in clean]] = True
     for index, (confidence, answer, error) in zip(clean, score(list(clean.values())), strict=True):
@@ -153,11 +199,8 @@ def output_columns(found: Columns) -> dict[str, NDArray[Any]]:
     outputs: dict[str, NDArray[Any]] = {}
     if np.isfinite(found.confidences).any():
         outputs["confidence"] = found.confidences
-    present = [answer for answer in found.answers if answer is not None]
-    if present:
-        column = np.empty(len(found), dtype=np.object_)
-        column[:] = found.answers
-        outputs["prediction"] = column
+    if any(answer is not None for answer in found.answers.tolist()):
+        outputs["prediction"] = found.answers
     return outputs
 
 
@@ -315,9 +358,13 @@ def _as_number(value: object) -> float:
 
 
 def _strings(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np.object_]:
-    column = np.empty(len(snapshots), dtype=np.object_)
     values = (row.get(name) for row in snapshots)
-    column[:] = [value if isinstance(value, str | int | float) else None for value in values]
+    return _objects([value if isinstance(value, str | int | float) else None for value in values])
+
+
+def _objects(values: Sequence[object]) -> NDArray[np.object_]:
+    column = np.empty(len(values), dtype=np.object_)
+    column[:] = values
     return column
 
 
@@ -373,5 +420,6 @@ def _encodable(text: str) -> str:
 
 def prediction_counts(found: Columns, chosen: Mask) -> dict[str, int]:
     """How often the model gave each answer; empty where there are too many to be classes."""
-    counts = Counter(a for a, mine in zip(found.answers, chosen.tolist(), strict=True) if mine and a is not None)
+    counts = Counter(found.answers[chosen].tolist())
+    counts.pop(None, None)
     return dict(sorted(counts.items())) if len(counts) <= MOST_CLASSES_COUNTED else {}

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -267,17 +267,25 @@ def _advisory_lock(engine: Engine, purpose: str) -> Iterator[bool]:
     with connection:
         try:
             taken = bool(connection.execute(select(func.pg_try_advisory_lock(*_place(purpose)))).scalar())
-            if taken:
-                _await_writers(connection)
         except SQLAlchemyError as error:
             connection.invalidate()
             raise _store_error("read", error) from error
         try:
+            if taken:
+                _await_writers(connection)
             yield taken
+        except SQLAlchemyError as error:
+            raise _store_error("read", error) from error
         finally:
             if taken:
-                with suppress(SQLAlchemyError):  # a session that was lost has lost its place, too
-                    connection.execute(select(func.pg_advisory_unlock(*_place(purpose))))
+                _give_back(connection, purpose)
+
+
+def _give_back(connection: Connection, purpose: str) -> None:
+    try:
+        connection.execute(select(func.pg_advisory_unlock(*_place(purpose))))
+    except SQLAlchemyError:  # a session that is lost has lost its place, too, as soon as the server notices
+        connection.invalidate()
 
 
 def _await_writers(connection: Connection) -> None:

@@ -43,6 +43,7 @@ from stillsafe.store.tables import (
 )
 
 T = TypeVar("T")
+BATCH_ROWS = 20_000
 
 
 _CAREFUL = (State.NORMAL, State.WARNING, State.DEGRADED)
@@ -97,14 +98,22 @@ class LogRows:
     fallback_used: Sequence[bool]
     model_errors: Sequence[str | None]
 
-    @property
-    def columns(self) -> tuple[Sequence[Any], ...]:
-        """All of them, in this order."""
-        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
-
     def __len__(self) -> int:
         """Rows."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Some rows of a window, one sequence per column, as `LogRows`; `fresh`: whether no conclusive run judged it."""
+
+    ids: Sequence[int]
+    fresh: Sequence[bool]
+    input_summaries: Sequence[str]
+    predictions: Sequence[str | None]
+    confidences: Sequence[float | None]
+    fallback_used: Sequence[bool]
+    model_errors: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +287,41 @@ def window_rows(
     return _log_rows(connection, _log_query(connection).where(and_(*conditions)).order_by(table.c.id))
 
 
+def window_batches(
+    connection: Connection, start: datetime, end: datetime, fresh_since: datetime, model_version: str, up_to_row: int
+) -> Iterator[WindowRows]:
+    """The same rows, fresh from `fresh_since` on, some thousands at a time and in no order: a window may be large."""
+    table = prediction_logs
+    query = select(
+        table.c.id,
+        table.c.timestamp >= fresh_since,
+        _as_text(connection, table.c.input_summary),
+        table.c.prediction,
+        table.c.confidence_score,
+        table.c.fallback_used,
+        table.c.model_error,
+    ).where(
+        table.c.timestamp >= start,
+        table.c.timestamp < end,
+        table.c.model_version == model_version,
+        _up_to(table.c.id, up_to_row),
+    )
+    for rows in connection.execute(query, execution_options={"yield_per": BATCH_ROWS}).partitions():
+        yield WindowRows(*zip(*rows, strict=True))
+
+
+def window_row_count(connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int) -> int:
+    """How many there are."""
+    table = prediction_logs
+    query = select(func.count()).where(
+        table.c.timestamp >= start,
+        table.c.timestamp < end,
+        table.c.model_version == model_version,
+        _up_to(table.c.id, up_to_row),
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def first_rows(connection: Connection, model_version: str, count: int) -> LogRows:
     """The first `count` healthy rows of one version.
 
@@ -434,18 +478,20 @@ def _up_to(row_id: ColumnElement[int], last: int) -> ColumnElement[bool]:
 
 def _log_query(connection: Connection) -> Select[Any]:
     table = prediction_logs
-    # The documents are taken as text: parsing a window's worth at once is several times faster than row by row.
-    raw = table.c.input_summary
-    text = type_coerce(raw, Text) if connection.dialect.name == "sqlite" else cast(raw, Text)
     return select(
         table.c.id,
         table.c.timestamp,
-        text,
+        _as_text(connection, table.c.input_summary),
         table.c.prediction,
         table.c.confidence_score,
         table.c.fallback_used,
         table.c.model_error,
     )
+
+
+def _as_text(connection: Connection, document: ColumnElement[Any]) -> ColumnElement[str]:
+    """A document as the text that is stored: parsing many at once is several times faster than row by row."""
+    return type_coerce(document, Text) if connection.dialect.name == "sqlite" else cast(document, Text)
 
 
 def _log_rows(connection: Connection, query: Select[Any]) -> LogRows:
@@ -490,11 +536,8 @@ def request_ids(
 def request_rows(connection: Connection, requests: Requests, ids: Sequence[int]) -> list[dict[str, Any]]:
     """Whole rows by their ids, ascending; documents as the text that is stored."""
     table = metadata.tables[requests]
-    sqlite = connection.dialect.name == "sqlite"
     columns = [
-        (type_coerce(column, Text) if sqlite else cast(column, Text)).label(column.name)
-        if isinstance(column.type, JSON)
-        else column
+        _as_text(connection, column).label(column.name) if isinstance(column.type, JSON) else column
         for column in table.columns
     ]
     query = select(*columns).where(table.c.id.in_(ids)).order_by(table.c.id)
