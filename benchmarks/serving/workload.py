@@ -37,11 +37,13 @@ class Workload:
             made it.
         rows: requests in order, None for what is missing; neither model nor sample has seen them.
         answers: what scikit-learn itself says of each.
+        sample_answers: and of each row of `sample.parquet`, which `init` saw.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     answers: tuple[Answer, ...]
+    sample_answers: tuple[Answer, ...]
 
     @property
     def service(self) -> Path:
@@ -99,9 +101,13 @@ def make(table: pd.DataFrame, folder: Path, *, sampled: int = SAMPLED) -> Worklo
         salt="benchmark",
         progress=lambda _message: None,
     )
-    chances = model.predict_proba(asked)
-    answers = zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True)
-    return Workload(folder, tuple(rows_of(asked)), tuple(answers))
+    said, said_before = (_answers(model, rows) for rows in (asked, sample.drop(columns=LABEL)))
+    return Workload(folder, tuple(rows_of(asked)), said, said_before)
+
+
+def _answers(model: Any, rows: pd.DataFrame) -> tuple[Answer, ...]:
+    chances = model.predict_proba(rows)
+    return tuple(zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True))
 
 
 def fit(training: pd.DataFrame) -> Any:
