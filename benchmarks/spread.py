@@ -1,5 +1,6 @@
 """What several rounds said of one quantity."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,12 +42,5 @@ def significant(value: float, digits: int) -> str:
     """A number in so many significant digits, with commas between thousands."""
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{digits}g}")
-    whole = len(str(int(abs(rounded)))) if abs(rounded) >= 1 else 0
-    places = max(0, digits - whole) if whole else digits + f"{abs(rounded):e}".count("-") * _zeros(rounded)
-    return f"{rounded:,.{places}f}"
-
-
-def _zeros(value: float) -> int:
-    """How many zeros follow the point of a number below one."""
-    return -int(f"{abs(value):e}".split("e")[1]) - 1
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, places):,.{max(0, places)}f}"
