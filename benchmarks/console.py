@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 WIDE = 200
 
@@ -38,6 +39,13 @@ def steps(shown_on: Console, title: str, total: int) -> Iterator[Steps]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=shown_on) as shown:
         yield Steps(shown, title, total)
+
+
+def markdown(table: Table) -> str:
+    """A table as pages have it, under its title."""
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    lines = [[str(column.header) for column in table.columns], ["---", *["---:"] * (len(table.columns) - 1)], *cells]
+    return "\n".join([f"**{table.title}**", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""])
 
 
 def machine() -> str:

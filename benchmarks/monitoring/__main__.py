@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.postgres import Postgres
 
 import benchmarks.monitoring
 from benchmarks import environments, servers, spread
-from benchmarks.console import Steps, console, machine, steps
+from benchmarks.console import Steps, console, machine, markdown, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.logged import Stored
 from benchmarks.monitoring import costs, logs
@@ -58,6 +58,7 @@ class Bench:
         work: the model, its service folder and its rows.
         template: log rows that the product wrote.
         shown: where progress and tables go.
+        tables: that were shown.
     """
 
     asked: argparse.Namespace
@@ -66,6 +67,12 @@ class Bench:
     work: Workload
     template: Sequence[Stored]
     shown: Console
+    tables: list[Table] = field(default_factory=list)
+
+    def show(self, table: Table) -> None:
+        """Print it, and keep it for `--markdown`."""
+        self.shown.print(table)
+        self.tables.append(table)
 
     def log(self, name: str, rows: int, older: int, bar: Steps, *, postgresql: bool = False) -> Log:
         """A log made for this run."""
@@ -95,9 +102,15 @@ def main() -> None:
         place.folder.mkdir()
         bench = Bench(asked, folder, server, work, growth.template(Ours(), place), shown)
         for part in PARTS if asked.command == "all" else [asked.command]:
-            told[part] = PARTS[part](bench)
+            try:
+                told[part] = PARTS[part](bench)
+            except Failed as error:  # what the other part found is worth keeping
+                told[part] = {"failed": str(error)}
+                shown.print(f"[red]The part {part} could not be measured[/], {error}", highlight=False)
     if asked.json:
         asked.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if asked.markdown:
+        asked.markdown.write_text("\n".join(markdown(table) for table in bench.tables), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,6 +121,7 @@ def _arguments() -> argparse.Namespace:
     reader.add_argument("--history", type=int, default=OLDER, help="older rows (%(default)s)")
     reader.add_argument("--only", default="", help="peers whose name holds this")
     reader.add_argument("--json", type=Path, help="write every figure here")
+    reader.add_argument("--markdown", type=Path, help="write the tables here, as pages have them")
     return reader.parse_args()
 
 
@@ -120,7 +134,7 @@ def _windows(bench: Bench) -> dict[str, Any]:
             bar.say("the same rows for the peers")
             logs.in_memory(log, bench.work, bench.folder)
         found, failed = _beside_peers(bench, log)
-        bench.shown.print(_table(f"A window of {rows:,} rows", found, FIRST))
+        bench.show(_table(f"A window of {rows:,} rows", found, FIRST))
         for name, reason in failed.items():
             bench.shown.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
         told[f"{rows}"] = {"costs": _plain(found), "failed": failed}
@@ -191,7 +205,7 @@ def _history(bench: Bench) -> dict[str, Any]:
                 bar.done()
     for store in ("SQLite", "PostgreSQL"):
         lines = {_line(store, before): found[_line(store, before)] for before in (0, older)}
-        bench.shown.print(_table(f"A window of {rows:,} rows on {store}", lines, _line(store, 0)))
+        bench.show(_table(f"A window of {rows:,} rows on {store}", lines, _line(store, 0)))
     return _plain(found)
 
 

@@ -10,16 +10,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from tests import postgres
 from tests.postgres import Postgres
 
 from benchmarks import servers, spread
-from benchmarks.console import Steps, console, machine, steps
+from benchmarks.console import Steps, console, machine, markdown, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
 from benchmarks.serving import growth, results, visit, workload
@@ -42,12 +43,19 @@ class Bench:
         folder: for everything that is made; gone at the end.
         server: PostgreSQL, commits reaching the disk.
         shown: where progress and tables go.
+        tables: that were shown.
     """
 
     asked: argparse.Namespace
     folder: Path
     server: Postgres
     shown: Console
+    tables: list[Table] = field(default_factory=list)
+
+    def show(self, table: Table) -> None:
+        """Print it, and keep it for `--markdown`."""
+        self.shown.print(table)
+        self.tables.append(table)
 
     def place(self, work: Workload) -> Place:
         """A place of its own for one start."""
@@ -65,9 +73,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stillsafe-serving-") as folder, postgres.served(fsync=True) as server:
         bench = Bench(asked, Path(folder), server, shown)
         for part in PARTS if asked.command == "all" else [asked.command]:
-            told[part] = PARTS[part](bench)
+            try:
+                told[part] = PARTS[part](bench)
+            except CANNOT as error:  # what the other parts found is worth keeping
+                told[part] = {"failed": f"{type(error).__name__}: {error}"}
+                shown.print(f"[red]The part {part} could not be measured[/], {told[part]['failed']}", highlight=False)
     if asked.json:
         asked.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if asked.markdown:
+        asked.markdown.write_text("\n".join(markdown(table) for table in bench.tables), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -78,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     reader.add_argument("--only", default="", help=f"contenders whose name holds this, and {REFERENCE}")
     reader.add_argument("--history", type=int, default=1_000_000, help="rows of the longest log (%(default)s)")
     reader.add_argument("--json", type=Path, help="write every figure here")
+    reader.add_argument("--markdown", type=Path, help="write the tables here, as pages have them")
     return reader.parse_args()
 
 
@@ -97,7 +112,7 @@ def _servers(bench: Bench) -> dict[str, Any]:
                     else:
                         failed[contender.name] = f"round {number + 1}: {found}"
                 bar.done()
-    _show(bench.shown, chosen, {name: rounds for name, rounds in visits.items() if name not in failed}, failed)
+    _show(bench, chosen, {name: rounds for name, rounds in visits.items() if name not in failed}, failed)
     return {
         "versions": {contender.name: contender.about for contender in chosen},
         "visits": results.document(visits),
@@ -116,17 +131,17 @@ def _visited(bench: Bench, contender: Contender, work: Workload, bar: Steps) -> 
         shutil.rmtree(place.folder)
 
 
-def _show(shown: Console, chosen: Sequence[Contender], visits: results.Visits, failed: dict[str, str]) -> None:
-    shown.print(results.absolute(visits))
+def _show(bench: Bench, chosen: Sequence[Contender], visits: results.Visits, failed: dict[str, str]) -> None:
+    bench.show(results.absolute(visits))
     if REFERENCE in visits:
-        shown.print(results.relative(visits))
+        bench.show(results.relative(visits))
     for contender in chosen:
         if contender.name in visits:
             difference = max(each.difference for each in visits[contender.name])
             agrees = f"same classes, probabilities within {spread.significant(difference, 2)}"
-            shown.print(f"  {contender.name}: {contender.about}; {agrees}", markup=False, highlight=False)
+            bench.shown.print(f"  {contender.name}: {contender.about}; {agrees}", markup=False, highlight=False)
     for name, reason in failed.items():
-        shown.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
+        bench.shown.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
 
 
 def _history(bench: Bench) -> dict[str, Any]:
@@ -147,7 +162,7 @@ def _history(bench: Bench) -> dict[str, Any]:
                 bar.say(f"{name}, {count:,} rows")
                 loads[name][f"{count:,}"].append(growth.throughput(log, bench.asked.seconds))
                 bar.done()
-    bench.shown.print(results.grown("With rows in the log already", "rows", loads, "0"))
+    bench.show(results.grown("With rows in the log already", "rows", loads, "0"))
     return _plain(loads)
 
 
@@ -172,7 +187,7 @@ def _features(bench: Bench) -> dict[str, Any]:
                     bar.say(f"{contender.name}, {width} features")
                     loads[contender.name][str(width)].append(_load(bench, contender, work))
                     bar.done()
-    bench.shown.print(results.grown("With so many features", "features", loads, str(WIDTHS[0])))
+    bench.show(results.grown("With so many features", "features", loads, str(WIDTHS[0])))
     return _plain(loads)
 
 

@@ -1,7 +1,9 @@
 """Medians, ranges and ratios of rounds."""
 
 import pytest
+from benchmarks.console import markdown
 from benchmarks.spread import Spread
+from rich.table import Table
 
 from benchmarks import spread
 
@@ -38,3 +40,10 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert spread.text(None) == "–"
     assert spread.text(Spread(2.0, 2.0, 2.0)) == "2.00"
     assert spread.text(Spread(2.0, 1.0, 3.0)) == "2.00 (1.00 to 3.00)"
+
+
+def test_a_table_can_be_put_on_a_page() -> None:
+    """Title, heading and rows, numbers to the right."""
+    table = Table("who", "how fast", title="All")
+    table.add_row("ours", "2.0")
+    assert markdown(table) == "**All**\n\n| who | how fast |\n| --- | ---: |\n| ours | 2.0 |\n"
