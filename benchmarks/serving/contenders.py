@@ -220,10 +220,10 @@ def _litserve(place: Place, python: str) -> Server:
 
 
 def _mlserver(place: Place, python: str) -> Server:
-    """In one process, as suits one model; what waits is taken together, at most a millisecond after the first."""
+    """In one process, as suits one model; what waits is taken together, at most five milliseconds after the first."""
     ports = {"http_port": place.port, "grpc_port": free_port(), "metrics_port": free_port()}
     server = {**ports, "host": "127.0.0.1", "parallel_workers": 0, "metrics_endpoint": None, "debug": False}
-    batching = {"max_batch_size": CONNECTIONS, "max_batch_time": 0.001}
+    batching = {"max_batch_size": CONNECTIONS, "max_batch_time": 0.005}
     model = {"name": "flights", "implementation": "mlserver_runtime.Flights", **batching}
     for name, settings in (("settings", server), ("model-settings", model)):
         (place.folder / f"{name}.json").write_text(json.dumps(settings), encoding="utf-8")
