@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test benchmark-detection faults check fix lock clean
+.PHONY: demo test benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
 
 demo: .venv/ready  ## the whole story on real data, on SQLite
 	$(BIN)/stillsafe demo
@@ -13,6 +13,13 @@ test: check  ## everything that proves the project
 
 benchmark-detection: .venv/ready  ## how well failures are told from mere change, beside peers; some minutes
 	$(BIN)/python -m benchmarks.detection
+
+benchmark-serving: .venv/ready  ## how fast durable answers are, beside peers that log nothing; an hour
+	scripts/ensure-debian-packages wrk
+	$(BIN)/python -m benchmarks.serving
+
+benchmark-monitoring: .venv/ready  ## what a run over a large window costs, beside peers; half an hour
+	$(BIN)/python -m benchmarks.monitoring
 
 faults: .venv/ready  ## kills, outages and full disks, many times over, with the figures; half an hour
 	scripts/ensure-debian-packages cron faketime

@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-CACHE = Path(__file__).parents[2] / ".cache" / "benchmarks"  # keeps itself out of version control
+from benchmarks import environments
+
+CACHE = environments.CACHE
+
 LABEL = "label"
 SEED = 20
 LARGEST = 20_000  # rows of a set without an order in time

@@ -7,7 +7,6 @@ mathematics of a few lines (ADWIN, NannyML) runs in its own environment, see `ou
 import itertools
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
+from benchmarks import environments
 from benchmarks.detection import data, models
 from benchmarks.detection.data import CACHE, LABEL, Task
 from benchmarks.detection.streams import HARMFUL, Case, Stream
@@ -29,8 +29,7 @@ BINS, COMMONEST, LEAST_SHARE, PSI_LIMIT = 10, 10, 1e-4, 0.2
 KS_LIMIT = 0.001
 CONFIDENCE_LOST, UNSURE_MORE, RATE_MORE, UNSURE_SHARE = 0.1, 0.15, 0.1, 0.1
 _OUTSIDE = Path(__file__).with_name("outside.py")
-_REQUIREMENTS = ("river==0.26.1", "nannyml==0.13.1", "statsmodels==0.15.0")  # nannyml needs the last unsaid
-_ENVIRONMENT = CACHE / "peers"
+_ENVIRONMENT = "detection"
 
 Numbers = NDArray[np.float64]
 
@@ -249,12 +248,7 @@ def _gains(case: Case, stream: Stream) -> tuple[float | None, ...]:
 
 def install() -> None:
     """Make the environment of the peers that are packages, once; nothing of it is imported here."""
-    if (_ENVIRONMENT / "ready").exists():
-        return
-    subprocess.run([sys.executable, "-m", "venv", str(_ENVIRONMENT)], check=True)  # noqa: S603
-    pip = [str(_ENVIRONMENT / "bin" / "pip"), "install", "--quiet", *_REQUIREMENTS]
-    subprocess.run(pip, check=True)  # noqa: S603
-    (_ENVIRONMENT / "ready").touch()
+    environments.python(_ENVIRONMENT)
 
 
 def _asked_outside(
@@ -275,7 +269,7 @@ def _asked_outside(
     lengths = [[len(run) for run in stream.runs] for stream in streams]
     told = {"task": case.kind, "lengths": lengths, "features": list(healthy.rows.columns), "classes": classes}
     (folder / "task.json").write_text(json.dumps(told), encoding="utf-8")
-    python = [str(_ENVIRONMENT / "bin" / "python"), "-W", "ignore"]
+    python = [str(environments.python(_ENVIRONMENT)), "-W", "ignore"]
     subprocess.run([*python, str(_OUTSIDE), str(folder)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
     names = {"adwin": Peer.ADWIN, "cbpe": Peer.CBPE, "pca": Peer.PCA}

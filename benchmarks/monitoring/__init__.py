@@ -1,0 +1,1 @@
+"""What one run over a large window costs, beside monitors whose rows are in memory already."""

@@ -1,0 +1,51 @@
+"""What a piece of work costs, measured in a process of its own."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_TOLD = 300  # characters of a process's last words
+
+
+class Failed(Exception):
+    """A process did not end as it should; the message is the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one piece of work.
+
+    Attributes:
+        seconds: the work alone.
+        process_seconds: with the start of its process and its imports.
+        peak_bytes: the most that its process ever held (VmHWM).
+    """
+
+    seconds: float
+    process_seconds: float
+    peak_bytes: int
+
+
+def of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Start it and wait.
+
+    Args:
+        command: prints `{"seconds": ..., "peak_bytes": ...}` as its last line.
+        environment: added to this process's.
+
+    Raises:
+        Failed: it did not.
+    """
+    began = time.perf_counter()
+    done = subprocess.run(  # noqa: S603
+        list(command), env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    process_seconds = time.perf_counter() - began
+    last = done.stdout.strip().rpartition("\n")[2]
+    if done.returncode or not last.startswith("{"):
+        raise Failed(" ".join((done.stderr or done.stdout).split())[-_TOLD:])
+    told = json.loads(last)
+    return Cost(told["seconds"], process_seconds, told["peak_bytes"])

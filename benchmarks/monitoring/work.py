@@ -1,0 +1,56 @@
+"""One piece of work in a process of its own, which prints what it cost: `... .work WORK CONFIG NOW`."""
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from stillsafe import service
+from stillsafe.settings import Settings
+
+
+def main() -> None:
+    """Do what the command line says."""
+    name, config, now = sys.argv[1:]
+    settings, at = service.settings_of(config), datetime.fromisoformat(now)
+    began = time.perf_counter()
+    WORK[name](settings, at)
+    seconds = time.perf_counter() - began
+    status = Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak * 1024}))
+
+
+def _scan(settings: Settings, now: datetime) -> None:
+    """The least that any monitor must do: the rows of the window, read from SQLite one after the other."""
+    for _ in _rows(settings, now):
+        pass
+
+
+def _parse(settings: Settings, now: datetime) -> None:
+    """The same, and each row's features parsed."""
+    for features, _ in _rows(settings, now):
+        json.loads(features)
+
+
+def _rows(settings: Settings, now: datetime) -> sqlite3.Cursor:
+    connection = sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))
+    bounds = [f"{at:%Y-%m-%d %H:%M:%S.%f}" for at in (now - timedelta(seconds=settings.policy.window_seconds), now)]
+    query = "SELECT input_summary, confidence_score FROM prediction_logs WHERE timestamp >= ? AND timestamp < ?"
+    return connection.execute(query, bounds)
+
+
+def _run(settings: Settings, now: datetime) -> None:
+    """What cron starts, less the start of the process."""
+    done = service.monitor(settings, now=now)
+    if done.decision is None:
+        raise RuntimeError(f"the run did not take place: {done.outcome}")
+
+
+WORK: Mapping[str, Callable[[Settings, datetime], None]] = {"scan": _scan, "parse": _parse, "run": _run}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""A server as a process of its own: started, waited for, weighed, and stopped with all of its children."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS, STOP_SECONDS = 120.0, 20.0
+_PAUSE = 0.01
+_TOLD = 400  # characters of a server's last words
+
+
+class NotStarted(Exception):
+    """A server did not come up; the message is the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        process: the first of its processes, which leads the session of all.
+        port: where it listens on this machine.
+        startup_seconds: from its start to its first answer.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    startup_seconds: float
+
+    def memory_bytes(self) -> int:
+        """What its processes hold together: each page that they share counted once."""
+        return sum(_proportional_bytes(pid) for pid in _session(self.process.pid))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, port: int, ready: str, folder: Path, environment: Mapping[str, str]
+) -> Iterator[Running]:
+    """A server while it is wanted.
+
+    Args:
+        command: what starts it in the foreground.
+        port: where it will listen.
+        ready: a path that answers GET with 200 once it can serve.
+        folder: where it runs and where `server.log` goes.
+        environment: added to this process's.
+
+    Raises:
+        NotStarted: it ended, or was not ready within two minutes.
+    """
+    with (folder / "server.log").open("wb") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603
+            list(command),
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while not _answers(port, ready):
+                if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
+                    raise NotStarted(_last_words(folder / "server.log"))
+                time.sleep(_PAUSE)
+            yield Running(process, port, time.perf_counter() - began)
+        finally:
+            _stop(process)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and then end what is left of its session."""
+    session = process.pid
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    for pid in _session(session):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session that live."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        state, session = fields[0], int(fields[3])
+        if session == leader and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def _last_words(log: Path) -> str:
+    words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+    return f"it said: {words[-_TOLD:]}" if words else "it said nothing"

@@ -1,0 +1,1 @@
+"""How fast durable answers are, beside servers that log nothing."""

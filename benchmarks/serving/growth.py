@@ -1,0 +1,76 @@
+"""What becomes of the throughput as the log, or the rows, grow."""
+
+import http.client
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from benchmarks import logged
+from benchmarks.serving import visit
+from benchmarks.serving.contenders import Ours, Place, Server
+from benchmarks.serving.load import Load
+from benchmarks.serving.workload import BATCH
+from stillsafe.settings import DATABASE_VARIABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """A service whose log has a past.
+
+    Attributes:
+        rows: in the log when it was made.
+        server: how it is started, on that log.
+        place: where.
+    """
+
+    rows: int
+    server: Server
+    place: Place
+
+
+def template(ours: Ours, place: Place) -> list[logged.Stored]:
+    """Log rows that the product wrote, two batches of them.
+
+    Args:
+        ours: on SQLite.
+        place: where it is started.
+    """
+    server = ours.prepare(place)
+    with visit.up(server, place), closing(http.client.HTTPConnection("127.0.0.1", place.port)) as connection:
+        endpoint, rows = server.many or server.one, place.workload.rows
+        for start in range(0, len(rows), BATCH):
+            visit.post(connection, endpoint.path, endpoint.body(rows[start : start + BATCH]))
+    return logged.stored(place.folder / "service" / "stillsafe.db")
+
+
+def lengthened(ours: Ours, place: Place, rows: Sequence[logged.Stored], count: int, tell: visit.Tell) -> Long:
+    """A service with so many rows in the last thirty days of its log.
+
+    Args:
+        ours: on either store.
+        place: of its own.
+        rows: to draw from.
+        count: how many.
+        tell: is told how far it is.
+    """
+    server = ours.prepare(place)
+    with visit.up(server, place):
+        pass  # it makes its tables
+    database = server.environment[DATABASE_VARIABLE]
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(f"{done:,} of {count:,} rows")
+
+    logged.fill(database, rows, count, *logged.before(datetime.now(UTC)), advance=advance)
+    logged.settle(database)
+    return Long(count, server, place)
+
+
+def throughput(grown: Long, seconds: float) -> Load:
+    """With 64 connections, one row a request."""
+    with visit.up(grown.server, grown.place):
+        return visit.throughput(grown.server, grown.place, seconds)

@@ -1,0 +1,143 @@
+"""One model, one folder, the same requests for everybody: flights, and a pipeline as it is found in the wild."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from skops import io
+
+from benchmarks.detection import data
+from benchmarks.detection.data import LABEL, SEED
+from stillsafe.init import create_service
+
+TRAINED_ON, SAMPLED, REQUESTED = 16_000, 6_000, 2_000
+BATCH = 1_000  # rows of one request to a batch endpoint
+Row = dict[str, Any]
+Answer = tuple[int, float]
+"""The class, and the probability of the likelier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A model that is served and what it is asked.
+
+    Attributes:
+        folder: with `model.skops` and `columns.json` (name -> is it a number) for the peers, and `service`, as `init`
+            made it.
+        rows: requests in order, None for what is missing; neither model nor sample has seen them.
+        answers: what scikit-learn itself says of each.
+        sample_answers: and of each row of `sample.parquet`, which `init` saw.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+    answers: tuple[Answer, ...]
+    sample_answers: tuple[Answer, ...]
+
+    @property
+    def service(self) -> Path:
+        """The service folder."""
+        return self.folder / "service"
+
+
+def flights() -> pd.DataFrame:
+    """The data set that the package ships, in an order of no meaning."""
+    return data.load(data.by_name("flights")).sample(frac=1, random_state=SEED).reset_index(drop=True)
+
+
+def widened(table: pd.DataFrame, features: int) -> pd.DataFrame:
+    """The table with so many features: some of its own, or all and then again under other names, shuffled by column.
+
+    Args:
+        table: features and `label`.
+        features: how many are wanted.
+    """
+    own = [str(name) for name in table if name != LABEL]
+    draw = np.random.default_rng(SEED)
+    columns = {
+        name if copy == 0 else f"{name}_{copy}": table[name] if copy == 0 else draw.permutation(table[name])
+        for copy, name in ((i // len(own), own[i % len(own)]) for i in range(features))
+    }
+    return data.with_objects(pd.DataFrame({**columns, LABEL: table[LABEL]}))
+
+
+def make(table: pd.DataFrame, folder: Path, *, sampled: int = SAMPLED) -> Workload:
+    """Train the model, let `init` make the service folder, and write down what the peers need.
+
+    Args:
+        table: features and `label`, shuffled.
+        folder: where all of it goes; made if absent.
+        sampled: rows that `init` sees.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    training, sample = table[:TRAINED_ON], table[TRAINED_ON : TRAINED_ON + sampled]
+    asked = table[TRAINED_ON + sampled :][:REQUESTED].drop(columns=LABEL)
+    model = fit(training)
+    io.dump(model, folder / "model.skops")
+    sample.to_parquet(folder / "sample.parquet")
+    numbers = {str(name): pd.api.types.is_numeric_dtype(asked[name]) for name in asked}
+    (folder / "columns.json").write_text(json.dumps(numbers), encoding="utf-8")
+    create_service(
+        folder / "model.skops",
+        folder / "sample.parquet",
+        label=LABEL,
+        out=folder / "service",
+        name="benchmark",
+        version="1",
+        trust_joblib=False,
+        force=False,
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+        salt="benchmark",
+        progress=lambda _message: None,
+    )
+    said, said_before = (_answers(model, rows) for rows in (asked, sample.drop(columns=LABEL)))
+    return Workload(folder, tuple(rows_of(asked)), said, said_before)
+
+
+def _answers(model: Any, rows: pd.DataFrame) -> tuple[Answer, ...]:
+    chances = model.predict_proba(rows)
+    return tuple(zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True))
+
+
+def fit(training: pd.DataFrame) -> Any:
+    """Imputers, scaler and one-hot encoder before boosted trees.
+
+    Args:
+        training: features and `label`.
+    """
+    features = training.drop(columns=LABEL)
+    words = [str(name) for name in features if not pd.api.types.is_numeric_dtype(features[name])]
+    numbers = [str(name) for name in features if name not in words]
+    encoder = OneHotEncoder(handle_unknown="ignore", min_frequency=30, sparse_output=False)
+    columns = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+        (make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), encoder), words),
+    )
+    booster = HistGradientBoostingClassifier(max_iter=80, random_state=SEED)
+    return make_pipeline(columns, booster).fit(features, training[LABEL])
+
+
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """The rows as a client sends them, None for what is missing."""
+    plain = table.astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")
+    ]
+
+
+def write_bodies(file: Path, bodies: Sequence[object]) -> None:
+    """Requests, one a line, for wrk."""
+    part = file.with_suffix(".part")
+    part.write_text("".join(f"{json.dumps(body)}\n" for body in bodies), encoding="utf-8")
+    os.replace(part, file)
