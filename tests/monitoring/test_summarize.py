@@ -104,16 +104,20 @@ def test_a_model_error_is_counted() -> None:
 
 def test_shadow_scores_only_what_was_bypassed() -> None:
     """Rows that the model answered keep their confidence; bypassed ones get the shadow's, failures become errors."""
-    found = columns(log({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True), SCHEMA)
+    given = log({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True)
+    found = columns(given, SCHEMA)
     scored = shadow_scored(
-        found, SCHEMA, lambda rows: [(0.9, "yes", None), (None, None, "raised ValueError")][: len(rows)]
+        found,
+        given.input_summaries,
+        SCHEMA,
+        lambda rows: [(0.9, "yes", None), (None, None, "raised ValueError")][: len(rows)],
     )
     assert scored.confidences[0] == 0.9
     assert math.isnan(scored.confidences[1])
     assert scored.model_errors.tolist() == [False, True, True]
     assert scored.answers.tolist() == ["yes", None, None]
     own = columns(log({"size": 1.0}), SCHEMA)
-    assert shadow_scored(own, SCHEMA, lambda rows: [(0.1, "no", None) for _ in rows]).confidences[0] == 0.8
+    assert shadow_scored(own, [], SCHEMA, lambda rows: [(0.1, "no", None) for _ in rows]).confidences[0] == 0.8
 
 
 def test_a_window_gathered_from_parts_is_the_whole() -> None:

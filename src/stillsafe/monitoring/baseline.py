@@ -360,12 +360,10 @@ def _variation(found: Columns, schema: Schema, whole: Baseline) -> dict[str, flo
 def _where(found: Columns, rows: Mask) -> Columns:
     chosen = np.flatnonzero(rows).tolist()
     return Columns(
-        [found.snapshots[i] for i in chosen],
         [found.timestamps[i] for i in chosen] if found.timestamps else (),
         found.confidences[rows],
         found.model_errors[rows],
         found.fallback_used[rows],
-        found.predictions[rows],
         found.answers[rows],
         {name: column[rows] for name, column in found.numbers.items()},
         {name: column[rows] for name, column in found.categories.items()},

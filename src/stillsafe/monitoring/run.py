@@ -109,7 +109,7 @@ def observe(
     for rows in _batches(connection, model_version, bounds, fresh_since, archived):
         part = columns(rows, schema)
         if score is not None and bool((part.fallback_used & ~part.model_errors).any()):
-            part, shadow = shadow_scored(part, schema, score), True
+            part, shadow = shadow_scored(part, rows.input_summaries, schema, score), True
         gathered.add(part)
     found = gathered.columns()
     refused = [

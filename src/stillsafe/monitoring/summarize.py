@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ MOST_CLASSES_COUNTED = 50
 EXAMPLES_SHOWN = 5
 EXAMPLE_LENGTH = 60
 
+_PLAIN = {str, int, float, bool, type(None)}
 Codes = NDArray[np.intp]
 OneHot = NDArray[np.float32]
 COUNTED_AT_ONCE = 50_000
@@ -37,23 +40,19 @@ class Columns:
     """A stretch of the log, one array per thing. `n` rows; a feature's column is float64 (NaN: missing) or strings.
 
     Attributes:
-        snapshots: the sanitised rows; empty where they are needed no more.
         timestamps: (n,), aware UTC; empty where they are not needed.
         confidences: (n,), NaN where there is none.
         model_errors, fallback_used: (n,) flags.
-        predictions: (n,) what was answered, as text.
         answers: (n,) what the model itself answered, as text; None where nobody asked it.
         numbers: per numeric, integer or boolean feature, (n,).
         categories: per category, and per hashed feature whatever its type.
         fresh: (n,) flags: rows of a window that no conclusive run has judged before; all, where that is no question.
     """
 
-    snapshots: Sequence[Mapping[str, object]]
     timestamps: Sequence[datetime]
     confidences: NDArray[np.float64]
     model_errors: Mask
     fallback_used: Mask
-    predictions: NDArray[np.object_]
     answers: NDArray[np.object_]
     numbers: Mapping[str, NDArray[np.float64]]
     categories: Mapping[str, NDArray[np.object_]]
@@ -69,15 +68,15 @@ _NO_ROWS = WindowRows((), (), (), (), (), (), ())
 
 def columns(rows: LogRows | WindowRows, schema: Schema) -> Columns:
     """The log's rows as arrays. A snapshot that is no JSON object counts as one in which everything is missing."""
-    return from_snapshots(
-        _parse(rows.input_summaries),
+    return _as_columns(
+        _values(rows.input_summaries, tuple(spec.name for spec in _watched(schema))),
         schema,
         timestamps=rows.timestamps if isinstance(rows, LogRows) else (),
-        fresh=rows.fresh if isinstance(rows, WindowRows) else None,
         confidences=rows.confidences,
         model_errors=rows.model_errors,
         fallback_used=rows.fallback_used,
         predictions=rows.predictions,
+        fresh=rows.fresh if isinstance(rows, WindowRows) else None,
     )
 
 
@@ -90,22 +89,47 @@ def from_snapshots(
     model_errors: Sequence[str | None],
     fallback_used: Sequence[bool],
     predictions: Sequence[str | None],
-    fresh: Sequence[bool] | None = None,
 ) -> Columns:
     """Sanitised rows as arrays."""
-    watched = [spec for spec in schema.features if spec.log is not Logged.DROP]
+    return _as_columns(
+        {spec.name: [row.get(spec.name) for row in snapshots] for spec in _watched(schema)},
+        schema,
+        timestamps=timestamps,
+        confidences=confidences,
+        model_errors=model_errors,
+        fallback_used=fallback_used,
+        predictions=predictions,
+        fresh=None,
+    )
+
+
+def _as_columns(
+    values: Mapping[str, Sequence[object]],
+    schema: Schema,
+    *,
+    timestamps: Sequence[datetime],
+    confidences: Sequence[float | None],
+    model_errors: Sequence[str | None],
+    fallback_used: Sequence[bool],
+    predictions: Sequence[str | None],
+    fresh: Sequence[bool] | None,
+) -> Columns:
+    count, bypassed, answers = len(confidences), np.array(fallback_used, dtype=np.bool_), _objects(predictions)
+    answers[bypassed] = None
     return Columns(
-        snapshots,
         timestamps,
         _as_numbers(confidences),
         np.array([error is not None for error in model_errors], dtype=np.bool_),
-        np.array(fallback_used, dtype=np.bool_),
-        _objects(predictions),
-        _objects([None if bypassed else answer for answer, bypassed in zip(predictions, fallback_used, strict=True)]),
-        {spec.name: _numbers(snapshots, spec.name) for spec in watched if not _is_category(spec)},
-        {spec.name: _strings(snapshots, spec.name) for spec in watched if _is_category(spec)},
-        np.ones(len(snapshots), dtype=np.bool_) if fresh is None else np.array(fresh, dtype=np.bool_),
+        bypassed,
+        answers,
+        {spec.name: _as_numbers(values[spec.name]) for spec in _watched(schema) if not _is_category(spec)},
+        {spec.name: _strings(values[spec.name]) for spec in _watched(schema) if _is_category(spec)},
+        np.ones(count, dtype=np.bool_) if fresh is None else np.array(fresh, dtype=np.bool_),
     )
+
+
+def _watched(schema: Schema) -> list[FeatureSpec]:
+    return [spec for spec in schema.features if spec.log is not Logged.DROP]
 
 
 class Gathered:
@@ -113,15 +137,13 @@ class Gathered:
 
     def __init__(self, schema: Schema) -> None:
         self._parts = [columns(_NO_ROWS, schema)]
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str | None, str | None] = {}
 
     def add(self, part: Columns) -> None:
         """Some more rows."""
         self._parts.append(
             replace(
                 part,
-                snapshots=(),
-                predictions=self._shared(part.predictions),
                 answers=self._shared(part.answers),
                 categories={name: self._shared(column) for name, column in part.categories.items()},
             )
@@ -134,11 +156,9 @@ class Gathered:
         categories = {name: [part.categories[name] for part in parts] for name in parts[0].categories}
         return Columns(
             (),
-            (),
             np.concatenate([part.confidences for part in parts]),
             np.concatenate([part.model_errors for part in parts]),
             np.concatenate([part.fallback_used for part in parts]),
-            np.concatenate([part.predictions for part in parts]),
             np.concatenate([part.answers for part in parts]),
             {name: np.concatenate(numbers.pop(name)) for name in list(numbers)},
             {name: np.concatenate(categories.pop(name)) for name in list(categories)},
@@ -147,20 +167,21 @@ class Gathered:
 
     def _shared(self, column: NDArray[np.object_]) -> NDArray[np.object_]:
         """The same with one object for equal texts. Numbers stay as they are: to a dictionary 1 is True."""
-        texts = self._texts
-        shared = np.empty(len(column), dtype=np.object_)
-        shared[:] = [texts.setdefault(each, each) if type(each) is str else each for each in column.tolist()]
-        return shared
+        values, texts = column.tolist(), self._texts
+        if set(map(type, values)) <= {str, type(None)}:
+            return _objects(list(map(texts.setdefault, values, values)))
+        return _objects([texts.setdefault(each, each) if type(each) is str else each for each in values])
 
 
-def shadow_scored(found: Columns, schema: Schema, score: Scorer) -> Columns:
+def shadow_scored(found: Columns, snapshots: Sequence[str], schema: Schema, score: Scorer) -> Columns:
     """The same rows, those that bypassed the model scored now, off the client path.
 
     A row that the model fails on, or that today's schema refuses, counts as a model error.
     """
     bypassed = np.flatnonzero(found.fallback_used & ~found.model_errors).tolist()
     confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), found.answers.copy()
-    clean = {i: row for i in bypassed if isinstance(row := schema.validate(found.snapshots[i]), dict)}
+    given = zip(bypassed, _parse([snapshots[i] for i in bypassed]), strict=True)
+    clean = {i: row for i, snapshot in given if isinstance(row := schema.validate(snapshot), dict)}
     errors[[i for i in bypassed if i not in clean]] = True
     for index, (confidence, answer, error) in zip(clean, score(list(clean.values())), strict=True):
         errors[index] = error is not None
@@ -319,16 +340,35 @@ def _is_category(spec: FeatureSpec) -> bool:
     return spec.type is FeatureType.CATEGORY or spec.log is Logged.HASH
 
 
-def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
+def _values(texts: Sequence[str], names: tuple[str, ...]) -> Mapping[str, Sequence[object]]:
+    """Per feature its values, None where there is none."""
     try:
-        parsed = json.loads(f"[{','.join(texts)}]")
-    except (ValueError, TypeError):
-        parsed = []
-    if len(parsed) != len(texts):  # some text is no JSON, or more than one
-        parsed = [_parse_one(text) for text in texts]
-    return (
-        parsed if all(isinstance(row, dict) for row in parsed) else [r if isinstance(r, dict) else {} for r in parsed]
+        rows = _decoder(names).decode(f"[{','.join(texts)}]")
+    except (msgspec.MsgspecError, UnicodeError, TypeError):
+        rows = None  # somebody else's row: the slow way knows them all
+    if rows and len(rows) == len(texts):
+        return dict(zip(names, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=True))
+    snapshots = _parse(texts)
+    return {name: [row.get(name) for row in snapshots] for name in names}
+
+
+@lru_cache(maxsize=16)
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
+    """What reads many snapshots at once, of plain values only. Features' names need be no identifiers, fields' must."""
+    fields = tuple(f"f{number}" for number in range(len(names)))
+    kind = msgspec.defstruct(
+        "Snapshot",
+        [(field, bool | int | float | str | None, None) for field in fields],
+        rename=dict(zip(fields, names, strict=True)),
+        gc=False,
     )
+    return msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+
+
+def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
+    """Snapshots one by one."""
+    parsed = [_parse_one(text) for text in texts]
+    return [row if isinstance(row, dict) else {} for row in parsed]
 
 
 def _parse_one(text: str) -> object:
@@ -336,10 +376,6 @@ def _parse_one(text: str) -> object:
         return json.loads(text)
     except (ValueError, TypeError):
         return {}
-
-
-def _numbers(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np.float64]:
-    return _as_numbers([row.get(name) for row in snapshots])
 
 
 def _as_numbers(values: Sequence[object]) -> NDArray[np.float64]:
@@ -357,8 +393,9 @@ def _as_number(value: object) -> float:
         return math.nan
 
 
-def _strings(snapshots: Sequence[Mapping[str, object]], name: str) -> NDArray[np.object_]:
-    values = (row.get(name) for row in snapshots)
+def _strings(values: Sequence[object]) -> NDArray[np.object_]:
+    if set(map(type, values)) <= _PLAIN:
+        return _objects(values)
     return _objects([value if isinstance(value, str | int | float) else None for value in values])
 
 
