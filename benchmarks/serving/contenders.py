@@ -278,6 +278,9 @@ CONTENDERS = (
     _peer("MLServer", "mlserver", _mlserver),
     _peer("LitServe", "litserve", _litserve),
     Contender("Stillsafe, SQLite", "as `init` makes it", Ours().prepare),
+    Contender(
+        "Stillsafe, SQLite, not compiled", "scikit-learn's own pipeline", Ours(model={"compiled": "false"}).prepare
+    ),
     Contender("Stillsafe, PostgreSQL", "the same folder", Ours(postgresql=True).prepare),
 )
 """Add a line to try another way of running Stillsafe, for instance `Ours(model={"timeout": '"1s"'})`."""
