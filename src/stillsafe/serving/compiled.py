@@ -18,6 +18,7 @@ from stillsafe.serving.confidence import (
     raw_confidence,
 )
 from stillsafe.serving.encoder import CannotCompile, Encoder, encoder
+from stillsafe.serving.trees import FEW, Grove, Tree
 
 __all__ = ["CannotCompile", "Compiled", "Proof", "Said", "ask", "ask_about", "compile_model", "thresholds"]
 
@@ -118,13 +119,20 @@ def _evaluator(last: Any) -> Evaluate:
 
 def _boosted(last: Any) -> Evaluate:
     """Histogram gradient boosting: its trees' values added to its baseline, tree by tree, in its order."""
-    if getattr(last, "_preprocessor", None) is not None:
+    if getattr(last, "_preprocessor", None) is not None or last.is_categorical_ is not None:
         raise CannotCompile(f"{type(last).__name__} with categorical features")
     bitsets, places = last._bin_mapper.make_known_categories_bitsets()
     trees = [(column, tree) for stage in last._predictors for column, tree in enumerate(stage)]
     baseline, width, loss = last._baseline_prediction, last.n_trees_per_iteration_, last._loss
+    grove = Grove([_boosted_tree(tree.nodes) for _, tree in trees])
+    values = np.concatenate([tree.nodes["value"] for _, tree in trees])
 
     def raw(matrix: Numbers) -> Numbers:
+        if len(matrix) <= FEW:
+            added = values[grove.leaves(matrix)].reshape(len(matrix), -1, width)
+            first = np.broadcast_to(baseline.reshape(1, 1, width), (len(matrix), 1, width))
+            # A running sum adds in order, which a plain sum need not.
+            return np.asfortranarray(np.cumsum(np.concatenate([first, added], axis=1), axis=1)[:, -1])
         total = np.zeros((len(matrix), width), dtype=baseline.dtype, order="F")
         total += baseline
         for column, tree in trees:
@@ -134,8 +142,7 @@ def _boosted(last: Any) -> Evaluate:
     def classify(matrix: Numbers) -> Said:
         total = raw(matrix)
         chosen = (total[:, 0] > 0).astype(int) if width == 1 else np.argmax(total, axis=1)
-        probabilities = np.asarray(loss.predict_proba(total), np.float64)
-        return last.classes_[chosen], None, probabilities
+        return last.classes_[chosen], None, np.asarray(loss.predict_proba(total), np.float64)
 
     def regress(matrix: Numbers) -> Said:
         answers = np.asarray(loss.link.inverse(raw(matrix).ravel()), np.float64)
@@ -144,33 +151,48 @@ def _boosted(last: Any) -> Evaluate:
     return classify if hasattr(last, "classes_") else regress
 
 
+def _boosted_tree(nodes: Any) -> Tree:
+    leaf = nodes["is_leaf"].astype(bool)
+    left, right = (np.where(leaf, -1, nodes[side].astype(np.intp)) for side in ("left", "right"))
+    missing_left = nodes["missing_go_to_left"].astype(bool)
+    return Tree(nodes["feature_idx"], nodes["num_threshold"], missing_left, left, right)
+
+
 def _forest(last: Any) -> Evaluate:
     """A forest: its trees' answers added in order and divided by their number. Its trees take 32-bit numbers."""
     if last.n_outputs_ != 1 or len(last.estimators_) == 1:
         raise CannotCompile(f"{type(last).__name__} with several outputs or one tree")
     trees = [member.tree_ for member in last.estimators_]
+    grove = Grove([_grown_tree(tree) for tree in trees])
+    values = np.concatenate([tree.value[:, 0] for tree in trees])
+
+    def members(narrow: npt.NDArray[np.float32]) -> Sequence[Numbers]:
+        """Per tree what it answers, (n, classes) or (n, 1)."""
+        if len(narrow) <= FEW:
+            return list(values[grove.leaves(narrow.astype(np.float64)).T])
+        return [tree.predict(narrow) for tree in trees]
 
     def classify(matrix: Numbers) -> Said:
         narrow = matrix.astype(np.float32)
         if not np.isfinite(narrow).all():
             return ask_about(last, matrix)
-        total = np.zeros((len(matrix), len(last.classes_)))
-        for tree in trees:
-            total += tree.predict(narrow)
-        total /= len(trees)
+        total = sum(members(narrow), np.zeros((len(matrix), len(last.classes_)))) / len(trees)
         return last.classes_.take(np.argmax(total, axis=1)), None, total
 
     def regress(matrix: Numbers) -> Said:
         narrow = matrix.astype(np.float32)
         if not np.isfinite(narrow).all():
             return ask_about(last, matrix)
-        members = np.array([tree.predict(narrow)[:, 0] for tree in trees])
-        total = np.zeros(len(matrix))
-        for answers in members:
-            total += answers
-        return total / len(trees), np.asarray(np.std(members, axis=0)), None
+        answers = np.array([answer[:, 0] for answer in members(narrow)])
+        return sum(answers, np.zeros(len(matrix))) / len(trees), np.asarray(np.std(answers, axis=0)), None
 
     return classify if hasattr(last, "classes_") else regress
+
+
+def _grown_tree(tree: Any) -> Tree:
+    return Tree(
+        tree.feature, tree.threshold, tree.missing_go_to_left.astype(bool), tree.children_left, tree.children_right
+    )
 
 
 _OWN: dict[str, Callable[[Any], Evaluate]] = {

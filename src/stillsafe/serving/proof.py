@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
-from stillsafe.serving.compiled import CannotCompile, Compiled, Proof, ask_about, compile_model, thresholds
+from stillsafe.serving.compiled import CannotCompile, Compiled, Proof, Said, ask_about, compile_model, thresholds
 from stillsafe.serving.confidence import Numbers
+from stillsafe.serving.trees import FEW
 from stillsafe.serving.typical import seen, typical_row
 
 if TYPE_CHECKING:
@@ -146,15 +147,33 @@ def _at_splits(made: Compiled, rows: Sequence[Row]) -> tuple[int, float]:
     at = values[chosen]
     beside = np.stack([np.nextafter(at, -np.inf), at, np.nextafter(at, np.inf)], axis=1).ravel()
     matrix[np.arange(len(matrix)), np.repeat(columns[chosen], 3)] = beside
-    answers, *numbers = made.evaluate(matrix)
-    plain_answers, *plain_numbers = ask_about(made.last, matrix)
-    pairs = [pair for pair in zip(numbers, plain_numbers, strict=True) if pair[0] is not None]
-    apart = max(_largest(one, other) for one, other in pairs if one is not None and other is not None)
-    regression = not hasattr(made.last, "classes_")
-    same = _largest(answers, plain_answers) <= TOLERANCE if regression else bool((answers == plain_answers).all())
-    if not same or apart > TOLERANCE:
+    plain = ask_about(made.last, matrix)
+    few = [made.evaluate(matrix[first : first + FEW]) for first in range(0, len(matrix), FEW)]
+    apart = max(_furthest(plain, made.evaluate(matrix)), _furthest(plain, _joined(few)))
+    if apart > TOLERANCE:
         raise Differs(f"beside the values where its trees split it is {apart:g} apart from scikit-learn")
     return len(matrix), apart
+
+
+def _joined(parts: Sequence[Said]) -> Said:
+    """What was said of some rows after the others, as of all of them."""
+    answers, raw, shares = zip(*parts, strict=True)
+    return (
+        np.concatenate(answers),
+        None if raw[0] is None else np.concatenate(raw),
+        None if shares[0] is None else np.concatenate(shares),
+    )
+
+
+def _furthest(plain: Said, fast: Said) -> float:
+    """The largest difference of any number, relative to it or to 1; infinite where an answer is another class."""
+    apart = [
+        _largest(one, other)
+        for one, other in zip(plain, fast, strict=True)
+        if one is not None and other is not None and one.dtype.kind == "f"
+    ]
+    same = plain[0].dtype.kind == "f" or bool((plain[0] == fast[0]).all())
+    return max(apart, default=0.0) if same else math.inf
 
 
 def _largest(one: Numbers, other: Numbers) -> float:

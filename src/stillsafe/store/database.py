@@ -2,8 +2,9 @@
 
 import fcntl
 import logging
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -83,8 +84,9 @@ def _engine(url: URL) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             if url.database and url.database != ":memory:":
-                event.listen(engine, "connect", partial(_remember_files, Path(url.database)))
-                event.listen(engine, "checkout", partial(_require_same_files, Path(url.database)))
+                files = [f"{url.database}{ending}" for ending in ("", "-wal", "-shm")]
+                event.listen(engine, "connect", partial(_remember_files, files))
+                event.listen(engine, "checkout", partial(_require_same_files, files))
             return engine
         case "postgresql":
             return _postgresql_engine(url)
@@ -336,27 +338,22 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _remember_files(database: Path, _connection: Any, record: Any) -> None:
-    record.info["files"] = _identities(database)
+def _remember_files(files: Sequence[str], _connection: Any, record: Any) -> None:
+    record.info["files"] = [_identity(file) for file in files]
 
 
-def _require_same_files(database: Path, _connection: Any, record: Any, _proxy: Any) -> None:
+def _require_same_files(files: Sequence[str], _connection: Any, record: Any, _proxy: Any) -> None:
     """A database that was moved, deleted or restored is opened anew: the old files are nobody's log any more."""
-    known, found = record.info["files"], _identities(database)
+    known, found = record.info["files"], [_identity(file) for file in files]
     # Those beside the database itself come with the first transaction.
     if any(was not in (None, now) for was, now in zip(known, found, strict=True)):
         raise DisconnectionError("the database's files are others now")
     record.info["files"] = found
 
 
-def _identities(database: Path) -> list[tuple[int, int] | None]:
-    """Of the database, its write-ahead log and that one's index."""
-    return [_identity(database.with_name(f"{database.name}{ending}")) for ending in ("", "-wal", "-shm")]
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
+def _identity(file: str) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        found = os.stat(file)
     except OSError:
         return None
     return found.st_dev, found.st_ino

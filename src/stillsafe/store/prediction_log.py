@@ -55,10 +55,13 @@ class RefusalRecord:
     violations: tuple[tuple[str, str], ...]
 
 
+_INSERT = insert(prediction_logs)  # made once: it is asked with every answer
+
+
 def append(connection: Connection, records: Sequence[PredictionRecord]) -> None:
     """Write predictions in order."""
     if records:
-        connection.execute(insert(prediction_logs), [_row(record) for record in records])
+        connection.execute(_INSERT, [_row(record) for record in records])
 
 
 def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) -> None:

@@ -15,9 +15,11 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    bindparam,
     cast,
     exists,
     func,
+    literal,
     or_,
     select,
     type_coerce,
@@ -196,6 +198,15 @@ class ActionRecord:
     after_run: int | None
 
 
+# Made once: they are asked with every answer.
+_STATE = select(system_state).where(system_state.c.id == 1)
+_WATCHED = (
+    select(literal(1))
+    .where(baseline_metrics.c.model_version == bindparam("version"), baseline_metrics.c.active)
+    .limit(1)
+)
+
+
 def state(connection: Connection) -> StateRecord | None:
     """The current state, or None before anything was ever decided.
 
@@ -207,7 +218,7 @@ def state(connection: Connection) -> StateRecord | None:
     """
     if connection.get_execution_options().get("immediate", False):
         database.in_turn(connection, "state")
-    row = connection.execute(select(system_state).where(system_state.c.id == 1)).first()
+    row = connection.execute(_STATE).first()
     if row is None:
         _require_no_history(connection)
         return None
@@ -260,10 +271,7 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
 
 def is_watched(connection: Connection, model_version: str) -> bool:
     """Whether a model version has an active baseline; cheap enough to ask with every answer."""
-    query = select(baseline_metrics.c.baseline_id).where(
-        baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    return connection.execute(_WATCHED, {"version": model_version}).first() is not None
 
 
 def baselines(connection: Connection) -> list[BaselineRecord]:
