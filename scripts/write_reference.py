@@ -19,7 +19,17 @@ from stillsafe.dashboard import views
 from stillsafe.serving import app as api
 from stillsafe.serving.model import ConfidenceMethod, ConfidenceScale, Model, ModelKind
 from stillsafe.serving.predict import Context
-from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Service, Serving, parse
+from stillsafe.settings import (
+    FallbackRule,
+    FallbackSettings,
+    Feature,
+    ModelFile,
+    Monitor,
+    Observer,
+    Service,
+    Serving,
+    parse,
+)
 from stillsafe.store import database
 from stillsafe.store.tables import metadata
 
@@ -29,6 +39,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[model]", ModelFile),
     ("[monitor]", Monitor),
     ("[serving]", Serving),
+    ("[observer]", Observer),
     ("[fallback]", FallbackSettings),
     ("[[fallback.rules]]", FallbackRule),
     ("[[features]]", Feature),

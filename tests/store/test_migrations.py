@@ -77,9 +77,12 @@ OURS = {
     },
     "system_state": {"severity", "checked_at", "valid_until", "held", "damaged_features", "memory"},
     "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
-    "llm_explanations": {"id", "incident_status"},
+    "llm_explanations": {
+        *("id", "incident_status", "source", "likely_causes"),
+        *("prompt_version", "seconds", "unverified"),
+    },
 }
-BESIDE = {"refusals", "operator_actions", "alembic_version"}
+BESIDE = {"refusals", "operator_actions", "explanation_failures", "alembic_version"}
 
 
 def test_migrations_lead_to_the_tables(engine: Engine) -> None:
