@@ -77,6 +77,7 @@ def test_deviations_are_read_together() -> None:
     assert told.startswith("3 features broke together: suspect what they share")
     harmed = offline.explain(payload(reading(), reading(Signal.ESTIMATED_ACCURACY_LOSS, None))).likely_causes
     assert "goes with the damage to dep_delay" in harmed
+    assert "no longer fits" not in harmed
     alone = offline.explain(payload(reading(Signal.CONFIDENCE_CHANGE, None))).likely_causes
     assert alone.startswith("No input deviates by itself")
 

@@ -1,7 +1,9 @@
 """The migrations lead to the schema that the code speaks, and the schema is the mission's."""
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
@@ -120,6 +122,31 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
     database.require_current(engine)
     with database.reading(engine) as connection:
         assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
+
+
+def test_older_explanations_stay_and_are_told_apart(empty: Engine) -> None:
+    """A database of the first schema keeps its explanations; each step may then have one of each source."""
+    insert = """
+        INSERT INTO llm_explanations (incident_id, incident_status, generated_at, summary, recommendations, llm_model)
+        VALUES ('inc-1', 'opened', '2026-01-01 00:00:00', 'why', 'what', 'offline')
+    """
+    _upgrade_to(empty, "0001")
+    with database.writing(empty) as connection:
+        connection.execute(text(insert))
+    database.upgrade(empty)
+    with database.writing(empty) as connection:
+        connection.execute(text(insert))
+    with database.reading(empty) as connection:
+        told = connection.execute(text("SELECT summary, source, unverified FROM llm_explanations ORDER BY id")).all()
+    assert [tuple(row) for row in told] == [("why", "offline", None), ("why", None, None)]
+
+
+def _upgrade_to(engine: Engine, revision: str) -> None:
+    with database.writing(engine) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(database.MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_two_processes_may_upgrade_at_once(store_url: str) -> None:

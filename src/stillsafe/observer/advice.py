@@ -20,20 +20,34 @@ _ABOUT_ANSWERS = frozenset(
 
 def likely_causes(payload: IncidentPayload) -> tuple[str, ...]:
     """What may have led to it, the likeliest first; of a resolved incident, nothing."""
-    return tuple(dict.fromkeys([*_together(payload), *(_cause(each) for each in payload.deviations)]))
+    return tuple(dict.fromkeys([*_together(payload), *(_cause(each) for each in _telling(payload))]))
 
 
 def recommendations(payload: IncidentPayload) -> tuple[str, ...]:
     """What to do, in order."""
     if payload.status == "resolved":
         return _AFTER_RECOVERY
-    return tuple(dict.fromkeys([*(_step(each) for each in payload.deviations), *_in_general(payload)]))
+    return tuple(dict.fromkeys([*(_step(each) for each in _telling(payload)), *_in_general(payload)]))
+
+
+def _telling(payload: IncidentPayload) -> Iterator[Deviation]:
+    """Without what damaged inputs bring about anyway: other distributions of theirs, and other answers."""
+    damaged = _damaged(payload)
+    for each in payload.deviations:
+        follows = (
+            each.feature in damaged if each.signal is Signal.DISTRIBUTION_CHANGE else each.signal in _ABOUT_ANSWERS
+        )
+        if not damaged or not follows or _surer(each):
+            yield each
+
+
+def _damaged(payload: IncidentPayload) -> list[str]:
+    return sorted({each.feature for each in payload.deviations if each.feature and each.signal in DAMAGE})
 
 
 def _together(payload: IncidentPayload) -> Iterator[str]:
     """What the deviations say together and none says alone."""
-    signals = {each.signal for each in payload.deviations}
-    damaged = sorted({each.feature for each in payload.deviations if each.feature and each.signal in DAMAGE})
+    signals, damaged = {each.signal for each in payload.deviations}, _damaged(payload)
     if len(damaged) >= MANY_FEATURES:
         yield (
             f"{len(damaged)} features broke together: suspect what they share (one feed, one join, one deployment) "

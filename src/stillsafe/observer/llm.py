@@ -165,7 +165,7 @@ def _ask(payload: IncidentPayload, endpoint: Endpoint, rung: _Rung, deadline: fl
         import httpx2
         import openai
 
-        from stillsafe.observer.transport import AnswerTooLong, TimeIsUp, Wire
+        from stillsafe.observer.transport import Wire
     except ImportError:
         raise ObserverFailed(Failure.NOT_INSTALLED, f"the client library is missing: {INSTALL}") from None
     patience = max(0.001, min(endpoint.timeout_seconds, deadline - time.monotonic()))
@@ -190,16 +190,15 @@ def _ask(payload: IncidentPayload, endpoint: Endpoint, rung: _Rung, deadline: fl
             kind = _STATUSES.get(error.status_code, Failure.BROKEN)
             raise ObserverFailed(kind, f"the server answered {error.status_code}") from None
         except openai.APIConnectionError as error:
-            raise _unconnected(error, AnswerTooLong, TimeIsUp) from None
+            raise _unconnected(error, slow=isinstance(error, openai.APITimeoutError)) from None
         return _reply(raw.http_response.content)
 
 
-def _unconnected(error: Exception, too_long: type[Exception], too_late: type[Exception]) -> ObserverFailed:
-    import openai
-
-    if isinstance(error.__cause__, too_long):
-        return ObserverFailed(Failure.TOO_LONG, "an answer that is longer than any explanation")
-    if isinstance(error, openai.APITimeoutError) or isinstance(error.__cause__, too_late):
+def _unconnected(error: Exception, *, slow: bool) -> ObserverFailed:
+    """What broke the line: ourselves, the clock, or the other side."""
+    if isinstance(error.__cause__, ObserverFailed):
+        return error.__cause__
+    if slow:
         return ObserverFailed(Failure.SLOW, "the server did not answer in time")
     return ObserverFailed(Failure.UNREACHABLE, "the server cannot be reached, or hung up")
 

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 
 import httpx2
 
+from stillsafe.errors import Failure, ObserverFailed
+
 MOST_BYTES = 256 * 1024
 _SENT_HEADERS = {"host", "authorization", "content-type", "content-length", "accept", "connection"}
-
-
-class AnswerTooLong(Exception):
-    """More bytes came than any explanation has, or came packed."""
-
-
-class TimeIsUp(Exception):
-    """The answer had not ended by the deadline, however busily it was coming."""
 
 
 class Wire(httpx2.BaseTransport):
@@ -31,13 +25,24 @@ class Wire(httpx2.BaseTransport):
         self._sent = _SENT_HEADERS if authorized else _SENT_HEADERS - {"authorization"}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One exchange. The library's own headers name system, versions and processor: they stay here."""
+        """One exchange. The library's own headers name system, versions and processor: they stay here.
+
+        Raises:
+            ObserverFailed: the answer comes packed, which would hide its length; or later, while it is read.
+        """
         kept = [(name, value) for name, value in request.headers.raw if name.decode("ascii").lower() in self._sent]
-        request.headers = httpx2.Headers([*kept, (b"Accept-Encoding", b"identity"), (b"User-Agent", b"stillsafe")])
-        response = self._inner.handle_request(request)
+        # Another request, since the library reads its own headers again when the answer is there.
+        bare = httpx2.Request(
+            request.method,
+            request.url,
+            headers=[*kept, (b"Accept-Encoding", b"identity"), (b"User-Agent", b"stillsafe")],
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        response = self._inner.handle_request(bare)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             response.close()
-            raise AnswerTooLong
+            raise _too_long()
         stream = _Limited(response, self._deadline)
         return httpx2.Response(
             response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
@@ -60,10 +65,14 @@ class _Limited(httpx2.SyncByteStream):
         for chunk in self._response.iter_raw():
             came += len(chunk)
             if came > MOST_BYTES:
-                raise AnswerTooLong
+                raise _too_long()
             if time.monotonic() > self._deadline:
-                raise TimeIsUp
+                raise ObserverFailed(Failure.SLOW, "the answer did not end in time")
             yield chunk
 
     def close(self) -> None:
         self._response.close()
+
+
+def _too_long() -> ObserverFailed:
+    return ObserverFailed(Failure.TOO_LONG, "an answer that is longer than any explanation")
