@@ -219,7 +219,7 @@ class Observer(_Section):
     """Further attempts, with growing pauses, where the server is out, slow or busy."""
     budget: Seconds = 30.0
     """Longest time for one explanation in all: no run of the monitor takes longer because of it."""
-    parameters: dict[str, bool | int | float | str] = {"temperature": 0.0, "max_tokens": 800}
+    parameters: dict[str, bool | int | Number | str] = {"temperature": 0.0, "max_tokens": 800}
     """Further fields of the request, sent as they are; hosted models differ in what they take."""
 
     @model_validator(mode="after")

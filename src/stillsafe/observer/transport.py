@@ -8,7 +8,7 @@ import httpx2
 from stillsafe.errors import Failure, ObserverFailed
 
 MOST_BYTES = 256 * 1024
-_SENT_HEADERS = {"host", "authorization", "content-type", "content-length", "accept", "connection"}
+SENT_HEADERS = {"host", "authorization", "content-type", "content-length", "accept", "connection"}
 
 
 class Wire(httpx2.BaseTransport):
@@ -22,7 +22,7 @@ class Wire(httpx2.BaseTransport):
     def __init__(self, deadline: float, *, authorized: bool) -> None:
         self._inner = httpx2.HTTPTransport(trust_env=False)
         self._deadline = deadline
-        self._sent = _SENT_HEADERS if authorized else _SENT_HEADERS - {"authorization"}
+        self._sent = SENT_HEADERS if authorized else SENT_HEADERS - {"authorization"}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """One exchange. The library's own headers name system, versions and processor: they stay here.
