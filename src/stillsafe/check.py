@@ -214,6 +214,9 @@ def _observer(settings: Settings) -> Finding:
     if observer.key_variable and observer.key is None:
         told = f"{observer.key_variable} is not in this environment; cron's is another one: see docs/observer.md."
         return Finding("observer", Verdict.WARNING, told)
+    if observer.budget >= settings.monitor.every:
+        told = "Its `budget` is not shorter than the monitor's interval: runs would overlap. Make it shorter."
+        return Finding("observer", Verdict.WARNING, told)
     return Finding(
         "observer", Verdict.OK, f"incidents, in aggregates, are told to {observer.model} ({observer.base_url})"
     )

@@ -212,7 +212,7 @@ def _checked(told: Explanation, payload: IncidentPayload) -> tuple[Explanation, 
 def _payload(connection: Connection, settings: Settings, step: IncidentStep) -> IncidentPayload | None:
     """What the run stored that took the step, in the observer's words; None where it is no longer stored."""
     found, run = reader.incident(connection, step.incident_id), reader.run_at(connection, step.at)
-    if found is None or run is None or run.window is None or run.memory is None:
+    if found is None or run is None or None in (run.window, run.memory, run.policy):
         return None
     window, memory = reader.stored(Window, run.window), reader.stored(Memory, run.memory)
     resolved = step.status == IncidentEvent.RESOLVED

@@ -100,10 +100,10 @@ class Shop:
     def observe(self, url: str, **settings: object) -> None:
         """Let a language model be asked."""
         told = {"base_url": url, "model": "test-model", "timeout": 2, "budget": 30, "retries": 1, **settings}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
+        lines = ["[observer]", 'use = "llm"', *(f"{name} = {json.dumps(value)}" for name, value in told.items()), ""]
         file = self.folder / "stillsafe.toml"
-        text = "\n".join(line for line in file.read_text().splitlines() if not line.startswith('use = "'))
-        file.write_text(text.replace("[observer]\n", "\n".join(["[observer]", 'use = "llm"', *lines, ""]), 1) + "\n")
+        head, _, rest = file.read_text().partition("[observer]")
+        file.write_text(head + "\n".join(lines) + rest[rest.index("\n[") :])
 
     def run(self, *words: str) -> tuple[int, str, str]:
         """A command as a person gives it: its exit code, what it prints, and what it says on standard error."""

@@ -314,6 +314,9 @@ def test_check_says_whether_it_can_be_asked(shop: Shop, monkeypatch: pytest.Monk
     shop.observe("http://127.0.0.1:9/v1", key_variable="SHOP_KEY")
     assert "SHOP_KEY is not in this environment" in shop.run("check")[1]
     monkeypatch.setenv("SHOP_KEY", KEY)
+    shop.observe("http://127.0.0.1:9/v1", key_variable="SHOP_KEY", budget=86400)
+    assert "not shorter than the monitor's interval" in shop.run("check")[1]
+    shop.observe("http://127.0.0.1:9/v1", key_variable="SHOP_KEY")
     told = shop.run("check")[1]
     assert "are told to test-model (http://127.0.0.1:9/v1)" in told
     assert KEY not in told

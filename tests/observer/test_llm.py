@@ -187,6 +187,15 @@ def test_nobody_listening_is_unreachable() -> None:
     assert told.kind is Failure.UNREACHABLE
 
 
+def test_no_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment names as a proxy for other programs hears nothing of incidents."""
+    with listening(saying(GOOD)) as server, listening(saying("Hello!")) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert llm.explain(payload(), endpoint(server.url)) == TOLD
+        assert proxy.requests == []
+
+
 def test_the_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has not installed the extra is told its name."""
     monkeypatch.setitem(sys.modules, "openai", None)
