@@ -51,23 +51,26 @@ class Outcome(StrEnum):
     EXPLAINED = "explained"
     OFFLINE = "explained offline only"
     FAILED = "the language model failed"
+    UNUSABLE = "the language model's answer was of no use"
     BUSY = "another process is asking"
     UNKNOWN = "its run is no longer stored"
 
 
 def explain_newest(engine: Engine, settings: Settings, incident_id: str, *, now: datetime) -> Outcome:
-    """Explain the newest step of an incident, once: what has been explained is left as it is.
+    """Explain an incident offline as far as it has come, and have the model explain its newest step; each once.
 
     Raises:
         StoreError: the database cannot be read or written.
     """
     with database.reading(engine) as connection:
         found = reader.incident(connection, incident_id)
+    for step in found.steps[:-1] if found else ():
+        _explain_offline(engine, settings, step, now)
     return Outcome.UNKNOWN if found is None else _explain(engine, settings, found.steps[-1], now)
 
 
 def explain_pending(engine: Engine, settings: Settings, *, now: datetime) -> dict[IncidentStep, Outcome]:
-    """Explain every step that no language model has explained, newest first; the first failure ends it.
+    """Explain every step that no language model has explained, newest first, until the server fails.
 
     Raises:
         StoreError: the database cannot be read or written.
@@ -106,26 +109,32 @@ def request(engine: Engine, settings: Settings, incident_id: str) -> tuple[str, 
 
 def _explain(engine: Engine, settings: Settings, step: IncidentStep, now: datetime) -> Outcome:
     """Offline at once; then by the model, by one process at a time, so that nothing is ever sent twice."""
-    with database.reading(engine) as connection:
-        payload = _payload(connection, settings, step)
-        told_offline = _is_explained(connection, step, OFFLINE)
+    payload = _explain_offline(engine, settings, step, now)
     if payload is None:
         return Outcome.UNKNOWN
-    if not told_offline:
-        _store(engine, payload, offline.explain(payload), OFFLINE, now)
     if settings.observer.use != "llm":
         return Outcome.OFFLINE
     with database.alone(engine, "explain") as alone:
         if not alone:
             return Outcome.BUSY
         with database.reading(engine) as connection:
-            if _is_explained(connection, step, LLM):
+            if _is_explained(connection, step.incident_id, step.status, LLM):
                 return Outcome.EXPLAINED
         return _ask(engine, settings, payload, now)
 
 
-def _is_explained(connection: Connection, step: IncidentStep, source: str) -> bool:
-    return (step.incident_id, step.status) in reader.explained_steps(connection, source)
+def _explain_offline(engine: Engine, settings: Settings, step: IncidentStep, now: datetime) -> IncidentPayload | None:
+    """The step's payload, once its offline explanation stands; None where its run is no longer stored."""
+    with database.reading(engine) as connection:
+        payload = _payload(connection, settings, step)
+        told = _is_explained(connection, step.incident_id, step.status, OFFLINE)
+    if payload is not None and not told:
+        _store(engine, payload, offline.explain(payload), OFFLINE, now)
+    return payload
+
+
+def _is_explained(connection: Connection, incident_id: str, status: str, source: str) -> bool:
+    return (incident_id, status) in reader.explained_steps(connection, source)
 
 
 def _ask(engine: Engine, settings: Settings, payload: IncidentPayload, now: datetime) -> Outcome:
@@ -148,7 +157,7 @@ def _ask(engine: Engine, settings: Settings, payload: IncidentPayload, now: date
             )
         failed = {"failure": error.kind.value, "told": str(error), "seconds": seconds}
         logger.warning("no explanation", extra={"fields": fields | failed})
-        return Outcome.FAILED
+        return Outcome.UNUSABLE if error.kind in reader.NO_USE else Outcome.FAILED
     seconds = round(time.monotonic() - began, 3)
     doubts = _store(engine, payload, told, LLM, now, seconds)
     logger.info("explained", extra={"fields": fields | {"seconds": seconds, "unverified": doubts}})
@@ -178,9 +187,12 @@ def _store(
     now: datetime,
     seconds: float | None = None,
 ) -> int:
-    """Write an explanation with its doubtful numbers marked; returns how many there are."""
+    """Write an explanation with its doubtful numbers marked, if there is none yet; returns how many there are."""
     marked, doubts = _checked(told, payload)
     with database.writing(engine) as connection:
+        database.in_turn(connection, "explaining")
+        if _is_explained(connection, payload.incident_id, payload.status, source):
+            return len(doubts)
         explanation_log.append(
             connection,
             incident_id=payload.incident_id,

@@ -101,7 +101,7 @@ def explain(
         _show_request(engine, settings, chosen, as_json)
         return
     outcome = explaining.explain_newest(engine, settings, chosen, now=service.utc_now())
-    if outcome is Outcome.FAILED:
+    if outcome in (Outcome.FAILED, Outcome.UNUSABLE):
         told = "the language model gave no explanation; `stillsafe explain --pending` tries again."
         complaints.print(f"stillsafe: {told}", markup=False)
     _show_incident(engine, chosen, as_json)

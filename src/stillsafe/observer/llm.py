@@ -168,7 +168,9 @@ def _ask(payload: IncidentPayload, endpoint: Endpoint, rung: _Rung, deadline: fl
         from stillsafe.observer.transport import Wire
     except ImportError:
         raise ObserverFailed(Failure.NOT_INSTALLED, f"the client library is missing: {INSTALL}") from None
-    patience = max(0.001, min(endpoint.timeout_seconds, deadline - time.monotonic()))
+    patience = min(endpoint.timeout_seconds, deadline - time.monotonic())
+    if patience <= 0:
+        raise ObserverFailed(Failure.SLOW, "the budget was spent before it was asked")
     wire = Wire(deadline, authorized=endpoint.key is not None)
     form = {} if rung.response_format is None else {"response_format": rung.response_format}
     with httpx2.Client(transport=wire, timeout=patience, trust_env=False, follow_redirects=False) as http:

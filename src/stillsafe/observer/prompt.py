@@ -29,7 +29,6 @@ each line."""
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?", re.DOTALL)
 _HEADING = re.compile(r"^\W*(summary|likely\s+causes?|recommendations?)\b\W*$|^\W*(\w+(?:\s\w+)?)\W*:\s*(.*)$", re.I)
 _BULLET = re.compile(r"^(?:[-*•]|\(?\d{1,2}[.)])\s+")
-_UNFINISHED = re.compile(r"[^.!?\n]*\Z")
 
 
 def messages(payload: IncidentPayload, *, as_json: bool) -> list[dict[str, str]]:
@@ -61,7 +60,8 @@ def from_text(text: str, model: str, *, cut: bool) -> Explanation | None:
     """The explanation in a plain answer, or None where it is empty; of a `cut` one only the sentences that end."""
     parts: dict[str, list[str]] = {"s": [], "l": [], "r": []}
     part = "s"
-    for line in (_UNFINISHED.sub("", text) if cut else text).splitlines():
+    whole = text[: 1 + max(text.rfind(end) for end in ".!?\n")] if cut else text
+    for line in whole.splitlines():
         heading = _HEADING.match(line)
         name = (heading[1] or heading[2]).lower() if heading else ""
         if heading and name.startswith(("summary", "likely cause", "recommendation")):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Text, and_, cast,
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State
-from stillsafe.errors import StoreError
+from stillsafe.errors import Failure, StoreError
 from stillsafe.store import database
 from stillsafe.store.documents import from_document
 from stillsafe.store.tables import (
@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 _CAREFUL = (State.NORMAL, State.WARNING, State.DEGRADED)
 FUTURE_TOLERANCE = timedelta(hours=1)
+NO_USE = (Failure.UNUSABLE, Failure.TOO_LONG)
+MOST_USELESS_ANSWERS = 10
+"""A step that a language model has answered to so often without use is given up: each answer costs something."""
 INCIDENT_STEPS = ("opened", "escalated", "resolved")
 
 
@@ -427,9 +430,20 @@ def explanation_failure_count(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(explanation_failures)).scalar_one())
 
 
+def _given_up(connection: Connection) -> set[tuple[str, str | None]]:
+    table = explanation_failures
+    query = (
+        select(table.c.incident_id, table.c.incident_status)
+        .where(table.c.failure.in_([failure.value for failure in NO_USE]))
+        .group_by(table.c.incident_id, table.c.incident_status)
+        .having(func.count() >= MOST_USELESS_ANSWERS)
+    )
+    return {(row.incident_id, row.incident_status) for row in connection.execute(query)}
+
+
 def unexplained_steps(connection: Connection, incident_count: int = 20) -> list[IncidentStep]:
     """The steps of the newest incidents that no language model has explained and that still can be, newest first."""
-    done = explained_steps(connection, "llm")
+    done = explained_steps(connection, "llm") | _given_up(connection)
     steps = [step for found in recent_incidents(connection, incident_count) for step in reversed(found.steps)]
     waiting = [step for step in steps if (step.incident_id, step.status) not in done]
     table = current_window_metrics
