@@ -56,7 +56,7 @@ def test_scikit_learn_has_one_home(graph: grimp.ImportGraph) -> None:
 
 def test_commands_start_without_the_heavy_libraries() -> None:
     """Models and tables are imported where they are needed: most commands, the monitor's among them, need neither."""
-    heavy = ("sklearn", "skops", "joblib", "pandas", "pyarrow")
+    heavy = ("sklearn", "skops", "joblib", "pandas", "pyarrow", "openai", "httpx2")
     code = f"import sys, stillsafe.cli; print([name for name in {heavy!r} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

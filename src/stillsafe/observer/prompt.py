@@ -40,11 +40,18 @@ def messages(payload: IncidentPayload, *, as_json: bool) -> list[dict[str, str]]
 
 
 def schema(*, bounded: bool = False) -> dict[str, Any]:
-    """The JSON schema of an answer; `bounded` also limits its lengths, which not every server understands."""
-    point: dict[str, Any] = {"type": "string", **({"maxLength": LONGEST_POINT} if bounded else {})}
-    points = {"type": "array", "items": point, **({"minItems": 1, "maxItems": 4} if bounded else {})}
-    fields = {"summary": point, "likely_causes": points, "recommendations": points}
+    """The JSON schema of an answer; `bounded` also limits its lengths, which not every server understands.
+
+    So bounded it fits into the tokens that are asked for by default: a small model that rambles is stopped by the form.
+    """
+    summary, point = (_text(500 if bounded else None), _text(200 if bounded else None))
+    points = {"type": "array", "items": point, **({"minItems": 1, "maxItems": 3} if bounded else {})}
+    fields = {"summary": summary, "likely_causes": points, "recommendations": points}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def _text(longest: int | None) -> dict[str, Any]:
+    return {"type": "string"} if longest is None else {"type": "string", "maxLength": longest}
 
 
 def from_json(text: str, model: str) -> Explanation | None:
