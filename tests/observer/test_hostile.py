@@ -328,11 +328,11 @@ def test_invented_numbers_are_marked_wherever_they_are_shown(shop: Shop) -> None
     with listening(saying(lies)) as server:
         shop.observe(server.url)
         shop.live(*STORY[:3])
-    told = "carrier is new in 100.0% of 100 values, up from 42 [unverified]%."
+    told = "carrier is new in 100.0% of 100 values, up from 42% [unverified]."
     ((summary, doubts),) = shop.rows("SELECT summary, unverified FROM llm_explanations WHERE source = 'llm'")
     assert summary == told
     assert json.loads(doubts) == [
-        {"field": "summary", "number": "42", "at": told.index("42")},
+        {"field": "summary", "number": "42%", "at": told.index("42")},
         {"field": "likely_causes", "number": "3", "at": 2},
         {"field": "recommendations", "number": "17:30", "at": 11},
     ]

@@ -137,6 +137,7 @@ def _read_number(match: re.Match[str]) -> _Said:
     ulp = Decimal(1).scaleb(int(number.as_tuple().exponent))
     start, end = match.span("number")
     if match["percent"]:
+        end = match.end() if match["percent"].endswith("%") else end
         return _Said(start, end, _Kind.PERCENT, (number,), ulp)
     if match["unit"]:
         seconds = _UNIT_SECONDS[match["unit"][0].lower()]
