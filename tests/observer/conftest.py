@@ -109,15 +109,11 @@ class Shop:
         """A command as a person gives it: its exit code, what it prints, and what it says on standard error."""
         out, told, before = io.StringIO(), io.StringIO(), sys.argv
         sys.argv = ["stillsafe", *words, "--config", str(self.folder / "stillsafe.toml")]
-        from stillsafe.cli.app import complaints, console
-
-        console.file, complaints.file = out, told
         try:
             with redirect_stdout(out), redirect_stderr(told), pytest.raises(SystemExit) as left:
                 main()
         finally:
             sys.argv = before
-            console.file, complaints.file = sys.stdout, sys.stderr
         return int(left.value.code or 0), out.getvalue(), told.getvalue()
 
     def live(self, *chapters: str) -> None:
