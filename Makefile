@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
+.PHONY: demo test test-llm benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
 
 demo: .venv/ready  ## the whole story on real data, on SQLite
 	$(BIN)/stillsafe demo
@@ -25,6 +25,12 @@ faults: .venv/ready  ## kills, outages and full disks, many times over, with the
 	scripts/ensure-debian-packages cron faketime
 	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
+
+test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains the demo's incident; minutes
+	$(BIN)/pytest -s tests/observer/real_model.py
+
+.cache/llm/ready: scripts/prepare-llm
+	scripts/prepare-llm .cache/llm $(PYTHON)
 
 check: .venv/ready  ## what can be told without running it
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ def graph() -> grimp.ImportGraph:
         ("stillsafe.store.prediction_log", "stillsafe.serving"),
         ("stillsafe.store.baseline_log", "stillsafe.monitoring.baseline"),
         ("stillsafe.store.decision_log", "stillsafe.monitoring.run"),
-        ("stillsafe.store.explanation_log", "stillsafe.service"),
+        ("stillsafe.store.explanation_log", "stillsafe.explaining"),
     ],
 )
 def test_each_table_has_one_writer(graph: grimp.ImportGraph, log: str, writer: str) -> None:
@@ -56,7 +56,7 @@ def test_scikit_learn_has_one_home(graph: grimp.ImportGraph) -> None:
 
 def test_commands_start_without_the_heavy_libraries() -> None:
     """Models and tables are imported where they are needed: most commands, the monitor's among them, need neither."""
-    heavy = ("sklearn", "skops", "joblib", "pandas", "pyarrow")
+    heavy = ("sklearn", "skops", "joblib", "pandas", "pyarrow", "openai", "httpx2")
     code = f"import sys, stillsafe.cli; print([name for name in {heavy!r} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
@@ -71,7 +71,7 @@ def test_the_observer_has_one_caller(graph: grimp.ImportGraph) -> None:
         for importer in graph.find_modules_that_directly_import(module)
         if importer not in observers
     }
-    assert callers == {"stillsafe.service"}
+    assert callers == {"stillsafe.explaining"}
 
 
 def test_the_public_names_are_complete_and_sorted() -> None:

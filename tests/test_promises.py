@@ -146,7 +146,7 @@ def test_6_the_llm_cannot_change_anything(
     """With an observer that lies or breaks, states, runs and incidents are byte for byte those with a good one."""
 
     def lies(_payload: object) -> object:
-        return Explanation("Set the state to NORMAL.", "'; DROP TABLE system_state; --", "liar")
+        return Explanation("Set the state to NORMAL.", "", "'; DROP TABLE system_state; --", "liar")
 
     def breaks(_payload: object) -> object:
         raise StillsafeError("no answer")

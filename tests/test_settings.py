@@ -206,7 +206,7 @@ def test_no_features_at_all_is_told(tmp_path: Path) -> None:
     assert error.line == 1
 
 
-@pytest.mark.parametrize("section", ["service", "model", "monitor", "serving", "policy", "fallback"])
+@pytest.mark.parametrize("section", ["service", "model", "monitor", "serving", "observer", "policy", "fallback"])
 @pytest.mark.parametrize("value", ["3", '"x"', "[1]", "true", "1979-05-27"])
 def test_a_section_that_is_no_table_is_told(
     tmp_path: Path, section: str, value: str, monkeypatch: pytest.MonkeyPatch
@@ -384,3 +384,35 @@ def test_a_log_in_memory_is_refused(tmp_path: Path, address: str) -> None:
     """A log that is lost with its process is none."""
     with pytest.raises(ConfigurationError, match="must name a file"):
         load(written(tmp_path, 'name = "flights"', f'name = "flights"\ndatabase = "{address}"'))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('use = "llm"\nmodel = "m"', "`base_url` is required where `use` is llm"),
+        ('use = "llm"\nbase_url = "http://host/v1"', "`model` is required"),
+        ('base_url = "host/v1"', "must begin with http:// or https://"),
+        ('base_url = "https://me:sk-secret@host/v1"', "must be the bare address"),
+        ('key_variable = "sk-secret"', "must be the name of an environment variable"),
+        ('use = "always"', "'offline' or 'llm'"),
+        ("budget = 0", "must be longer than nothing"),
+    ],
+)
+def test_a_wrong_observer_is_told_without_its_secrets(tmp_path: Path, lines: str, words: str) -> None:
+    """What a language model needs is asked for by name, and a key in the wrong place is not repeated."""
+    error = refusal(written(tmp_path, "[policy]", f"[observer]\n{lines}\n\n[policy]"))
+    assert words in str(error)
+    assert "secret" not in str(error)
+
+
+def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read where it is needed; an empty one is none."""
+    lines = 'use = "llm"\nbase_url = "https://host/v1"\nmodel = "m"\nkey_variable = "SHOP_KEY"'
+    observer = load(written(tmp_path, "[policy]", f"[observer]\n{lines}\n\n[policy]")).observer
+    monkeypatch.delenv("SHOP_KEY", raising=False)
+    assert observer.key is None
+    monkeypatch.setenv("SHOP_KEY", "")
+    assert observer.key is None
+    monkeypatch.setenv("SHOP_KEY", "sk-1")
+    assert observer.key == "sk-1"
+    assert "sk-1" not in repr(observer)

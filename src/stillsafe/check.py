@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from stillsafe.core.backtest import fallback_worse
 from stillsafe.core.fallback import Fallback
 from stillsafe.dashboard.sentences import score_words
 from stillsafe.errors import StillsafeError
+from stillsafe.explaining import INSTALL
 from stillsafe.monitoring import baseline, price, schedule
 from stillsafe.rules import compile_fallback
 from stillsafe.serving.model import Model, ModelKind, load, unbearable_gaps
@@ -68,6 +70,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
             findings.append(_spool(settings))
         engine.dispose()
     findings.append(_coverage(settings))
+    findings.append(_observer(settings))
     findings.append(_cron(config, settings))
     return findings
 
@@ -214,6 +217,24 @@ def _coverage(settings: Settings) -> Finding:
         told = f"Windows of {window:g} s every {every:g} s leave traffic that no run ever judges: make `window` longer."
         return Finding("window", Verdict.WARNING, told)
     return Finding("window", Verdict.OK, f"{window:g} s every {every:g} s: every prediction is judged")
+
+
+def _observer(settings: Settings) -> Finding:
+    """Whether the language model could be asked, as far as that can be told without asking it."""
+    observer = settings.observer
+    if observer.use == "offline":
+        return Finding("observer", Verdict.OK, "offline: no incident is told to anybody outside")
+    if find_spec("openai") is None:
+        return Finding("observer", Verdict.ERROR, f"The client library is missing: {INSTALL}")
+    if observer.key_variable and observer.key is None:
+        told = f"{observer.key_variable} is not in this environment; cron's is another one: see docs/observer.md."
+        return Finding("observer", Verdict.WARNING, told)
+    if observer.budget >= settings.monitor.every:
+        told = "Its `budget` is not shorter than the monitor's interval: runs would overlap. Make it shorter."
+        return Finding("observer", Verdict.WARNING, told)
+    return Finding(
+        "observer", Verdict.OK, f"incidents, in aggregates, are told to {observer.model} ({observer.base_url})"
+    )
 
 
 def _cron(config: Path, settings: Settings) -> Finding:

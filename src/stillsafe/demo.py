@@ -355,9 +355,12 @@ def _tell(teller: Console, told: dict[str, Any], out: Path, seconds: float) -> N
     teller.print(f"  {told['incident']['decision_reason']}", markup=False)
     for explanation in told["explanations"]:
         if explanation["incident_status"] == "escalated":
-            teller.print("\n[bold]What to do, as the offline observer put it then[/]")
-            for line in explanation["recommendations"].splitlines():
-                teller.print(f"  {line}", markup=False)
+            teller.print("\n[bold]What the offline observer made of it then[/]")
+            teller.print(f"  {explanation['summary']}", markup=False)
+            for heading in ("likely_causes", "recommendations"):
+                teller.print(f"  [bold]{heading.replace('_', ' ').capitalize()}[/]")
+                for line in explanation[heading].splitlines():
+                    teller.print(f"    - {line}", markup=False)
     table = Table("while the feed was broken and the model bypassed", "answers right", "")
     for who, key, style in (
         ("with Stillsafe (the fallback answered)", "accuracy_with_protection", "green"),

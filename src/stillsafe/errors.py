@@ -7,6 +7,7 @@
     ├── RefusedError            the command is right, its premises are not (exit 1)
     │   ├── BaselineRefused     the period contradicts itself or is too small
     │   └── RunRefused          a monitoring run cannot take place now
+    ├── ObserverFailed          nobody explained an incident: nothing depends on it
     ├── InvalidInput            a prediction request breaks the schema (HTTP 422)
     └── StoreError              the database cannot be read or written (HTTP 503, exit 1)
         ├── StoreUnavailable    it cannot be reached, or cannot serve now: another time it may
@@ -17,6 +18,7 @@ knows HTTP or SQL: one table in `serving/app` and one in `cli` translate.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 
 class StillsafeError(Exception):
@@ -70,6 +72,33 @@ class BaselineRefused(RefusedError):
 
 class RunRefused(RefusedError):
     """A monitoring run cannot take place now."""
+
+
+class Failure(StrEnum):
+    """How an observer failed."""
+
+    NOT_INSTALLED = "not installed"
+    NO_KEY = "no key"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    LIMITED = "limited"
+    SLOW = "slow"
+    BROKEN = "broken"
+    TOO_LONG = "too long"
+    UNUSABLE = "unusable"
+
+
+class ObserverFailed(StillsafeError):
+    """An observer gave no explanation.
+
+    Args:
+        kind: how it failed, for programs.
+        told: the same in words of ours: never the server's.
+    """
+
+    def __init__(self, kind: Failure, told: str) -> None:
+        self.kind = kind
+        super().__init__(f"The language model gave no explanation: {told}.")
 
 
 class InvalidInput(StillsafeError):

@@ -43,6 +43,7 @@ def set_up(level: str = "INFO") -> None:
     """Send every record of this process to standard error as JSON lines. Called by the command line only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
-    # Alembic tells at INFO that it looked and found nothing to do.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Alembic tells at INFO that it looked and found nothing to do, and the observer's client every request.
+    for chatty in ("alembic", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -16,19 +16,17 @@ from uuid import uuid4
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from stillsafe import logs
+from stillsafe import explaining, logs
 from stillsafe.core.backtest import Backtest
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.schema import Row
 from stillsafe.dashboard import views
-from stillsafe.errors import ConfigurationError, StillsafeError
+from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import backtest as past
 from stillsafe.monitoring import baseline, run
 from stillsafe.monitoring.history import read_history
 from stillsafe.monitoring.served import Judges, Scored
 from stillsafe.monitoring.served import Progress as BacktestProgress
-from stillsafe.observer import offline
-from stillsafe.observer.payload import Explanation, IncidentPayload, Traffic, describe
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app, predict
 from stillsafe.serving.model import Model, Score
@@ -37,7 +35,7 @@ from stillsafe.serving.outage import Outage, drain
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
-from stillsafe.store import database, explanation_log
+from stillsafe.store import database
 from stillsafe.store.documents import from_document
 from stillsafe.store.line import patience
 from stillsafe.store.spool import Spool
@@ -172,11 +170,12 @@ def monitor(config: Settings | Path | str, *, now: datetime) -> run.Run:
     settings = settings_of(config)
     engine = database.connect(settings.database_url)
     try:
-        with patience(engine, max(settings.monitor.every, SHORTEST_PATIENCE_SECONDS)):
+        longest = max(settings.monitor.every, SHORTEST_PATIENCE_SECONDS) + settings.observer.budget
+        with patience(engine, longest):
             make_ready(engine, settings)
             drain(engine, spool_of(settings), predict.write_spooled)
             done = run.run(engine, settings, now=now, score=shadow_scorer(settings))
-        explain(engine, settings, done)
+            _explain(engine, settings, done, now)
     finally:
         engine.dispose()
     return done
@@ -270,43 +269,11 @@ class ShadowScorer:
         return [(score.confidence, score.text, score.error) for score in self.model.score(rows)]
 
 
-def explain(engine: Engine, settings: Settings, done: run.Run) -> Explanation | None:
-    """Explain what a run did to an incident. It comes after the commit and may fail: nothing depends on it."""
-    payload = _payload(settings, done)
-    if payload is None:
-        return None
+def _explain(engine: Engine, settings: Settings, done: run.Run, now: datetime) -> None:
+    """Explain what a run did to an incident. It comes after the commit: whatever happens here, the run is done."""
+    if done.decision is None or done.decision.incident is None:
+        return
     try:
-        explanation = offline.explain(payload)
-        with database.writing(engine) as connection:
-            explanation_log.append(
-                connection,
-                incident_id=payload.incident_id,
-                incident_status=payload.status,
-                generated_at=payload.at,
-                summary=explanation.summary,
-                recommendations=explanation.recommendations,
-                llm_model=explanation.llm_model,
-            )
-    except StillsafeError:
+        explaining.explain_newest(engine, settings, done.decision.incident.incident_id, now=now)
+    except Exception:
         logger.exception("the incident could not be explained; nothing else is affected")
-        return None
-    return explanation
-
-
-def _payload(settings: Settings, done: run.Run) -> IncidentPayload | None:
-    if done.window is None or done.decision is None or done.decision.incident is None:
-        return None
-    window = done.window
-    counts = window.total
-    return describe(
-        done.decision.incident,
-        done.decision.readings,
-        service=settings.service.name,
-        model_version=window.model_version,
-        fallback=str(settings.fallback.default),
-        enforced=settings.service.mode == "enforce",
-        traffic=Traffic(counts.prediction_count, counts.fallback_count, counts.refusal_count, counts.model_error_count),
-        window_start=window.start,
-        window_end=window.end,
-        unseen_examples={name: feature.unseen_examples for name, feature in window.fresh.features.items()},
-    )

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -56,7 +57,7 @@ def duration(length_seconds: float) -> str:
     return f"{Decimal(repr(length_seconds)).normalize():f}s"
 
 
-def _misplaced(problem: str, *path: int | str, others: Sequence[tuple[str, str]] = ()) -> PydanticCustomError:
+def _misplaced(problem: str, *path: int | str, others: Sequence[tuple[str, ...]] = ()) -> PydanticCustomError:
     """A mistake that only the whole section can see, and the key inside it that a person should look at.
 
     Where that key is not written, one of the `others` is to blame.
@@ -83,6 +84,23 @@ def _address(value: str) -> str:
         raise ValueError("must begin with sqlite:/// or postgresql://")
     if value.startswith("sqlite") and (":memory:" in value or value.partition("://")[2] in ("", "/")):
         raise ValueError("must name a file: a log in memory is lost with the process")
+    return value
+
+
+def _web_address(value: str) -> str:
+    # The address itself is never shown: it may hold a password.
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("must be the bare address: the key comes from the environment (`key_variable`)")
+    return value
+
+
+def _variable(value: str) -> str:
+    # Not shown either: somebody may have written the key itself.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("must be the name of an environment variable, and never the key itself")
     return value
 
 
@@ -186,6 +204,39 @@ class Serving(_Section):
     """The file they wait in, on a disk that outlives the process; by default `<settings>.spool.db`."""
 
 
+class Observer(_Section):
+    """Who explains incidents to people. Nothing that it says changes anything."""
+
+    use: Literal["offline", "llm"] = "offline"
+    """`offline` explains from templates, and nothing leaves the machine; `llm` asks a language model as well."""
+    base_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    """Where the model answers in OpenAI's protocol, for example `http://127.0.0.1:11434/v1`."""
+    model: str | None = Field(default=None, min_length=1, max_length=100)
+    """The model's name there."""
+    key_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    """The environment variable that holds the key; the key itself never stands in this file."""
+    timeout: Seconds = 10.0
+    """Longest silence of the server in one attempt."""
+    retries: int = Field(default=2, ge=0, le=10)
+    """Further attempts, with growing pauses, where the server is out, slow or busy."""
+    budget: Seconds = 30.0
+    """Longest time for one explanation in all: no run of the monitor takes longer because of it."""
+    parameters: dict[str, bool | int | Number | str] = {"temperature": 0.0, "max_tokens": 800}
+    """Further fields of the request, sent as they are; hosted models differ in what they take."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Observer":
+        for name in ("base_url", "model"):
+            if self.use == "llm" and getattr(self, name) is None:
+                raise _misplaced(f"`{name}` is required where `use` is llm", name, others=[("use",)])
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """The key, from the environment."""
+        return os.environ.get(self.key_variable) or None if self.key_variable else None
+
+
 class FallbackRule(_Section):
     """One rule: a CEL condition and an answer, fixed or computed by a CEL expression."""
 
@@ -277,6 +328,7 @@ class Settings(_Section):
     model: ModelFile
     monitor: Monitor = Monitor()
     serving: Serving = Serving()
+    observer: Observer = Observer()
     policy: Policy = Policy()
     fallback: FallbackSettings
     features: Annotated[tuple[Feature, ...], Field(strict=False)]
@@ -455,6 +507,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("model",): ModelFile,
     ("monitor",): Monitor,
     ("serving",): Serving,
+    ("observer",): Observer,
     ("policy",): _PolicySection,
     ("fallback",): FallbackSettings,
     ("fallback", "rules"): FallbackRule,

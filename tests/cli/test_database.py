@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.older import make_older
+
 
 def stillsafe(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stillsafe", *words, "--config", str(folder / "stillsafe.toml")]
@@ -55,21 +57,13 @@ def test_what_is_no_age_is_misconfigured(aged: Path, age: str) -> None:
     assert "Write it as 90d" in done.stderr
 
 
-def older(folder: Path) -> None:
-    """Take from the database what the second schema added."""
-    with sqlite3.connect(folder / "stillsafe.db") as connection:
-        connection.execute("DROP TABLE prunes")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
-
-
 def test_an_upgrade_copies_the_file_first(aged: Path) -> None:
     """The copy is the old database whole; nothing is copied where nothing is upgraded, or where nobody wants it."""
     newest = json.loads(stillsafe(aged, "db", "current", "--json").stdout)["stillsafe"]
     copy = aged / f"stillsafe.db.before-{newest}"
     assert "as it was before" in stillsafe(aged, "db", "upgrade").stdout
     assert not copy.exists()
-    older(aged)
+    make_older(f"sqlite:///{aged / 'stillsafe.db'}")
     assert "stillsafe db upgrade" in stillsafe(aged, "status").stderr
     done = stillsafe(aged, "db", "upgrade", "--json")
     assert json.loads(done.stdout) == {"from": "0001", "to": newest, "backup": str(copy)}, done.stderr
@@ -77,7 +71,7 @@ def test_an_upgrade_copies_the_file_first(aged: Path) -> None:
         assert connection.execute("SELECT count(*) FROM prediction_logs").fetchone() == (101,)
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
     connection.close()
-    older(aged)
+    make_older(f"sqlite:///{aged / 'stillsafe.db'}")
     again = stillsafe(aged, "db", "upgrade")
     assert (again.returncode, "exists already" in again.stderr) == (1, True)
     assert "0001" in stillsafe(aged, "db", "current").stdout

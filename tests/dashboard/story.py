@@ -139,6 +139,8 @@ class Story:
                 connection,
                 incident_id=incident_id,
                 incident_status=status,
+                source="offline",
+                likely_causes="",
                 generated_at=self.now,
                 summary=summary,
                 recommendations=recommendations,

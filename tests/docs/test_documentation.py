@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from scripts.write_reference import FOLDER, pages
 
+from stillsafe import service
+from stillsafe.errors import Failure
+from stillsafe.observer.transport import SENT_HEADERS
 from tests.postgres import served
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +132,25 @@ def test_what_stands_in_for_cron_starts_the_monitor(made_service: Path) -> None:
     for command in (unit["Service"]["ExecStart"], shlex.join(json.loads(listed[1]))):
         here = command.replace("/srv/venv/bin/", "").replace("/srv/stillsafe", str(made_service))
         assert "NORMAL" in run(here, made_service)
+
+
+def test_the_observer_page_is_true(made_service: Path) -> None:
+    """Its commands run, its settings are settings, and it names every failure and every header that is let through."""
+    page = ROOT / "docs" / "observer.md"
+    shown = blocks(page)
+    file = made_service / "stillsafe.toml"
+    text = file.read_text()
+    for block in shown:
+        if block.language == "sh":
+            run(block.text, made_service)
+        else:
+            head, _, rest = text.partition("[observer]")
+            file.write_text(head + block.text + rest[rest.index("\n[") :])
+            assert service.settings_of(file).observer.use == "llm"
+            file.write_text(text)
+    told = page.read_text()
+    assert all(f"| `{failure.value}` |" in told for failure in Failure)
+    assert all(f"`{name}" in told.lower() for name in SENT_HEADERS)
 
 
 def test_the_readme_shows_only_commands_that_are_tested(made_service: Path) -> None:

@@ -13,6 +13,7 @@ from stillsafe.store.tables import prediction_logs
 from tests.faults.api import BODY, Api, Load, missing_and_doubled
 from tests.faults.conftest import often
 from tests.faults.figures import Figure
+from tests.store.older import make_older
 
 
 def execute(api: Api, *statements: str) -> None:
@@ -43,7 +44,7 @@ def test_an_upgrade_of_a_database_in_use(on_either: Api, figure: Figure) -> None
     """A database of the first schema is brought to this one under load: no request fails, no row is lost."""
     with Load(on_either) as load:
         load.more(50)
-        execute(on_either, "DROP TABLE prunes", "UPDATE alembic_version SET version_num = '0001'")
+        make_older(on_either.database)
         load.more(50)
         done = on_either.command("db", "upgrade")
         assert done.returncode == 0, done.stderr

@@ -108,6 +108,8 @@ def test_an_incident_comes_with_its_explanations(service: Service, client: TestC
             incident_id=incident_id,
             incident_status="opened",
             generated_at=service.clock.now,
+            source="offline",
+            likely_causes="",
             summary="<b>towns</b>",
             recommendations="look upstream",
             llm_model="none",

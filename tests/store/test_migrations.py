@@ -79,9 +79,12 @@ OURS = {
     },
     "system_state": {"severity", "checked_at", "valid_until", "held", "damaged_features", "memory"},
     "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
-    "llm_explanations": {"id", "incident_status"},
+    "llm_explanations": {
+        *("id", "incident_status", "source", "likely_causes"),
+        *("prompt_version", "seconds", "unverified"),
+    },
 }
-BESIDE = {"refusals", "operator_actions", "prunes", "alembic_version"}
+BESIDE = {"refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"}
 
 
 def test_migrations_lead_to_the_tables(engine: Engine) -> None:
@@ -123,11 +126,8 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
 
 def test_the_first_version_s_database_is_brought_here(empty: Engine) -> None:
     """A database of the first schema gets what was added since, and keeps what it holds."""
+    _upgrade_to(empty, "0001")
     with database.writing(empty) as connection:
-        config = Config()
-        config.set_main_option("script_location", str(database.MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
         connection.execute(text(_STATE))
     with pytest.raises(SchemaMismatch, match="older version"):
         database.require_current(empty)
@@ -135,6 +135,31 @@ def test_the_first_version_s_database_is_brought_here(empty: Engine) -> None:
     test_migrations_lead_to_the_tables(empty)
     with database.reading(empty) as connection:
         assert connection.execute(text("SELECT current_state FROM system_state")).scalar() == "WARNING"
+
+
+def test_older_explanations_stay_and_are_told_apart(empty: Engine) -> None:
+    """A database of the first schema keeps its explanations; each step may then have one of each source."""
+    insert = """
+        INSERT INTO llm_explanations (incident_id, incident_status, generated_at, summary, recommendations, llm_model)
+        VALUES ('inc-1', 'opened', '2026-01-01 00:00:00', 'why', 'what', 'offline')
+    """
+    _upgrade_to(empty, "0001")
+    with database.writing(empty) as connection:
+        connection.execute(text(insert))
+    database.upgrade(empty)
+    with database.writing(empty) as connection:
+        connection.execute(text(insert))
+    with database.reading(empty) as connection:
+        told = connection.execute(text("SELECT summary, source, unverified FROM llm_explanations ORDER BY id")).all()
+    assert [tuple(row) for row in told] == [("why", "offline", None), ("why", None, None)]
+
+
+def _upgrade_to(engine: Engine, revision: str) -> None:
+    with database.writing(engine) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(database.MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_two_processes_may_upgrade_at_once(store_url: str) -> None:

@@ -1,14 +1,17 @@
 """Commands that only look: status, windows, incidents, baseline list and show, explain."""
 
+import json
 import sys
 from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
 
-from stillsafe import service
+from stillsafe import explaining, logs, service
 from stillsafe.cli import show
 from stillsafe.cli.app import (
     DEFAULT_CONFIG,
+    DONE,
     FAILED,
     Config,
     Json,
@@ -19,6 +22,8 @@ from stillsafe.cli.app import (
     incidents_app,
 )
 from stillsafe.errors import SchemaMismatch, StoreError
+from stillsafe.explaining import Outcome
+from stillsafe.settings import Settings
 from stillsafe.store import database, reader
 from stillsafe.store.line import patience
 
@@ -69,31 +74,77 @@ def incidents_list(
 @incidents_app.command("show")
 def incidents_show(incident_id: str, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """One incident with its numbers and its explanations."""
-    _show_incident(incident_id, config, as_json)
+    engine = service.open_store(service.settings_of(config))
+    _show_incident(engine, _incident_id(engine, incident_id), as_json)
 
 
 @app.command()
 def explain(
     incident_id: Annotated[str | None, typer.Argument(help="Which incident; default: the newest.")] = None,
     config: Config = DEFAULT_CONFIG,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Ask the language model about all that it has not explained; for cron.")
+    ] = False,
+    show_request: Annotated[
+        bool, typer.Option("--show-request", help="Print what a language model would be sent, and send nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What happened, in plain words, and what to look at first."""
-    _show_incident(incident_id, config, as_json)
+    """What happened, in plain words, and what to look at first. Asks the language model once, where one is set."""
+    settings = service.settings_of(config)
+    engine = service.open_store(settings)
+    if pending:
+        _explain_pending(engine, settings, as_json)
+        return
+    chosen = _incident_id(engine, incident_id)
+    if show_request:
+        _show_request(engine, settings, chosen, as_json)
+        return
+    outcome = explaining.explain_newest(engine, settings, chosen, now=service.utc_now())
+    if outcome in (Outcome.FAILED, Outcome.UNUSABLE):
+        told = "the language model gave no explanation; `stillsafe explain --pending` tries again."
+        complaints.print(f"stillsafe: {told}", markup=False)
+    _show_incident(engine, chosen, as_json)
 
 
-def _show_incident(incident_id: str | None, config: Config, as_json: bool) -> None:
+def _explain_pending(engine: Engine, settings: Settings, as_json: bool) -> None:
+    logs.set_up("INFO")
+    told = explaining.explain_pending(engine, settings, now=service.utc_now())
+    waiting = len(explaining.pending(engine, settings))
+    steps = [{"incident_id": step.incident_id, "status": step.status, "outcome": told[step].value} for step in told]
+    document = {"steps": steps, "pending": waiting}
+    answer(document, as_json, lambda: show.explained(document))
+    sys.exit(FAILED if waiting else DONE)
 
-    with database.reading(service.open_store(service.settings_of(config))) as connection:
+
+def _show_request(engine: Engine, settings: Settings, incident_id: str, as_json: bool) -> None:
+    made = explaining.request(engine, settings, incident_id)
+    if made is None:
+        complaints.print("stillsafe: the run that it would tell of is no longer stored.", markup=False)
+        sys.exit(FAILED)
+    document = {"payload": json.loads(made[0]), "messages": made[1]}
+    answer(document, as_json, lambda: show.request(made[1]))
+
+
+def _incident_id(engine: Engine, named: str | None) -> str:
+    """The incident that is meant: the one named, or the newest."""
+    with database.reading(engine) as connection:
         newest = reader.recent_incidents(connection, 1)
-        found = reader.incident(connection, incident_id) if incident_id else newest[0] if newest else None
-        if found is None:
-            what = f"There is no incident {incident_id!r}." if incident_id else "There has been no incident."
-            complaints.print(f"stillsafe: {what}", markup=False)
-            sys.exit(FAILED)
-        told = reader.explanations(connection, found.incident_id)
-    document = show.incident_document(found) | {"explanations": [show.explanation_document(e) for e in told]}
-    answer(document, as_json, lambda: show.incident(found, told))
+        found = reader.incident(connection, named) if named else newest[0] if newest else None
+    if found is None:
+        what = f"There is no incident {named!r}." if named else "There has been no incident."
+        complaints.print(f"stillsafe: {what}", markup=False)
+        sys.exit(FAILED)
+    return found.incident_id
+
+
+def _show_incident(engine: Engine, incident_id: str, as_json: bool) -> None:
+    with database.reading(engine) as connection:
+        found = reader.incident(connection, incident_id)
+        told = reader.explanations(connection, incident_id)
+    if found is not None:
+        document = show.incident_document(found) | {"explanations": [show.explanation_document(e) for e in told]}
+        answer(document, as_json, lambda: show.incident(found, told))
 
 
 @baseline_app.command("list")

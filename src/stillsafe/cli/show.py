@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
+from stillsafe import explaining
 from stillsafe.check import Finding, Verdict
 from stillsafe.cli.app import complaints, console
 from stillsafe.core.baseline import Baseline
@@ -152,6 +153,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         last = reader.last_run(connection)
         open_incidents = reader.recent_incidents(connection, 1, unresolved_only=True)
         predictions = reader.prediction_count(connection, version)
+        failures = reader.explanation_failure_count(connection)
     memory = state.memory if state else None
     return {
         "store": "up",
@@ -174,6 +176,8 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "recovery_runs_needed": recovery_runs_needed(settings.policy, memory) if memory else None,
         "streaks": to_document(memory.streaks) if memory else {},
         "incident": incident_document(open_incidents[0]) if open_incidents else None,
+        "explanations_pending": len(explaining.pending(engine, settings)),
+        "explanation_failures": failures,
         "last_run": window_document(last) if last else None,
     }
 
@@ -228,6 +232,9 @@ def status(document: dict[str, Any]) -> None:
         console.print(f"  Calm runs: {document['calm_runs']} of {document['recovery_runs_needed']} that end it")
     if document["incident"]:
         console.print(f"  Incident {document['incident']['incident_id']}: see `stillsafe explain`")
+    if document["explanations_pending"]:
+        told = f"{document['explanations_pending']} to come, {document['explanation_failures']} attempts failed"
+        console.print(f"  Explanations by the language model: {told}; see `stillsafe explain --pending`")
 
 
 def window_document(run: RunRecord) -> dict[str, Any]:
@@ -285,9 +292,34 @@ def incident(record: IncidentRecord, told: list[ExplanationRecord]) -> None:
     if record.resolved_at:
         console.print(f"  Resolved {_at(record.resolved_at)}. {escape(record.resolution or '')}")
     for explanation in told:
-        console.print(f"\n[bold]{explanation.incident_status}[/] (explained by {escape(explanation.llm_model)})")
-        console.print(escape(explanation.summary))
-        console.print(escape(explanation.recommendations))
+        _explanation(explanation)
+
+
+def _explanation(told: ExplanationRecord) -> None:
+    console.print(f"\n[bold]{escape(told.incident_status or 'told')}[/] (explained by {escape(told.llm_model)})")
+    console.print(escape(told.summary))
+    for heading, points in (("Likely causes", told.likely_causes), ("Recommendations", told.recommendations)):
+        if points:
+            console.print(f"{heading}:")
+            for point in points.splitlines():
+                console.print(f"  - {escape(point)}")
+    if told.unverified:
+        doubts = "1 number is" if len(told.unverified) == 1 else f"{len(told.unverified)} numbers are"
+        console.print(f"[yellow]{doubts} not in the incident's figures and marked above as unverified.[/]")
+
+
+def request(messages: list[dict[str, str]]) -> None:
+    """What a language model would be sent, for a person."""
+    for message in messages:
+        console.print(f"[bold]{message['role']}[/]")
+        console.print(escape(message["content"]))
+
+
+def explained(document: dict[str, Any]) -> None:
+    """`explain --pending` for a person."""
+    for step in document["steps"]:
+        console.print(f"{step['incident_id']} {step['status']}: {step['outcome']}", markup=False)
+    console.print(f"{document['pending']} still to be explained by the language model.", markup=False)
 
 
 def explanation_document(record: ExplanationRecord) -> dict[str, Any]:

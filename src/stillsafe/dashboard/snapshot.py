@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An incident and its explanations, newest first."""
+    """An incident and its explanations: the newest step first, and of each step the offline one."""
 
     incident: reader.IncidentRecord
     explanations: tuple[reader.ExplanationRecord, ...]
@@ -96,7 +96,7 @@ def take(engine: Engine, settings: Settings, now: datetime, run_count: int) -> S
                 runs=tuple(_opened(record) for record in reversed(reader.recent_runs(connection, run_count))),
                 baseline=reader.active_baseline(connection, settings.model.version),
                 incidents=tuple(
-                    Told(found, tuple(reversed(reader.explanations(connection, found.incident_id))))
+                    Told(found, _newest_first(reader.explanations(connection, found.incident_id)))
                     for found in incidents
                 ),
                 actions=tuple(reversed(reader.actions(connection)[-MOST_ACTIONS:])),
@@ -104,6 +104,10 @@ def take(engine: Engine, settings: Settings, now: datetime, run_count: int) -> S
             )
     except ValueError as error:
         raise StoreError("The database holds a value that this version of Stillsafe cannot read.") from error
+
+
+def _newest_first(told: list[reader.ExplanationRecord]) -> tuple[reader.ExplanationRecord, ...]:
+    return tuple(sorted(told, key=lambda record: -record.place[0]))
 
 
 def _opened(record: reader.RunRecord) -> Run:

@@ -12,12 +12,20 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
 from stillsafe.init.answers import Default, prices_told
 from stillsafe.init.proposals import NO_PROPOSAL, Proposal, Proposed
 from stillsafe.rules import variable
-from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Service, Serving
+from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Observer, Service, Serving
 
 COMMENT_COLUMN = 44
 LONGEST_COMMENT = 120
 
 Line = tuple[str, Any]
+_OTHER_OBSERVER: tuple[Line, ...] = (
+    ("base_url", "http://127.0.0.1:11434/v1"),
+    ("model", "llama3.2"),
+    ("key_variable", "STILLSAFE_LLM_KEY"),
+    ("timeout", "10s"),
+    ("retries", 2),
+    ("budget", "30s"),
+)
 
 
 def settings_text(
@@ -40,6 +48,7 @@ def settings_text(
         *_section("model", ModelFile, [*model.items()]),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _other_serving()),
+        *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),
         *_fallback(fallback, schema, proposal),
         *_features(schema, remarks),

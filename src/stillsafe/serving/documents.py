@@ -68,13 +68,20 @@ class StateDocument(Document):
 
 
 class ExplanationDocument(Document):
-    """A text about an incident. It never influenced anything."""
+    """A text about an incident. It never influenced anything. Plain text: escape it wherever it is shown."""
 
     generated_at: datetime
     incident_status: str | None
+    source: str | None = Field(description="`offline` or `llm`.")
     summary: str
-    recommendations: str
+    likely_causes: str | None = Field(description="One per line.")
+    recommendations: str = Field(description="One per line.")
     llm_model: str
+    prompt_version: str | None
+    seconds: float | None = Field(description="How long the language model took.")
+    unverified: list[dict[str, Any]] | None = Field(
+        description="Numbers that are not in the incident's figures, marked in the texts: field, number, place."
+    )
 
 
 class IncidentDocument(Document):

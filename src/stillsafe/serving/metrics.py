@@ -107,7 +107,7 @@ class _StoredState(Collector):
             told = "Entries on this host's disk that the database does not have yet; -1 where the spool is unreadable."
             yield _gauge("stillsafe_spooled_rows", told, _spooled(self._context.outage))
         try:
-            record, watched, unresolved = self._stored()
+            record, watched, unresolved, explained = self._stored()
         except StoreError:
             yield _gauge("stillsafe_store_up", "Whether the database can be read.", 0)
             return
@@ -118,15 +118,30 @@ class _StoredState(Collector):
         yield _gauge("stillsafe_held", "Whether an operator holds the state.", record is not None and record.held)
         yield _gauge("stillsafe_watched", "Whether the served version has an active baseline.", watched)
         yield _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", unresolved)
+        told = "Attempts to have an incident explained by the language model that failed."
+        yield _gauge("stillsafe_explanation_failures", told, explained.failures)
+        told = "Steps of incidents that the language model has yet to explain."
+        yield _gauge("stillsafe_explanations_pending", told, explained.pending)
         if record is not None and record.checked_at is not None:
             told = "End of the last run's window, in Unix time."
             yield _gauge("stillsafe_last_monitor_run_timestamp_seconds", told, record.checked_at.timestamp())
 
-    def _stored(self) -> tuple[StateRecord | None, bool, int]:
+    def _stored(self) -> tuple[StateRecord | None, bool, int, "_Explained"]:
         with self._context.reading() as connection:
             record = reader.state(connection)
             watched = reader.is_watched(connection, self._context.model.version)
-            return record, watched, len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+            unresolved = len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+            asked = self._context.settings.observer.use == "llm"
+            pending = len(reader.unexplained_steps(connection)) if asked else 0
+            return record, watched, unresolved, _Explained(pending, reader.explanation_failure_count(connection))
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """How the language model fares."""
+
+    pending: int
+    failures: int
 
 
 def _spooled(outage: Outage) -> int:

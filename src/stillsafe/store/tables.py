@@ -217,7 +217,24 @@ llm_explanations = Table(
     Column("recommendations", Prose, nullable=False),
     Column("llm_model", Name, nullable=False),
     Column("incident_status", Name),
-    UniqueConstraint("incident_id", "incident_status"),
+    Column("source", Name),
+    Column("likely_causes", Prose),
+    Column("prompt_version", Name),
+    Column("seconds", Float),
+    Column("unverified", Document),
+    UniqueConstraint("incident_id", "incident_status", "source"),
+)
+
+explanation_failures = Table(
+    "explanation_failures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("incident_id", Name, nullable=False),
+    Column("incident_status", Name, nullable=False),
+    Column("llm_model", Name, nullable=False),
+    Column("failure", Name, nullable=False),
+    Column("seconds", Float, nullable=False),
 )
 
 operator_actions = Table(

@@ -1,0 +1,89 @@
+"""The fact sheet: a payload in short sentences of prose. Pure.
+
+It is what a language model is given. Small models keep to sentences and change the numbers of JSON.
+"""
+
+from collections.abc import Iterator
+
+from stillsafe.core.incident import IncidentEvent
+from stillsafe.observer.advice import likely_causes
+from stillsafe.observer.payload import Deviation, IncidentPayload
+
+
+def sheet(payload: IncidentPayload) -> str:
+    """Every fact about the incident that a language model is told, one per line."""
+    return "\n".join(_facts(payload))
+
+
+def _facts(payload: IncidentPayload) -> Iterator[str]:
+    yield opening(payload)
+    yield f"The monitor moved the state from {payload.state_before} to {payload.state_after}."
+    for deviation in payload.deviations:
+        yield f"{deviation.sentence}{_streak(deviation)}"
+    if payload.further_deviations:
+        yield f"{count(payload.further_deviations, 'further signal')} deviated too."
+    if payload.status == IncidentEvent.RESOLVED:
+        yield payload.reason
+        yield f"The incident had been about this: {payload.earlier_reason}"
+    yield traffic(payload)
+    yield consequence(payload)
+    yield from (f"A likely cause: {cause}" for cause in likely_causes(payload))
+
+
+def opening(payload: IncidentPayload) -> str:
+    """Who, what and since when."""
+    who = f"{payload.service} (model version {payload.model_version})"
+    when = f"{payload.at:%Y-%m-%d %H:%M:%S} UTC"
+    detected = f"{payload.detected_at:%Y-%m-%d %H:%M:%S} UTC"
+    match payload.status:
+        case IncidentEvent.RESOLVED:
+            return f"{who} is back to NORMAL since {when}. The incident had been detected at {detected}."
+        case IncidentEvent.ESCALATED:
+            return f"The deviation of {who}, first detected at {detected}, has become {payload.severity} at {when}."
+        case _:
+            return f"{who} deviates from its healthy baseline: {payload.severity} since {when}."
+
+
+def traffic(payload: IncidentPayload) -> str:
+    """How many requests came, and what became of them."""
+    counts = payload.traffic
+    told = [f"{count(counts.prediction_count, 'prediction')}, {counts.fallback_count} of them by the fallback"]
+    if counts.refusal_count:
+        told.append(count(counts.refusal_count, "refused request"))
+    if counts.model_error_count:
+        told.append(count(counts.model_error_count, "model error"))
+    span = f"{payload.window_start:%H:%M:%S} to {payload.window_end:%H:%M:%S} UTC"
+    return f"The window from {span} holds {'; '.join(told)}."
+
+
+def consequence(payload: IncidentPayload) -> str:
+    """Who answers now."""
+    if payload.status == IncidentEvent.RESOLVED:
+        return "The model answers."
+    if payload.fallback.active:
+        return f"The model is bypassed: the fallback answers ({_substitute(payload)})."
+    if payload.severity == "CRITICAL":
+        return "The mode is observe, so the model still answers although its answers are not to be trusted."
+    return "The model still answers."
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _substitute(payload: IncidentPayload) -> str:
+    fallback = payload.fallback
+    told = f"by default {fallback.default}"
+    if fallback.rule_count:
+        told = f"{count(fallback.rule_count, 'rule')}, then {told}"
+    if fallback.rule_count and fallback.avoided_features:
+        told += f"; rules that read {', '.join(fallback.avoided_features)} are skipped"
+    return told
+
+
+def _streak(deviation: Deviation) -> str:
+    if not deviation.deviating_runs:
+        return ""
+    told = f" It has deviated in {count(deviation.deviating_runs, 'run')} in a row"
+    return f"{told}, severely in {deviation.severe_runs} of them." if deviation.severe_runs else f"{told}."

@@ -1,0 +1,34 @@
+"""The whole flow on either store: API, monitor, a model that answers, one explanation for each step."""
+
+import json
+from pathlib import Path
+
+from stillsafe import explaining, service
+from stillsafe.core.state import State
+from stillsafe.store import database, reader
+from tests.observer.server import GOOD, MODEL, listening, saying
+from tests.test_promises import BROKEN, Whole, whole
+
+__all__ = ["whole"]
+
+
+def test_every_step_is_explained_by_both(whole: Whole, made_service: Path) -> None:
+    """Opened, escalated, resolved: the offline explanation and the model's stand side by side; nothing is left."""
+    with listening(saying(GOOD)) as server:
+        told = f'use = "llm"\nbase_url = "{server.url}"\nmodel = "{MODEL}"'
+        file = made_service / "stillsafe.toml"
+        file.write_text(file.read_text().replace('use = "offline"', told, 1))
+        whole.settings = service.settings_of(file)
+        assert [whole.step(**BROKEN) for _ in range(3)][-1] is State.DEGRADED
+        assert [whole.step() for _ in range(3)][-1] is State.NORMAL
+        assert len(server.requests) == 3
+        assert explaining.explain_pending(whole.store(), whole.settings, now=whole.clock.now) == {}
+        assert len(server.requests) == 3
+    with database.reading(whole.store()) as connection:
+        (incident,) = reader.recent_incidents(connection, 5)
+        found = reader.explanations(connection, incident.incident_id)
+    assert [(each.incident_status, each.source) for each in found] == [
+        (status, source) for status in ("opened", "escalated", "resolved") for source in ("offline", "llm")
+    ]
+    sent = json.dumps([request["messages"] for request in server.requests])
+    assert "worst area is missing in 100.0%" in sent
