@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestRegressor
 
-from stillsafe.serving.trees import Grove, Tree
+from stillsafe.serving import trees
+from stillsafe.serving.trees import Grove, Tree, grove_of
 
 RANDOM = np.random.default_rng(4)
 SEEN = RANDOM.normal(size=(300, 4)).astype(np.float32)
@@ -28,6 +29,14 @@ def test_every_row_ends_where_it_should(rows: list[tuple[float, float, float, fl
     matrix = np.array(rows, np.float32)
     found = GROVE.leaves(matrix.astype(np.float64))
     np.testing.assert_array_equal(found - GROVE.roots, FOREST.apply(matrix))
+
+
+def test_a_wood_is_left_to_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees of very many nodes are not kept twice."""
+    leaf = Tree(np.array([-2]), np.array([-2.0]), np.array([False]), np.array([-1]), np.array([-1]))
+    monkeypatch.setattr(trees, "MOST_NODES", 3)
+    assert grove_of([leaf] * 3) is not None
+    assert grove_of([leaf] * 4) is None
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -18,7 +18,7 @@ from stillsafe.serving.confidence import (
     raw_confidence,
 )
 from stillsafe.serving.encoder import CannotCompile, Encoder, encoder
-from stillsafe.serving.trees import FEW, Grove, Tree
+from stillsafe.serving.trees import FEW, Tree, grove_of
 
 __all__ = ["CannotCompile", "Compiled", "Proof", "Said", "ask", "ask_about", "compile_model", "thresholds"]
 
@@ -124,11 +124,11 @@ def _boosted(last: Any) -> Evaluate:
     bitsets, places = last._bin_mapper.make_known_categories_bitsets()
     trees = [(column, tree) for stage in last._predictors for column, tree in enumerate(stage)]
     baseline, width, loss = last._baseline_prediction, last.n_trees_per_iteration_, last._loss
-    grove = Grove([_boosted_tree(tree.nodes) for _, tree in trees])
+    grove = grove_of([_boosted_tree(tree.nodes) for _, tree in trees])
     values = np.concatenate([tree.nodes["value"] for _, tree in trees])
 
     def raw(matrix: Numbers) -> Numbers:
-        if len(matrix) <= FEW:
+        if grove is not None and len(matrix) <= FEW:
             added = values[grove.leaves(matrix)].reshape(len(matrix), -1, width)
             first = np.broadcast_to(baseline.reshape(1, 1, width), (len(matrix), 1, width))
             # A running sum adds in order, which a plain sum need not.
@@ -163,12 +163,12 @@ def _forest(last: Any) -> Evaluate:
     if last.n_outputs_ != 1 or len(last.estimators_) == 1:
         raise CannotCompile(f"{type(last).__name__} with several outputs or one tree")
     trees = [member.tree_ for member in last.estimators_]
-    grove = Grove([_grown_tree(tree) for tree in trees])
+    grove = grove_of([_grown_tree(tree) for tree in trees])
     values = np.concatenate([tree.value[:, 0] for tree in trees])
 
     def members(narrow: npt.NDArray[np.float32]) -> Sequence[Numbers]:
         """Per tree what it answers, (n, classes) or (n, 1)."""
-        if len(narrow) <= FEW:
+        if grove is not None and len(narrow) <= FEW:
             return list(values[grove.leaves(narrow.astype(np.float64)).T])
         return [tree.predict(narrow) for tree in trees]
 

@@ -13,6 +13,8 @@ from stillsafe.serving.confidence import Numbers
 
 FEW = 16
 """The most rows for which this is faster."""
+MOST_NODES = 1_000_000
+"""A grove takes some 40 bytes a node beside the trees themselves."""
 Places = NDArray[np.intp]
 
 
@@ -67,3 +69,8 @@ class Grove:
                 goes_left |= np.isnan(values) & self._missing_left[at]
             at = self._children[2 * at + goes_left]
         return at
+
+
+def grove_of(trees: Sequence[Tree]) -> Grove | None:
+    """The trees side by side, or None where they are too large for that."""
+    return Grove(trees) if sum(len(tree.column) for tree in trees) <= MOST_NODES else None
