@@ -21,10 +21,11 @@ benchmark-serving: .venv/ready  ## how fast durable answers are, beside peers th
 benchmark-monitoring: .venv/ready  ## what a run over a large window costs, beside peers; half an hour
 	$(BIN)/python -m benchmarks.monitoring
 
-faults: .venv/ready  ## kills, outages and full disks, many times over, with the figures; half an hour
+faults: .venv/ready  ## kills, outages and full disks, many times over, with the figures; an hour
 	scripts/ensure-debian-packages cron faketime
 	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
+	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
 
 test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains the demo's incident; minutes
 	$(BIN)/pytest -s tests/observer/real_model.py
