@@ -175,7 +175,7 @@ def logged(**features: Logged) -> Schema:
 def test_a_snapshot_keeps_hashes_and_drops() -> None:
     """Only what may be written down is in the snapshot."""
     schema = logged(kept=Logged.KEEP, hashed=Logged.HASH, dropped=Logged.DROP)
-    snapshot = sanitise(schema, {"kept": "a", "hashed": "b", "dropped": "c"}, "salt")
+    (snapshot,) = sanitise(schema, [{"kept": "a", "hashed": "b", "dropped": "c"}], "salt")
     assert snapshot["kept"] == "a"
     assert set(snapshot) == {"kept", "hashed"}
     assert snapshot["hashed"] != "b"
@@ -184,7 +184,7 @@ def test_a_snapshot_keeps_hashes_and_drops() -> None:
 def test_a_hash_is_stable_and_salted() -> None:
     """The same value hashes alike within a service, and unlike under another salt."""
     schema = logged(x=Logged.HASH)
-    one, again, other = (sanitise(schema, {"x": "b"}, salt)["x"] for salt in ("s", "s", "t"))
+    one, again, other = (sanitise(schema, [{"x": "b"}], salt)[0]["x"] for salt in ("s", "s", "t"))
     assert one == again != other
     assert isinstance(one, str)
     assert len(one) == 16
@@ -193,7 +193,7 @@ def test_a_hash_is_stable_and_salted() -> None:
 def test_a_missing_value_stays_visible_when_hashed_and_not_when_dropped() -> None:
     """Missing rates can be watched without seeing a value; what is dropped leaves no trace."""
     schema = logged(hashed=Logged.HASH, dropped=Logged.DROP)
-    assert sanitise(schema, {"hashed": None, "dropped": None}, "salt") == {"hashed": None}
+    assert sanitise(schema, [{"hashed": None, "dropped": None}], "salt") == [{"hashed": None}]
 
 
 def test_a_shadow_score_needs_every_feature_kept() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stillsafe.core.state import State
 from stillsafe.serving.app import build
@@ -275,3 +276,23 @@ def _references(value: Any) -> list[str]:
         own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
         return own + [found for each in value.values() for found in _references(each)]
     return [found for each in value for found in _references(each)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize(("path", "body"), [(PREDICT, {"features": GOOD}), (BATCH, {"instances": [GOOD]})])
+def test_no_prediction_goes_past_middleware_that_was_added(service: Service, path: str, body: Any) -> None:
+    """Whoever guards the application guards its predictions, too."""
+    passed = []
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                passed.append(scope["path"])
+            await app(scope, receive, send)
+
+        return guarded
+
+    app = build(service.context)
+    app.add_middleware(guard)
+    with TestClient(app) as client:
+        assert client.post(path, json=body).status_code == 200
+    assert passed == [path]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillsafe.serving.json_body import DEEPEST, parse, read, repeated_keys
+from stillsafe.serving.json_body import DEEPEST, content, parse, repeated_keys
 from stillsafe.serving.problems import RefusedRequest
 
 
@@ -52,7 +52,7 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(RefusedRequest) as caught:
-        asyncio.run(read({"type": "http", "method": "POST", "headers": []}, silence, 1000, 0.05))
+        asyncio.run(content({"type": "http", "method": "POST", "headers": []}, silence, 1000, 0.05))
     found = caught.value.problem
     assert (found.status, found.headers["Connection"]) == (408, "close")
     assert [wrong.kind for wrong in found.violations] == ["too_slow"]

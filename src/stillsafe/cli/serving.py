@@ -6,6 +6,7 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,13 @@ from stillsafe.serving.metrics import COUNTS_VARIABLE
 from stillsafe.settings import Settings
 
 GRACE_SECONDS = 10
+_config = partial(
+    uvicorn.Config,
+    log_config=None,
+    access_log=False,
+    proxy_headers=False,  # nothing asks who the client is
+    timeout_graceful_shutdown=GRACE_SECONDS,
+)
 """How long open connections may keep a stopping server up."""
 
 
@@ -114,20 +122,17 @@ def _run_workers(settings: Settings, config: Path, workers: int, listening: sock
     os.environ[service.CONFIG_VARIABLE] = str(config)
     with tempfile.TemporaryDirectory(prefix="stillsafe-counts-") as counts:
         os.environ[COUNTS_VARIABLE] = counts
-        each = uvicorn.Config(
+        each = _config(
             "stillsafe.service:app_from_environment",
             factory=True,
             workers=workers,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         Multiprocess(each, sockets=[listening]).run()
 
 
 def _run(application: FastAPI, listening: socket.socket) -> None:
     """Serve in this process until stopped."""
-    config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    config = _config(application)
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

@@ -6,7 +6,7 @@ What the limits allow but the healthy period never showed is served, recorded, a
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -202,19 +202,21 @@ class Schema:
                 yield Violation(_shown(name), ViolationKind.UNKNOWN_FEATURE, "no such feature", allowed)
 
 
-def sanitise(schema: Schema, row: Row, salt: str) -> Row:
-    """The snapshot of a clean row that may be written down: kept, hashed or dropped feature by feature.
+def sanitise(schema: Schema, rows: Sequence[Row], salt: str) -> list[Row]:
+    """The snapshots of clean rows that may be written down: kept, hashed or dropped feature by feature.
 
     A missing value stays visible as None when hashed, so that missing rates can still be watched.
     """
-    snapshot: Row = {}
-    for spec in schema.features:
-        value = row[spec.name]
-        if spec.log is Logged.KEEP or (spec.log is Logged.HASH and value is None):
-            snapshot[spec.name] = value
-        elif spec.log is Logged.HASH:
-            snapshot[spec.name] = hashlib.sha256(f"{salt}\x00{value}".encode()).hexdigest()[:16]
-    return snapshot
+    if schema.scorable_from_log:
+        return list(rows)
+    kept = [spec for spec in schema.features if spec.log is not Logged.DROP]
+    return [{spec.name: _told(spec, row[spec.name], salt) for spec in kept} for row in rows]
+
+
+def _told(spec: FeatureSpec, value: Value, salt: str) -> Value:
+    if spec.log is Logged.KEEP or value is None:
+        return value
+    return hashlib.sha256(f"{salt}\x00{value}".encode()).hexdigest()[:16]
 
 
 def _storable(text: str) -> bool:

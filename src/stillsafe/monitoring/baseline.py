@@ -48,7 +48,7 @@ def reference_columns(
 ) -> Columns:
     """A healthy sample that no service has seen, counted as the log would count it; rows in time order where known."""
     return from_snapshots(
-        [sanitise(schema, row, salt) for row in rows],
+        sanitise(schema, rows, salt),
         schema,
         confidences=confidences,
         model_errors=[None] * len(rows),

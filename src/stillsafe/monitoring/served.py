@@ -155,7 +155,7 @@ def _logged(rows: Sequence[Row], scores: Sequence[Scored], settings: Settings) -
     """The rows as the log holds them where the model answers."""
     schema, salt = settings.schema_of_features, settings.service.hash_salt
     return from_snapshots(
-        [sanitise(schema, row, salt) for row in rows],
+        sanitise(schema, rows, salt),
         schema,
         confidences=[score.confidence for score in scores],
         model_errors=[score.error for score in scores],

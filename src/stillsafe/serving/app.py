@@ -30,7 +30,8 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     Its lanes open and close with its lifespan; the context's engine is left to whoever made it.
     """
     desk = desks.opened(context)
-    app = FastAPI(
+    app = Shortcut(
+        desk,
         title=context.settings.service.name,
         description=DESCRIPTION,
         version=version("stillsafe"),
@@ -41,7 +42,6 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
         responses=documented(500),
     )
     problems.install(app)
-    app.add_middleware(Shortcut, desk=desk)
     app.include_router(_predicting(desk))
     app.include_router(lookups.router(context))
     app.include_router(lookups.health(context, desk.metrics))

@@ -21,6 +21,7 @@ from stillsafe.serving.lane import Lane
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Answered, Context
 from stillsafe.serving.problems import RefusedRequest, Wrong, invalid
+from stillsafe.serving.typed_body import TypedBody
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,10 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where requests are taken: the lanes that they wait in, and what is counted about them."""
+    """Where requests are taken: what reads most of them, the lanes they wait in, and what is counted about them."""
 
     context: Context
+    usual: TypedBody
     rows: Lane[Row, Answered]
     refusals: Lane[Kinds, None]
     metrics: Metrics
@@ -46,12 +48,12 @@ class Desk:
             StoreError: it cannot be recorded, so there is no answer.
         """
         with self.metrics.one_seconds.time():
-            document = await self._read(scope, receive)
-            checked = instances.one(self.context.model.features, document)
-            if isinstance(checked, tuple):
-                await self._refuse([checked])
-                raise RefusedRequest(invalid(checked))
-            answered = await self._answer([checked])
+            try:
+                row = await self._row(scope, receive)
+            except RefusedRequest as refused:
+                await self._refuse([refused.problem.violations])
+                raise
+            answered = await self._answer([row])
             return _encode(prediction_document(answered[0]))
 
     async def batch(self, scope: Scope, receive: Receive) -> bytes:
@@ -60,25 +62,36 @@ class Desk:
         Raises: as `one`.
         """
         with self.metrics.batch_seconds.time():
-            document = await self._read(scope, receive)
             try:
-                given = instances.many(document, self.context.settings.serving.max_batch)
+                checked = await self._rows(scope, receive)
             except RefusedRequest as refused:
                 await self._refuse([refused.problem.violations])
                 raise
-            checked = [instances.row(self.context.model.features, each) for each in given]
             rows = [each for each in checked if isinstance(each, dict)]
             wrong = [each for each in checked if isinstance(each, tuple)]
             answered, _ = await asyncio.gather(self._answer(rows), self._refuse(wrong))
             return _encode({"results": _results(checked, answered)})
 
-    async def _read(self, scope: Scope, receive: Receive) -> Any:
-        """What a request's body says, or its refusal: recorded first, then sent."""
-        try:
-            return await json_body.read(scope, receive, self.context.settings.serving.max_body_bytes)
-        except RefusedRequest as refused:
-            await self._refuse([refused.problem.violations])
-            raise
+    async def _row(self, scope: Scope, receive: Receive) -> Row:
+        content = await self._content(scope, receive)
+        usual = self.usual.one(content)
+        if usual is not None:
+            return usual
+        checked = instances.one(self.context.model.features, json_body.parse(content))
+        if isinstance(checked, tuple):
+            raise RefusedRequest(invalid(checked))
+        return checked
+
+    async def _rows(self, scope: Scope, receive: Receive) -> Sequence[Row | tuple[Wrong, ...]]:
+        content = await self._content(scope, receive)
+        usual = self.usual.many(content)
+        if usual is not None:
+            return usual
+        given = instances.many(json_body.parse(content), self.context.settings.serving.max_batch)
+        return [instances.row(self.context.model.features, each) for each in given]
+
+    async def _content(self, scope: Scope, receive: Receive) -> bytes:
+        return await json_body.content(scope, receive, self.context.settings.serving.max_body_bytes)
 
     async def _answer(self, rows: Sequence[Row]) -> list[Answered]:
         try:
@@ -105,6 +118,7 @@ def opened(context: Context) -> Desk:
     most = context.settings.serving.max_batch
     return Desk(
         context,
+        TypedBody(context.model.features, most),
         Lane(partial(predict.answer, context), min(most, predict.DRAIN_ROWS)),
         Lane(partial(predict.refuse, context), most),
         metrics.build(context),

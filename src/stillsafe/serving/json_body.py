@@ -27,8 +27,8 @@ class Repeating(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-async def read(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> Any:
-    """The parsed body.
+async def content(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> bytes:
+    """The whole body.
 
     Args:
         scope: of a request whose Content-Type may be missing, or say JSON in UTF-8.
@@ -37,17 +37,15 @@ async def read(scope: Scope, receive: Receive, most_bytes: int, most_seconds: fl
         most_seconds: the longest that a body may take to arrive.
 
     Raises:
-        RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one, 422 for anything but
-            JSON.
+        RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one.
         ClientDisconnect: the client went away before the body ended.
     """
     _require_json(scope["headers"], most_bytes)
     try:
         async with asyncio.timeout(most_seconds):
-            content = await _content(receive, most_bytes)
+            return await _content(receive, most_bytes)
     except TimeoutError:
         raise RefusedRequest(_too_slow(most_seconds)) from None
-    return parse(content)
 
 
 def parse(content: bytes) -> Any:

@@ -63,6 +63,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 NOT_ASKED = "not asked"
+TOLERANCE = 1e-6  # by how much a probability may lie outside [0, 1]
 
 
 class ModelKind(StrEnum):
@@ -165,10 +166,13 @@ class Model:
             raw = top_probability(probabilities)
         if raw is None or not answers.shape == raw.shape == (len(rows),):
             raise _WrongShapeError
-        confidences = self.scale.confidence(raw).tolist()
-        shares = [None] * len(rows) if probabilities is None else probabilities.tolist()
+        confidences = self.scale.confidence(raw)
+        numbers = confidences[:, np.newaxis] if probabilities is None else np.column_stack([confidences, probabilities])
+        finite = np.all(np.isfinite(numbers), axis=1).tolist()
+        shares = np.all((numbers >= -TOLERANCE) & (numbers <= 1 + TOLERANCE), axis=1).tolist()
         labels = [as_text(each) for each in self.classes]
-        return [self._judged(labels, *said) for said in zip(answers.tolist(), confidences, shares, strict=True)]
+        said = zip(answers.tolist(), finite, shares, numbers.tolist(), strict=True)
+        return [self._judged(labels, *each) for each in said]
 
     def _asked(self, rows: Sequence[Row]) -> Said:
         if self.compiled is not None:
@@ -179,16 +183,17 @@ class Model:
             estimator, inputs = estimator.steps[-1][1], transformed(estimator, inputs)
         return ask(estimator, inputs, self.scale.method, classifies=self.kind is ModelKind.CLASSIFIER)
 
-    def _judged(self, labels: Sequence[str], answer: Any, confidence: float, shares: list[float] | None) -> Score:
-        prediction = _plain(answer)
-        numbers = [confidence, *(shares or ()), *([prediction] if isinstance(prediction, float) else ())]
-        if not all(math.isfinite(number) for number in numbers):
+    def _judged(
+        self, labels: Sequence[str], answer: Any, finite: bool, shares: bool, numbers: Sequence[float]
+    ) -> Score:
+        prediction, confidence = _plain(answer), numbers[0]
+        if not finite or (isinstance(prediction, float) and not math.isfinite(prediction)):
             return _failed("not finite")
         if self.kind is ModelKind.CLASSIFIER and prediction not in self.classes:
             return _failed("unknown class")
-        if not all(-1e-6 <= number <= 1 + 1e-6 for number in (confidence, *(shares or ()))):
+        if not shares:
             return _failed("not a probability")
-        named = None if shares is None else dict(zip(labels, shares, strict=True))
+        named = dict(zip(labels, numbers[1:], strict=True)) if len(numbers) > 1 else None
         return Score(prediction, min(max(confidence, 0.0), 1.0), named, None)
 
 

@@ -269,11 +269,12 @@ def _fallback(fallback: Fallback, row: Row, damaged: Sequence[str]) -> Conservat
 def _recorded(context: Context, rows: Sequence[Row], orders: Orders, decided: Sequence[_Decided]) -> list[Answered]:
     """The answers, once they are on disk."""
     ids = [context.new_id() for _ in rows]
+    snapshots = sanitise(context.model.features, rows, context.settings.service.hash_salt)
 
     def made() -> tuple[list[Answered], list[PredictionRecord]]:
         now = context.clock()
         answered = [_answered(context, orders, now, *each) for each in zip(ids, decided, strict=True)]
-        return answered, [_record(context, each, row) for each, row in zip(answered, rows, strict=True)]
+        return answered, list(map(_record, answered, snapshots))
 
     stamped = _Once(made)
 
@@ -303,13 +304,13 @@ def _answered(context: Context, orders: Orders, now: datetime, prediction_id: st
     )
 
 
-def _record(context: Context, answered: Answered, row: Row) -> PredictionRecord:
+def _record(answered: Answered, snapshot: Row) -> PredictionRecord:
     return PredictionRecord(
         prediction_id=answered.prediction_id,
         timestamp=answered.timestamp,
         model_version=answered.model_version,
         system_state=answered.system_state,
-        input_summary=sanitise(context.model.features, row, context.settings.service.hash_salt),
+        input_summary=snapshot,
         prediction=as_text(answered.prediction),
         confidence_score=answered.confidence,
         fallback_used=answered.fallback_used,

@@ -5,8 +5,10 @@ under another path (as where the app is mounted), goes the long way and gets the
 """
 
 import logging
+from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from stillsafe.serving.desk import Ask, Desk
 from stillsafe.serving.problems import for_error
@@ -14,18 +16,25 @@ from stillsafe.serving.problems import for_error
 logger = logging.getLogger(__name__)
 
 
-class Shortcut:
-    """ASGI middleware for `POST /v1/predict` and `POST /v1/predict/batch`."""
+class Shortcut(FastAPI):
+    """A FastAPI application with a way past it for `POST /v1/predict` and `POST /v1/predict/batch`.
 
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
-        self._app = app
+    Nobody goes past middleware that was added to it.
+
+    Args:
+        desk: where predictions are asked for.
+        options: FastAPI's own.
+    """
+
+    def __init__(self, desk: Desk, **options: Any) -> None:
+        super().__init__(**options)
         self._asks: dict[str, Ask] = {"/v1/predict": desk.one, "/v1/predict/batch": desk.batch}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         ask = self._asks.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if ask is None:
-            await self._app(scope, receive, send)
+        if ask is None or self.user_middleware:
+            await super().__call__(scope, receive, send)
             return
         try:
             body = await ask(scope, receive)

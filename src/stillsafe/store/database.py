@@ -384,7 +384,7 @@ def _store_error(what: str, error: SQLAlchemyError | ValueError) -> Exception:
         return kind(f"The database cannot be {what}: {_cause(error)}.", reason=reason(error.__cause__))
     if "datetime string" in str(error) or "isoformat" in str(error):
         return StoreError(f"The database holds a time that is none: {error}.")
-    if "not JSON compliant" in str(error):
+    if "not JSON compliant" in str(error) or "without a time zone" in str(error):
         return StoreError(f"The database cannot be {what}: {error}.")
     return error
 

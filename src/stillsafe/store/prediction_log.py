@@ -1,14 +1,18 @@
 """The only writer of `prediction_logs` and `refusals`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Connection, exists, insert, literal, select
+from sqlalchemy import Connection, Dialect, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.core.schema import Row
 from stillsafe.core.state import State
+from stillsafe.store.documents import storable_snapshot
 from stillsafe.store.tables import prediction_logs, refusals
 
 
@@ -55,13 +59,73 @@ class RefusalRecord:
     violations: tuple[tuple[str, str], ...]
 
 
-_INSERT = insert(prediction_logs)  # made once: it is asked with every answer
+_WRITTEN = {
+    "timestamp": "timestamp",
+    "model_version": "model_version",
+    "system_state": "system_state.value",
+    "input_summary": "input_summary",
+    "prediction": "prediction",
+    "confidence_score": "confidence_score",
+    "fallback_used": "fallback_used",
+    "prediction_id": "prediction_id",
+    "decided_by": "decided_by",
+    "reason": "reason",
+    "model_error": "model_error",
+}
+"""The columns in the table's order, and where a record has each."""
+_values = attrgetter(*_WRITTEN.values())
 
 
 def append(connection: Connection, records: Sequence[PredictionRecord]) -> None:
     """Write predictions in order."""
     if records:
-        connection.execute(_INSERT, [_row(record) for record in records])
+        insertion = _insertion(connection.dialect)
+        connection.exec_driver_sql(insertion.statement, insertion.parameters(records))
+
+
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """The INSERT of a dialect, for the driver itself: SQLAlchemy's binding of each row costs more than SQLite's work.
+
+    Attributes:
+        statement: the SQL.
+        named: whether its parameters have names.
+        bind: per column, what the driver takes for its values.
+    """
+
+    statement: str
+    named: bool
+    bind: Sequence[Callable[[Sequence[Any]], Iterable[Any]]]
+
+    def parameters(self, records: Sequence[PredictionRecord]) -> list[Any]:
+        """Per record its values as the driver takes them."""
+        columns = zip(*map(_values, records), strict=True)
+        rows = zip(*[bind(values) for bind, values in zip(self.bind, columns, strict=True)], strict=True)
+        return [dict(zip(_WRITTEN, row, strict=True)) for row in rows] if self.named else list(rows)
+
+
+@lru_cache(maxsize=8)
+def _insertion(dialect: Dialect) -> _Insertion:
+    compiled = insert(prediction_logs).inline().compile(dialect=dialect, column_keys=list(_WRITTEN))
+    return _Insertion(str(compiled), not compiled.positional, [_binding(dialect, name) for name in _WRITTEN])
+
+
+def _binding(dialect: Dialect, name: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    if name == "input_summary":
+        return partial(map, storable_snapshot)
+    bind = prediction_logs.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+    if bind is None or name == "confidence_score":
+        return _untouched
+    return partial(_each_once, bind)
+
+
+def _each_once(bind: Callable[[Any], Any], values: Sequence[Any]) -> Iterable[Any]:
+    known = {value: bind(value) for value in set(values)}  # most are the same in every row of a drain
+    return map(known.__getitem__, values)
+
+
+def _untouched(values: Sequence[Any]) -> Iterable[Any]:
+    return values
 
 
 def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) -> None:
