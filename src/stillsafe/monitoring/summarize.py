@@ -356,7 +356,7 @@ def onehot(features: Sequence[FeatureBaseline], binned: Sequence[Codes], *, insi
     start = 0
     for before, column, size in zip(features, binned, sizes, strict=True):
         placed = _inside(before.bins, column) if inside and before.bins is not None else column
-        table[np.arange(len(placed)), start + placed] = 1
+        table[np.arange(len(placed)), start + placed.astype(np.intp)] = 1
         start += size
     return table
 
