@@ -364,11 +364,11 @@ def onehot(features: Sequence[FeatureBaseline], binned: Sequence[Codes], *, insi
 def together(features: Sequence[FeatureBaseline], binned: Sequence[Codes]) -> NDArray[np.float64]:
     """(B, B) on how many rows two bins were seen together, numbers far outside counted as the outermost ordinary."""
     bins = [before.bins for before in features if before.bins is not None]
-    starts = np.cumsum([0, *(each.size for each in bins)])
+    starts = np.cumsum([0, *(each.size for each in bins)], dtype=np.int32)
     lower = np.zeros((starts[-1], starts[-1]))
     for first in range(0, len(binned[0]) if binned else 0, COUNTED_AT_ONCE):
         part = [_inside(*each) for each in zip(bins, (c[first : first + COUNTED_AT_ONCE] for c in binned), strict=True)]
-        placed = np.array(part, dtype=np.intp) + starts[:-1, None]
+        placed = np.array(part) + starts[:-1, None]
         for index, (own, each) in enumerate(zip(part, bins, strict=True)):
             start, shape = starts[index], (starts[-1], each.size)
             cells = np.bincount((placed[index:] * each.size + own).ravel(), minlength=shape[0] * shape[1])
