@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from stillsafe.monitoring.profile import profile
 from stillsafe.monitoring.summarize import (
     Columns,
     Gathered,
+    Labels,
     codes,
     columns,
     from_snapshots,
@@ -111,7 +113,8 @@ PLAIN = (
     | st.floats()
     | st.text(max_size=4)
 )
-VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner))
+NESTED = st.lists(PLAIN, max_size=2) | st.dictionaries(st.text(max_size=2), PLAIN, max_size=2)
+VALUES = PLAIN | NESTED | st.lists(NESTED, max_size=2)
 NAMES = st.sampled_from([*(spec.name for spec in SCHEMA.features), "unknown"])
 WRITTEN = st.builds(
     json.dumps,
@@ -264,6 +267,19 @@ def test_a_window_gathered_from_parts_is_the_whole() -> None:
     found = gathered.columns()
     assert tally(found, None, 3) == whole
     assert tally(found, None, 0, found.fresh).prediction_count == 25
+
+
+@given(st.lists(st.sampled_from([None, "a", "b", "c", "d"])), st.lists(st.booleans()))
+def test_labels_are_their_values(values: list[str | None], flags: list[bool]) -> None:
+    """Told again, counted or cut, a column of labels is the column of texts that it was made of."""
+    rows = (flags + [False] * len(values))[: len(values)]
+    labels, mask = Labels.of(values), np.array(rows, dtype=np.bool_)
+    chosen = [value for value, row in zip(values, rows, strict=True) if row]
+    assert labels.tolist() == values
+    assert labels[mask].tolist() == chosen
+    assert labels[mask].counts() == Counter(chosen)
+    assert labels[1:3].tolist() == values[1:3]
+    assert labels.without(mask).tolist() == [None if row else each for each, row in zip(values, rows, strict=True)]
 
 
 def test_an_empty_window_has_every_feature() -> None:

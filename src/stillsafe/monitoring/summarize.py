@@ -79,8 +79,9 @@ class Labels:
         return len(self.places)
 
     def __getitem__(self, rows: Rows) -> "Labels":
-        """Those of some rows."""
-        return Labels(self.places[rows], self.texts)
+        """Those of some rows. Few rows do not drag all texts along: they may be as many as the rows of a window."""
+        chosen = Labels(self.places[rows], self.texts)
+        return chosen if len(chosen) >= len(self.texts) else Labels.of(chosen.tolist())
 
     def without(self, rows: Mask) -> "Labels":
         """The same, with these rows missing."""
