@@ -1,11 +1,13 @@
 """One run: what it judges, what it writes, and what happens when it is doubled, late or killed."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,6 +45,22 @@ def test_no_single_anomaly_acts(service: Service) -> None:
     assert [service.step(), service.step(change=lose("town", 1.0)), service.step(), service.step()] == [
         State.NORMAL
     ] * 4
+
+
+def test_cycles_are_collected_again_after_a_run(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's collector rests while rows are read and no longer, even where reading them fails."""
+
+    def broken(*_given: object, with_ids: bool) -> Iterator[reader.WindowRows]:
+        assert not gc.isenabled()
+        yield from ()
+        raise StoreError(f"gone, {with_ids=}")
+
+    service.step()
+    assert gc.isenabled()
+    monkeypatch.setattr(reader, "window_batches", broken)
+    with pytest.raises(StoreError):
+        service.step()
+    assert gc.isenabled()
 
 
 def test_one_burst_is_evidence_once(service: Service) -> None:

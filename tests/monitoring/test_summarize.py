@@ -3,18 +3,34 @@
 import json
 import math
 import random
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.baseline import Baseline, BaselineSource
+from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
+from stillsafe.core.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
 from stillsafe.core.window import Tally
+from stillsafe.monitoring import summarize
 from stillsafe.monitoring.profile import profile
-from stillsafe.monitoring.summarize import Columns, Gathered, columns, shadow_scored, tally
+from stillsafe.monitoring.summarize import (
+    Columns,
+    Gathered,
+    Labels,
+    codes,
+    columns,
+    from_snapshots,
+    onehot,
+    shadow_scored,
+    tally,
+    together,
+)
 from stillsafe.store.reader import LogRows, WindowRows
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -89,6 +105,114 @@ def test_a_damaged_snapshot_is_missing_and_costs_nobody_else(broken: str) -> Non
     assert (counted.features["size"].value_count, counted.features["size"].missing_count) == (2, 1)
 
 
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**53 + 1, 2**64, 10**400, 1, True, "1", "five", "\ud800", "\x00", "é\n", -0.0])
+    | st.floats()
+    | st.text(max_size=4)
+)
+NESTED = st.lists(PLAIN, max_size=2) | st.dictionaries(st.text(max_size=2), PLAIN, max_size=2)
+VALUES = PLAIN | NESTED | st.lists(NESTED, max_size=2)
+NAMES = st.sampled_from([*(spec.name for spec in SCHEMA.features), "unknown"])
+WRITTEN = st.builds(
+    json.dumps,
+    st.dictionaries(NAMES, VALUES, max_size=6),
+    ensure_ascii=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+)
+ODD = st.sampled_from(
+    [
+        *(
+            "",
+            " ",
+            "null",
+            "[]",
+            "[{}]",
+            "7",
+            "NaN",
+            '"text"',
+            "{}{}",
+            "{},{}",
+            "{}\n{}",
+            "{",
+            "}",
+            "\ufeff{}",
+            "{}\x00",
+        ),
+        *('{"size": 1e400}', '{"size": -Infinity}', '{"size": 1e-999}', '{"size": 01}', '{"size": 1.}', '{"size": .5}'),
+        *('{"size": 1, "size": 2}', '{"town": "A", "town": null}', '{"s\\u0069ze": 3}', '{"town": "\\ud800"}'),
+        *(
+            '{},{"size": 1',
+            '"lift": true}',
+            '{"town": "x',
+            'y"}',
+            '{"unknown": [{}',
+            "{}]}",
+            '{"town": "a\tb"}',
+            " {} \n",
+        ),
+        *(
+            '{"unknown": "\\x"}',
+            '{"unknown": 01}',
+            '{"unknown": [1,]}',
+            '{"unknown": "\ud800"}',
+            '{"town": "\\/\\u00e9"}',
+        ),
+    ]
+)
+
+
+@given(st.lists(WRITTEN | ODD | st.text(max_size=6), max_size=12))
+def test_snapshots_are_read_as_they_stand(texts: list[str]) -> None:
+    """Whatever lies in the log, each value is what the standard library's parser finds in its own row alone."""
+    n = len(texts)
+    rest: dict[str, Any] = {
+        "confidences": [0.5] * n,
+        "model_errors": [None] * n,
+        "fallback_used": [False] * n,
+        "predictions": ["1"] * n,
+    }
+    found = columns(log(*texts, confidence=0.5), SCHEMA)
+    expected = from_snapshots([parsed(text) for text in texts], SCHEMA, **rest)
+    for name, column in expected.numbers.items():
+        assert found.numbers[name].tobytes() == column.tobytes()
+    for name, labels in expected.categories.items():
+        assert list(map(repr, found.categories[name].tolist())) == list(map(repr, labels.tolist()))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def test_two_broken_snapshots_make_no_whole_one() -> None:
+    """Halves of rows that would fit together are still two rows in which everything is missing."""
+    found = columns(log('{},{"size": 1', '"town": "A"}'), SCHEMA)
+    assert math.isnan(found.numbers["size"].sum())
+    assert found.categories["town"].tolist() == [None, None]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([-9.0, 0.0, 1.0, 2.0, 3.0, 99.0, None])] * 3), min_size=1, max_size=40))
+def test_pairs_of_bins_are_counted_row_by_row(rows: list[tuple[float | None, ...]]) -> None:
+    """How often two bins were seen together is what the table of ones and zeros says, however many rows at once."""
+    healthy = FeatureBaseline(FeatureType.NUMERIC, 1, 0, bins=Bins((0.5, 1.5), -1.0, 4.0))
+    features = [healthy, replace(healthy, bins=Bins((1.0,), 0.0, 3.0)), replace(healthy, bins=Bins((), 0.0, 1.0))]
+    binned = [
+        codes(np.array(column, dtype=np.float64), before)
+        for column, before in zip(zip(*rows, strict=True), features, strict=True)
+    ]
+    table = onehot(features, binned, inside=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(summarize, "COUNTED_AT_ONCE", 7)
+        counted = together(features, binned)
+    assert counted.tolist() == (table.T @ table).tolist()
+
+
 def test_confidence_counts_only_what_is_there() -> None:
     """Rows without a confidence are no confidences of zero."""
     counted = tally(columns(log({}, {}, confidence=None), SCHEMA), None, 0)
@@ -143,6 +267,19 @@ def test_a_window_gathered_from_parts_is_the_whole() -> None:
     found = gathered.columns()
     assert tally(found, None, 3) == whole
     assert tally(found, None, 0, found.fresh).prediction_count == 25
+
+
+@given(st.lists(st.sampled_from([None, "a", "b", "c", "d"])), st.lists(st.booleans()))
+def test_labels_are_their_values(values: list[str | None], flags: list[bool]) -> None:
+    """Told again, counted or cut, a column of labels is the column of texts that it was made of."""
+    rows = (flags + [False] * len(values))[: len(values)]
+    labels, mask = Labels.of(values), np.array(rows, dtype=np.bool_)
+    chosen = [value for value, row in zip(values, rows, strict=True) if row]
+    assert labels.tolist() == values
+    assert labels[mask].tolist() == chosen
+    assert labels[mask].counts() == Counter(chosen)
+    assert labels[1:3].tolist() == values[1:3]
+    assert labels.without(mask).tolist() == [None if row else each for each, row in zip(values, rows, strict=True)]
 
 
 def test_an_empty_window_has_every_feature() -> None:

@@ -193,12 +193,10 @@ class _Fold:
         if self._scorable:
             confidences = np.where(bypassed, self._shadow_confidences[first:last], part.confidences)
             return replace(part, confidences=confidences, fallback_used=part.fallback_used | bypassed)
-        answers = part.answers.copy()
-        answers[bypassed] = None
         return replace(
             part,
             confidences=np.where(bypassed, math.nan, part.confidences),
-            answers=answers,
+            answers=part.answers.without(bypassed),
             model_errors=part.model_errors & ~bypassed,
             fallback_used=part.fallback_used | bypassed,
         )

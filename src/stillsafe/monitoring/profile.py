@@ -1,9 +1,7 @@
 """What healthy looks like, feature by feature: ranges, categories, and the bins that all later rows are put into."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,9 @@ from stillsafe.core.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
 from stillsafe.monitoring.summarize import (
     MOST_CLASSES_COUNTED,
+    Column,
     Columns,
+    Labels,
     as_numbers,
     bin_counts,
     codes,
@@ -53,26 +53,27 @@ def output_profile(found: Columns, known: Known | None = None) -> dict[str, Feat
     outputs = {}
     for name, column in output_columns(found).items():
         before = (known or {}).get(name)
-        numeric = name == "confidence" or not _are_classes(column)
-        if numeric and not np.isfinite(_numbers(column)).any():
+        if isinstance(column, Labels) and _are_classes(column):
+            made = _output_classes(column)
+        elif np.isfinite(as_numbers(column)).any():
+            made = _output_numbers(as_numbers(column))
+        else:
             continue  # more classes of text than can be told apart by bins
-        made = _output_numbers(column) if numeric else _output_classes(column)
         outputs[name] = _binned(made, column, before)
     return outputs
 
 
 def answers_of(found: Columns) -> NDArray[np.float64] | None:
     """A regressor's answers, or None of a classifier."""
-    column = output_columns(found).get("prediction")
-    if column is None or _are_classes(column):
+    if "prediction" not in output_columns(found) or _are_classes(found.answers):
         return None
-    numbers = as_numbers(column)
+    numbers = as_numbers(found.answers)
     return numbers[np.isfinite(numbers)]
 
 
-def _are_classes(column: NDArray[Any]) -> bool:
-    distinct = {answer for answer in column.tolist() if answer is not None}
-    numbers = as_numbers(np.array(sorted(distinct), dtype=np.object_))
+def _are_classes(column: Labels) -> bool:
+    distinct = column.counts().keys() - {None}
+    numbers = as_numbers(Labels.of(sorted(distinct)))
     # JSON writes the answers of a regressor with a point or an exponent, a class as it is.
     regressed = bool(np.isfinite(numbers).all()) and all("." in answer or "e" in answer for answer in distinct)
     return len(distinct) <= MOST_CLASSES_COUNTED and not regressed
@@ -110,8 +111,8 @@ def _with_numbers(made: FeatureBaseline, present: NDArray[np.float64], most: int
     )
 
 
-def _category(spec: FeatureSpec, column: NDArray[np.object_], known: FeatureBaseline | None) -> FeatureBaseline:
-    counts = Counter(column.tolist())
+def _category(spec: FeatureSpec, column: Labels, known: FeatureBaseline | None) -> FeatureBaseline:
+    counts = column.counts()
     missing = counts.pop(None, 0)
     if spec.type is not FeatureType.CATEGORY:  # a hashed number: only its absence can be seen
         return FeatureBaseline(None, counts.total(), missing)
@@ -123,26 +124,22 @@ def _category(spec: FeatureSpec, column: NDArray[np.object_], known: FeatureBase
     return _binned(made, column, known)
 
 
-def _output_numbers(column: NDArray[Any]) -> FeatureBaseline:
-    numbers = _numbers(column)
+def _output_numbers(numbers: NDArray[np.float64]) -> FeatureBaseline:
     present = numbers[np.isfinite(numbers)]
     made = FeatureBaseline(FeatureType.NUMERIC, len(present), 0, float(present.min()), float(present.max()))
     return _with_numbers(made, present, OUTPUT_BINS)
 
 
-def _numbers(column: NDArray[Any]) -> NDArray[np.float64]:
-    return as_numbers(column) if column.dtype == np.object_ else column
-
-
-def _output_classes(column: NDArray[Any]) -> FeatureBaseline:
-    counts = Counter(answer for answer in column.tolist() if answer is not None)
+def _output_classes(column: Labels) -> FeatureBaseline:
+    counts = column.counts()
+    del counts[None]
     classes = tuple(sorted(counts))
     return FeatureBaseline(
         FeatureType.CATEGORY, counts.total(), 0, category_counts=dict(counts), bins=Bins(categories=classes)
     )
 
 
-def _binned(made: FeatureBaseline, column: NDArray[Any], known: FeatureBaseline | None) -> FeatureBaseline:
+def _binned(made: FeatureBaseline, column: Column, known: FeatureBaseline | None) -> FeatureBaseline:
     """With its rows counted by bin: by its own bins, or by those that are known already."""
     if known is not None and known.bins is not None and _alike(known.bins, made.bins):
         made = replace(made, bins=known.bins)

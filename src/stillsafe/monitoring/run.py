@@ -4,8 +4,10 @@ Settings and clock are read once, by the caller. One transaction writes window, 
 incident together, so a run that dies has never happened, and the next one goes on where the last one ended.
 """
 
+import gc
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +23,7 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError, RunRefused
 from stillsafe.monitoring.archive import Archive
-from stillsafe.monitoring.summarize import Gathered, Scorer, columns, shadow_scored, tally
+from stillsafe.monitoring.summarize import Columns, Gathered, Scorer, columns, shadow_scored, tally
 from stillsafe.settings import Settings
 from stillsafe.store import database, decision_log, reader
 from stillsafe.store.reader import Requests, WindowRows
@@ -106,8 +108,7 @@ def observe(
     """The window within the bounds, counted from the log, and from an archive of what was pruned from it."""
     fresh_since = max(bounds.start, bounds.fresh_since or bounds.start)
     gathered, shadow = Gathered(schema), False
-    for rows in _batches(connection, model_version, bounds, fresh_since, archived):
-        part = columns(rows, schema)
+    for rows, part in _parts(_batches(connection, model_version, bounds, fresh_since, archived), schema):
         if score is not None and bool((part.fallback_used & ~part.model_errors).any()):
             part, shadow = shadow_scored(part, rows.input_summaries, schema, score), True
         gathered.add(part)
@@ -183,15 +184,37 @@ def _conclude(engine: Engine, settings: Settings, baseline: Baseline | None, win
     return Run(Outcome.DONE, run_id, before, window, decision)
 
 
+def _parts(batches: Iterator[WindowRows], schema: Schema) -> Iterator[tuple[WindowRows, Columns]]:
+    """Rows with their columns."""
+    while True:
+        with _uncollected():
+            rows = next(batches, None)
+            part = None if rows is None else columns(rows, schema)
+        if rows is None or part is None:
+            return
+        yield rows, part
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Values come by the thousand and form no cycles: to search them for some would take a tenth of a run's time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _batches(
     connection: Connection, model_version: str, bounds: Bounds, fresh_since: datetime, archived: Archive | None
 ) -> Iterator[WindowRows]:
     """The window's rows, some at a time: first the log's, then those that are in the archive alone."""
     stretch = (bounds.start, bounds.end, fresh_since, model_version, bounds.last_prediction_row)
     known: set[int] = set()
-    for rows in reader.window_batches(connection, *stretch):
-        if archived is not None:
-            known.update(rows.ids)
+    for rows in reader.window_batches(connection, *stretch, with_ids=archived is not None):
+        known.update(rows.ids)
         yield rows
     if archived is not None:
         yield archived.window_rows(*stretch, known)

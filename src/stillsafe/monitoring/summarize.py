@@ -21,31 +21,96 @@ from stillsafe.core.window import FeatureTally, Tally
 from stillsafe.store.reader import LogRows, WindowRows
 
 Mask = NDArray[np.bool_]
+Rows = Mask | slice | Sequence[int]
 SHADOW_DIGITS = 9
 MOST_CLASSES_COUNTED = 50
 EXAMPLES_SHOWN = 5
 EXAMPLE_LENGTH = 60
 
-_PLAIN = {str, int, float, bool, type(None)}
-Codes = NDArray[np.intp]
+Codes = NDArray[np.int16]
 OneHot = NDArray[np.float32]
-COUNTED_AT_ONCE = 50_000
+COUNTED_AT_ONCE = 8_000  # rows, so that the pairs of bins are counted within a processor's cache
 
 Scorer = Callable[[Sequence[Row]], Sequence[tuple[float | None, str | None, str | None]]]
 """Scores rows off the client path: per row the confidence and the answer as text, or how the model failed."""
 
 
+class _Places(dict[object, int]):
+    """A place for each text, in the order in which they are first asked for. What is no plain value is missing."""
+
+    def __init__(self) -> None:
+        super().__init__({None: 0})
+
+    def __missing__(self, value: object) -> int:
+        if not isinstance(value, str | int | float):
+            return 0
+        place = self[value] = len(self)
+        return place
+
+    def of(self, values: Sequence[object]) -> NDArray[np.int32]:
+        """(n,) each value's place."""
+        return np.fromiter(map(self.__getitem__, values), dtype=np.int32, count=len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A column of texts, each distinct one kept once.
+
+    Attributes:
+        places: (n,) which of the texts each row has.
+        texts: the distinct ones; the first is None: missing. Somebody else's rows may have numbers among them.
+    """
+
+    places: NDArray[np.int32]
+    texts: Sequence[object]
+
+    @classmethod
+    def of(cls, values: Sequence[object]) -> "Labels":
+        """The labels of these values. What is neither text nor number is missing."""
+        known = _Places()
+        try:
+            places = known.of(values)
+        except TypeError:  # a list or an object: it cannot even be looked up
+            places = known.of([value if isinstance(value, str | int | float) else None for value in values])
+        return cls(places, tuple(known))
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.places)
+
+    def __getitem__(self, rows: Rows) -> "Labels":
+        """Those of some rows. Few rows do not drag all texts along: they may be as many as the rows of a window."""
+        chosen = Labels(self.places[rows], self.texts)
+        return chosen if len(chosen) >= len(self.texts) else Labels.of(chosen.tolist())
+
+    def without(self, rows: Mask) -> "Labels":
+        """The same, with these rows missing."""
+        return Labels(np.where(rows, np.int32(0), self.places), self.texts)
+
+    def tolist(self) -> list[Any]:
+        """Each row's text."""
+        return [self.texts[place] for place in self.places.tolist()]
+
+    def counts(self) -> Counter[Any]:
+        """On how many rows each text stands; missing is None."""
+        found = np.bincount(self.places, minlength=len(self.texts)).tolist()
+        return Counter({text: count for text, count in zip(self.texts, found, strict=True) if count})
+
+
+Column = NDArray[np.float64] | Labels
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A stretch of the log, one array per thing. `n` rows; a feature's column is float64 (NaN: missing) or strings.
+    """A stretch of the log, one array per thing. `n` rows; a feature's column is float64 (NaN: missing) or labels.
 
     Attributes:
         timestamps: (n,), aware UTC; empty where they are not needed.
         confidences: (n,), NaN where there is none.
         model_errors, fallback_used: (n,) flags.
-        answers: (n,) what the model itself answered, as text; None where nobody asked it.
+        answers: what the model itself answered, as text; missing where nobody asked it.
         numbers: per numeric, integer or boolean feature, (n,).
-        categories: per category, and per hashed feature whatever its type.
+        categories: the same per category, and per hashed feature whatever its type.
         fresh: (n,) flags: rows of a window that no conclusive run has judged before; all, where that is no question.
     """
 
@@ -53,9 +118,9 @@ class Columns:
     confidences: NDArray[np.float64]
     model_errors: Mask
     fallback_used: Mask
-    answers: NDArray[np.object_]
+    answers: Labels
     numbers: Mapping[str, NDArray[np.float64]]
-    categories: Mapping[str, NDArray[np.object_]]
+    categories: Mapping[str, Labels]
     fresh: Mask
 
     def __len__(self) -> int:
@@ -114,16 +179,15 @@ def _as_columns(
     predictions: Sequence[str | None],
     fresh: Sequence[bool] | None,
 ) -> Columns:
-    count, bypassed, answers = len(confidences), np.array(fallback_used, dtype=np.bool_), _objects(predictions)
-    answers[bypassed] = None
+    count, bypassed = len(confidences), np.array(fallback_used, dtype=np.bool_)
     return Columns(
         timestamps,
         _as_numbers(confidences),
         np.array([error is not None for error in model_errors], dtype=np.bool_),
         bypassed,
-        answers,
+        Labels.of(predictions).without(bypassed),
         {spec.name: _as_numbers(values[spec.name]) for spec in _watched(schema) if not _is_category(spec)},
-        {spec.name: _strings(values[spec.name]) for spec in _watched(schema) if _is_category(spec)},
+        {spec.name: Labels.of(values[spec.name]) for spec in _watched(schema) if _is_category(spec)},
         np.ones(count, dtype=np.bool_) if fresh is None else np.array(fresh, dtype=np.bool_),
     )
 
@@ -133,44 +197,50 @@ def _watched(schema: Schema) -> list[FeatureSpec]:
 
 
 class Gathered:
-    """A large window's columns, from parts of it. Eight bytes a value stay; the rows themselves do not."""
+    """A large window's columns, from parts of it. Eight bytes a number and four a text stay; the rows do not."""
 
     def __init__(self, schema: Schema) -> None:
-        self._parts = [columns(_NO_ROWS, schema)]
-        self._texts: dict[str | None, str | None] = {}
+        self._none = columns(_NO_ROWS, schema)
+        self._answers, self._places = _Places(), {name: _Places() for name in self._none.categories}
+        self._grown = [bytearray() for _ in self._arrays(self._none)]
 
     def add(self, part: Columns) -> None:
         """Some more rows."""
-        self._parts.append(
-            replace(
-                part,
-                answers=self._shared(part.answers),
-                categories={name: self._shared(column) for name, column in part.categories.items()},
-            )
-        )
+        for grown, array in zip(self._grown, self._arrays(part), strict=True):
+            grown += array.tobytes()
 
     def columns(self) -> Columns:
-        """All of them. What was gathered is given away."""
-        parts, self._parts = self._parts, []
-        numbers = {name: [part.numbers[name] for part in parts] for name in parts[0].numbers}
-        categories = {name: [part.categories[name] for part in parts] for name in parts[0].categories}
+        """All of them, in the memory where they were gathered: nothing can be added any more."""
+        types = (array.dtype for array in self._arrays(self._none))
+        arrays = map(np.frombuffer, self._grown, types)
+        confidences, model_errors, fallback_used, fresh, answers, *features = arrays
+        numbers = dict(zip(self._none.numbers, features, strict=False))
+        placed = zip(self._places.items(), features[len(numbers) :], strict=True)
         return Columns(
             (),
-            np.concatenate([part.confidences for part in parts]),
-            np.concatenate([part.model_errors for part in parts]),
-            np.concatenate([part.fallback_used for part in parts]),
-            np.concatenate([part.answers for part in parts]),
-            {name: np.concatenate(numbers.pop(name)) for name in list(numbers)},
-            {name: np.concatenate(categories.pop(name)) for name in list(categories)},
-            np.concatenate([part.fresh for part in parts]),
+            confidences,
+            model_errors,
+            fallback_used,
+            Labels(answers, tuple(self._answers)),
+            numbers,
+            {name: Labels(column, tuple(places)) for (name, places), column in placed},
+            fresh,
         )
 
-    def _shared(self, column: NDArray[np.object_]) -> NDArray[np.object_]:
-        """The same with one object for equal texts. Numbers stay as they are: to a dictionary 1 is True."""
-        values, texts = column.tolist(), self._texts
-        if set(map(type, values)) <= {str, type(None)}:
-            return _objects(list(map(texts.setdefault, values, values)))
-        return _objects([texts.setdefault(each, each) if type(each) is str else each for each in values])
+    def _arrays(self, part: Columns) -> list[NDArray[Any]]:
+        """One after the other, texts by their places among all that were gathered."""
+        return [
+            part.confidences,
+            part.model_errors,
+            part.fallback_used,
+            part.fresh,
+            self._answers.of(part.answers.texts)[part.answers.places],
+            *part.numbers.values(),
+            *(
+                places.of(part.categories[name].texts)[part.categories[name].places]
+                for name, places in self._places.items()
+            ),
+        ]
 
 
 def shadow_scored(found: Columns, snapshots: Sequence[str], schema: Schema, score: Scorer) -> Columns:
@@ -179,7 +249,7 @@ def shadow_scored(found: Columns, snapshots: Sequence[str], schema: Schema, scor
     A row that the model fails on, or that today's schema refuses, counts as a model error.
     """
     bypassed = np.flatnonzero(found.fallback_used & ~found.model_errors).tolist()
-    confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), found.answers.copy()
+    confidences, errors, answers = found.confidences.copy(), found.model_errors.copy(), found.answers.tolist()
     given = zip(bypassed, _parse([snapshots[i] for i in bypassed]), strict=True)
     clean = {i: row for i, snapshot in given if isinstance(row := schema.validate(snapshot), dict)}
     errors[[i for i in bypassed if i not in clean]] = True
@@ -188,24 +258,25 @@ def shadow_scored(found: Columns, snapshots: Sequence[str], schema: Schema, scor
         answers[index] = answer
         # Rounded, so that the sums agree wherever they are recomputed.
         confidences[index] = math.nan if confidence is None else round(confidence, SHADOW_DIGITS)
-    return replace(found, confidences=confidences, model_errors=errors, answers=answers)
+    return replace(found, confidences=confidences, model_errors=errors, answers=Labels.of(answers))
 
 
 def tally(found: Columns, baseline: Baseline | None, refusal_count: int, rows: Mask | None = None) -> Tally:
     """Counts over the given rows (default all), against a baseline where there is one."""
-    chosen = np.ones(len(found), dtype=np.bool_) if rows is None else rows
-    confidences = found.confidences[chosen & np.isfinite(found.confidences)]
+    chosen = slice(None) if rows is None else rows
+    given = found.confidences[chosen]
+    confidences = given[np.isfinite(given)]
     threshold = baseline.low_confidence_threshold if baseline is not None else None
     binned = {} if baseline is None else binned_columns(found, baseline.features, chosen)
     outputs = output_columns(found)
     return Tally(
-        prediction_count=int(chosen.sum()),
+        prediction_count=len(given),
         confidence_count=len(confidences),
         confidence_sum=math.fsum(confidences.tolist()),
         confidence_square_sum=math.fsum((confidences**2).tolist()),
         low_confidence_count=int((confidences < threshold).sum()) if threshold is not None else 0,
-        model_error_count=int((found.model_errors & chosen).sum()),
-        fallback_count=int((found.fallback_used & chosen).sum()),
+        model_error_count=int(found.model_errors[chosen].sum()),
+        fallback_count=int(found.fallback_used[chosen].sum()),
         refusal_count=refusal_count,
         features=_feature_tallies(found, baseline, chosen, binned),
         prediction_counts=prediction_counts(found, chosen),
@@ -215,19 +286,21 @@ def tally(found: Columns, baseline: Baseline | None, refusal_count: int, rows: M
     )
 
 
-def output_columns(found: Columns) -> dict[str, NDArray[Any]]:
-    """The model's confidence, and its answers: numbers where all of them are, else text. Only where there are any."""
-    outputs: dict[str, NDArray[Any]] = {}
+def output_columns(found: Columns) -> dict[str, Column]:
+    """The model's confidence and its answers. Only where there are any."""
+    outputs: dict[str, Column] = {}
     if np.isfinite(found.confidences).any():
         outputs["confidence"] = found.confidences
-    if any(answer is not None for answer in found.answers.tolist()):
+    if found.answers.places.any():
         outputs["prediction"] = found.answers
     return outputs
 
 
-def as_numbers(answers: NDArray[np.object_]) -> NDArray[np.float64]:
-    """Answers as the log writes them, as numbers; NaN for what is none."""
-    return _as_numbers([_number_in(answer) for answer in answers.tolist()])
+def as_numbers(column: Column) -> NDArray[np.float64]:
+    """Answers as the log writes them, as numbers; NaN for what is none. Numbers stay as they are."""
+    if isinstance(column, Labels):
+        return _as_numbers([_number_in(text) for text in column.texts])[column.places]
+    return column
 
 
 def _number_in(text: object) -> object:
@@ -237,31 +310,33 @@ def _number_in(text: object) -> object:
         return None
 
 
-def codes(column: NDArray[Any], healthy: FeatureBaseline) -> Codes:
+def codes(column: Column, healthy: FeatureBaseline) -> Codes:
     """(n,) the bin of each value.
 
     Args:
-        column: numbers (NaN: missing) or categories (None: missing).
+        column: numbers (NaN: missing) or labels.
         healthy: with bins.
     """
     bins = healthy.bins or Bins()
     if bins.lowest is None or bins.highest is None:
-        unseen = bins.above
+        labels = column if isinstance(column, Labels) else Labels.of(column.tolist())
         places: dict[object, int] = dict.fromkeys(healthy.category_counts, bins.below)
         places |= {category: place for place, category in enumerate(bins.categories)}
         places[None] = bins.missing
-        return np.array([places.get(value, unseen) for value in column.tolist()], dtype=np.intp)
-    numbers = as_numbers(column) if column.dtype == np.object_ else column
-    found = np.searchsorted(np.array(bins.edges), numbers, side="left").astype(np.intp)
+        return np.array([places.get(text, bins.above) for text in labels.texts], dtype=np.int16)[labels.places]
+    numbers = as_numbers(column)
+    found = np.zeros(len(numbers), dtype=np.int16)
+    for edge in bins.edges:  # there are few: faster than a search
+        found += numbers > edge
     found[numbers < bins.lowest] = bins.below
     found[numbers > bins.highest] = bins.above
     found[~np.isfinite(numbers)] = bins.missing
     return found
 
 
-def binned_columns(found: Columns, healthy: Mapping[str, FeatureBaseline], rows: Mask) -> dict[str, Codes]:
+def binned_columns(found: Columns, healthy: Mapping[str, FeatureBaseline], rows: Rows) -> dict[str, Codes]:
     """Per feature with bins, the bins of the given rows."""
-    every = {**found.numbers, **found.categories}
+    every: dict[str, Column] = {**found.numbers, **found.categories}
     return {
         name: codes(every[name][rows], before)
         for name, before in healthy.items()
@@ -282,25 +357,31 @@ def onehot(features: Sequence[FeatureBaseline], binned: Sequence[Codes], *, insi
     start = 0
     for before, column, size in zip(features, binned, sizes, strict=True):
         placed = _inside(before.bins, column) if inside and before.bins is not None else column
-        table[np.arange(len(placed)), start + placed] = 1
+        table[np.arange(len(placed)), start + placed.astype(np.intp)] = 1
         start += size
     return table
 
 
 def together(features: Sequence[FeatureBaseline], binned: Sequence[Codes]) -> NDArray[np.float64]:
     """(B, B) on how many rows two bins were seen together, numbers far outside counted as the outermost ordinary."""
-    size = sum(before.bins.size for before in features if before.bins is not None)
-    counts = np.zeros((size, size))
-    for start in range(0, len(binned[0]) if binned else 0, COUNTED_AT_ONCE):
-        part = onehot(features, [column[start : start + COUNTED_AT_ONCE] for column in binned], inside=True)
-        counts += part.T @ part  # whole numbers far below 2 ** 24: exact in any order
-    return counts
+    bins = [before.bins for before in features if before.bins is not None]
+    starts = np.cumsum([0, *(each.size for each in bins)], dtype=np.int32)
+    lower = np.zeros((starts[-1], starts[-1]))
+    for first in range(0, len(binned[0]) if binned else 0, COUNTED_AT_ONCE):
+        part = [_inside(*each) for each in zip(bins, (c[first : first + COUNTED_AT_ONCE] for c in binned), strict=True)]
+        placed = np.array(part) + starts[:-1, None]
+        for index, (own, each) in enumerate(zip(part, bins, strict=True)):
+            start, shape = starts[index], (starts[-1], each.size)
+            cells = np.bincount((placed[index:] * each.size + own).ravel(), minlength=shape[0] * shape[1])
+            lower[:, start : start + each.size] += cells.reshape(shape)
+    return lower + np.tril(lower, -1).T
 
 
 def _inside(bins: Bins, column: Codes) -> Codes:
     if bins.lowest is None:
         return column
-    return np.where(column == bins.below, 0, np.where(column == bins.above, bins.ordinary - 1, column))
+    outermost = np.where(column == bins.above, np.int16(bins.ordinary - 1), column)
+    return np.where(column == bins.below, np.int16(0), outermost)
 
 
 def _agreement(baseline: Baseline | None, binned: Mapping[str, Codes]) -> tuple[float, ...]:
@@ -311,7 +392,7 @@ def _agreement(baseline: Baseline | None, binned: Mapping[str, Codes]) -> tuple[
     return relations.agreement(found, together(chosen, [binned[name] for name in found.features]))
 
 
-def _output_tallies(outputs: Mapping[str, NDArray[Any]], baseline: Baseline, chosen: Mask) -> dict[str, FeatureTally]:
+def _output_tallies(outputs: Mapping[str, Column], baseline: Baseline, chosen: Rows) -> dict[str, FeatureTally]:
     tallies = {}
     for name, before in baseline.outputs.items():
         if name in outputs and before.bins is not None:
@@ -328,7 +409,7 @@ def bin_counts(binned: Codes, bins: Bins) -> tuple[int, ...]:
     return tuple(np.bincount(binned, minlength=bins.size).tolist())
 
 
-def _exact_sum(outputs: Mapping[str, NDArray[Any]], baseline: Baseline | None, chosen: Mask) -> float:
+def _exact_sum(outputs: Mapping[str, Column], baseline: Baseline | None, chosen: Rows) -> float:
     if baseline is None or baseline.prediction_mean is None or "prediction" not in outputs:
         return 0.0
     numbers = as_numbers(outputs["prediction"][chosen])
@@ -343,18 +424,19 @@ def _is_category(spec: FeatureSpec) -> bool:
 def _values(texts: Sequence[str], names: tuple[str, ...]) -> Mapping[str, Sequence[object]]:
     """Per feature its values, None where there is none."""
     try:
-        rows = _decoder(names).decode(f"[{','.join(texts)}]")
+        # One by one: texts that are no documents must not become some when put together.
+        rows = list(map(msgspec.structs.astuple, map(_decoder(names).decode, texts)))
     except (msgspec.MsgspecError, UnicodeError, TypeError):
-        rows = None  # somebody else's row: the slow way knows them all
-    if rows and len(rows) == len(texts):
-        return dict(zip(names, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=True))
+        rows = []  # somebody else's row: the slow way knows them all
+    if rows:
+        return dict(zip(names, zip(*rows, strict=True), strict=True))
     snapshots = _parse(texts)
     return {name: [row.get(name) for row in snapshots] for name in names}
 
 
 @lru_cache(maxsize=16)
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
-    """What reads many snapshots at once, of plain values only. Features' names need be no identifiers, fields' must."""
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+    """What reads a snapshot of plain values only. Features' names need be no identifiers, fields' must."""
     fields = tuple(f"f{number}" for number in range(len(names)))
     kind = msgspec.defstruct(
         "Snapshot",
@@ -362,7 +444,7 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[list[Any]]:
         rename=dict(zip(fields, names, strict=True)),
         gc=False,
     )
-    return msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+    return msgspec.json.Decoder(kind)
 
 
 def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
@@ -381,7 +463,7 @@ def _parse_one(text: str) -> object:
 def _as_numbers(values: Sequence[object]) -> NDArray[np.float64]:
     """As float64; what is no number, or none that a float can hold, is missing."""
     try:
-        return np.array(values, dtype=np.float64)
+        return np.fromiter(values, dtype=np.float64, count=len(values))
     except (TypeError, ValueError, OverflowError):
         return np.array([_as_number(value) for value in values], dtype=np.float64)
 
@@ -393,20 +475,8 @@ def _as_number(value: object) -> float:
         return math.nan
 
 
-def _strings(values: Sequence[object]) -> NDArray[np.object_]:
-    if set(map(type, values)) <= _PLAIN:
-        return _objects(values)
-    return _objects([value if isinstance(value, str | int | float) else None for value in values])
-
-
-def _objects(values: Sequence[object]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=np.object_)
-    column[:] = values
-    return column
-
-
 def _feature_tallies(
-    found: Columns, baseline: Baseline | None, chosen: Mask, binned: Mapping[str, Codes]
+    found: Columns, baseline: Baseline | None, chosen: Rows, binned: Mapping[str, Codes]
 ) -> dict[str, FeatureTally]:
     healthy = baseline.features if baseline is not None else {}
     tallies = {name: _number_tally(column[chosen], healthy.get(name)) for name, column in found.numbers.items()}
@@ -436,8 +506,8 @@ def commonest_numbers(present: NDArray[np.float64], most: int) -> tuple[tuple[fl
     return tuple((float(numbers[i]), int(counts[i])) for i in order.tolist())
 
 
-def _category_tally(column: NDArray[np.object_], healthy: FeatureBaseline | None) -> FeatureTally:
-    counts = Counter(column.tolist())
+def _category_tally(column: Labels, healthy: FeatureBaseline | None) -> FeatureTally:
+    counts = column.counts()
     missing = counts.pop(None, 0)
     known = healthy.category_counts if healthy is not None and healthy.type is FeatureType.CATEGORY else counts
     unseen = {str(category): count for category, count in counts.items() if category not in known}
@@ -455,8 +525,8 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def prediction_counts(found: Columns, chosen: Mask) -> dict[str, int]:
+def prediction_counts(found: Columns, chosen: Rows) -> dict[str, int]:
     """How often the model gave each answer; empty where there are too many to be classes."""
-    counts = Counter(found.answers[chosen].tolist())
+    counts = found.answers[chosen].counts()
     counts.pop(None, None)
     return dict(sorted(counts.items())) if len(counts) <= MOST_CLASSES_COUNTED else {}
