@@ -190,6 +190,14 @@ def parsed(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
+def test_a_text_is_never_a_number() -> None:
+    """Whatever stands beside it: a row counts the same in every window that it is in."""
+    alone, beside = ('{"size": "5"}',), ('{"size": "5"}', '{"size": [1]}', '{"size": 2}')
+    for texts in (alone, beside):
+        assert np.isnan(columns(log(*texts), SCHEMA).numbers["size"][0])
+    assert columns(log(*beside), SCHEMA).numbers["size"][2] == 2
+
+
 def test_two_broken_snapshots_make_no_whole_one() -> None:
     """Halves of rows that would fit together are still two rows in which everything is missing."""
     found = columns(log('{},{"size": 1', '"town": "A"}'), SCHEMA)

@@ -134,7 +134,7 @@ _NO_ROWS = WindowRows((), (), (), (), (), (), ())
 def columns(rows: LogRows | WindowRows, schema: Schema) -> Columns:
     """The log's rows as arrays. A snapshot that is no JSON object counts as one in which everything is missing."""
     return _as_columns(
-        _values(rows.input_summaries, tuple(spec.name for spec in _watched(schema))),
+        _values(rows.input_summaries, _watched(schema)),
         schema,
         timestamps=rows.timestamps if isinstance(rows, LogRows) else (),
         confidences=rows.confidences,
@@ -157,7 +157,7 @@ def from_snapshots(
 ) -> Columns:
     """Sanitised rows as arrays."""
     return _as_columns(
-        {spec.name: [row.get(spec.name) for row in snapshots] for spec in _watched(schema)},
+        _values_of(snapshots, _watched(schema)),
         schema,
         timestamps=timestamps,
         confidences=confidences,
@@ -421,30 +421,35 @@ def _is_category(spec: FeatureSpec) -> bool:
     return spec.type is FeatureType.CATEGORY or spec.log is Logged.HASH
 
 
-def _values(texts: Sequence[str], names: tuple[str, ...]) -> Mapping[str, Sequence[object]]:
-    """Per feature its values, None where there is none."""
+def _values(texts: Sequence[str], watched: Sequence[FeatureSpec]) -> Mapping[str, Sequence[object]]:
+    """Per feature its values, None where there is none; of numbers NaN, too. A text is never a number."""
+    kinds = tuple((spec.name, _is_category(spec)) for spec in watched)
     try:
         # One by one: texts that are no documents must not become some when put together.
-        rows = list(map(msgspec.structs.astuple, map(_decoder(names).decode, texts)))
+        rows = list(map(msgspec.structs.astuple, map(_decoder(kinds).decode, texts)))
     except (msgspec.MsgspecError, UnicodeError, TypeError):
         rows = []  # somebody else's row: the slow way knows them all
     if rows:
-        return dict(zip(names, zip(*rows, strict=True), strict=True))
-    snapshots = _parse(texts)
-    return {name: [row.get(name) for row in snapshots] for name in names}
+        return dict(zip([name for name, _ in kinds], zip(*rows, strict=True), strict=True))
+    return _values_of(_parse(texts), watched)
+
+
+def _values_of(
+    snapshots: Sequence[Mapping[str, object]], watched: Sequence[FeatureSpec]
+) -> Mapping[str, Sequence[object]]:
+    return {
+        spec.name: [row.get(spec.name) if _is_category(spec) else _as_number(row.get(spec.name)) for row in snapshots]
+        for spec in watched
+    }
 
 
 @lru_cache(maxsize=16)
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[msgspec.Struct]:
+def _decoder(kinds: tuple[tuple[str, bool], ...]) -> msgspec.json.Decoder[msgspec.Struct]:
     """What reads a snapshot of plain values only. Features' names need be no identifiers, fields' must."""
-    fields = tuple(f"f{number}" for number in range(len(names)))
-    kind = msgspec.defstruct(
-        "Snapshot",
-        [(field, bool | int | float | str | None, None) for field in fields],
-        rename=dict(zip(fields, names, strict=True)),
-        gc=False,
-    )
-    return msgspec.json.Decoder(kind)
+    number, plain = bool | int | float | None, bool | int | float | str | None
+    fields = [(f"f{place}", plain if category else number, None) for place, (_, category) in enumerate(kinds)]
+    names = {field: name for (field, *_), (name, _) in zip(fields, kinds, strict=True)}
+    return msgspec.json.Decoder(msgspec.defstruct("Snapshot", fields, rename=names, gc=False))
 
 
 def _parse(texts: Sequence[str]) -> Sequence[Mapping[str, object]]:
