@@ -38,11 +38,17 @@ FEATURES = (*NUMBERS, "site")
 SITES = ("coast", "hall", "mine", "roof")
 
 
-def machines(count: int, seed: int) -> pd.DataFrame:
-    """The features, and the truth: whether a machine `fails`, and how much it has `worn`."""
+def machines(count: int, seed: int, heavier: float = 0.0) -> pd.DataFrame:
+    """The features, and the truth: whether a machine `fails`, and how much it has `worn`.
+
+    Args:
+        count: rows.
+        seed: of all chance.
+        heavier: by how much the load grows from site to site; at 0 the two groups have nothing to do with one another.
+    """
     draw = np.random.default_rng(seed)
     site = draw.choice(len(SITES), count, p=[0.4, 0.3, 0.2, 0.1])
-    load = draw.gamma(9.0, 5.0, count)
+    load = draw.gamma(9.0, 5.0, count) + heavier * site
     heat = 0.8 * load + draw.normal(0, 4, count)
     vibration = 0.5 * heat + draw.normal(0, 3, count)
     vibration[draw.random(count) < 0.03] = np.nan
@@ -132,23 +138,23 @@ def model_of(
     return Model("1", kind, classes, schema, estimator, scale_from(estimator, frame(schema, rows)))
 
 
-def fitted(kind: ModelKind, truth: str) -> Any:
+def fitted(kind: ModelKind, truth: str, heavier: float = 0.0) -> Any:
     """A small real model of machines."""
     learner: Any = LogisticRegression() if kind is ModelKind.CLASSIFIER else LinearRegression()
     chosen = ColumnTransformer([("leant_on", make_pipeline(SimpleImputer(), StandardScaler()), list(LEANT_ON))])
-    training = machines(2_000, 1)
+    training = machines(2_000, 1, heavier)
     return make_pipeline(chosen, learner).fit(training[list(FEATURES)], training[truth])
 
 
 @cache
-def service(kind: ModelKind, *, labelled: bool = True, count: int = 3_000) -> Service:
+def service(kind: ModelKind, *, labelled: bool = True, count: int = 3_000, heavier: float = 0.0) -> Service:
     """Watched from a reference sample of `count` healthy rows, which is no part of the training."""
     truth = "fails" if kind is ModelKind.CLASSIFIER else "worn"
     classes: tuple[Answer, ...] = ("no", "yes") if kind is ModelKind.CLASSIFIER else ()
-    sample = machines(count, 2)
+    sample = machines(count, 2, heavier)
     schema = infer.describe(sample[list(FEATURES)]).schema
     rows = infer.rows_of(sample, schema)
-    model = model_of(fitted(kind, truth), kind, schema, classes, rows)
+    model = model_of(fitted(kind, truth, heavier), kind, schema, classes, rows)
     scores = model.score(rows)
     found = logged(schema, rows, scores)
     healthy = baselines.reference_baseline(found, schema, model_version="1", at=START)

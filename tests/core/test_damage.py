@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,18 @@ import pytest
 
 from stillsafe.core.damage import Diagnosis, diagnose, movement
 from stillsafe.core.harm import Movement
+from stillsafe.init import infer
+from stillsafe.monitoring import baseline as baselines
+from stillsafe.monitoring.summarize import tally
+from stillsafe.serving.model import ModelKind
 
-from .related import FEATURES, POLICY, Service, classifier, machines, permuted
+from .healthy import START
+from .related import FEATURES, POLICY, Service, classifier, logged, machines, permuted
+from .related import service as service_of
 
 Z = 4.5
-RELATED = ("load", "heat", "vibration", "humidity", "tint", "site")
+GROUPS = (("load", "heat", "vibration"), ("humidity", "tint", "site"))
+RELATED = tuple(name for group in GROUPS for name in group)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +107,71 @@ def test_two_columns_of_different_groups_are_both_named(service: Service, pair: 
     assert set(diagnosed(service, permuted(machines(1_000, 8), *pair)).damaged) == set(pair)
 
 
-@pytest.mark.parametrize("pair", [("load", "heat"), ("load", "vibration"), ("humidity", "tint")])
-def test_two_columns_of_one_group_or_what_they_left_behind_are_named(service: Service, pair: tuple[str, str]) -> None:
-    """A wrong join within a group looks alike from both sides: either side is found, and nothing of another group."""
-    group = {"load", "heat", "vibration"} if "load" in pair else {"humidity", "tint", "site"}
-    found = set(diagnosed(service, permuted(machines(1_000, 9), *pair)).damaged)
-    assert found in (set(pair), group - set(pair))
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize("pair", [pair for group in GROUPS for pair in combinations(group, 2)])
+def test_columns_joined_wrongly_together_look_like_what_they_left(
+    service: Service, pair: tuple[str, str], share: float
+) -> None:
+    """Each side is whole in itself: either is named with its share in place of the other, nothing of another group."""
+    found = diagnosed(service, permuted(machines(1_500, 9), *pair, share=share))
+    left = frozenset(next(group for group in map(frozenset, GROUPS) if group > set(pair)) - set(pair))
+    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {frozenset(pair), left}
+    shares = [one.share for side in (found.damaged, found.otherwise) for one in side.values()]
+    assert shares == pytest.approx([share] * 3, abs=0.15)
+    assert all(found.instead_of(name) == left for name in pair)
+    assert all(found.instead_of(name) == set(pair) for name in left)
+
+
+def test_of_two_that_go_only_with_one_another_either_may_be_damaged(service: Service) -> None:
+    """Which of them left its rows cannot be seen, and neither is preferred for nothing."""
+    pair, tables = ["load", "heat"], (machines(3_000, 2), permuted(machines(800, 22), "load"))
+    schema = infer.describe(tables[0][pair]).schema
+    healthy, now = (
+        logged(schema, infer.rows_of(table[pair], schema), service.model.score(service.rows(table))) for table in tables
+    )
+    baseline = baselines.reference_baseline(healthy, schema, model_version="1", at=START)
+    counted = tally(now, baseline, 0)
+    known = movement(baseline, counted)
+    assert known is not None
+    found = diagnose(baseline, counted, known, {}, {}, {}, Z, POLICY.broken_relation_rate_moderate)
+    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {frozenset({"load"}), frozenset({"heat"})}
+
+
+@pytest.mark.parametrize("name", RELATED)
+def test_what_still_goes_with_others_is_on_the_right_rows(name: str) -> None:
+    """Where the load depends on the site, a group's sound members are known by going with the other group."""
+    heavier = 5.0
+    found = diagnosed(service_of(ModelKind.CLASSIFIER, heavier=heavier), permuted(machines(1_000, 6, heavier), name))
+    assert set(found.damaged) == {name}
+    assert not found.otherwise
+
+
+def test_a_distribution_that_alone_has_moved_tells_what_is_damaged(service: Service) -> None:
+    """Columns joined wrongly keep their distributions: a stuck site is stuck, whatever else it was at odds with."""
+    found = diagnosed(service, machines(800, 19).assign(site="mine"))
+    assert set(found.damaged) == {"site"}
+    assert not found.otherwise
+
+
+def test_no_other_side_explains_columns_that_went_apart(service: Service) -> None:
+    """Two columns each on wrong rows of their own contradict one another too, which the third cannot have done."""
+    table = permuted(machines(1_000, 20), "load")
+    table["heat"] = table["heat"].to_numpy()[::-1]
+    found = diagnosed(service, table)
+    assert len({"load", "heat", "vibration"} & found.damaged.keys()) == 2
+    assert not found.otherwise
+
+
+def test_what_the_values_show_is_damaged_on_either_side(service: Service) -> None:
+    """A column that is missing is so whichever side of a wrong join is believed, and nothing stands in its place."""
+    table = permuted(machines(1_000, 21), "load", "heat").assign(tint=np.nan)
+    found = diagnosed(service, table, suspected={"tint": 1.0})
+    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {
+        frozenset({"vibration", "tint"}),
+        frozenset({"load", "heat", "tint"}),
+    }
+    assert not found.instead_of("tint")
+    assert not found.instead_of("humidity")
 
 
 @pytest.mark.parametrize("name", ["load", "vibration", "humidity", "tint"])

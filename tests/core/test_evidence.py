@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import decide
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import FAILURE, Evidence, Level, Reading, Signal
-from stillsafe.core.state import Memory
+from stillsafe.core.state import Memory, Severity
 from stillsafe.core.window import Tally
 from stillsafe.monitoring.summarize import tally
 from stillsafe.serving.model import ModelKind
@@ -19,6 +20,7 @@ from stillsafe.store.documents import dumps, from_document, to_document
 
 from .healthy import a_window
 from .related import LEANT_ON, Service, bad, by_key, classifier, logged, machines, permuted, regressor
+from .related import service as service_of
 
 HARM = {ModelKind.CLASSIFIER: Signal.ESTIMATED_ACCURACY_LOSS, ModelKind.REGRESSOR: Signal.ESTIMATED_ERROR_GROWTH}
 NEW = {
@@ -72,12 +74,13 @@ def test_healthy_windows_practically_never_deviate(service: Service, size: int, 
 @pytest.mark.parametrize("name", LEANT_ON)
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_a_permuted_column_costs_what_it_truly_costs(service: Service, name: str, share: float) -> None:
-    """The column is named alone, and the estimate lies within a factor of two of the labelled loss, and is severe."""
+    """It is named, others only in its place; the estimate is severe, within a factor of two of the labelled loss."""
     healthy = machines(1_000, 21)
     spoilt = permuted(healthy, name, share=share)
     readings = service.read(spoilt)
-    relations = {reading.feature for reading in readings.values() if _is_broken(reading)}
-    assert relations == {name}
+    relations = {reading.feature: reading.instead_of for reading in readings.values() if _is_broken(reading)}
+    assert name in relations
+    assert all(instead == (name,) for other, instead in relations.items() if other != name)
     assert not any(key.startswith(Signal.DISTRIBUTION_CHANGE) for key in bad(readings))
     told, true = harm(readings, service), service.loss(spoilt, healthy)
     assert told.level is Level.SEVERE
@@ -87,10 +90,42 @@ def test_a_permuted_column_costs_what_it_truly_costs(service: Service, name: str
 
 @pytest.mark.parametrize("name", ["heat", "vibration", "tint", "site", "chatter"])
 def test_a_permuted_column_that_the_model_ignores_costs_nothing(service: Service, name: str) -> None:
-    """It may be found, and nothing about it is more than moderate."""
-    readings = service.read(permuted(machines(800, 22), name))
+    """It may be found, and nothing about it is more than moderate, where its group goes with another one."""
+    heavier = 5.0
+    service = service_of(service.model.kind, heavier=heavier)
+    readings = service.read(permuted(machines(800, 22, heavier), name))
     assert all(reading.level is not Level.SEVERE for reading in readings.values())
     assert harm(readings, service).value == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("pair", [("load", "heat"), ("load", "vibration"), ("humidity", "tint"), ("humidity", "site")])
+def test_columns_joined_wrongly_together_cost_what_the_worse_side_costs(
+    service: Service, pair: tuple[str, str]
+) -> None:
+    """The larger harm counts, although the column that they left costs nothing; each reading names the other side."""
+    healthy = machines(1_000, 40)
+    spoilt = permuted(healthy, *pair)
+    readings = service.read(spoilt)
+    told, true = harm(readings, service), service.loss(spoilt, healthy)
+    assert told.level is Level.SEVERE
+    assert told.value is not None
+    assert true / 2 < told.value < 2 * true
+    instead = {reading.feature: reading.instead_of for reading in readings.values() if _is_broken(reading)}
+    left = next(name for name in instead if name not in pair)
+    assert instead == {pair[0]: (left,), pair[1]: (left,), left: tuple(sorted(pair))}
+
+
+def test_the_fallback_leans_on_neither_side_of_a_wrong_join(service: Service) -> None:
+    """Three runs make it CRITICAL; the incident says either, and whatever may be damaged is not leant on."""
+    memory, start = Memory(), a_window(service.tally(machines(500, 41)))
+    for run in range(3):
+        spoilt = service.tally(permuted(machines(500, 42 + run), "load", "heat"))
+        end = start.end + run * timedelta(minutes=10)
+        decision = decide(Policy(), service.baseline, replace(a_window(spoilt), end=end), memory)
+        memory = decision.memory
+    assert decision.severity is Severity.CRITICAL
+    assert decision.damaged_features == ("heat", "load", "vibration")
+    assert "Either vibration is damaged or heat and load." in decision.reason
 
 
 @pytest.mark.parametrize("kind", RUINED)

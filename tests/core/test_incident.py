@@ -91,6 +91,11 @@ def test_damaged_features_are_named_by_streaks_and_remembered() -> None:
             "(limit +25.0 points).",
         ),
         (
+            replace(rate(Signal.BROKEN_RELATION_RATE, "temp"), instead_of=("dewp", "wind")),
+            "temp no longer goes with the other features in 40.0% of 200 predictions, 1.0% when healthy "
+            "(limit +25.0 points). Either temp is damaged or dewp and wind.",
+        ),
+        (
             rate(Signal.LOW_CONFIDENCE_RATE),
             "Confidence is low in 40.0% of 200 predictions, 1.0% when healthy (limit +25.0 points).",
         ),

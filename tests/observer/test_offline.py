@@ -71,10 +71,21 @@ def test_surer_than_healthy_is_told_apart() -> None:
 
 
 def test_deviations_are_read_together() -> None:
-    """Features that break at once have something in common; harm goes with damage; else the inputs look sound."""
+    """Features that break at once have something in common, unless one excuses the others; harm goes with damage."""
     broken = [reading(Signal.MISSING_RATE, name) for name in ("dep_delay", "carrier", "distance")]
     told = offline.explain(payload(*broken)).likely_causes
     assert told.startswith("3 features broke together: suspect what they share")
+    one, *two = (
+        reading(Signal.BROKEN_RELATION_RATE, name, instead_of=instead)
+        for name, instead in (
+            ("dep_delay", ("carrier", "distance")),
+            ("carrier", ("dep_delay",)),
+            ("distance", ("dep_delay",)),
+        )
+    )
+    either = offline.explain(payload(one, *two)).likely_causes
+    assert "broke together" not in either
+    assert "The values of dep_delay, or else carrier and distance, look healthy but belong to other rows" in either
     harmed = offline.explain(payload(reading(), reading(Signal.ESTIMATED_ACCURACY_LOSS, None))).likely_causes
     assert "goes with the damage to dep_delay" in harmed
     assert "no longer fits" not in harmed

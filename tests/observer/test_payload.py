@@ -60,6 +60,9 @@ def test_names_stay_on_their_line() -> None:
     assert made.deviations[0].feature == "délai\\u000a\\u003cb\\u003e\\u001b[31m"
     assert "\n" not in made.deviations[0].sentence
     assert plain("x" * 200, 10) == "x" * 10 + "..."
+    other = payload(reading(Signal.BROKEN_RELATION_RATE, instead_of=("délai\n<b>",))).deviations[0]
+    assert other.instead_of == ("délai\\u000a\\u003cb\\u003e",)
+    assert other.sentence.endswith("Either dep_delay is damaged or délai\\u000a\\u003cb\\u003e.")
 
 
 @given(st.text())

@@ -6,25 +6,27 @@ it did in health, is a genuine shift and no damage.
 
 Broken relations point at both of their ends. The fewest features that explain them are searched for greedily: the
 feature with the clearest break is taken, its relations are set aside, and what is still broken is looked at anew.
+Features that went to the wrong rows together are whole among themselves, and look like the ones that they left: where
+nothing tells the two sides apart, both are named.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core import relations
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.harm import Damage, Movement, distance, distance_noise
-from stillsafe.core.relations import Broken, Numbers, Seen, Tables
+from stillsafe.core.harm import MOVED, Damage, Movement, distance, distance_noise
+from stillsafe.core.relations import SMALLEST_RELIABLE, Broken, Numbers, Seen, Tables
 from stillsafe.core.window import FeatureTally, Tally
 
 LEAST_FAR_RATE = 0.05  # values far outside: below, a few strays
 ONE_SIDE = 0.5  # standard errors less are asked of the less clear direction
 MISFIT = 0.4  # of the largest shift elsewhere: what an intact relation may seem broken by when others shift
 POWERFUL = 6.0  # standard errors of a full break: relations that would surely show damage
-REBUTTED = 4.0  # standard errors by which they show less than the values themselves suggest
+REBUTTED = 4.0  # standard errors by which they show less than is suggested
 RELATION = "broken_relation_rate"
 
 
@@ -37,11 +39,18 @@ class Diagnosis:
         sound: features whose values alone suggest damage, while the others moved along with them: a genuine shift.
         relations: per feature of the joint table, the share of rows on which its relations are broken and not explained
             by another feature's damage, the limit that applied, and whether a break could be seen at all.
+        otherwise: what may be damaged instead, and breaks the same relations; empty where something speaks against.
     """
 
     damaged: Mapping[str, Damage]
     sound: frozenset[str]
     relations: Mapping[str, tuple[float, float, bool]]
+    otherwise: Mapping[str, Damage] = field(default_factory=dict)
+
+    def instead_of(self, name: str) -> frozenset[str]:
+        """The features that may be damaged in place of this one; none if that is certain, or it is sound."""
+        one, other = self.damaged.keys() - self.otherwise.keys(), self.otherwise.keys() - self.damaged.keys()
+        return frozenset(other if name in one else one if name in other else ())
 
 
 def movement(baseline: Baseline, tally: Tally) -> Movement | None:
@@ -110,8 +119,12 @@ def diagnose(
     for name, share in shares.items():
         shares[name] = max(share, search.share(whole, name, z))
     broken, told = search.greedy(set(shares), z, least)
-    shares |= broken
-    return Diagnosis({name: Damage(share, name in far) for name, share in sorted(shares.items())}, sound, told)
+    others, told_of_them = search.other_side(broken, set(shares), z, least)
+    damaged, otherwise = (
+        {name: Damage(share, name in far) for name, share in sorted({**shares, **side}.items())}
+        for side in (broken, others)
+    )
+    return Diagnosis(damaged, sound, told | told_of_them, otherwise if others else {})
 
 
 class _Search:
@@ -131,10 +144,10 @@ class _Search:
         self.row_sd = np.array(baseline.joint.row_sd if baseline.joint else ())
         self.moved_by: Numbers = np.array([_beyond_noise(moved, name) for name in self.names])
 
-    def broken(self, without: set[str]) -> Broken:
+    def broken(self, without: set[str], enough: float = SMALLEST_RELIABLE) -> Broken:
         """Each feature's relations to all but some."""
         left_out = {self.index[name] for name in without if name in self.index}
-        return relations.broken(self.found, self.seen, self.offset, self.row_sd, self.variation, left_out)
+        return relations.broken(self.found, self.seen, self.offset, self.row_sd, self.variation, left_out, enough)
 
     def rebuts(self, whole: Broken, name: str, share: float) -> bool:
         """Whether the relations clearly show less damage than the values themselves suggest."""
@@ -145,7 +158,7 @@ class _Search:
             relations.alone(self.found, self.seen, index),
             (float(whole.share[index]), float(whole.power[index])),
         ]
-        return any(power > POWERFUL and (share - less) * power > REBUTTED for less, power in shown)
+        return any(_less(share, *each) for each in shown)
 
     def share(self, whole: Broken, name: str, z: float) -> float:
         """Share of rows on which a feature that is known to be damaged is: by its relations, where they would tell.
@@ -164,23 +177,52 @@ class _Search:
         taken: dict[str, float] = {}
         told: dict[str, tuple[float, float, bool]] = {}
         for _ in self.names:
-            now = self.broken(known | taken.keys())
-            limits = np.round(least + MISFIT * self._shift_elsewhere(known | taken.keys()), 6)
-            clear = self._clear(now, limits, z)
+            now, limits, clear = self._look(known | taken.keys(), z, least)
             if not clear.any():
                 break
             index = int(np.argmax(np.where(clear, now.deviations, -1.0)))
             taken[self.names[index]] = float(min(now.share[index], 1.0))
             told[self.names[index]] = (float(now.share[index]), float(limits[index]), True)
-        now = self.broken(known | taken.keys())
-        limits = np.round(least + MISFIT * self._shift_elsewhere(known | taken.keys()), 6)
+        now, limits, _ = self._look(known | taken.keys(), z, least)
         for index, name in enumerate(self.names):
             if name not in taken:
                 told[name] = (float(now.share[index]), float(limits[index]), bool(now.power[index] > z))
         return self._against_the_rest(taken, known), told
 
-    def _clear(self, now: Broken, limits: Numbers, z: float) -> NDArray[np.bool_]:
-        return np.asarray((now.deviations > z - ONE_SIDE) & (now.clearest > z) & (now.share > limits))
+    def other_side(
+        self, taken: Mapping[str, float], known: set[str], z: float, least: float
+    ) -> tuple[dict[str, float], dict[str, tuple[float, float, bool]]]:
+        """The features that those taken contradict, if they may as well be on the wrong rows; and what each shows.
+
+        None if something tells the sides apart: the distributions of those taken have moved, one of the others still
+        goes with the rest, or more is broken than the others explain.
+        """
+        now, limits, clear = self._look(known, z, least)
+        others = {name: index for index, name in enumerate(self.names) if clear[index] and name not in taken}
+        if not others or self._moved_alone(taken, others):
+            return {}, {}
+        share, aside = max(taken.values()), known | taken.keys() | others.keys()
+        if any(self._goes_with_the_rest(name, share, aside) for name in others):
+            return {}, {}
+        if self._look(known | others.keys(), z, least)[2].any():
+            return {}, {}
+        told = {name: (float(now.share[index]), float(limits[index]), True) for name, index in others.items()}
+        return dict.fromkeys(others, share), told
+
+    def _look(self, without: set[str], z: float, least: float) -> tuple[Broken, Numbers, NDArray[np.bool_]]:
+        """Each feature's relations to all but some, the share that matters, and whether they are clearly broken."""
+        now = self.broken(without)
+        limits = np.round(least + MISFIT * self._shift_elsewhere(without), 6)
+        clear = (now.deviations > z - ONE_SIDE) & (now.clearest > z) & (now.share > limits)
+        return now, limits, np.asarray(clear)
+
+    def _moved_alone(self, taken: Collection[str], others: Collection[str]) -> bool:
+        moved, moved_there = (max(self.moved_by[self.index[name]] for name in side) for side in (taken, others))
+        return bool(moved > max(MOVED, moved_there))
+
+    def _goes_with_the_rest(self, name: str, share: float, aside: set[str]) -> bool:
+        rest, index = self.broken(aside - {name}, enough=0.0), self.index[name]
+        return _less(share, float(rest.share[index]), float(rest.power[index]))
 
     def _shift_elsewhere(self, damaged: set[str]) -> Numbers:
         """(F,) the largest movement among the other features that are not damaged."""
@@ -202,6 +244,11 @@ class _Search:
             measured = float(apart.share[self.index[name]])
             shares[name] = min(measured, 1.0) if measured > 0 else share
         return shares
+
+
+def _less(share: float, shown: float, power: float) -> bool:
+    """Whether relations clearly show damage on less than a share of the rows."""
+    return power > POWERFUL and (share - shown) * power > REBUTTED
 
 
 def _shares_by_values(

@@ -112,7 +112,9 @@ def sentence(reading: Reading) -> str:
         )
     share = f"{reading.value:.1%} of {reading.sample_count}"
     said = _SHARES[reading.signal].format(feature=reading.feature, share=share)
-    return f"{said}, {reading.reference:.1%} when healthy (limit +{100 * (limit or 0):.1f} points)."
+    told = f"{said}, {reading.reference:.1%} when healthy (limit +{100 * (limit or 0):.1f} points)."
+    instead = " and ".join(reading.instead_of)
+    return f"{told} Either {reading.feature} is damaged or {instead}." if instead else told
 
 
 def tell(readings: tuple[Reading, ...]) -> str:

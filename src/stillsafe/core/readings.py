@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.damage import Diagnosis, diagnose, movement
-from stillsafe.core.harm import Metric, Movement, distance, distance_noise, estimate
+from stillsafe.core.harm import Harm, Metric, Movement, distance, distance_noise, estimate
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import FAILURE, Evidence, Level, Reading, Signal
@@ -236,7 +236,7 @@ def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnos
     severe = None if baseline.harm is not None else policy.broken_relation_rate_severe
     for name, (share, limit, visible) in diagnosis.relations.items():
         signal, rows = Signal.BROKEN_RELATION_RATE, tally.prediction_count
-        found = name in diagnosis.damaged and share > limit
+        found = (name in diagnosis.damaged or name in diagnosis.otherwise) and share > limit
         if not visible and not found:
             readings[_key(signal, name)] = _insufficient(signal, name, tally)
             continue
@@ -244,8 +244,9 @@ def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnos
         level = Level.NONE if not found else _level(value, limit, max(limit, severe) if severe else None)
         evidence = Evidence.BAD if level is not Level.NONE else Evidence.OK
         top = round(max(limit, severe), DIGITS) if severe else None
+        instead = tuple(sorted(diagnosis.instead_of(name)))
         readings[_key(signal, name)] = Reading(
-            signal, name, evidence, level, value, 0.0, round(limit, DIGITS), top, rows
+            signal, name, evidence, level, value, 0.0, round(limit, DIGITS), top, rows, instead
         )
     return readings
 
@@ -254,13 +255,19 @@ def _harm_reading(policy: Policy, baseline: Baseline, moved: Movement, diagnosis
     if baseline.harm is None:
         return {}
     signal = _HARM[baseline.harm.metric]
-    value = round(estimate(baseline.harm, moved, diagnosis.damaged).total, DIGITS)
+    value = round(_worse(baseline.harm, moved, diagnosis), DIGITS)
     moderate, severe = policy.effects(signal.value)
     if not math.isfinite(value):
         return {}
     level = _level(value, moderate, severe)
     evidence = Evidence.OK if level is Level.NONE else Evidence.BAD
     return {signal.value: Reading(signal, None, evidence, level, value, 0.0, moderate, severe, moved.count)}
+
+
+def _worse(harm: Harm, moved: Movement, diagnosis: Diagnosis) -> float:
+    """The estimated harm; where nothing tells which features are damaged, the larger one."""
+    told = estimate(harm, moved, diagnosis.damaged).total
+    return max(told, estimate(harm, moved, diagnosis.otherwise).total) if diagnosis.otherwise else told
 
 
 def _rate(signal: Signal, feature: str | None, count: int, n: int, reference: float, healthy_n: int) -> _Measure:

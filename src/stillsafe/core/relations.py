@@ -180,7 +180,13 @@ def look(found: Tables, shares: Numbers, sums: Sequence[float], count: int) -> S
 
 
 def broken(
-    found: Tables, seen: Seen, offset: Numbers, row_sd: Numbers, variation: Numbers, without: Collection[int] = ()
+    found: Tables,
+    seen: Seen,
+    offset: Numbers,
+    row_sd: Numbers,
+    variation: Numbers,
+    without: Collection[int] = (),
+    enough: float = SMALLEST_RELIABLE,
 ) -> Broken:
     """Per feature, how much of its relations is broken.
 
@@ -191,6 +197,7 @@ def broken(
         row_sd: (F,) standard deviation of one healthy row's share.
         variation: (F,) standard deviation from stretch to stretch.
         without: features whose relations are left out, because they are known to be damaged.
+        enough: share of a feature's relations that must be left to judge it by.
     """
     kept = found.related.copy()
     for index in without:
@@ -198,7 +205,7 @@ def broken(
     all_of_it = np.sum(found.strength * found.related, axis=1)
     strength = np.sum(found.strength * kept, axis=1)
     left = np.divide(strength, all_of_it, out=np.zeros_like(strength), where=all_of_it > 0)
-    reliable = (strength > LEAST_STRENGTH) & (left > SMALLEST_RELIABLE)
+    reliable = (strength > LEAST_STRENGTH) & (left > enough)
     fewer = np.sqrt(np.clip(left, 0.0, 1.0))
     shares, deviations, power = [], [], []
     for expected, sampling, least in (

@@ -80,6 +80,7 @@ class Reading:
         moderate_limit, severe_limit: distance from the reference beyond which the level is reached;
             None where a level cannot be reached.
         sample_count: requests or values behind `value`.
+        instead_of: features that may be damaged in place of this one: nothing tells which.
     """
 
     signal: Signal
@@ -91,6 +92,7 @@ class Reading:
     moderate_limit: float | None
     severe_limit: float | None
     sample_count: int
+    instead_of: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -48,9 +48,11 @@ def _damaged(payload: IncidentPayload) -> list[str]:
 def _together(payload: IncidentPayload) -> Iterator[str]:
     """What the deviations say together and none says alone."""
     signals, damaged = {each.signal for each in payload.deviations}, _damaged(payload)
-    if len(damaged) >= MANY_FEATURES:
+    doubtful = {each.feature for each in payload.deviations if each.instead_of}
+    certain = [name for name in damaged if name not in doubtful]
+    if len(certain) >= MANY_FEATURES:
         yield (
-            f"{len(damaged)} features broke together: suspect what they share (one feed, one join, one deployment) "
+            f"{len(certain)} features broke together: suspect what they share (one feed, one join, one deployment) "
             "before each alone."
         )
     if damaged and signals & FAILURE & _ABOUT_ANSWERS:
@@ -86,9 +88,10 @@ def _filled(text: str, deviation: Deviation) -> str:
     # Replaced, not formatted: a name may hold braces, and so may a category.
     repeated = "" if deviation.repeated_value is None else f", {deviation.repeated_value:g},"
     examples = f", such as {', '.join(deviation.new_values)}" if deviation.new_values else ""
+    instead = f", or else {' and '.join(deviation.instead_of)}," if deviation.instead_of else ""
     return (
         text.replace("{repeated}", repeated)
-        .replace("{name}", deviation.feature or "an input")
+        .replace("{name}", f"{deviation.feature or 'an input'}{instead}")
         .replace("{examples}", examples)
     )
 

@@ -175,7 +175,7 @@ def _rounds_to(said: _Said, known: Decimal) -> bool:
 
 def _names(payload: IncidentPayload) -> list[str]:
     """Names that may hold digits. A client's text counts only where it stands in its quotes."""
-    features = [each.feature for each in payload.deviations if each.feature]
+    features = [name for each in payload.deviations for name in (each.feature, *each.instead_of) if name]
     new_values = [value for each in payload.deviations for value in each.new_values]
     own = [payload.incident_id, payload.service, payload.model_version, *features, *payload.fallback.avoided_features]
     return [*(name for name in own if name and not _NUMERIC_NAME.fullmatch(name)), *new_values]

@@ -51,6 +51,7 @@ class Deviation:
         sentence: the reading in words.
         new_values: a few categories never seen when healthy. A client chose them: data, spelt by `harmless`.
         repeated_value: the number that stands in place of all others, or None.
+        instead_of: features that may be damaged in place of this one: nothing tells which.
     """
 
     signal: Signal
@@ -66,6 +67,7 @@ class Deviation:
     sentence: str
     new_values: tuple[str, ...] = ()
     repeated_value: float | None = None
+    instead_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ def _deviation(
 ) -> Deviation:
     name = reading.feature
     spelt = None if name is None else plain(name, LONGEST_NAME)
+    instead = tuple(plain(other, LONGEST_NAME) for other in reading.instead_of)
     shown = name is not None and name in kept_features
     deviating, severe = streaks.get(reading.key, (0, 0))
     return Deviation(
@@ -188,13 +191,14 @@ def _deviation(
         sample_count=reading.sample_count,
         deviating_runs=deviating,
         severe_runs=severe,
-        sentence=sentence(replace(reading, feature=spelt)),
+        sentence=sentence(replace(reading, feature=spelt, instead_of=instead)),
         new_values=_examples(new_values.get(name or "", {}))
         if shown and reading.signal is Signal.UNSEEN_CATEGORY_RATE
         else (),
         repeated_value=repeated_values.get(name or "")
         if shown and reading.signal is Signal.REPEATED_VALUE_RATE
         else None,
+        instead_of=instead,
     )
 
 
