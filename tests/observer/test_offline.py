@@ -83,8 +83,9 @@ def test_deviations_are_read_together() -> None:
             ("distance", ("dep_delay",)),
         )
     )
-    either = offline.explain(payload(one, *two)).likely_causes
+    either = offline.explain(payload(one, *two, reading(Signal.ESTIMATED_ACCURACY_LOSS, None))).likely_causes
     assert "broke together" not in either
+    assert "that of the worse case: find out which of carrier, dep_delay, distance are damaged" in either
     assert "The values of dep_delay, or else carrier and distance, look healthy but belong to other rows" in either
     harmed = offline.explain(payload(reading(), reading(Signal.ESTIMATED_ACCURACY_LOSS, None))).likely_causes
     assert "goes with the damage to dep_delay" in harmed

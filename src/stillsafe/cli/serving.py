@@ -111,7 +111,9 @@ def serve(
     address = host or settings.serving.host, settings.serving.port if port is None else port
     listening = _listening(*address)
     if workers == 1:
-        _run(service.create_app(settings), listening)
+        application = service.create_app(settings)
+        service.settle()
+        _run(application, listening)
     else:
         _run_workers(settings, config.resolve(), workers, listening)
 

@@ -56,7 +56,11 @@ def _together(payload: IncidentPayload) -> Iterator[str]:
             "before each alone."
         )
     if damaged and signals & FAILURE & _ABOUT_ANSWERS:
-        yield f"The estimated harm goes with the damage to {', '.join(damaged)}: mend that first."
+        names = ", ".join(damaged)
+        if doubtful:
+            yield f"The estimated harm is that of the worse case: find out which of {names} are damaged."
+        else:
+            yield f"The estimated harm goes with the damage to {names}: mend that first."
     if signals and signals <= _ABOUT_ANSWERS:
         yield (
             "No input deviates by itself: the requests are of another kind than when healthy, or another model file "

@@ -236,6 +236,7 @@ class ActionRecord:
 
 # Made once: they are asked with every answer.
 _STATE = select(system_state).where(system_state.c.id == 1)
+_HISTORY = [select(table.c.id).limit(1) for table in (current_window_metrics, operator_actions)]
 _WATCHED = (
     select(literal(1))
     .where(baseline_metrics.c.model_version == bindparam("version"), baseline_metrics.c.active)
@@ -282,8 +283,8 @@ def _last_memory(connection: Connection) -> Memory | None:
 
 
 def _require_no_history(connection: Connection) -> None:
-    for table in (current_window_metrics, operator_actions):
-        if connection.execute(select(table.c.id).limit(1)).first() is not None:
+    for anything in _HISTORY:
+        if connection.execute(anything).first() is not None:
             raise StoreError(
                 "The database has lost its state, though runs or actions are recorded: restore it from a backup."
             )
