@@ -198,6 +198,13 @@ def test_a_text_is_never_a_number() -> None:
     assert columns(log(*beside), SCHEMA).numbers["size"][2] == 2
 
 
+@pytest.mark.parametrize("name", ['a "b"', "a\\b", "a\tb"])
+def test_a_feature_may_be_called_anything(name: str) -> None:
+    """Also what JSON has to escape."""
+    found = columns(log(json.dumps({name: 2})), Schema((FeatureSpec(name, FeatureType.NUMERIC),)))
+    assert found.numbers[name].tolist() == [2.0]
+
+
 def test_two_broken_snapshots_make_no_whole_one() -> None:
     """Halves of rows that would fit together are still two rows in which everything is missing."""
     found = columns(log('{},{"size": 1', '"town": "A"}'), SCHEMA)

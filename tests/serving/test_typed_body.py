@@ -166,6 +166,16 @@ def test_a_name_given_twice_or_unknown_is_never_read(change: str) -> None:
     assert TYPED.one(f'{{"features": {inside}, {change}}}'.encode()) is None
 
 
+@pytest.mark.parametrize("name", ['a "b"', "a\\b", "a\tb"])
+def test_a_name_that_json_escapes_is_left_to_the_strict_way(name: str) -> None:
+    """A data frame's columns may be called anything."""
+    schema = Schema((FeatureSpec(name, FeatureType.NUMERIC, required=False), FeatureSpec("b", FeatureType.NUMERIC)))
+    typed = TypedBody(schema, 1)
+    for body in ({name: 1, "b": 2}, {"b": 2}):
+        assert typed.one(json.dumps({"features": body}).encode()) is None
+        assert typed.many(json.dumps({"instances": [body]}).encode()) is None
+
+
 def test_a_category_that_is_too_long_to_be_sent_is_never_read() -> None:
     """Though it is among the categories accepted."""
     schema = Schema((FeatureSpec("a", FeatureType.CATEGORY, categories=("long",), max_length=2),))

@@ -427,8 +427,8 @@ def _values(texts: Sequence[str], watched: Sequence[FeatureSpec]) -> Mapping[str
     try:
         # One by one: texts that are no documents must not become some when put together.
         rows = list(map(msgspec.structs.astuple, map(_decoder(kinds).decode, texts)))
-    except (msgspec.MsgspecError, UnicodeError, TypeError):
-        rows = []  # somebody else's row: the slow way knows them all
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        rows = []  # somebody else's row, or a name that JSON has to escape: the slow way knows them all
     if rows:
         return dict(zip([name for name, _ in kinds], zip(*rows, strict=True), strict=True))
     return _values_of(_parse(texts), watched)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
 
 QUOTE, BACKSLASH = b'"', b"\\"
-NO_TEXT = "(?!)"  # a pattern that nothing matches
+NOTHING = Annotated[str, Meta(pattern="(?!)")]  # no text matches this
 
 
 class TypedBody:
@@ -27,7 +27,10 @@ class TypedBody:
 
     def __init__(self, schema: Schema, most: int) -> None:
         self._names = schema.names
-        instance = _struct([spec.name for spec in schema.features], [_field(spec) for spec in schema.features])
+        try:
+            instance = _struct(schema.names, [_field(spec) for spec in schema.features])
+        except ValueError:  # a name that JSON has to escape, as no usual body does
+            instance = NOTHING
         batch = Annotated[list[instance], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
         self._one = msgspec.json.Decoder(_struct(["features"], [(instance, msgspec.NODEFAULT)]))
         self._many = msgspec.json.Decoder(_struct(["instances"], [(batch, msgspec.NODEFAULT)]))
@@ -103,4 +106,4 @@ def _kind(spec: FeatureSpec) -> Any:
             if spec.categories is None:
                 return Annotated[str, Meta(max_length=spec.max_length)]
             fitting = tuple(each for each in spec.categories if len(each) <= spec.max_length)
-            return Literal[fitting] if fitting else Annotated[str, Meta(pattern=NO_TEXT)]
+            return Literal[fitting] if fitting else NOTHING
