@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,13 +36,6 @@ class Running:
     def memory_bytes(self) -> int:
         """What its processes hold together: each page that they share counted once."""
         return sum(_proportional_bytes(pid) for pid in _session(self.process.pid))
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

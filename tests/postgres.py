@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from psycopg import sql
 from sqlalchemy import Pool, event
 
 from stillsafe.settings import DATABASE_VARIABLE
+from tests.ports import free_port
 
 VERSION = int(os.environ.get("STILLSAFE_TEST_POSTGRESQL", "18"))
 """The server's major version, 16 or 18."""
@@ -38,7 +38,7 @@ class Postgres:
     """
 
     def __init__(self, folder: Path, version: int = VERSION, *, fsync: bool = False) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._folder = folder
         self._fsync = fsync
@@ -131,12 +131,6 @@ def _installed(folder: Path, version: int) -> Path:
     shutil.copytree(origin.parent / libraries, folder / libraries)
     copied: Path = shutil.copytree(origin / _FOLDERS[version], folder / origin.name / _FOLDERS[version])
     return copied
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from tests import postgres
+from tests.ports import free_port
 from tests.postgres import Postgres
 
 import benchmarks.monitoring
-from benchmarks import environments, servers, spread
+from benchmarks import environments, spread
 from benchmarks.console import Steps, console, machine, markdown, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.logged import Stored
@@ -98,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stillsafe-monitoring-") as name, postgres.served(fsync=True) as server:
         folder = Path(name)
         work = workload.make(workload.flights(), folder / "flights")
-        place = Place(work, folder / "template", servers.free_port(), server.empty)
+        place = Place(work, folder / "template", free_port(), server.empty)
         place.folder.mkdir()
         bench = Bench(asked, folder, server, work, growth.template(Ours(), place), shown)
         for part in PARTS if asked.command == "all" else [asked.command]:

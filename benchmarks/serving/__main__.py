@@ -17,9 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from tests import postgres
+from tests.ports import free_port
 from tests.postgres import Postgres
 
-from benchmarks import servers, spread
+from benchmarks import spread
 from benchmarks.console import Steps, console, machine, markdown, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
@@ -59,7 +60,7 @@ class Bench:
 
     def place(self, work: Workload) -> Place:
         """A place of its own for one start."""
-        return Place(work, Path(tempfile.mkdtemp(dir=self.folder)), servers.free_port(), self.server.empty)
+        return Place(work, Path(tempfile.mkdtemp(dir=self.folder)), free_port(), self.server.empty)
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from tests.ports import free_port
 
 from benchmarks import environments
-from benchmarks.servers import NotStarted, free_port
+from benchmarks.servers import NotStarted
 from benchmarks.serving.workload import Answer, Row, Workload
 from stillsafe.settings import DATABASE_VARIABLE
 

@@ -11,7 +11,8 @@ from benchmarks.serving import growth, workload
 from benchmarks.serving.contenders import Ours, Place
 from benchmarks.serving.workload import Workload
 
-from benchmarks import logged, servers
+from benchmarks import logged
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="package")
@@ -41,4 +42,4 @@ def work(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Wor
 @pytest.fixture(scope="package")
 def template(work: Workload, tmp_path_factory: pytest.TempPathFactory) -> list[logged.Stored]:
     """Rows that its server has logged."""
-    return growth.template(Ours(), Place(work, tmp_path_factory.mktemp("template"), servers.free_port(), lambda: ""))
+    return growth.template(Ours(), Place(work, tmp_path_factory.mktemp("template"), free_port(), lambda: ""))

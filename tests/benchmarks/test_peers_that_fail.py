@@ -8,6 +8,7 @@ from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
 
 from benchmarks import environments, servers
+from tests.ports import free_port
 
 SERVER = "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]))"
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SERVER!r}, sys.argv[1]])"
@@ -26,7 +27,7 @@ def test_what_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.M
 def test_what_does_not_start_says_why(tmp_path: Path) -> None:
     """The end of what it said."""
     command = [sys.executable, "-c", "raise SystemExit('the model is missing')"]
-    port = servers.free_port()
+    port = free_port()
     with (
         pytest.raises(NotStarted, match="the model is missing"),
         servers.running(command, port=port, ready="/", folder=tmp_path, environment={}),
@@ -36,7 +37,7 @@ def test_what_does_not_start_says_why(tmp_path: Path) -> None:
 
 def test_no_process_of_a_server_is_left(tmp_path: Path) -> None:
     """Children end with it, also where the server itself forgets them."""
-    port = servers.free_port()
+    port = free_port()
     command = [sys.executable, "-c", WITH_CHILD, str(port)]
     with servers.running(command, port=port, ready="/", folder=tmp_path, environment={}) as running:
         session = servers._session(running.process.pid)

@@ -14,7 +14,8 @@ from benchmarks.serving.workload import Workload
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import environments, servers
+from benchmarks import environments
+from tests.ports import free_port
 
 WRK = '{"requests": 300, "seconds": 2.0, "wrong": %d, "p50_ms": 1.5, "p99_ms": 9.0}\n'
 
@@ -31,7 +32,7 @@ def shown(table: Table) -> str:
 
 
 def started(work: Workload, folder: Path) -> tuple[Server, Place]:
-    place = Place(work, folder, servers.free_port(), lambda: "")
+    place = Place(work, folder, free_port(), lambda: "")
     return Ours().prepare(place), place
 
 

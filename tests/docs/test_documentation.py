@@ -19,6 +19,7 @@ from scripts.write_reference import FOLDER, pages
 from stillsafe import service
 from stillsafe.errors import Failure
 from stillsafe.observer.transport import SENT_HEADERS
+from tests.ports import free_port
 from tests.postgres import served
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +55,6 @@ def run(script: str, folder: Path, **more: str) -> str:
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from sqlalchemy import select
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs
+from tests.ports import free_port
 
 BODY = {"mean radius": 14.0, "mean texture": 19.0, "mean smoothness": 0.1, "worst area": 800.0}
 PATIENCE_SECONDS = 60
@@ -223,13 +223,6 @@ async def _response(reader: asyncio.StreamReader) -> tuple[int, Any]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length"))
     return int(head.split()[1]), json.loads(await reader.readexactly(length))
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def until(met: Callable[[], bool], told: Callable[[], object] = lambda: "waited in vain") -> None:

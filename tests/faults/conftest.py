@@ -56,6 +56,8 @@ def on_either(request: pytest.FixtureRequest) -> Api:
 
 def running(api: Api) -> Iterator[Api]:
     """A service that is started, and ended however the test ends."""
-    api.start()
-    yield api
-    api.kill()
+    try:
+        api.start()
+        yield api
+    finally:
+        api.kill()

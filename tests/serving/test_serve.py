@@ -12,6 +12,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.ports import free_port
+
 COMMAND = [sys.executable, "-c", "from stillsafe.cli import main; main()", "serve"]
 
 
@@ -51,8 +53,7 @@ def test_an_impossible_port_is_refused(made_service: Path) -> None:
 
 def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
     """Told to stop, it waits for an unfinished body for the time of grace and no longer."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
