@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, event, update
 from starlette.testclient import TestClient
 
+from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
 from stillsafe.store import database
+from stillsafe.store.documents import to_document
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
 
 from .story import Story, begin, broken, healthy, tally
@@ -405,6 +407,20 @@ def test_the_worst_reading_is_the_first(tmp_path: Path) -> None:
     assert table.index("MODERATE Missing values wind_speed") < table.index("NONE ")
     assert "moderate > 7.0 %, severe > 27.0 %" in table
     assert "2 (2 severe)" in table
+
+
+def test_a_doubtful_side_is_told_as_one(tmp_path: Path) -> None:
+    """Where nothing tells which features are damaged, the table names both sides, as text."""
+    story = begin(tmp_path)
+    story.runs(2, broken())
+    sides = Reading(
+        Signal.BROKEN_RELATION_RATE, "dep_delay", Evidence.BAD, Level.SEVERE, 0.9, 0.0, 0.1, 0.3, 600, ("temp", HOSTILE)
+    )
+    with database.writing(story.engine) as connection:
+        connection.execute(update(current_window_metrics).values(readings=[to_document(sides)]))
+    page = look(story)
+    assert f"Broken relations dep_delay or else temp and {HOSTILE} 90.0 %" in page.text
+    assert page.html.count("<script>") == 0
 
 
 def test_incidents_are_told_with_their_explanations(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Line:
     level: str
     signal: str
     feature: str
+    instead_of: tuple[str, ...]
     value: str
     reference: str
     limits: str
@@ -92,6 +93,7 @@ def _line(reading: Reading, run: Run, streak: Streak | None) -> Line:
         level=reading.level.value if told else "TOO LITTLE",
         signal=name(reading.signal),
         feature=reading.feature or "",
+        instead_of=reading.instead_of if reading.level is not Level.NONE else (),
         value=measured(reading.signal, reading.value),
         reference=measured(reading.signal, reading.reference),
         limits=limits(reading),
