@@ -29,6 +29,8 @@ R = TypeVar("R")
 Write = Callable[[Connection, Sequence[Waiting]], None]
 BATCH = 500
 """Most entries that go home in one commit: well below a second's work."""
+HELD_SECONDS = 0.5
+"""How long requests wait at a time for rows to go home, where they would otherwise outrun them."""
 PAUSE_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 """How often the state is read though nobody asks: an outage is noticed before a request pays for it."""
@@ -229,14 +231,24 @@ class Outage:
                 logger.exception("the store could not be watched over")
 
     def _watch(self) -> None:
-        """Find out whether the store is there, and bring home what waits."""
+        """Find out whether the store is there; then everything that waits can go home."""
         if self.fault is not None or self._known is None or time.monotonic() - self._known[1] > HEARTBEAT_SECONDS:
             timeout = self._serving.store_timeout_seconds if self._prepared else PATIENCE_SECONDS
             self._call("watch", self._look, timeout)
+        self._bring_home()
+
+    def _bring_home(self) -> None:
+        """Move batch after batch until nothing waits.
+
+        Rows come in meanwhile, at first unhindered. Once they come about as fast as they go, they are made to wait, or
+        they would keep the spool full for as long as the rush lasts.
+        """
+        before, held = 0, False
         while (waiting := self.spool.count()) or self._backlog:
-            last = waiting <= BATCH
-            timeout = self._serving.store_timeout_seconds if last else PATIENCE_SECONDS
-            moved = self._call("watch", partial(self._move, last=last), timeout)
+            held = held or waiting <= BATCH or 0 < before < waiting + BATCH // 2
+            before = waiting
+            timeout = self._serving.store_timeout_seconds if held else PATIENCE_SECONDS
+            moved = self._call("watch", partial(self._move, held=held), timeout)
             if not moved or self._stopping.is_set():
                 return
 
@@ -249,15 +261,16 @@ class Outage:
             logger.warning("the store is back", extra={"fields": {"spooled_rows": self.spool.count()}})
             self.fault = None
 
-    def _move(self, *, last: bool) -> bool:
-        """Bring one batch home; whether it was this process's turn.
+    def _move(self, *, held: bool) -> bool:
+        """Bring a batch home, or several while nobody adds more (`held`); whether it was this process's turn.
 
         The last rows go home while nobody adds more, so that later rows come behind them.
         """
-        with self._door if last else nullcontext(), self.spool.alone() as alone:
-            if alone:
-                move(self._engine, self.spool, self._write)
-            if last:
+        with self._door if held else nullcontext(), self.spool.alone() as alone:
+            until = time.monotonic() + (HELD_SECONDS if held else 0.0)
+            while alone and move(self._engine, self.spool, self._write) and time.monotonic() < until:
+                pass
+            if held:
                 self._backlog = self.spool.count() > 0
         return alone
 
