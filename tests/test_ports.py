@@ -9,7 +9,7 @@ ASK = "from tests.ports import free_port; print(*(free_port() for _ in range(300
 
 
 def test_two_processes_are_never_given_the_same_port() -> None:
-    """Also not over time, and also none of this process's own; a port comes back only after all the others."""
+    """Also not after many, and also none of this process's own."""
     with (
         subprocess.Popen([sys.executable, "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one,
         subprocess.Popen([sys.executable, "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as two,

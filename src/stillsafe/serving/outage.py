@@ -29,8 +29,8 @@ R = TypeVar("R")
 Write = Callable[[Connection, Sequence[Waiting]], None]
 BATCH = 500
 """Most entries that go home in one commit: well below a second's work."""
-HELD_SECONDS = 0.5
-"""How long requests wait at a time for rows to go home, where they would otherwise outrun them."""
+HELD_SHARE = 1 / 6
+"""Of the time that the store may take: how long requests wait at a time for rows that they would otherwise outrun."""
 PAUSE_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 """How often the state is read though nobody asks: an outage is noticed before a request pays for it."""
@@ -267,7 +267,7 @@ class Outage:
         The last rows go home while nobody adds more, so that later rows come behind them.
         """
         with self._door if held else nullcontext(), self.spool.alone() as alone:
-            until = time.monotonic() + (HELD_SECONDS if held else 0.0)
+            until = time.monotonic() + (HELD_SHARE * self._serving.store_timeout_seconds if held else 0.0)
             while alone and move(self._engine, self.spool, self._write) and time.monotonic() < until:
                 pass
             if held:
