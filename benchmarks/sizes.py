@@ -18,10 +18,10 @@ from sqlalchemy import Engine, text
 from tests.postgres import served
 
 from stillsafe.core.state import State
-from stillsafe.monitoring import prune
-from stillsafe.store import database, prediction_log
-from stillsafe.store.documents import dumps
-from stillsafe.store.prediction_log import PredictionRecord
+from stillsafe.monitoring import retention
+from stillsafe.store import database
+from stillsafe.store.codec import dumps
+from stillsafe.store.write.predictions import PredictionRecord, append_predictions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -43,7 +43,7 @@ def main() -> None:
             _log(engine, flights, count)
             print(f"{name:<11}{(_size(engine) - empty) / count:5.0f} bytes a row")
             archive = folder / name
-            prune.prune(engine, now=START + 90 * DAY, older_than=30 * DAY, window=DAY, folder=archive)
+            retention.prune(engine, now=START + 90 * DAY, older_than=30 * DAY, window=DAY, folder=archive)
             size = sum(file.stat().st_size for file in archive.iterdir())
             print(f"  archived {size / count:5.0f} bytes a row")
             engine.dispose()
@@ -75,7 +75,7 @@ def _log(engine: Engine, flights: list[dict[str, Any]], count: int) -> None:
             for number, row in enumerate(islice(rows, ONE_COMMIT))
         ]
         with database.writing(engine) as connection:
-            prediction_log.append(connection, records)
+            append_predictions(connection, records)
 
 
 def _size(engine: Engine) -> int:

@@ -20,11 +20,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from skops import io
 
-from stillsafe import init, service
-from stillsafe.core.backtest import Backtest
-from stillsafe.core.harm import Metric
-from stillsafe.dashboard import report, strips, views
+from stillsafe import service
+from stillsafe.backtest import charts, report
+from stillsafe.backtest.result import Backtest
+from stillsafe.core.evidence.impact import Metric
+from stillsafe.dashboard import views
 from stillsafe.dashboard.charts import WIDTH, Chart
+from stillsafe.init.create import create_service
 from stillsafe.settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs" / "signals.svg"
@@ -86,18 +88,18 @@ def _rows(found: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
     """Each chart with its caption, and where the next row begins."""
     seen = report.snapshot(found, settings, MADE_AT)
     y = EDGE
-    strip = strips.strips(found, seen)
+    strip = charts.strips(found, seen)
     y_next = y + CAPTION + strip.height
     yield _placed(strip, "State after each run of 500 flights, and its severity", EDGE, y, WIDTH), y_next
     for pair in (CALM, TELLING):
         y = y_next + GAP
         half = (WIDTH - 2 * GAP) / 2
         for place, (key, caption) in enumerate(pair):
-            chart = strips.multiple(found, seen, key)
+            chart = charts.multiple(found, seen, key)
             y_next = y + CAPTION + chart.height * half / chart.width
             yield _placed(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
     y = y_next + GAP
-    scores = strips.scores(found, seen, Metric.ACCURACY)
+    scores = charts.scores(found, seen, Metric.ACCURACY)
     yield _placed(scores, SCORES, EDGE, y, WIDTH), y + CAPTION + scores.height
 
 
@@ -142,7 +144,7 @@ def _make_service(flights: pd.DataFrame, folder: Path) -> Path:
     model = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=80, random_state=SEED))
     io.dump(model.fit(features.astype(dict.fromkeys(words, object)), training[LABEL]), folder / "model.skops")
     sample.to_parquet(folder / "sample.parquet")
-    init.create_service(
+    create_service(
         folder / "model.skops",
         folder / "sample.parquet",
         label=LABEL,

@@ -20,9 +20,9 @@ from stillsafe.core.fallback import Fallback
 from stillsafe.core.incident import tell
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
+from stillsafe.model.model import ConfidenceMethod, ConfidenceScale, Model, ModelKind
 from stillsafe.observer import offline, payload, prompt
 from stillsafe.serving import app as api
-from stillsafe.serving.model import ConfidenceMethod, ConfidenceScale, Model, ModelKind
 from stillsafe.serving.predict import Context
 from stillsafe.settings import (
     FallbackRule,

@@ -32,7 +32,7 @@ def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from skops import io
 
-    from stillsafe.init import create_service
+    from stillsafe.init.create import create_service
 
     folder = tmp_path_factory.mktemp("made")
     tumours = load_breast_cancer(as_frame=True)

@@ -17,10 +17,10 @@ def graph() -> grimp.ImportGraph:
 @pytest.mark.parametrize(
     ("log", "writer"),
     [
-        ("stillsafe.store.prediction_log", "stillsafe.serving"),
-        ("stillsafe.store.baseline_log", "stillsafe.monitoring.baseline"),
-        ("stillsafe.store.decision_log", "stillsafe.monitoring.run"),
-        ("stillsafe.store.explanation_log", "stillsafe.explaining"),
+        ("stillsafe.store.write.predictions", "stillsafe.serving"),
+        ("stillsafe.store.write.baselines", "stillsafe.monitoring.baseline"),
+        ("stillsafe.store.write.decisions", "stillsafe.monitoring.run"),
+        ("stillsafe.store.write.explanations", "stillsafe.incident_explanation"),
     ],
 )
 def test_each_table_has_one_writer(graph: grimp.ImportGraph, log: str, writer: str) -> None:
@@ -44,13 +44,13 @@ def test_only_the_store_speaks_sql(graph: grimp.ImportGraph) -> None:
 
 
 def test_scikit_learn_has_one_home(graph: grimp.ImportGraph) -> None:
-    """Models are touched by `serving.model` and its confidence, by `init` and by the demo, and by nobody else."""
+    """Models are touched by `model`, `init` and the demo alone."""
     importers = {
         importer
         for package in ("sklearn", "skops", "joblib")
         for importer in graph.find_modules_that_directly_import(package)
     }
-    homes = ("stillsafe.serving.model", "stillsafe.serving.confidence", "stillsafe.init", "stillsafe.demo")
+    homes = ("stillsafe.model", "stillsafe.init", "stillsafe.demo")
     assert {importer for importer in importers if not importer.startswith(homes)} == set()
 
 
@@ -71,7 +71,7 @@ def test_the_observer_has_one_caller(graph: grimp.ImportGraph) -> None:
         for importer in graph.find_modules_that_directly_import(module)
         if importer not in observers
     }
-    assert callers == {"stillsafe.explaining"}
+    assert callers == {"stillsafe.incident_explanation"}
 
 
 def test_the_public_names_are_complete_and_sorted() -> None:

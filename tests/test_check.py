@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from stillsafe import service
+from stillsafe.backtest import fallback_evaluation
 from stillsafe.check import Verdict, check
-from stillsafe.core.harm import Metric
-from stillsafe.monitoring import price
+from stillsafe.core.evidence.impact import Metric
 from stillsafe.settings import DATABASE_VARIABLE
-from stillsafe.store.documents import dumps, to_document
+from stillsafe.store.codec import dumps, to_document
 from stillsafe.store.spool import Entry
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
@@ -87,8 +87,8 @@ def test_each_mistake_is_found(
 def keep_price(folder: Path, model: float, fallback: float, metric: Metric = Metric.ACCURACY) -> None:
     """As a backtest of this service with labels would have."""
     settings = service.settings_of(folder / "stillsafe.toml")
-    digest = price.digest(settings.fallback)
-    kept = price.Price(digest, settings.model.version, metric, model, fallback, 12, (), NOW, "past.csv")
+    digest = fallback_evaluation.digest(settings.fallback)
+    kept = fallback_evaluation.Price(digest, settings.model.version, metric, model, fallback, 12, (), NOW, "past.csv")
     (folder / "price.json").write_text(dumps(to_document(kept)))
 
 

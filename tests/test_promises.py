@@ -20,7 +20,10 @@ from stillsafe.monitoring.replay import replay
 from stillsafe.observer import offline
 from stillsafe.observer.payload import Explanation
 from stillsafe.settings import Settings
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.incidents import recent_incidents
+from stillsafe.store.read.runs import all_runs
+from stillsafe.store.read.state import current_state
 
 STEP = timedelta(minutes=10)
 
@@ -229,7 +232,7 @@ def _story(whole: Whole) -> str:
     """Everything that was decided, as text."""
     engine = service.open_store(whole.settings)
     with database.reading(engine) as connection:
-        runs = [(r.readings, r.memory, r.severity, r.state_after, r.reason) for r in reader.all_runs(connection)]
-        incidents = reader.recent_incidents(connection, 100)
-        state = reader.state(connection)
+        runs = [(r.readings, r.memory, r.severity, r.state_after, r.reason) for r in all_runs(connection)]
+        incidents = recent_incidents(connection, 100)
+        state = current_state(connection)
     return json.dumps([runs, [repr(each) for each in incidents], repr(state)])

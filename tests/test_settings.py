@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType, Logged
 from stillsafe.errors import ConfigurationError
-from stillsafe.mistakes import line_of
 from stillsafe.settings import LONGEST_SECONDS, Settings, duration, load, parse, seconds
+from stillsafe.settings_errors import line_of
 
 SOUND = f"""\
 [service]

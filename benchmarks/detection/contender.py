@@ -12,7 +12,7 @@ from benchmarks.detection.streams import ROWS, Case, Stream, StreamFamily
 from benchmarks.detection.verdicts import Verdict
 from stillsafe import backtest
 from stillsafe.core.signals import Evidence
-from stillsafe.init import create_service
+from stillsafe.init.create import create_service
 
 STREAMS_BY_SIZE = {50: 1, 100: 1, 200: 1, 500: 2, 2000: 4}  # rows of a run -> healthy streams tried so
 

@@ -19,7 +19,7 @@ from skops import io
 
 from benchmarks.detection import data
 from benchmarks.detection.data import LABEL, SEED
-from stillsafe.init import create_service
+from stillsafe.init.create import create_service
 
 TRAINED_ON, SAMPLED, REQUESTED = 16_000, 6_000, 2_000
 BATCH = 1_000  # rows of one request to a batch endpoint

@@ -13,16 +13,19 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from stillsafe import service
-from stillsafe.core.backtest import fallback_worse
+from stillsafe.backtest import fallback_evaluation
+from stillsafe.backtest.result import fallback_worse
+from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import Fallback
-from stillsafe.dashboard.sentences import score_words
 from stillsafe.errors import StillsafeError
-from stillsafe.explaining import INSTALL
-from stillsafe.monitoring import baseline, price, schedule
+from stillsafe.incident_explanation import INSTALL
+from stillsafe.model.model import Model, ModelKind, load, unbearable_gaps
+from stillsafe.monitoring import baseline, schedule
 from stillsafe.rules import compile_fallback
-from stillsafe.serving.model import Model, ModelKind, load, unbearable_gaps
 from stillsafe.settings import Settings
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.state import current_state
 
 T = TypeVar("T")
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -144,13 +147,16 @@ def _compiled(model: Model, settings: Settings) -> Finding:
 def _price(settings: Settings) -> Finding:
     """What the last backtest with labels found the fallback to be worth."""
     try:
-        kept = price.read(settings)
+        kept = fallback_evaluation.read(settings)
     except StillsafeError as error:
         return Finding("fallback price", Verdict.WARNING, str(error))
     advice = "`stillsafe backtest DATA --label COLUMN` on a labelled history tells what the fallback costs and saves."
     if kept is None:
         return Finding("fallback price", Verdict.OK, f"Not known yet: {advice}")
-    if (kept.fallback_digest, kept.model_version) != (price.digest(settings.fallback), settings.model.version):
+    if (kept.fallback_digest, kept.model_version) != (
+        fallback_evaluation.digest(settings.fallback),
+        settings.model.version,
+    ):
         told = f"Out of date: the price of {kept.made_at:%Y-%m-%d} is of another fallback or model version. {advice}"
         return Finding("fallback price", Verdict.OK, told)
     metric = kept.metric.value.replace("_", " ")
@@ -179,8 +185,8 @@ def _shadow(settings: Settings) -> Finding:
 
 def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     with database.reading(engine) as connection:
-        active = reader.active_baseline(connection, settings.model.version)
-        state = reader.state(connection)
+        active = active_baseline(connection, settings.model.version)
+        state = current_state(connection)
     if active is None:
         told = f"Model version {settings.model.version} has no active baseline: it is unwatched. Run `baseline create`."
         yield Finding("baseline", Verdict.WARNING, told)

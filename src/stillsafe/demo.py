@@ -31,14 +31,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stillsafe import init, service
+from stillsafe import service
 from stillsafe.errors import StillsafeError
+from stillsafe.init.create import create_service
+from stillsafe.model.model import Model
+from stillsafe.model.model import load as load_model
 from stillsafe.monitoring.replay import replay
 from stillsafe.monitoring.run import Run
-from stillsafe.serving.model import Model
-from stillsafe.serving.model import load as load_model
 from stillsafe.settings import Settings
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.incidents import incident_explanations, recent_incidents
 
 SERVICE = "late-flights"
 LABEL = "label"
@@ -150,7 +152,7 @@ def _make_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     training, sample = flights.iloc[:TRAINED_ON], flights.iloc[TRAINED_ON : TRAINED_ON + SAMPLED]
     _save(_fit(training), work / "model.skops")
     sample.to_parquet(work / "sample.parquet")
-    init.create_service(
+    create_service(
         work / "model.skops",
         work / "sample.parquet",
         label=LABEL,
@@ -302,8 +304,8 @@ def _judge(settings: Settings, stretches: list[Stretch]) -> dict[str, Any]:
         raise StoryDidNotHappen(f"the fallback ({with_protection:.1%}) did no better than the model ({without:.1%}).")
     engine = service.open_store(settings)
     with database.reading(engine) as connection:
-        incident = reader.recent_incidents(connection, 1)[0]
-        explained = reader.explanations(connection, incident.incident_id)
+        incident = recent_incidents(connection, 1)[0]
+        explained = incident_explanations(connection, incident.incident_id)
     replays = {
         "metrics": replay(engine),
         "logs": replay(

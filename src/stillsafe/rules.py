@@ -20,8 +20,8 @@ from cel_expr_python import cel
 from stillsafe.core.fallback import Answer, Fallback, Rule
 from stillsafe.core.schema import FeatureType, Schema, Value
 from stillsafe.errors import RuleError
-from stillsafe.mistakes import line_of
 from stillsafe.settings import FallbackRule, FallbackSettings
+from stillsafe.settings_errors import line_of
 
 logger = logging.getLogger(__name__)
 

@@ -17,28 +17,28 @@ from uuid import uuid4
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from stillsafe import explaining, logs
-from stillsafe.core.backtest import Backtest
+from stillsafe import incident_explanation, logs
+from stillsafe.backtest import run as past
+from stillsafe.backtest.history import read_history
+from stillsafe.backtest.result import Backtest
+from stillsafe.backtest.scoring import Judges, Scored
+from stillsafe.backtest.scoring import Progress as BacktestProgress
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.schema import Row
 from stillsafe.dashboard import views
 from stillsafe.errors import ConfigurationError
-from stillsafe.monitoring import backtest as past
+from stillsafe.model.model import Model, Score
+from stillsafe.model.model import load as load_model
 from stillsafe.monitoring import baseline, run
-from stillsafe.monitoring.history import read_history
-from stillsafe.monitoring.served import Judges, Scored
-from stillsafe.monitoring.served import Progress as BacktestProgress
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app, predict
-from stillsafe.serving.model import Model, Score
-from stillsafe.serving.model import load as load_model
-from stillsafe.serving.outage import Outage, drain
+from stillsafe.serving.failover import Outage, drain
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
 from stillsafe.store import database
-from stillsafe.store.documents import from_document
-from stillsafe.store.line import patience
+from stillsafe.store.codec import from_document
+from stillsafe.store.connection_registry import patience
 from stillsafe.store.spool import Spool
 
 if TYPE_CHECKING:
@@ -286,6 +286,6 @@ def _explain(engine: Engine, settings: Settings, done: run.Run, now: datetime) -
     if done.decision is None or done.decision.incident is None:
         return
     try:
-        explaining.explain_newest(engine, settings, done.decision.incident.incident_id, now=now)
+        incident_explanation.explain_newest(engine, settings, done.decision.incident.incident_id, now=now)
     except Exception:
         logger.exception("the incident could not be explained; nothing else is affected")

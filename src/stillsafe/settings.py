@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
 from stillsafe.errors import ConfigurationError
-from stillsafe.mistakes import NOT_WRITTEN, explained, short
+from stillsafe.settings_errors import NOT_WRITTEN, explained, short
 
 DEFAULT_FILE = "stillsafe.toml"
 DATABASE_VARIABLE = "STILLSAFE_DATABASE_URL"

@@ -12,7 +12,8 @@ from benchmarks.serving.workload import Workload
 
 from benchmarks import logged
 from stillsafe import service
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.requests import last_prediction_row
 
 ROWS, OLDER = 400, 600
 
@@ -27,7 +28,7 @@ def test_a_filled_log_is_as_the_product_writes_it(full: logs.Log, work: Workload
     """The product reads it back: rows with the features, answers and confidence of a served model, each of its own."""
     engine = database.connect(full.database)
     with database.reading(engine) as connection:
-        assert reader.last_prediction_row(connection) == ROWS + OLDER
+        assert last_prediction_row(connection) == ROWS + OLDER
     engine.dispose()
     done = service.monitor(full.settings(), now=logs.NOW)
     assert done.window is not None

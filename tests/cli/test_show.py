@@ -1,7 +1,7 @@
 """What commands print for a person."""
 
 from stillsafe.cli.show import dearest
-from stillsafe.core.harm import FeatureHarm, Harm, Metric
+from stillsafe.core.evidence.impact import FeatureHarm, Harm, Metric
 
 
 def harm(metric: Metric, **permuted: float) -> Harm:

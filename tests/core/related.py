@@ -24,10 +24,10 @@ from stillsafe.core.readings import read
 from stillsafe.core.schema import Row, Schema
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.window import Tally
-from stillsafe.init import infer, weigh
+from stillsafe.init import impact_study, infer
+from stillsafe.model.model import Model, ModelKind, Score, frame, scale_from
 from stillsafe.monitoring import baseline as baselines
-from stillsafe.monitoring.summarize import Columns, tally
-from stillsafe.serving.model import Model, ModelKind, Score, frame, scale_from
+from stillsafe.monitoring.columns import Columns, tally
 
 from .healthy import START, a_window
 
@@ -159,7 +159,7 @@ def service(kind: ModelKind, *, labelled: bool = True, count: int = 3_000, heavi
     found = logged(schema, rows, scores)
     healthy = baselines.reference_baseline(found, schema, model_version="1", at=START)
     answers = sample[truth].tolist() if labelled else None
-    harm = weigh.weigh(model, rows, scores, answers, found, healthy, lambda _share: None)
+    harm = impact_study.weigh(model, rows, scores, answers, found, healthy, lambda _share: None)
     return Service(model, replace(healthy, harm=harm), truth)
 
 

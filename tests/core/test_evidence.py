@@ -14,9 +14,9 @@ from stillsafe.core.policy import Policy
 from stillsafe.core.signals import FAILURE, Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory, Severity
 from stillsafe.core.window import Tally
-from stillsafe.monitoring.summarize import tally
-from stillsafe.serving.model import ModelKind
-from stillsafe.store.documents import dumps, from_document, to_document
+from stillsafe.model.model import ModelKind
+from stillsafe.monitoring.columns import tally
+from stillsafe.store.codec import dumps, from_document, to_document
 
 from .healthy import a_window
 from .related import LEANT_ON, Service, bad, by_key, classifier, logged, machines, permuted, regressor

@@ -14,7 +14,10 @@ from stillsafe.core.schema import FeatureType
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.settings import Settings, parse
-from stillsafe.store import baseline_log, database, decision_log, explanation_log
+from stillsafe.store import database
+from stillsafe.store.write.baselines import insert_baseline, mark_active
+from stillsafe.store.write.decisions import record_hold, record_run
+from stillsafe.store.write.explanations import append_explanation
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVERY = timedelta(minutes=10)
@@ -106,8 +109,8 @@ class Story:
         """Activate the baseline."""
         assert self.baseline is not None
         with database.writing(self.engine) as connection:
-            baseline_log.create(connection, self.baseline)
-            baseline_log.activate(connection, self.baseline)
+            insert_baseline(connection, self.baseline)
+            mark_active(connection, self.baseline)
 
     def run(self, counts: Tally, *, after: timedelta = EVERY, version: str = "1") -> Decision:
         """One run, some time after the last."""
@@ -117,9 +120,7 @@ class Story:
             decision = decide(self.settings.policy, self.baseline, window, self.memory)
             seen = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
             enforced = self.settings.service.mode == "enforce"
-            decision_log.record_run(
-                connection, self.settings.policy, window, self.memory, decision, seen, enforced=enforced
-            )
+            record_run(connection, self.settings.policy, window, self.memory, decision, seen, enforced=enforced)
         self.memory = decision.memory
         return decision
 
@@ -130,12 +131,12 @@ class Story:
     def hold(self, by: str = "ada", reason: str = "drill") -> None:
         """An operator's hold."""
         with database.writing(self.engine) as connection:
-            self.memory = decision_log.record_hold(connection, self.memory, Hold(by, reason, self.now), None)
+            self.memory = record_hold(connection, self.memory, Hold(by, reason, self.now), None)
 
     def explain(self, incident_id: str, summary: str, recommendations: str, status: str = "opened") -> None:
         """An explanation of an incident."""
         with database.writing(self.engine) as connection:
-            explanation_log.append(
+            append_explanation(
                 connection,
                 incident_id=incident_id,
                 incident_status=status,

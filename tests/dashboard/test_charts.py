@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.window import Tally
-from stillsafe.dashboard import charts, deviations, figures, snapshot
+from stillsafe.dashboard import charts, deviations, formatting, snapshot
 from stillsafe.dashboard.snapshot import Run, Snapshot
-from stillsafe.store.reader import RunRecord
+from stillsafe.store.read.runs import RunRecord
 
 from .story import EVERY, START, begin, broken, settings_of, tally
 
@@ -171,7 +171,7 @@ def test_any_feature_has_an_identifier_of_its_own(name: str) -> None:
 @given(NUMBERS)
 def test_no_number_in_words_is_nan(number: float | None) -> None:
     """What cannot be told is a dash, never NaN or infinity."""
-    for words in (figures.percent, figures.decimal, figures.count, figures.span):
+    for words in (formatting.percent, formatting.decimal, formatting.count, formatting.span):
         assert not re.search("nan|inf", words(number))
 
 
@@ -181,15 +181,15 @@ def test_no_number_in_words_is_nan(number: float | None) -> None:
 )
 def test_spans_are_short(length: float, words: str) -> None:
     """A length of time is told in its two largest units."""
-    assert figures.span(length) == words
+    assert formatting.span(length) == words
 
 
 def test_times_are_told_against_now() -> None:
     """Ago, ahead where clocks disagree, and never."""
-    assert figures.ago(START, START + EVERY) == "10 min ago"
-    assert figures.ago(START + EVERY, START) == "in 10 min"
-    assert figures.ago(START, START) == "just now"
-    assert figures.ago(None, START) == "never"
+    assert formatting.ago(START, START + EVERY) == "10 min ago"
+    assert formatting.ago(START + EVERY, START) == "in 10 min"
+    assert formatting.ago(START, START) == "just now"
+    assert formatting.ago(None, START) == "never"
 
 
 def test_a_day_of_runs_is_drawn_in_time() -> None:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
 from stillsafe.store import database
-from stillsafe.store.documents import to_document
+from stillsafe.store.codec import to_document
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
 
 from .story import Story, begin, broken, healthy, tally

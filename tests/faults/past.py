@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from stillsafe import service
 from stillsafe.core.state import State
-from stillsafe.serving.model import load
+from stillsafe.model.model import load
 from stillsafe.settings import Settings
-from stillsafe.store import database, prediction_log
-from stillsafe.store.prediction_log import PredictionRecord
+from stillsafe.store import database
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
+from stillsafe.store.write.predictions import PredictionRecord, append_predictions
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -39,7 +39,7 @@ def logged(folder: Path, url: str, rows: Sequence[dict[str, float]], *, steps: i
     engine = service.open_store(settings)
     with database.writing(engine) as connection:
         for step in range(steps):
-            prediction_log.append(connection, records(settings, rows, step, lost=step in lost))
+            append_predictions(connection, records(settings, rows, step, lost=step in lost))
     engine.dispose()
     return settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stillsafe.init import create_service
+from stillsafe.init.create import create_service
 from tests.faults.api import Api, Load, missing_and_doubled
 from tests.faults.conftest import running
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert, text
 
 from stillsafe.monitoring import archive
 from stillsafe.store import database
-from stillsafe.store.reader import Requests
+from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.tables import prediction_logs
 from tests.faults.api import BODY, Api, Load, missing_and_doubled
 from tests.faults.conftest import often
@@ -73,7 +73,7 @@ def test_pruning_a_log_in_use(on_either: Api, tmp_path: Path, figure: Figure) ->
         f"{len(load.failed)} of {len(load.acknowledged)}; {lost[0]} / {lost[1]}",
     )
     assert (load.failed, lost) == ([], (0, 0))
-    assert sorted(archive.ids_in(tmp_path / "kept", Requests.PREDICTIONS)) == old
+    assert sorted(archive.ids_in(tmp_path / "kept", RequestTable.PREDICTIONS)) == old
     assert not {row.id for row in rows} & set(old)
 
 

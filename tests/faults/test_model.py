@@ -10,7 +10,7 @@ import joblib
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from stillsafe.init import create_service
+from stillsafe.init.create import create_service
 from tests.faults.api import BODY, Api, Load, missing_and_doubled, until
 from tests.faults.conftest import running
 from tests.faults.models import BLOCKS, RAISES, SAYS_NAN, Fickle

@@ -12,8 +12,11 @@ from sqlalchemy import func, select
 
 from stillsafe import service
 from stillsafe.settings import DATABASE_VARIABLE, Settings
-from stillsafe.store import database, reader
-from stillsafe.store.documents import to_document
+from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.baselines import all_baselines
+from stillsafe.store.read.runs import last_run
+from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import current_window_metrics
 from tests.faults import past
 from tests.faults.conftest import often
@@ -60,7 +63,7 @@ def is_whole(url: str) -> bool:
     engine = database.connect(url)
     try:
         with database.reading(engine) as connection:
-            last, state = reader.last_run(connection), reader.state(connection)
+            last, state = last_run(connection), current_state(connection)
             if last is None or state is None:
                 return last is None and state is None
             return bool(last.memory == to_document(state.memory))
@@ -125,7 +128,7 @@ def test_baselines_made_at_once_are_each_whole(disturbed: Settings, store_url: s
     assert judging.wait() == 0
     engine = database.connect(store_url)
     with database.reading(engine) as connection:
-        found = reader.baselines(connection)
+        found = all_baselines(connection)
     engine.dispose()
     assert made >= 1
     assert len(found) == 1 + made

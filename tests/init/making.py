@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from stillsafe import service, settings
 from stillsafe.core.schema import Row
-from stillsafe.init import Created, create_service
-from stillsafe.serving.model import load
+from stillsafe.init.create import Created, create_service
+from stillsafe.model.model import load
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from stillsafe import settings
 from stillsafe.init import conversion
-from stillsafe.serving.model import Score, load
+from stillsafe.model.model import Score, load
 from tests.init.making import PERSON, folder_of, made, people, served
 
 NUMBERS = ["age", "visits"]

@@ -18,8 +18,8 @@ from stillsafe.core.policy import Policy, reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import write
-from stillsafe.init.answers import Default
-from stillsafe.init.proposals import NO_PROPOSAL, Price, Prices, Proposal, Proposed
+from stillsafe.init.default_answer import Default
+from stillsafe.init.rule_search import NO_PROPOSAL, Price, Prices, Proposal, Proposed
 from stillsafe.rules import compile_fallback
 from tests.init.making import folder_of, made, make, people, saved, served, written
 

@@ -15,8 +15,9 @@ from stillsafe.core.schema import Row
 from stillsafe.core.state import State
 from stillsafe.monitoring import baseline, run
 from stillsafe.settings import Settings, parse
-from stillsafe.store import database, prediction_log, reader
-from stillsafe.store.prediction_log import PredictionRecord, RefusalRecord
+from stillsafe.store import database
+from stillsafe.store.read.state import current_state
+from stillsafe.store.write.predictions import PredictionRecord, RefusalRecord, append_predictions, append_refusals
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -49,7 +50,7 @@ class Service:
     def state(self) -> State:
         """What everybody obeys now."""
         with database.reading(self.engine) as connection:
-            found = reader.state(connection)
+            found = current_state(connection)
         return State.NORMAL if found is None else found.state
 
     def send(
@@ -91,14 +92,12 @@ class Service:
                 )
             )
         with database.writing(self.engine) as connection:
-            prediction_log.append(connection, records)
+            append_predictions(connection, records)
 
     def refuse(self, count: int) -> None:
         """Log refused requests, now."""
         with database.writing(self.engine) as connection:
-            prediction_log.append_refusals(
-                connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)]
-            )
+            append_refusals(connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)])
 
     def score(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None, str | None]]:
         """A shadow scorer: as sure as `confidence_of_shadow` on average, and counting how often it is asked."""

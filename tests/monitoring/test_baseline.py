@@ -12,8 +12,10 @@ from stillsafe.core.schema import Row
 from stillsafe.core.state import State
 from stillsafe.errors import BaselineRefused, ConfigurationError
 from stillsafe.monitoring import baseline
-from stillsafe.store import database, reader
-from stillsafe.store.documents import to_document
+from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.baselines import active_baseline, all_baselines
+from stillsafe.store.read.requests import first_healthy_rows
 from tests.monitoring.conftest import START, STEP, Service, lose, settings
 
 
@@ -21,7 +23,7 @@ def test_the_first_predictions_make_a_baseline(unwatched: Service) -> None:
     """`create` takes the asked number of healthy predictions, and the version is watched from then on."""
     unwatched.make_baseline(500)
     with database.reading(unwatched.engine) as connection:
-        active = reader.active_baseline(connection, "1")
+        active = active_baseline(connection, "1")
     assert active is not None
     assert (active.source, active.sample_size, active.confidence_count) == (BaselineSource.FIRST, 500, 500)
     assert active.avg_confidence == pytest.approx(0.85, abs=0.01)
@@ -76,10 +78,10 @@ def test_one_baseline_is_active_and_any_can_be(unwatched: Service) -> None:
     first = baseline.create(unwatched.engine, unwatched.settings, at=START + STEP, first=300)
     second = baseline.create(unwatched.engine, unwatched.settings, at=START + 2 * STEP, first=600)
     with database.reading(unwatched.engine) as connection:
-        assert [r.baseline.baseline_id for r in reader.baselines(connection) if r.active] == [second.baseline_id]
+        assert [r.baseline.baseline_id for r in all_baselines(connection) if r.active] == [second.baseline_id]
     baseline.activate(unwatched.engine, first.baseline_id)
     with database.reading(unwatched.engine) as connection:
-        assert [r.baseline.baseline_id for r in reader.baselines(connection) if r.active] == [first.baseline_id]
+        assert [r.baseline.baseline_id for r in all_baselines(connection) if r.active] == [first.baseline_id]
     with pytest.raises(BaselineRefused, match="baseline list"):
         baseline.activate(unwatched.engine, "nonsense")
 
@@ -97,7 +99,7 @@ def test_variation_is_what_sampling_does_not_explain(unwatched: Service) -> None
         until=START + timedelta(days=1),
     )
     with database.reading(unwatched.engine) as connection:
-        steady = reader.baselines(connection)[-1].baseline
+        steady = all_baselines(connection)[-1].baseline
     assert steady.variation.get("avg_confidence", 0.0) < 0.01
     assert swinging.variation["avg_confidence"] == pytest.approx(0.05, abs=0.01)
 
@@ -112,8 +114,8 @@ def test_a_reference_watches_a_version_from_its_first_request(unwatched: Service
     for _ in range(2):
         baseline.ensure_reference(unwatched.engine, unwatched.settings)
     with database.reading(unwatched.engine) as connection:
-        assert reader.active_baseline(connection, "1") == made
-        assert len(reader.baselines(connection)) == 1
+        assert active_baseline(connection, "1") == made
+        assert len(all_baselines(connection)) == 1
 
 
 def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_p
     (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
     baseline.ensure_reference(service.engine, service.settings)
     with database.reading(service.engine) as connection:
-        active = reader.active_baseline(connection, "1")
+        active = active_baseline(connection, "1")
     assert active is not None
     assert active.source is BaselineSource.FIRST
 
@@ -155,7 +157,7 @@ def test_degraded_rows_are_never_first_healthy_ones(service: Service) -> None:
         service.step(change=lose("town", 0.6))
     assert service.state() is State.DEGRADED
     with database.reading(service.engine) as connection:
-        assert len(reader.first_rows(connection, "1", 100_000)) == 2000
+        assert len(first_healthy_rows(connection, "1", 100_000)) == 2000
     assert settings(Path(service.settings.folder)) == service.settings
 
 

@@ -21,8 +21,11 @@ from stillsafe.core.schema import Row
 from stillsafe.core.state import State
 from stillsafe.monitoring import schedule
 from stillsafe.settings import load
-from stillsafe.store import database, prediction_log, reader
-from stillsafe.store.prediction_log import PredictionRecord
+from stillsafe.store import database
+from stillsafe.store.read.incidents import recent_incidents
+from stillsafe.store.read.runs import all_runs
+from stillsafe.store.read.state import current_state
+from stillsafe.store.write.predictions import PredictionRecord, append_predictions
 from tests.monitoring.crontab import kept
 
 PYTHON = Path(sys.executable)
@@ -99,7 +102,7 @@ def send_unsure_answers(engine: Engine, version: str, first: int) -> None:
     row: Row = {"sepal length (cm)": 5.8, "sepal width (cm)": 3.0, "petal length (cm)": 3.8, "petal width (cm)": 1.2}
     now, normal = datetime.now(UTC), State.NORMAL
     with database.writing(engine) as connection:
-        prediction_log.append(
+        append_predictions(
             connection,
             [
                 PredictionRecord(f"p{number}", now, version, normal, row, "1", 0.4, False, "made up")
@@ -110,7 +113,7 @@ def send_unsure_answers(engine: Engine, version: str, first: int) -> None:
 
 def state(engine: Engine) -> str | None:
     with database.reading(engine) as connection:
-        found = reader.state(connection)
+        found = current_state(connection)
     return None if found is None else found.state.value
 
 
@@ -141,8 +144,8 @@ def test_cron_runs_the_monitor_and_the_state_changes(config: Path, engine: Engin
         wait_for_the_last_job(config)
     assert seen == ["NORMAL", "WARNING", "DEGRADED"]
     with database.reading(engine) as connection:
-        runs = list(reader.all_runs(connection))
-        (incident,) = reader.recent_incidents(connection, 10)
+        runs = list(all_runs(connection))
+        (incident,) = recent_incidents(connection, 10)
     assert {"NORMAL", "WARNING", "DEGRADED"} == {run.state_after for run in runs}
     assert (incident.severity, incident.fallback_activated, incident.resolved) == ("CRITICAL", True, False)
     log = config.with_name("stillsafe.monitor.log").read_text().splitlines()

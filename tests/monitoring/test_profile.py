@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema
 from stillsafe.monitoring.baseline import reference_columns
+from stillsafe.monitoring.columns import Columns, bin_counts, codes
 from stillsafe.monitoring.profile import answers_of, output_profile, profile
-from stillsafe.monitoring.summarize import Columns, bin_counts, codes
-from stillsafe.store.documents import from_document, to_document
+from stillsafe.store.codec import from_document, to_document
 
 SCHEMA = Schema(
     (

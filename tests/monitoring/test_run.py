@@ -19,7 +19,11 @@ from stillsafe.core.state import Severity, State
 from stillsafe.errors import RefusedError, RunRefused, StoreError
 from stillsafe.monitoring import run
 from stillsafe.monitoring.run import Outcome
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.incidents import recent_incidents
+from stillsafe.store.read.requests import WindowRows
+from stillsafe.store.read.runs import all_actions, last_run
+from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
 from tests.monitoring.conftest import STEP, Service, lose, settings
 
@@ -33,7 +37,7 @@ def test_the_whole_loop(service: Service) -> None:
     names = [state.value for state in states]
     assert names == ["NORMAL", "NORMAL", "WARNING", "DEGRADED", "DEGRADED", "DEGRADED", "DEGRADED", "NORMAL", "NORMAL"]
     with database.reading(service.engine) as connection:
-        (incident,) = reader.recent_incidents(connection, 10)
+        (incident,) = recent_incidents(connection, 10)
     assert incident.severity == "CRITICAL"
     assert incident.fallback_activated
     assert incident.resolved
@@ -50,14 +54,14 @@ def test_no_single_anomaly_acts(service: Service) -> None:
 def test_cycles_are_collected_again_after_a_run(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's collector rests while rows are read and no longer, even where reading them fails."""
 
-    def broken(*_given: object, with_ids: bool) -> Iterator[reader.WindowRows]:
+    def broken(*_given: object, with_ids: bool) -> Iterator[WindowRows]:
         assert not gc.isenabled()
         yield from ()
         raise StoreError(f"gone, {with_ids=}")
 
     service.step()
     assert gc.isenabled()
-    monkeypatch.setattr(reader, "window_batches", broken)
+    monkeypatch.setattr("stillsafe.monitoring.run.window_batches", broken)
     with pytest.raises(StoreError):
         service.step()
     assert gc.isenabled()
@@ -71,7 +75,7 @@ def test_one_burst_is_evidence_once(service: Service) -> None:
     first = service.run()
     second_state = service.step()
     with database.reading(service.engine) as connection:
-        second = reader.last_run(connection)
+        second = last_run(connection)
     assert first.decision is not None
     assert first.decision.evidence is Evidence.BAD
     assert second is not None
@@ -98,7 +102,7 @@ def test_too_few_predictions_conclude_nothing(service: Service) -> None:
     for _ in range(3):
         service.step(20)
     with database.reading(service.engine) as connection:
-        quiet = reader.last_run(connection)
+        quiet = last_run(connection)
     assert quiet is not None
     assert quiet.evidence == "INSUFFICIENT"
     assert service.step(change=broken) is State.WARNING
@@ -108,7 +112,7 @@ def test_an_unwatched_version_is_never_calm(unwatched: Service) -> None:
     """Without a baseline every run is inconclusive and says so."""
     unwatched.step()
     with database.reading(unwatched.engine) as connection:
-        last = reader.last_run(connection)
+        last = last_run(connection)
     assert last is not None
     assert last.evidence == "INSUFFICIENT"
     assert "no active baseline" in (last.reason or "")
@@ -143,7 +147,7 @@ def test_refusals_are_a_signal(service: Service) -> None:
         service.refuse(200)
         service.step(100)
     with database.reading(service.engine) as connection:
-        (incident,) = reader.recent_incidents(connection, 10)
+        (incident,) = recent_incidents(connection, 10)
     assert incident.trigger_signals == ["refusal_rate"]
 
 
@@ -190,7 +194,7 @@ def test_an_operators_hold_overrules_and_is_recorded(service: Service) -> None:
     with pytest.raises(RefusedError, match="Nothing is held"):
         run.release(service.engine, by="Ada", reason="again", at=service.now)
     with database.reading(service.engine) as connection:
-        assert [(a.action, a.by) for a in reader.actions(connection)] == [("hold", "Ada"), ("release", "Ada")]
+        assert [(a.action, a.by) for a in all_actions(connection)] == [("hold", "Ada"), ("release", "Ada")]
 
 
 def test_a_hold_during_a_run_is_not_lost(service: Service) -> None:
@@ -206,7 +210,7 @@ def test_a_hold_during_a_run_is_not_lost(service: Service) -> None:
     service.now += STEP
     run.run(service.engine, service.settings, now=service.now, score=score_while_holding)
     with database.reading(service.engine) as connection:
-        state = reader.state(connection)
+        state = current_state(connection)
     assert state is not None
     assert state.held
 
@@ -218,7 +222,7 @@ def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
     service.settings = settings(Path(service.settings.folder), model={"version": "2"})
     assert service.step(version="2") is State.DEGRADED
     with database.reading(service.engine) as connection:
-        last = reader.last_run(connection)
+        last = last_run(connection)
     assert last is not None
     assert last.prediction_count == 300
     assert "Unwatched" in (last.reason or "")
@@ -230,7 +234,7 @@ def test_observe_mode_records_what_would_have_been(service: Service) -> None:
     for _ in range(3):
         service.step(change=lose("town", 0.6))
     with database.reading(service.engine) as connection:
-        (incident,) = reader.recent_incidents(connection, 10)
+        (incident,) = recent_incidents(connection, 10)
     assert incident.severity == Severity.CRITICAL.value
     assert not incident.fallback_activated
 
@@ -284,7 +288,7 @@ def test_a_killed_run_has_never_happened(service: Service, tmp_path: Path) -> No
 def _assert_whole(service: Service) -> None:
     """State, runs and incidents tell one story."""
     with database.reading(service.engine) as connection:
-        state, last = reader.state(connection), reader.last_run(connection)
+        state, last = current_state(connection), last_run(connection)
         count = connection.execute(select(func.count()).select_from(system_state)).scalar()
         open_incidents = connection.execute(
             select(incidents.c.incident_id).where(incidents.c.resolved.is_(False))

@@ -16,7 +16,7 @@ from stillsafe.core.schema import Row
 from stillsafe.monitoring import baseline, run
 from stillsafe.monitoring.replay import replay
 from stillsafe.store import database
-from stillsafe.store.documents import dumps, to_document
+from stillsafe.store.codec import dumps, to_document
 from stillsafe.store.tables import metadata
 from tests.faults.figures import Figure
 from tests.monitoring.conftest import START, STEP, Service, lose, settings

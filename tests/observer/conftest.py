@@ -35,7 +35,7 @@ def pristine_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
     from skops import io as skops
 
-    from stillsafe.init import create_service
+    from stillsafe.init.create import create_service
 
     folder = tmp_path_factory.mktemp("shop")
     dice = np.random.default_rng(5)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stillsafe import demo, explaining, service
+from stillsafe import demo, incident_explanation, service
 from stillsafe.observer.grounding import MARK, unverified
 from stillsafe.observer.payload import from_json
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.incidents import incident_explanations, recent_incidents
 from tests.ports import free_port
 
 PLACE = Path(__file__).parents[2] / ".cache" / "llm" / "venv"
@@ -82,10 +83,10 @@ def _judge(file: Path) -> None:
     settings = service.settings_of(file)
     engine = service.open_store(settings)
     with database.reading(engine) as connection:
-        (incident,) = reader.recent_incidents(connection, 10)
-        told = [each for each in reader.explanations(connection, incident.incident_id) if each.source == "llm"]
+        (incident,) = recent_incidents(connection, 10)
+        told = [each for each in incident_explanations(connection, incident.incident_id) if each.source == "llm"]
     assert [each.incident_status for each in told] == ["opened", "escalated", "resolved"]
-    newest = explaining.request(engine, settings, incident.incident_id)
+    newest = incident_explanation.request(engine, settings, incident.incident_id)
     assert newest is not None
     for each in told:
         texts = {name: getattr(each, name) for name in ("summary", "likely_causes", "recommendations")}

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from stillsafe import explaining, service
+from stillsafe import incident_explanation, service
 from stillsafe.core.state import State
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.incidents import incident_explanations, recent_incidents
 from tests.observer.server import GOOD, MODEL, listening, saying
 from tests.test_promises import BROKEN, Whole, whole
 
@@ -22,11 +23,11 @@ def test_every_step_is_explained_by_both(whole: Whole, made_service: Path) -> No
         assert [whole.step(**BROKEN) for _ in range(3)][-1] is State.DEGRADED
         assert [whole.step() for _ in range(3)][-1] is State.NORMAL
         assert len(server.requests) == 3
-        assert explaining.explain_pending(whole.store(), whole.settings, now=whole.clock.now) == {}
+        assert incident_explanation.explain_pending(whole.store(), whole.settings, now=whole.clock.now) == {}
         assert len(server.requests) == 3
     with database.reading(whole.store()) as connection:
-        (incident,) = reader.recent_incidents(connection, 5)
-        found = reader.explanations(connection, incident.incident_id)
+        (incident,) = recent_incidents(connection, 5)
+        found = incident_explanations(connection, incident.incident_id)
     assert [(each.incident_status, each.source) for each in found] == [
         (status, source) for status in ("opened", "escalated", "resolved") for source in ("offline", "llm")
     ]

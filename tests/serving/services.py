@@ -20,12 +20,13 @@ from sqlalchemy import Engine, delete, insert, select
 
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.state import State
+from stillsafe.model.model import Model, load
 from stillsafe.rules import compile_fallback
-from stillsafe.serving.model import Model, load
 from stillsafe.serving.predict import Context
 from stillsafe.settings import Settings, parse
-from stillsafe.store import baseline_log, database
+from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs, refusals, system_state
+from stillsafe.store.write.baselines import insert_baseline, mark_active
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FEATURES: list[dict[str, Any]] = [
@@ -145,8 +146,8 @@ class Service:
         """Give the served version an active baseline."""
         baseline = Baseline("b1", "v1", self.clock.now, BaselineSource.REFERENCE, 300, 300, 0.9, 0.1, 0.7, 0.1)
         with database.writing(self.engine) as connection:
-            baseline_log.create(connection, baseline)
-            baseline_log.activate(connection, baseline)
+            insert_baseline(connection, baseline)
+            mark_active(connection, baseline)
         return baseline
 
     def log(self) -> list[Any]:

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stillsafe.core.state import State
 from stillsafe.serving.app import build
-from stillsafe.serving.documents import BatchDocument, PredictionDocument
 from stillsafe.serving.problems import ProblemDocument
+from stillsafe.serving.schemas import BatchDocument, PredictionDocument
 from tests.serving.services import GOOD, OLD, Service
 
 PREDICT, BATCH = "/v1/predict", "/v1/predict/batch"

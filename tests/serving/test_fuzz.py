@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from stillsafe.serving.app import build
-from stillsafe.serving.documents import PredictionDocument
 from stillsafe.serving.problems import ProblemDocument
+from stillsafe.serving.schemas import PredictionDocument
 from tests.serving.services import FEATURES, GOOD, Service
 
 SLOWLY = settings(

@@ -15,8 +15,9 @@ from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.serving.predict import answer, refuse
-from stillsafe.store import database, decision_log
+from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs, system_state
+from stillsafe.store.write.decisions import record_hold
 from tests.serving.services import GOOD, OLD, Service, fitted, fresh
 
 ROW: Any = {**GOOD, "age": 30.0}
@@ -97,7 +98,7 @@ def test_warning_still_asks_the_model(service: Service) -> None:
 def test_an_operators_hold_bypasses_the_model(service: Service) -> None:
     """Even where no run was ever made."""
     with database.writing(service.engine) as connection:
-        decision_log.record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
+        record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
     answered = answer(service.with_estimator(Forbidden()).context, [ROW])[0]
     assert answered.decided_by == "fallback"
     assert "Held by ann: odd answers" in answered.reason

@@ -11,8 +11,8 @@ from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
 from stillsafe.core.schema import FeatureType, Row
 from stillsafe.core.state import State
 from stillsafe.core.window import FeatureTally, Tally, Window
-from stillsafe.store import database, prediction_log
-from stillsafe.store.prediction_log import PredictionRecord
+from stillsafe.store import database
+from stillsafe.store.write.predictions import PredictionRecord, append_predictions
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -85,7 +85,7 @@ def prediction(
 def write(engine: Engine, *records: PredictionRecord) -> None:
     """Log answered requests in one commit."""
     with database.writing(engine) as connection:
-        prediction_log.append(connection, records)
+        append_predictions(connection, records)
 
 
 def baseline(baseline_id: str = "b1", version: str = "1", created_at: datetime = START) -> Baseline:

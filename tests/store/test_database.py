@@ -16,9 +16,12 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, text
 
 from stillsafe.errors import ConfigurationError, StoreError
-from stillsafe.store import database, prediction_log, reader
-from stillsafe.store.reader import LogRows
+from stillsafe.store import database
+from stillsafe.store.read.requests import LogRows, first_healthy_rows, prediction_count
+from stillsafe.store.read.runs import all_actions
+from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import operator_actions, prediction_logs
+from stillsafe.store.write.predictions import append_predictions
 from tests.postgres import Postgres
 from tests.store.conftest import START, prediction, write
 from tests.store.processes import python, until
@@ -30,7 +33,7 @@ import sys
 from datetime import UTC, datetime
 from stillsafe.core.state import State
 from stillsafe.store import database, prediction_log
-from stillsafe.store.prediction_log import PredictionRecord
+from stillsafe.store.write.predictions import PredictionRecord
 
 url, name, commits, rows = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 engine, at = database.connect(url), datetime(2026, 3, 1, tzinfo=UTC)
@@ -54,7 +57,7 @@ with database.alone(database.connect(sys.argv[1]), "monitor") as alone:
 
 def rows(engine: Engine) -> int:
     with database.reading(engine) as connection:
-        return reader.prediction_count(connection)
+        return prediction_count(connection)
 
 
 def all_ids(engine: Engine) -> list[int]:
@@ -64,7 +67,7 @@ def all_ids(engine: Engine) -> list[int]:
 
 def every_row(engine: Engine) -> LogRows:
     with database.reading(engine) as connection:
-        return reader.first_rows(connection, "1", 10_000)
+        return first_healthy_rows(connection, "1", 10_000)
 
 
 def enter(engine: Engine) -> None:
@@ -124,8 +127,8 @@ def test_what_a_block_wrote_is_undone_when_it_raises(engine: Engine) -> None:
 
     def stumble() -> None:
         with database.writing(engine) as connection:
-            prediction_log.append(connection, [prediction(1), prediction(2)])
-            assert reader.prediction_count(connection) == 2
+            append_predictions(connection, [prediction(1), prediction(2)])
+            assert prediction_count(connection) == 2
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -144,9 +147,9 @@ def test_a_reader_sees_one_moment(engine: Engine) -> None:
     """What is committed while somebody reads is not seen in the middle of the reading."""
     write(engine, prediction(1))
     with database.reading(engine) as connection:
-        assert reader.prediction_count(connection) == 1
+        assert prediction_count(connection) == 1
         write(engine, prediction(2))
-        assert reader.prediction_count(connection) == 1
+        assert prediction_count(connection) == 1
     assert rows(engine) == 2
 
 
@@ -230,7 +233,7 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(engine: Engine, moment: dat
     with database.writing(engine) as connection:
         values = {"at": moment, "action": "hold", "by": "me", "reason": "why"}
         connection.execute(insert(operator_actions).values(values))
-        (found,) = reader.actions(connection)
+        (found,) = all_actions(connection)
     assert found.at == moment
     assert found.at.utcoffset() == timedelta(0)
 
@@ -366,14 +369,14 @@ def test_who_changes_the_state_waits_for_the_one_who_does(postgres_url: str, imp
     engine = database.connect(postgres_url)
     database.upgrade(engine)
     with database.writing(engine) as first:
-        assert reader.state(first) is None
+        assert current_state(first) is None
         write(engine, prediction(1))
         with pytest.raises(StoreError, match="lock timeout"), database.writing(engine) as second:
-            reader.state(second)
+            current_state(second)
         with database.reading(engine) as looking:
-            assert reader.state(looking) is None
+            assert current_state(looking) is None
     with database.writing(engine) as third:
-        assert reader.state(third) is None
+        assert current_state(third) is None
 
 
 def test_a_run_begins_when_what_is_being_written_has_landed(postgres_url: str, impatient: None) -> None:
@@ -381,7 +384,7 @@ def test_a_run_begins_when_what_is_being_written_has_landed(postgres_url: str, i
     engine = database.connect(postgres_url)
     database.upgrade(engine)
     with database.writing(engine) as connection:
-        prediction_log.append(connection, [prediction(1)])
+        append_predictions(connection, [prediction(1)])
         with pytest.raises(StoreError, match="lock timeout"), database.alone(engine, "monitor"):
             pytest.fail("a row is still on its way")
     with database.alone(engine, "monitor") as alone:

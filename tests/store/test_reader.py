@@ -9,10 +9,24 @@ from sqlalchemy import Connection, Engine, Table, insert
 
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
-from stillsafe.store import database, prediction_log, reader
-from stillsafe.store.documents import to_document
-from stillsafe.store.prediction_log import RefusalRecord
-from stillsafe.store.reader import LogRows
+from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.baselines import active_baseline, all_baselines, baseline_by_id
+from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
+from stillsafe.store.read.requests import (
+    LogRows,
+    first_healthy_rows,
+    last_prediction_row,
+    last_refusal_row,
+    last_request_at,
+    prediction_count,
+    refusal_count,
+    window_batches,
+    window_row_count,
+    window_rows,
+)
+from stillsafe.store.read.runs import all_runs, last_run, recent_runs, run_at
+from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import (
     baseline_metrics,
     current_window_metrics,
@@ -21,6 +35,7 @@ from stillsafe.store.tables import (
     prediction_logs,
     system_state,
 )
+from stillsafe.store.write.predictions import RefusalRecord, append_predictions, append_refusals
 from tests.store.conftest import START, at, prediction
 
 MICROSECOND = 1 / 60e6
@@ -28,15 +43,15 @@ MICROSECOND = 1 / 60e6
 
 def log(connection: Connection, *minutes: float, version: str = "1") -> None:
     """Answers at these minutes after the start."""
-    first = reader.last_prediction_row(connection)
+    first = last_prediction_row(connection)
     records = [prediction(first + i, at(when), version=version) for i, when in enumerate(minutes, start=1)]
-    prediction_log.append(connection, records)
+    append_predictions(connection, records)
 
 
 def refuse(connection: Connection, *minutes: float, version: str = "1") -> None:
     """Refusals at these minutes after the start."""
     records = [RefusalRecord(at(when), version, (("size", "missing"),)) for when in minutes]
-    prediction_log.append_refusals(connection, records)
+    append_refusals(connection, records)
 
 
 def run(connection: Connection, minutes: float, **columns: Any) -> None:
@@ -69,22 +84,22 @@ def open_incident(connection: Connection, incident_id: str, minutes: float, *, r
 
 def test_a_window_in_batches_is_the_same(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some rows at a time, each once, those after the boundary fresh."""
-    monkeypatch.setattr(reader, "BATCH_ROWS", 3)
+    monkeypatch.setattr("stillsafe.store.read.requests.BATCH_ROWS", 3)
     log(connection, *range(10))
-    parts = list(reader.window_batches(connection, at(1), at(9), at(4), "1", 9))
+    parts = list(window_batches(connection, at(1), at(9), at(4), "1", 9))
     assert [len(part.ids) for part in parts] == [3, 3, 2]
     found = sorted((each, bool(new)) for part in parts for each, new in zip(part.ids, part.fresh, strict=True))
     assert found == [(i, i >= 5) for i in range(2, 10)]
-    whole = reader.window_rows(connection, at(1), at(9), "1", 9)
+    whole = window_rows(connection, at(1), at(9), "1", 9)
     assert sorted(text for part in parts for text in part.input_summaries) == sorted(whole.input_summaries)
-    assert reader.window_row_count(connection, at(1), at(9), "1", 9) == 8
+    assert window_row_count(connection, at(1), at(9), "1", 9) == 8
 
 
 def test_a_window_is_half_open(connection: Connection) -> None:
     """Its start belongs to it, its end does not: no row is counted in two adjoining windows, and none is lost."""
     log(connection, -MICROSECOND, 0, 7, 15 - MICROSECOND, 15)
-    first = reader.window_rows(connection, at(0), at(15), "1")
-    second = reader.window_rows(connection, at(15), at(30), "1")
+    first = window_rows(connection, at(0), at(15), "1")
+    second = window_rows(connection, at(15), at(30), "1")
     assert (list(first.ids), list(second.ids)) == ([2, 3, 4], [5])
     assert list(first.timestamps) == [at(0), at(7), at(15 - MICROSECOND)]
 
@@ -93,21 +108,21 @@ def test_a_window_speaks_of_one_version(connection: Connection) -> None:
     """Rows of another model version are not mixed in."""
     log(connection, 1, 2)
     log(connection, 3, version="2")
-    assert list(reader.window_rows(connection, at(0), at(15), "2").ids) == [3]
+    assert list(window_rows(connection, at(0), at(15), "2").ids) == [3]
 
 
 def test_rows_that_came_later_stay_out(connection: Connection) -> None:
     """Up to a row id, a window can be read again as it was when it was judged."""
     log(connection, 3, 1, 2)
-    assert list(reader.window_rows(connection, at(0), at(15), "1", up_to_row=2).ids) == [1, 2]
-    assert list(reader.window_rows(connection, at(0), at(15), "1", up_to_row=0).ids) == []
+    assert list(window_rows(connection, at(0), at(15), "1", up_to_row=2).ids) == [1, 2]
+    assert list(window_rows(connection, at(0), at(15), "1", up_to_row=0).ids) == []
 
 
 def test_rows_come_as_columns_in_the_order_of_their_ids(connection: Connection) -> None:
     """Each column as long as the others, and each value as it was logged."""
     answers = [prediction(2, at(2)), prediction(1, at(1), fallback_used=True, model_error="timed out")]
-    prediction_log.append(connection, answers)
-    found = reader.window_rows(connection, at(0), at(15), "1")
+    append_predictions(connection, answers)
+    found = window_rows(connection, at(0), at(15), "1")
     assert len(found) == 2
     assert found == LogRows(
         (1, 2),
@@ -122,7 +137,7 @@ def test_rows_come_as_columns_in_the_order_of_their_ids(connection: Connection) 
 
 def test_an_empty_window_has_no_rows(connection: Connection) -> None:
     """Nothing logged is nothing read, not an error."""
-    found = reader.window_rows(connection, at(0), at(15), "1")
+    found = window_rows(connection, at(0), at(15), "1")
     assert len(found) == 0
     assert found == LogRows((), (), (), (), (), (), ())
 
@@ -138,60 +153,60 @@ def test_the_first_healthy_rows_are_those_that_the_model_answered_in_normal(conn
         prediction(6, at(-60)),
         prediction(7),
     ]
-    prediction_log.append(connection, rows)
-    assert list(reader.first_rows(connection, "1", 10).ids) == [1, 6, 7]
-    assert list(reader.first_rows(connection, "1", 2).ids) == [1, 6]
+    append_predictions(connection, rows)
+    assert list(first_healthy_rows(connection, "1", 10).ids) == [1, 6, 7]
+    assert list(first_healthy_rows(connection, "1", 2).ids) == [1, 6]
 
 
 def test_the_newest_row_ids_are_zero_where_there_is_no_row(connection: Connection) -> None:
     """So that a first run has a bound, too."""
-    assert (reader.last_prediction_row(connection), reader.last_refusal_row(connection)) == (0, 0)
+    assert (last_prediction_row(connection), last_refusal_row(connection)) == (0, 0)
     log(connection, 1, 2)
     refuse(connection, 1)
-    assert (reader.last_prediction_row(connection), reader.last_refusal_row(connection)) == (2, 1)
+    assert (last_prediction_row(connection), last_refusal_row(connection)) == (2, 1)
 
 
 def test_refusals_are_counted_as_predictions_are(connection: Connection) -> None:
     """Half open, of one version, up to a row."""
     refuse(connection, 0, 5, 15)
     refuse(connection, 5, version="2")
-    assert reader.refusal_count(connection, at(0), at(15), "1") == 2
-    assert reader.refusal_count(connection, at(0), at(15), "1", up_to_row=1) == 1
-    assert reader.refusal_count(connection, at(0), at(15), "2") == 1
+    assert refusal_count(connection, at(0), at(15), "1") == 2
+    assert refusal_count(connection, at(0), at(15), "1", up_to_row=1) == 1
+    assert refusal_count(connection, at(0), at(15), "2") == 1
 
 
 def test_predictions_are_counted_by_version_or_all(connection: Connection) -> None:
     """One number for each question."""
     log(connection, 1, 2)
     log(connection, 3, version="2")
-    counts = [reader.prediction_count(connection, version) for version in ("1", "2", "3", None)]
+    counts = [prediction_count(connection, version) for version in ("1", "2", "3", None)]
     assert counts == [2, 1, 0, 3]
 
 
 def test_the_last_request_may_have_been_refused(connection: Connection) -> None:
     """Silence is the absence of requests, not of answers; later ones and later rows are left out."""
-    assert reader.last_request_at(connection, at(60)) is None
+    assert last_request_at(connection, at(60)) is None
     log(connection, 1, 4, 2)
-    assert reader.last_request_at(connection, at(60)) == at(4)
+    assert last_request_at(connection, at(60)) == at(4)
     refuse(connection, 3, 6)
-    assert reader.last_request_at(connection, at(60)) == at(6)
-    assert reader.last_request_at(connection, at(6)) == at(4)
-    assert reader.last_request_at(connection, at(60), up_to_prediction=1, up_to_refusal=1) == at(3)
-    assert reader.last_request_at(connection, at(60), up_to_prediction=0, up_to_refusal=0) is None
+    assert last_request_at(connection, at(60)) == at(6)
+    assert last_request_at(connection, at(6)) == at(4)
+    assert last_request_at(connection, at(60), up_to_prediction=1, up_to_refusal=1) == at(3)
+    assert last_request_at(connection, at(60), up_to_prediction=0, up_to_refusal=0) is None
 
 
 def test_runs_are_read_in_both_directions(connection: Connection) -> None:
     """The newest first for people, the oldest first for whoever recomputes, and each by its window's end."""
-    assert reader.last_run(connection) is None
+    assert last_run(connection) is None
     for minutes in (10, 20, 30):
         run(connection, minutes)
-    last = reader.last_run(connection)
+    last = last_run(connection)
     assert last is not None
     assert last.window_end == at(30)
-    assert [found.window_end for found in reader.recent_runs(connection, 2)] == [at(30), at(20)]
-    assert [found.window_end for found in reader.all_runs(connection)] == [at(10), at(20), at(30)]
-    assert reader.run_at(connection, at(20)) == reader.recent_runs(connection, 2)[1]
-    assert reader.run_at(connection, at(25)) is None
+    assert [found.window_end for found in recent_runs(connection, 2)] == [at(30), at(20)]
+    assert [found.window_end for found in all_runs(connection)] == [at(10), at(20), at(30)]
+    assert run_at(connection, at(20)) == recent_runs(connection, 2)[1]
+    assert run_at(connection, at(25)) is None
 
 
 def test_incidents_are_listed_newest_first(connection: Connection) -> None:
@@ -200,25 +215,25 @@ def test_incidents_are_listed_newest_first(connection: Connection) -> None:
     open_incident(connection, "c", 1, resolved=True)
     open_incident(connection, "a", 9, resolved=True)
     open_incident(connection, "b", 5)
-    names = [one.incident_id for one in reader.recent_incidents(connection, 10)]
+    names = [one.incident_id for one in recent_incidents(connection, 10)]
     assert names == ["a", "d", "b", "c"]
-    assert [one.incident_id for one in reader.recent_incidents(connection, 2)] == names[:2]
-    open_ones = reader.recent_incidents(connection, 1, unresolved_only=True)
+    assert [one.incident_id for one in recent_incidents(connection, 2)] == names[:2]
+    open_ones = recent_incidents(connection, 1, unresolved_only=True)
     assert [one.incident_id for one in open_ones] == ["d"]
 
 
 def test_an_incident_is_found_by_its_id(connection: Connection) -> None:
     """Or is none."""
     open_incident(connection, "a", 5)
-    found = reader.incident(connection, "a")
+    found = incident_by_id(connection, "a")
     assert found is not None
     assert (found.detected_at, found.resolution) == (at(5), None)
-    assert reader.incident(connection, "b") is None
+    assert incident_by_id(connection, "b") is None
 
 
 def test_before_anything_is_decided_there_is_no_state(connection: Connection) -> None:
     """Unknown is not NORMAL: whoever asks is told that there is none."""
-    assert reader.state(connection) is None
+    assert current_state(connection) is None
 
 
 def test_a_state_is_stale_once_it_is_no_longer_valid(connection: Connection) -> None:
@@ -226,13 +241,13 @@ def test_a_state_is_stale_once_it_is_no_longer_valid(connection: Connection) -> 
     values = {"current_state": "WARNING", "last_updated": START, "reason": "why"}
     values |= {"valid_until": at(20), "checked_at": START}
     connection.execute(insert(system_state).values(values))
-    state = reader.state(connection)
+    state = current_state(connection)
     assert state is not None
     assert not state.stale(at(20))
     assert state.stale(at(20 + MICROSECOND))
     assert state.stale(START - timedelta(hours=2)), "a last run in the future says nothing about now"
     connection.execute(system_state.update().values(valid_until=None))
-    state = reader.state(connection)
+    state = current_state(connection)
     assert state is not None
     assert state.stale(START)
 
@@ -274,17 +289,17 @@ def test_rows_with_only_the_columns_of_the_mission_are_read(connection: Connecti
         connection.execute(insert(table).values(values))
     run(connection, 10)
     open_incident(connection, "a", 5)
-    assert list(reader.window_rows(connection, at(0), at(1), "1").confidences) == [0.9]
-    state = reader.state(connection)
+    assert list(window_rows(connection, at(0), at(1), "1").confidences) == [0.9]
+    state = current_state(connection)
     assert state is not None
     assert (state.state, state.memory, state.held) == (State.DEGRADED, Memory(state=State.DEGRADED), False)
     assert (state.damaged_features, state.stale(START)) == ((), True)
-    (found,) = reader.all_runs(connection)
+    (found,) = all_runs(connection)
     assert (found.shadow, found.memory, found.incident_id) == (False, None, None)
-    (told,) = reader.explanations(connection, "a")
+    (told,) = incident_explanations(connection, "a")
     assert told.incident_status is None
-    assert reader.baselines(connection) == []
-    assert reader.active_baseline(connection, "1") is None
+    assert all_baselines(connection) == []
+    assert active_baseline(connection, "1") is None
 
 
 def test_rows_written_in_plain_sql_are_read(sqlite: Engine) -> None:
@@ -295,7 +310,7 @@ def test_rows_written_in_plain_sql_are_read(sqlite: Engine) -> None:
                 (timestamp, model_version, system_state, input_summary, prediction, confidence_score, fallback_used)
             VALUES (datetime('2026-03-01T12:00:30+00:00'), '1', 'NORMAL', '{"size": 1}', 0.5, 0.9, 0)
         """)
-        found = reader.window_rows(connection, at(0), at(1), "1")
+        found = window_rows(connection, at(0), at(1), "1")
     assert (list(found.timestamps), list(found.predictions)) == ([at(0.5)], ["0.5"])
 
 
@@ -312,7 +327,7 @@ def test_a_damaged_state_is_a_store_error(sqlite: Engine, damage: str, told: str
     with database.writing(sqlite) as connection:
         connection.execute(insert(system_state).values(MISSION_ROWS[system_state]))
         connection.exec_driver_sql(f"UPDATE system_state SET {damage}")  # noqa: S608 # one of the three above
-    refuse_to_read(sqlite, reader.state, told)
+    refuse_to_read(sqlite, current_state, told)
 
 
 def test_a_damaged_baseline_is_a_store_error(engine: Engine) -> None:
@@ -321,7 +336,7 @@ def test_a_damaged_baseline_is_a_store_error(engine: Engine) -> None:
     with database.writing(engine) as connection:
         connection.execute(insert(baseline_metrics).values(values))
     told = r"^The database holds a damaged baseline \(model_version: .*\)\.$"
-    for read in (lambda c: reader.active_baseline(c, "1"), lambda c: reader.baseline(c, "by-hand"), reader.baselines):
+    for read in (lambda c: active_baseline(c, "1"), lambda c: baseline_by_id(c, "by-hand"), all_baselines):
         refuse_to_read(engine, read, told)
 
 
@@ -335,10 +350,10 @@ def test_the_more_careful_state_is_obeyed(connection: Connection) -> None:
     degraded = to_document(Memory(state=State.DEGRADED))
     values = {"id": 1, "last_updated": START, "reason": "why"}
     connection.execute(insert(system_state).values(current_state="NORMAL", memory=degraded, **values))
-    found = reader.state(connection)
+    found = current_state(connection)
     assert found is not None
     assert found.state is State.DEGRADED
     connection.execute(system_state.update().values(current_state="DEGRADED", memory=to_document(Memory())))
-    found = reader.state(connection)
+    found = current_state(connection)
     assert found is not None
     assert found.state is State.DEGRADED

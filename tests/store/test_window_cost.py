@@ -7,17 +7,26 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.requests import (
+    last_prediction_row,
+    last_refusal_row,
+    last_request_at,
+    refusal_count,
+    window_batches,
+    window_row_count,
+    window_rows,
+)
 from tests.store.conftest import START, at, prediction, write
 
 OLDER_DAYS = 200
 QUERIES: dict[str, Callable[[Connection], Any]] = {
-    "window": lambda c: list(reader.window_batches(c, at(0), at(15), at(5), "1", 10**9)),
-    "whole window": lambda c: reader.window_rows(c, at(0), at(15), "1"),
-    "rows of a window": lambda c: reader.window_row_count(c, at(0), at(15), "1", 10**9),
-    "refusals": lambda c: reader.refusal_count(c, at(0), at(15), "1", 10**9),
-    "silence": lambda c: reader.last_request_at(c, at(15), 10**9, 10**9),
-    "newest row": lambda c: (reader.last_prediction_row(c), reader.last_refusal_row(c)),
+    "window": lambda c: list(window_batches(c, at(0), at(15), at(5), "1", 10**9)),
+    "whole window": lambda c: window_rows(c, at(0), at(15), "1"),
+    "rows of a window": lambda c: window_row_count(c, at(0), at(15), "1", 10**9),
+    "refusals": lambda c: refusal_count(c, at(0), at(15), "1", 10**9),
+    "silence": lambda c: last_request_at(c, at(15), 10**9, 10**9),
+    "newest row": lambda c: (last_prediction_row(c), last_refusal_row(c)),
 }
 
 

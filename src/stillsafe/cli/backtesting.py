@@ -10,15 +10,14 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from stillsafe import service
+from stillsafe.backtest import fallback_evaluation, report
 from stillsafe.cli import timeline
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, app, complaints, json_text, print_json
 from stillsafe.core.schema import Logged
-from stillsafe.dashboard import report
 from stillsafe.errors import ConfigurationError
-from stillsafe.monitoring import price
 from stillsafe.monitoring.archive import Archive
 from stillsafe.settings import DEFAULT_FILE, Settings
-from stillsafe.store.documents import to_document
+from stillsafe.store.codec import to_document
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +64,7 @@ def backtest(
             inject_from=inject_from,
             progress=progress,
         )
-    kept = price.write(settings, found, at=service.utc_now(), source=data.name)
+    kept = fallback_evaluation.write(settings, found, at=service.utc_now(), source=data.name)
     if html_file is not None:
         repeated = _repeated(data, config, label, rows_per_run, faults, inject_from)
         _write(html_file, report.render(found, settings, made_at=service.utc_now(), command=repeated))

@@ -15,8 +15,8 @@ from stillsafe import service
 from stillsafe.cli import show
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, answer, app, complaints, console, db_app
 from stillsafe.errors import ConfigurationError
-from stillsafe.monitoring import prune as retention
-from stillsafe.monitoring.prune import Pruned
+from stillsafe.monitoring import retention as retention
+from stillsafe.monitoring.retention import Pruned
 from stillsafe.settings import seconds
 from stillsafe.store import database
 

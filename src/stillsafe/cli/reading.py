@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
-from stillsafe import explaining, logs, service
+from stillsafe import incident_explanation, logs, service
 from stillsafe.cli import show
 from stillsafe.cli.app import (
     DEFAULT_CONFIG,
@@ -22,10 +22,13 @@ from stillsafe.cli.app import (
     incidents_app,
 )
 from stillsafe.errors import SchemaMismatch, StoreError
-from stillsafe.explaining import Outcome
+from stillsafe.incident_explanation import Outcome
 from stillsafe.settings import Settings
-from stillsafe.store import database, reader
-from stillsafe.store.line import patience
+from stillsafe.store import database
+from stillsafe.store.connection_registry import patience
+from stillsafe.store.read.baselines import active_baseline, all_baselines, baseline_by_id
+from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
+from stillsafe.store.read.runs import recent_runs
 
 PATIENCE_SECONDS = 10.0
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")]
@@ -54,7 +57,7 @@ def status(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 def windows(config: Config = DEFAULT_CONFIG, limit: Limit = 20, as_json: Json = False) -> None:
     """The last monitoring runs: what was counted and what was concluded."""
     with database.reading(service.open_store(service.settings_of(config))) as connection:
-        runs = reader.recent_runs(connection, limit)
+        runs = recent_runs(connection, limit)
     answer([show.window_document(run) for run in runs], as_json, lambda: show.windows(runs))
 
 
@@ -67,7 +70,7 @@ def incidents_list(
 ) -> None:
     """Incidents, newest first."""
     with database.reading(service.open_store(service.settings_of(config))) as connection:
-        found = reader.recent_incidents(connection, limit, unresolved_only=unresolved)
+        found = recent_incidents(connection, limit, unresolved_only=unresolved)
     answer([show.incident_document(incident) for incident in found], as_json, lambda: show.incidents(found))
 
 
@@ -100,7 +103,7 @@ def explain(
     if show_request:
         _show_request(engine, settings, chosen, as_json)
         return
-    outcome = explaining.explain_newest(engine, settings, chosen, now=service.utc_now())
+    outcome = incident_explanation.explain_newest(engine, settings, chosen, now=service.utc_now())
     if outcome in (Outcome.FAILED, Outcome.UNUSABLE):
         told = "the language model gave no explanation; `stillsafe explain --pending` tries again."
         complaints.print(f"stillsafe: {told}", markup=False)
@@ -109,8 +112,8 @@ def explain(
 
 def _explain_pending(engine: Engine, settings: Settings, as_json: bool) -> None:
     logs.set_up("INFO")
-    told = explaining.explain_pending(engine, settings, now=service.utc_now())
-    waiting = len(explaining.pending(engine, settings))
+    told = incident_explanation.explain_pending(engine, settings, now=service.utc_now())
+    waiting = len(incident_explanation.pending(engine, settings))
     steps = [{"incident_id": step.incident_id, "status": step.status, "outcome": told[step].value} for step in told]
     document = {"steps": steps, "pending": waiting}
     answer(document, as_json, lambda: show.explained(document))
@@ -118,7 +121,7 @@ def _explain_pending(engine: Engine, settings: Settings, as_json: bool) -> None:
 
 
 def _show_request(engine: Engine, settings: Settings, incident_id: str, as_json: bool) -> None:
-    made = explaining.request(engine, settings, incident_id)
+    made = incident_explanation.request(engine, settings, incident_id)
     if made is None:
         complaints.print("stillsafe: the run that it would tell of is no longer stored.", markup=False)
         sys.exit(FAILED)
@@ -129,8 +132,8 @@ def _show_request(engine: Engine, settings: Settings, incident_id: str, as_json:
 def _incident_id(engine: Engine, named: str | None) -> str:
     """The incident that is meant: the one named, or the newest."""
     with database.reading(engine) as connection:
-        newest = reader.recent_incidents(connection, 1)
-        found = reader.incident(connection, named) if named else newest[0] if newest else None
+        newest = recent_incidents(connection, 1)
+        found = incident_by_id(connection, named) if named else newest[0] if newest else None
     if found is None:
         what = f"There is no incident {named!r}." if named else "There has been no incident."
         complaints.print(f"stillsafe: {what}", markup=False)
@@ -140,8 +143,8 @@ def _incident_id(engine: Engine, named: str | None) -> str:
 
 def _show_incident(engine: Engine, incident_id: str, as_json: bool) -> None:
     with database.reading(engine) as connection:
-        found = reader.incident(connection, incident_id)
-        told = reader.explanations(connection, incident_id)
+        found = incident_by_id(connection, incident_id)
+        told = incident_explanations(connection, incident_id)
     if found is not None:
         document = show.incident_document(found) | {"explanations": [show.explanation_document(e) for e in told]}
         answer(document, as_json, lambda: show.incident(found, told))
@@ -151,7 +154,7 @@ def _show_incident(engine: Engine, incident_id: str, as_json: bool) -> None:
 def baseline_list(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Every baseline, newest first."""
     with database.reading(service.open_store(service.settings_of(config))) as connection:
-        found = reader.baselines(connection)
+        found = all_baselines(connection)
     documents = [show.baseline_document(record.baseline, active=record.active) for record in found]
     answer(documents, as_json, lambda: show.baselines(found))
 
@@ -165,8 +168,8 @@ def baseline_show(
     """One baseline in numbers."""
     settings = service.settings_of(config)
     with database.reading(service.open_store(settings)) as connection:
-        active = reader.active_baseline(connection, settings.model.version)
-        found = reader.baseline(connection, baseline_id) if baseline_id else active
+        active = active_baseline(connection, settings.model.version)
+        found = baseline_by_id(connection, baseline_id) if baseline_id else active
     if found is None:
         complaints.print("stillsafe: there is no such baseline; `stillsafe baseline list` shows them.", markup=False)
         sys.exit(FAILED)

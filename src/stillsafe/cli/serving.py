@@ -65,12 +65,12 @@ def init(
 ) -> None:
     """Look at a fitted model and a sample of healthy data, and write a service folder to review."""
     # Imported here: scikit-learn takes seconds to import.
-    from stillsafe import init as initialisation
+    from stillsafe.init.create import create_service
 
     logs.set_up("ERROR")  # the model is tried with what it may not tolerate, and would say so each time
 
     with show.progress("Looking at the model and the sample") as progress:
-        created = initialisation.create_service(
+        created = create_service(
             model,
             sample,
             label=label,

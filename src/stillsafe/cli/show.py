@@ -10,24 +10,33 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
-from stillsafe import explaining
+from stillsafe import incident_explanation
 from stillsafe.check import Finding, Verdict
 from stillsafe.cli.app import complaints, console
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.harm import Harm, Metric
+from stillsafe.core.evidence.impact import Harm, Metric
 from stillsafe.core.state import recovery_runs_needed
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import StoreError
+from stillsafe.model.model import ModelKind
 from stillsafe.monitoring.replay import Replayed
 from stillsafe.monitoring.run import Outcome, Run
-from stillsafe.serving.model import ModelKind
 from stillsafe.settings import DEFAULT_FILE, Settings
-from stillsafe.store import database, reader
-from stillsafe.store.documents import to_document
-from stillsafe.store.reader import BaselineRecord, ExplanationRecord, IncidentRecord, RunRecord
+from stillsafe.store import database
+from stillsafe.store.codec import stored_value, to_document
+from stillsafe.store.read.baselines import BaselineRecord, active_baseline
+from stillsafe.store.read.incidents import (
+    ExplanationRecord,
+    IncidentRecord,
+    explanation_failure_count,
+    recent_incidents,
+)
+from stillsafe.store.read.requests import prediction_count
+from stillsafe.store.read.runs import RunRecord, last_run
+from stillsafe.store.read.state import current_state
 
 if TYPE_CHECKING:
-    from stillsafe.init import Created
+    from stillsafe.init.create import Created
 
 WIDE = 120  # columns, below which a table leaves out its sentences
 MOST_DEAR, LEAST_DEAR = 5, 0.005  # features told, and the loss below which none is worth a word
@@ -148,12 +157,12 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
     """`status` for a program: state, its validity, what it rests on."""
     version = settings.model.version
     with database.reading(engine) as connection:
-        state = reader.state(connection)
-        baseline_now = reader.active_baseline(connection, version)
-        last = reader.last_run(connection)
-        open_incidents = reader.recent_incidents(connection, 1, unresolved_only=True)
-        predictions = reader.prediction_count(connection, version)
-        failures = reader.explanation_failure_count(connection)
+        state = current_state(connection)
+        baseline_now = active_baseline(connection, version)
+        last = last_run(connection)
+        open_incidents = recent_incidents(connection, 1, unresolved_only=True)
+        predictions = prediction_count(connection, version)
+        failures = explanation_failure_count(connection)
     memory = state.memory if state else None
     return {
         "store": "up",
@@ -176,7 +185,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "recovery_runs_needed": recovery_runs_needed(settings.policy, memory) if memory else None,
         "streaks": to_document(memory.streaks) if memory else {},
         "incident": incident_document(open_incidents[0]) if open_incidents else None,
-        "explanations_pending": len(explaining.pending(engine, settings)),
+        "explanations_pending": len(incident_explanation.pending(engine, settings)),
         "explanation_failures": failures,
         "last_run": window_document(last) if last else None,
     }
@@ -253,7 +262,7 @@ def windows(runs: list[RunRecord]) -> None:
         "until (UTC)", "new", "confidence", "low", "evidence", "severity", "state", *(["reason"] if wide else [])
     )
     for one in runs:
-        judged = reader.stored(Window, one.window).fresh if one.window is not None else Tally()
+        judged = stored_value(Window, one.window).fresh if one.window is not None else Tally()
         cells = [
             f"{one.window_end:%m-%d %H:%M:%S}",
             str(judged.prediction_count) + (" (shadow)" if one.shadow else ""),

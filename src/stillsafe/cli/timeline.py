@@ -8,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from stillsafe.backtest.result import Backtest, BacktestIncident, BacktestRun, Basis
+from stillsafe.backtest.text import headline, injection_sentence, price_sentences, score_words
 from stillsafe.cli.app import console
 from stillsafe.cli.show import STATE_STYLE, WIDE
-from stillsafe.core.backtest import Backtest, BacktestIncident, BacktestRun, Basis
-from stillsafe.core.harm import Metric
-from stillsafe.dashboard.sentences import headline, injection_sentence, price_sentences, score_words
+from stillsafe.core.evidence.impact import Metric
 
 MOST_ROWS = 60
 LONGEST_REASON = 110

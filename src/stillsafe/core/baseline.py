@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from stillsafe.core.bins import Bins
-from stillsafe.core.harm import Harm
+from stillsafe.core.evidence.bins import Bins
+from stillsafe.core.evidence.impact import Harm
 from stillsafe.core.schema import FeatureType
 
 

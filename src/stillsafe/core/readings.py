@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.damage import Diagnosis, diagnose, movement
-from stillsafe.core.harm import Harm, Metric, Movement, distance, distance_noise, estimate
+from stillsafe.core.evidence.corruption import Diagnosis, diagnose, movement
+from stillsafe.core.evidence.impact import Harm, Metric, Movement, distance, distance_noise, estimate
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import FAILURE, Evidence, Level, Reading, Signal

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard.deviations import name
-from stillsafe.dashboard.figures import count, measured, span
+from stillsafe.dashboard.formatting import count, measured, span
 from stillsafe.dashboard.snapshot import Run, Snapshot
 
 _T = TypeVar("_T")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Streak
-from stillsafe.dashboard.figures import NOTHING, count, cut, limits, measured
+from stillsafe.dashboard.formatting import NOTHING, count, cut, limits, measured
 from stillsafe.dashboard.snapshot import Run, Snapshot
 
 MOST_MULTIPLES = 6

@@ -13,7 +13,12 @@ from stillsafe.core.signals import Reading
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import StoreError
 from stillsafe.settings import Settings
-from stillsafe.store import database, reader
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.incidents import ExplanationRecord, IncidentRecord, incident_explanations, recent_incidents
+from stillsafe.store.read.requests import last_request_at
+from stillsafe.store.read.runs import ActionRecord, RunRecord, all_actions, recent_runs
+from stillsafe.store.read.state import StateRecord, current_state
 
 MOST_INCIDENTS = 10
 MOST_ACTIONS = 5
@@ -23,7 +28,7 @@ MOST_ACTIONS = 5
 class Run:
     """One monitoring run with its documents opened; empty where a document is not one of ours."""
 
-    record: reader.RunRecord
+    record: RunRecord
     readings: tuple[Reading, ...]
     total: Tally
 
@@ -41,8 +46,8 @@ class Run:
 class Told:
     """An incident and its explanations: the newest step first, and of each step the offline one."""
 
-    incident: reader.IncidentRecord
-    explanations: tuple[reader.ExplanationRecord, ...]
+    incident: IncidentRecord
+    explanations: tuple[ExplanationRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,11 @@ class Snapshot:
 
     now: datetime
     settings: Settings
-    state: reader.StateRecord | None
+    state: StateRecord | None
     runs: tuple[Run, ...]
     baseline: Baseline | None
     incidents: tuple[Told, ...]
-    actions: tuple[reader.ActionRecord, ...]
+    actions: tuple[ActionRecord, ...]
     last_request_at: datetime | None
 
     @property
@@ -88,29 +93,29 @@ def take(engine: Engine, settings: Settings, now: datetime, run_count: int) -> S
     """
     try:
         with database.reading(engine) as connection:
-            incidents = sorted(reader.recent_incidents(connection, MOST_INCIDENTS), key=lambda found: found.resolved)
+            incidents = sorted(recent_incidents(connection, MOST_INCIDENTS), key=lambda found: found.resolved)
             return Snapshot(
                 now=now,
                 settings=settings,
-                state=reader.state(connection),
-                runs=tuple(_opened(record) for record in reversed(reader.recent_runs(connection, run_count))),
-                baseline=reader.active_baseline(connection, settings.model.version),
+                state=current_state(connection),
+                runs=tuple(_opened(record) for record in reversed(recent_runs(connection, run_count))),
+                baseline=active_baseline(connection, settings.model.version),
                 incidents=tuple(
-                    Told(found, _newest_first(reader.explanations(connection, found.incident_id)))
+                    Told(found, _newest_first(incident_explanations(connection, found.incident_id)))
                     for found in incidents
                 ),
-                actions=tuple(reversed(reader.actions(connection)[-MOST_ACTIONS:])),
-                last_request_at=reader.last_request_at(connection, now),
+                actions=tuple(reversed(all_actions(connection)[-MOST_ACTIONS:])),
+                last_request_at=last_request_at(connection, now),
             )
     except ValueError as error:
         raise StoreError("The database holds a value that this version of Stillsafe cannot read.") from error
 
 
-def _newest_first(told: list[reader.ExplanationRecord]) -> tuple[reader.ExplanationRecord, ...]:
+def _newest_first(told: list[ExplanationRecord]) -> tuple[ExplanationRecord, ...]:
     return tuple(sorted(told, key=lambda record: -record.place[0]))
 
 
-def _opened(record: reader.RunRecord) -> Run:
+def _opened(record: RunRecord) -> Run:
     return Run(record, _readings(record.readings), _total(record.window, record.prediction_count))
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from sqlalchemy import Engine
 
-from stillsafe.dashboard import charts, deviations, figures, snapshot, verdict
+from stillsafe.dashboard import charts, deviations, formatting, snapshot, status_banner
 from stillsafe.errors import StoreError
 from stillsafe.settings import Settings
 
@@ -68,7 +68,7 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
 
 
 def _drawn(seen: snapshot.Snapshot) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"seen": seen, "verdict": verdict.judge(seen), "stale": verdict.stale(seen)}
+    drawn: dict[str, Any] = {"seen": seen, "verdict": status_banner.judge(seen), "stale": status_banner.stale(seen)}
     lines = deviations.table(seen)
     drawn |= {"lines": lines[:LINES_SHOWN], "more_lines": lines[LINES_SHOWN:]}
     drawn["runs"] = list(reversed(seen.runs))[:RUNS_LISTED]
@@ -95,7 +95,14 @@ def _templates(style_version: str) -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["style_version"] = style_version
-    for words in (figures.percent, figures.decimal, figures.count, figures.span, figures.moment, figures.ago):
+    for words in (
+        formatting.percent,
+        formatting.decimal,
+        formatting.count,
+        formatting.span,
+        formatting.moment,
+        formatting.ago,
+    ):
         environment.filters[words.__name__] = words
     environment.filters["with_code"] = with_code
     return environment

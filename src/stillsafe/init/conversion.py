@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillsafe.core.schema import Row
-from stillsafe.serving.model import Model, Score
-from stillsafe.serving.model_file import parsed
+from stillsafe.model.artifact import parsed
+from stillsafe.model.model import Model, Score
 
 MOST_ROWS_COMPARED = 500
 TOLERANCE = 1e-9  # threads of a forest add up in any order

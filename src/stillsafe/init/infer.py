@@ -16,7 +16,7 @@ import pandas as pd
 
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.errors import ConfigurationError
-from stillsafe.serving.model import Model
+from stillsafe.model.model import Model
 
 GENEROSITY = 10
 PROBES = 5

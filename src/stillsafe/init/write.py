@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from stillsafe.core.policy import reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.init.answers import Default, prices_told
-from stillsafe.init.proposals import NO_PROPOSAL, Proposal, Proposed
+from stillsafe.init.default_answer import Default, prices_told
+from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, Proposed
 from stillsafe.rules import variable
 from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Observer, Service, Serving
 

@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from stillsafe.errors import RefusedError
 from stillsafe.store.disk import sync
-from stillsafe.store.reader import Requests, WindowRows
+from stillsafe.store.read.requests import RequestTable, WindowRows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIXES = {Requests.PREDICTIONS: "predictions", Requests.REFUSALS: "refusals"}
+PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _UNFINISHED = ".partial"
 _LOGGED = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
-def file_of(folder: Path, requests: Requests, day: date, model_version: str) -> Path:
+def file_of(folder: Path, requests: RequestTable, day: date, model_version: str) -> Path:
     """Where the rows of a day (UTC) and a model version belong."""
     return folder / f"{PREFIXES[requests]}-{day.isoformat()}-{quote(model_version, safe='')}.parquet"
 
 
-def add(file: Path, requests: Requests, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
+def add(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
     """Make a durable file of these rows and of those that are in it already, each id once.
 
     Args:
@@ -63,7 +63,7 @@ def add(file: Path, requests: Requests, batches: Iterable[Sequence[dict[str, Any
         sync(file.parent)
 
 
-def ids_in(folder: Path, requests: Requests) -> list[int]:
+def ids_in(folder: Path, requests: RequestTable) -> list[int]:
     """Row ids in all the files of a folder, as often as they are there.
 
     Raises:
@@ -96,7 +96,7 @@ class Archive:
         """As `reader.window_batches`, but those that are in the log no more: their ids are not known there."""
         found = [
             row
-            for row in self._rows(Requests.PREDICTIONS, start, end, version)
+            for row in self._rows(RequestTable.PREDICTIONS, start, end, version)
             if row["id"] <= up_to_row and row["id"] not in known
         ]
         return WindowRows(
@@ -107,14 +107,14 @@ class Archive:
 
     def refusal_ids(self, start: datetime, end: datetime, model_version: str) -> list[int]:
         """Row ids of the requests refused in `[start, end)`."""
-        return [row["id"] for row in self._rows(Requests.REFUSALS, start, end, model_version)]
+        return [row["id"] for row in self._rows(RequestTable.REFUSALS, start, end, model_version)]
 
     def last_request_at(
         self, known: datetime | None, before: datetime, up_to_prediction: int, up_to_refusal: int
     ) -> datetime | None:
         """When the last request before a time came, in the archive or, if that is later, as known from the log."""
         latest = known
-        for requests, up_to in ((Requests.PREDICTIONS, up_to_prediction), (Requests.REFUSALS, up_to_refusal)):
+        for requests, up_to in ((RequestTable.PREDICTIONS, up_to_prediction), (RequestTable.REFUSALS, up_to_refusal)):
             # The newest day first: all of the days before it come earlier.
             for file in sorted(self._files[requests], key=_day_of, reverse=True):
                 if _day_of(file) > before.date() or (latest is not None and _day_of(file) < latest.date()):
@@ -130,12 +130,12 @@ class Archive:
 
         rows = [
             json.loads(row["input_summary"]) | {"timestamp": row["timestamp"]}
-            for file in self._files[Requests.PREDICTIONS]
+            for file in self._files[RequestTable.PREDICTIONS]
             for row in _read(file, ["timestamp", "input_summary"], None)
         ]
         return pd.DataFrame(rows)
 
-    def _rows(self, requests: Requests, start: datetime, end: datetime, version: str) -> list[dict[str, Any]]:
+    def _rows(self, requests: RequestTable, start: datetime, end: datetime, version: str) -> list[dict[str, Any]]:
         filters = [("timestamp", ">=", start), ("timestamp", "<", end), ("model_version", "=", version)]
         files = [file for file in self._files[requests] if start.date() <= _day_of(file) <= end.date()]
         return [row for file in files for row in _read(file, None, filters)]
@@ -185,12 +185,12 @@ def _require_same(file: Path, again: Any) -> None:
         raise RefusedError(f"{file}: it holds other rows under the same ids. Give each database a folder of its own.")
 
 
-def _schema(requests: Requests) -> Any:
+def _schema(requests: RequestTable) -> Any:
     import pyarrow as pa
 
     text = pa.string()
     row = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
-    if requests is Requests.REFUSALS:
+    if requests is RequestTable.REFUSALS:
         return pa.schema([*row, ("violations", text)])
     row += [("system_state", text), ("input_summary", text), ("prediction", text)]
     row += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]

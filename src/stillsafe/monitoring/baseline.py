@@ -23,12 +23,16 @@ from stillsafe.core.schema import Row, Schema, sanitise
 from stillsafe.core.signals import Evidence
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import BaselineRefused, ConfigurationError
-from stillsafe.monitoring.healthy import joint_of, wobble
+from stillsafe.monitoring.columns import Columns, Mask, columns, from_snapshots, tally
+from stillsafe.monitoring.noise import joint_of, wobble
 from stillsafe.monitoring.profile import answers_of, output_profile, profile
-from stillsafe.monitoring.summarize import Columns, Mask, columns, from_snapshots, tally
 from stillsafe.settings import Settings
-from stillsafe.store import baseline_log, database, reader
-from stillsafe.store.documents import from_document
+from stillsafe.store import database
+from stillsafe.store.codec import from_document
+from stillsafe.store.read.baselines import active_baseline, baseline_by_id
+from stillsafe.store.read.requests import first_healthy_rows, refusal_count, window_rows
+from stillsafe.store.read.runs import deviating_run_count
+from stillsafe.store.write.baselines import insert_baseline, mark_active
 
 DEFAULT_SAMPLE = 10_000
 SMALLEST_SAMPLE = 200
@@ -186,7 +190,7 @@ def create(
     with database.reading(engine) as connection:
         if since is None and until is None:
             wanted = first or DEFAULT_SAMPLE
-            rows = reader.first_rows(connection, version, wanted)
+            rows = first_healthy_rows(connection, version, wanted)
             source, refused = BaselineSource.FIRST, 0
             if len(rows) < wanted:
                 raise BaselineRefused(
@@ -195,9 +199,9 @@ def create(
                 )
         else:
             start, end = since or datetime.min.replace(tzinfo=at.tzinfo), until or at
-            rows = reader.window_rows(connection, start, end, version)
-            source, refused = BaselineSource.SPAN, reader.refusal_count(connection, start, end, version)
-            deviating = reader.deviating_run_count(connection, version, start, end)
+            rows = window_rows(connection, start, end, version)
+            source, refused = BaselineSource.SPAN, refusal_count(connection, start, end, version)
+            deviating = deviating_run_count(connection, version, start, end)
             if deviating and not accept_contradiction:
                 raise BaselineRefused(f"{deviating} monitoring runs deviated in that period: it was not healthy.")
     found = columns(rows, schema)
@@ -224,7 +228,7 @@ def create(
 def _known(engine: Engine, version: str) -> Baseline | None:
     """The reference baseline of a model version, or None where it has none."""
     with database.reading(engine) as connection:
-        return reader.baseline(connection, f"reference-{version}")
+        return baseline_by_id(connection, f"reference-{version}")
 
 
 def activate(engine: Engine, baseline_id: str) -> Baseline:
@@ -234,10 +238,10 @@ def activate(engine: Engine, baseline_id: str) -> Baseline:
         BaselineRefused: there is none of that id.
     """
     with database.writing(engine) as connection:
-        chosen = reader.baseline(connection, baseline_id)
+        chosen = baseline_by_id(connection, baseline_id)
         if chosen is None:
             raise BaselineRefused(f"There is no baseline {baseline_id!r}; `stillsafe baseline list` shows them.")
-        baseline_log.activate(connection, chosen)
+        mark_active(connection, chosen)
     return chosen
 
 
@@ -252,11 +256,11 @@ def ensure_reference(engine: Engine, settings: Settings) -> None:
         return
     reference = from_document(Baseline, document["baseline"])
     with database.reading(engine) as connection:
-        known = reader.baseline(connection, reference.baseline_id) is not None
+        known = baseline_by_id(connection, reference.baseline_id) is not None
     if known:
         return
     with database.writing(engine) as connection:
-        if reader.baseline(connection, reference.baseline_id) is None:
+        if baseline_by_id(connection, reference.baseline_id) is None:
             _store(connection, reference)
 
 
@@ -268,9 +272,9 @@ def load_reference(engine: Engine, file: Any) -> Baseline:
     """
     reference = from_document(Baseline, _reference_document(file)["baseline"])
     with database.writing(engine) as connection:
-        if reader.baseline(connection, reference.baseline_id) is None:
-            baseline_log.create(connection, reference)
-        baseline_log.activate(connection, reference)
+        if baseline_by_id(connection, reference.baseline_id) is None:
+            insert_baseline(connection, reference)
+        mark_active(connection, reference)
     return reference
 
 
@@ -291,12 +295,12 @@ def _reference_document(path: Any) -> Mapping[str, Any]:
 
 
 def _store(connection: Connection, made: Baseline) -> None:
-    if reader.baseline(connection, made.baseline_id) is not None:
+    if baseline_by_id(connection, made.baseline_id) is not None:
         raise BaselineRefused(f"A baseline {made.baseline_id!r} exists, and baselines are frozen.")
-    active = reader.active_baseline(connection, made.model_version)
-    baseline_log.create(connection, made)
+    active = active_baseline(connection, made.model_version)
+    insert_baseline(connection, made)
     if active is None or made.source is not BaselineSource.REFERENCE:
-        baseline_log.activate(connection, made)
+        mark_active(connection, made)
 
 
 def _require_healthy(found: Columns) -> None:

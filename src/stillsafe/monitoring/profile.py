@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import FeatureBaseline
-from stillsafe.core.bins import Bins
+from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.monitoring.summarize import (
+from stillsafe.monitoring.columns import (
     MOST_CLASSES_COUNTED,
     Column,
     Columns,

@@ -16,11 +16,15 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import StoreError
 from stillsafe.monitoring.archive import Archive
+from stillsafe.monitoring.columns import Scorer
 from stillsafe.monitoring.run import Bounds, observe, stored_columns
-from stillsafe.monitoring.summarize import Scorer
-from stillsafe.store import database, reader
-from stillsafe.store.documents import dumps, to_document
-from stillsafe.store.reader import ActionRecord, RunRecord
+from stillsafe.store import database
+from stillsafe.store.codec import dumps, stored_value, to_document
+from stillsafe.store.read.baselines import baseline_by_id
+from stillsafe.store.read.incidents import recent_incidents
+from stillsafe.store.read.requests import pruned_before, refusal_count, window_row_count
+from stillsafe.store.read.runs import ActionRecord, RunRecord, all_actions, all_runs
+from stillsafe.store.read.state import current_state
 
 PRUNED = "rows of its time were pruned"
 PRUNED_AND_NOT_ARCHIVED = "rows of its time were pruned, and are not in that archive"
@@ -89,22 +93,22 @@ def replay(
     skipped: dict[int, str] = {}
     incidents: dict[str, dict[str, Any]] = {}
     with database.reading(engine) as connection:
-        actions = reader.actions(connection)
-        pruned_before = reader.pruned_before(connection)
+        actions = all_actions(connection)
+        pruned_up_to = pruned_before(connection)
         memory = _acted(Memory(), None, actions)
-        for stored in reader.all_runs(connection):
+        for stored in all_runs(connection):
             if from_logs and schema is not None:
                 why_not = _not_recountable(stored, model_version, score)
                 if why_not:
                     skipped[stored.id] = why_not
                 elif difference := _recount(connection, stored, schema, score, archived):
-                    if not _pruned(connection, stored, pruned_before):
+                    if not _pruned(connection, stored, pruned_up_to):
                         return Replayed(runs, windows, skipped, difference)
                     skipped[stored.id] = PRUNED if archived is None else PRUNED_AND_NOT_ARCHIVED
                 else:
                     windows += 1
-            window = reader.stored(Window, stored.window)
-            policy = reader.stored(Policy, stored.policy)
+            window = stored_value(Window, stored.window)
+            policy = stored_value(Policy, stored.policy)
             decision = decide(policy, _baseline(connection, stored), window, memory)
             difference = next(_differences(stored, window, memory, decision), None)
             if difference is not None:
@@ -119,7 +123,7 @@ def replay(
 
 
 def _baseline(connection: Connection, stored: RunRecord) -> Baseline | None:
-    return None if stored.baseline_id is None else reader.baseline(connection, stored.baseline_id)
+    return None if stored.baseline_id is None else baseline_by_id(connection, stored.baseline_id)
 
 
 def _differences(stored: RunRecord, window: Window, before: Memory, decision: Decision) -> Iterator[Difference]:
@@ -167,9 +171,9 @@ def _pruned(connection: Connection, stored: RunRecord, pruned_before: datetime |
     if pruned_before is None or pruned_before <= stored.window_start:
         return False
     start, end, version = stored.window_start, stored.window_end, stored.model_version or ""
-    rows = reader.window_row_count(connection, start, end, version, stored.last_prediction_row or 0)
-    refused = reader.refusal_count(connection, start, end, version, stored.last_refusal_row or 0)
-    total = reader.stored(Window, stored.window).total
+    rows = window_row_count(connection, start, end, version, stored.last_prediction_row or 0)
+    refused = refusal_count(connection, start, end, version, stored.last_refusal_row or 0)
+    total = stored_value(Window, stored.window).total
     nothing_left = not rows and not refused  # then silence was counted from a request before the window
     return nothing_left or rows < total.prediction_count or refused < total.refusal_count
 
@@ -186,7 +190,7 @@ def _acted(memory: Memory, after_run: int | None, actions: list[ActionRecord]) -
 def _present(connection: Connection, memory: Memory, decided: int) -> Difference | None:
     """Whether the state that everybody obeys is the one that the fold ends in."""
     try:
-        now = reader.state(connection)
+        now = current_state(connection)
     except StoreError as error:
         return Difference(0, "now", "system_state", str(error), memory.effective_state.value)
     if now is None:
@@ -221,7 +225,7 @@ def _history(connection: Connection, incidents: dict[str, dict[str, Any]]) -> Di
     """Whether the incidents are the ones that the fold makes."""
     kept = {
         record.incident_id: {name: getattr(record, name) for name in _INCIDENT_COLUMNS}
-        for record in reader.recent_incidents(connection, limit=None)
+        for record in recent_incidents(connection, limit=None)
     }
     return _unlike("incidents", kept, incidents)
 

@@ -23,10 +23,23 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError, RunRefused
 from stillsafe.monitoring.archive import Archive
-from stillsafe.monitoring.summarize import Columns, Gathered, Scorer, columns, shadow_scored, tally
+from stillsafe.monitoring.columns import Columns, Gathered, Scorer, columns, shadow_scored, tally
 from stillsafe.settings import Settings
-from stillsafe.store import database, decision_log, reader
-from stillsafe.store.reader import Requests, WindowRows
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.requests import (
+    RequestTable,
+    WindowRows,
+    last_prediction_row,
+    last_refusal_row,
+    last_request_at,
+    refusal_count,
+    request_ids,
+    window_batches,
+)
+from stillsafe.store.read.runs import last_run, run_at
+from stillsafe.store.read.state import current_state
+from stillsafe.store.write.decisions import decision_columns, record_hold, record_release, record_run, window_columns
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +99,12 @@ def run(engine: Engine, settings: Settings, *, now: datetime, score: Scorer | No
         if not alone:
             return Run(Outcome.BUSY)
         with database.reading(engine) as connection:
-            if reader.run_at(connection, now) is not None:
+            if run_at(connection, now) is not None:
                 return Run(Outcome.ALREADY_DONE)
             memory = _memory(connection)
             _refuse_the_past(memory, now)
             bounds = _bounds(connection, settings, memory, now)
-            baseline = reader.active_baseline(connection, settings.model.version)
+            baseline = active_baseline(connection, settings.model.version)
             window = observe(connection, settings.schema_of_features, settings.model.version, baseline, bounds, score)
         return _conclude(engine, settings, baseline, window, bounds)
 
@@ -116,7 +129,7 @@ def observe(
     refused = [
         _refusal_count(connection, since, bounds, model_version, archived) for since in (bounds.start, fresh_since)
     ]
-    last = reader.last_request_at(connection, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
+    last = last_request_at(connection, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
     if archived is not None:
         last = archived.last_request_at(last, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
     total = tally(found, baseline, refused[0])
@@ -135,7 +148,7 @@ def observe(
 
 def stored_columns(window: Window, before: Memory, decision: Decision) -> dict[str, Any]:
     """What a run writes into the columns of its row, so that a replay can compare each of them."""
-    return {**decision_log.window_columns(window), **decision_log.decision_columns(before, decision)}
+    return {**window_columns(window), **decision_columns(before, decision)}
 
 
 def hold(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
@@ -148,7 +161,7 @@ def hold(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
         memory = _memory(connection)
         if memory.hold is not None:
             raise RefusedError(f"Held already by {memory.hold.by} since {memory.hold.at:%Y-%m-%d %H:%M:%S} UTC.")
-        held = decision_log.record_hold(connection, memory, Hold(by, reason, at), _last_run_id(connection))
+        held = record_hold(connection, memory, Hold(by, reason, at), _last_run_id(connection))
     logger.warning("hold", extra={"fields": {"by": by, "reason": reason, "state": held.effective_state.value}})
     return held
 
@@ -163,7 +176,7 @@ def release(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
         memory = _memory(connection)
         if memory.hold is None:
             raise RefusedError("Nothing is held.")
-        released = decision_log.record_release(connection, memory, by, reason, at, _last_run_id(connection))
+        released = record_release(connection, memory, by, reason, at, _last_run_id(connection))
     logger.warning("release", extra={"fields": {"by": by, "reason": reason, "state": released.effective_state.value}})
     return released
 
@@ -179,7 +192,7 @@ def _conclude(engine: Engine, settings: Settings, baseline: Baseline | None, win
             "fresh_since": bounds.fresh_since,
         }
         enforced = settings.service.mode == "enforce"
-        run_id = decision_log.record_run(connection, settings.policy, window, before, decision, seen, enforced=enforced)
+        run_id = record_run(connection, settings.policy, window, before, decision, seen, enforced=enforced)
     _tell(run_id, window, before, decision)
     return Run(Outcome.DONE, run_id, before, window, decision)
 
@@ -213,7 +226,7 @@ def _batches(
     """The window's rows, some at a time: first the log's, then those that are in the archive alone."""
     stretch = (bounds.start, bounds.end, fresh_since, model_version, bounds.last_prediction_row)
     known: set[int] = set()
-    for rows in reader.window_batches(connection, *stretch, with_ids=archived is not None):
+    for rows in window_batches(connection, *stretch, with_ids=archived is not None):
         known.update(rows.ids)
         yield rows
     if archived is not None:
@@ -224,8 +237,8 @@ def _refusal_count(
     connection: Connection, since: datetime, bounds: Bounds, model_version: str, archived: Archive | None
 ) -> int:
     if archived is None:
-        return reader.refusal_count(connection, since, bounds.end, model_version, bounds.last_refusal_row)
-    ids = reader.request_ids(connection, Requests.REFUSALS, since, bounds.end, model_version)
+        return refusal_count(connection, since, bounds.end, model_version, bounds.last_refusal_row)
+    ids = request_ids(connection, RequestTable.REFUSALS, since, bounds.end, model_version)
     ids += archived.refusal_ids(since, bounds.end, model_version)
     return sum(each <= bounds.last_refusal_row for each in set(ids))
 
@@ -235,18 +248,18 @@ def _bounds(connection: Connection, settings: Settings, memory: Memory, now: dat
         start=now - timedelta(seconds=settings.policy.window_seconds),
         end=now,
         fresh_since=memory.last_conclusive_at,
-        last_prediction_row=reader.last_prediction_row(connection),
-        last_refusal_row=reader.last_refusal_row(connection),
+        last_prediction_row=last_prediction_row(connection),
+        last_refusal_row=last_refusal_row(connection),
     )
 
 
 def _memory(connection: Connection) -> Memory:
-    state = reader.state(connection)
+    state = current_state(connection)
     return Memory() if state is None else state.memory
 
 
 def _last_run_id(connection: Connection) -> int | None:
-    last = reader.last_run(connection)
+    last = last_run(connection)
     return None if last is None else last.id
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
-from stillsafe.serving import desk as desks
-from stillsafe.serving import lookups, openapi, problems
-from stillsafe.serving.desk import Desk
-from stillsafe.serving.documents import BatchDocument, PredictionDocument
+from stillsafe.serving import endpoint as desks
+from stillsafe.serving import openapi, problems, read_routes
+from stillsafe.serving.endpoint import Desk
+from stillsafe.serving.fast_path import Shortcut
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import documented
-from stillsafe.serving.shortcut import Shortcut
+from stillsafe.serving.schemas import BatchDocument, PredictionDocument
 
 JSON = "application/json"
 DESCRIPTION = (
@@ -43,8 +43,8 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(_predicting(desk))
-    app.include_router(lookups.router(context))
-    app.include_router(lookups.health(context, desk.metrics))
+    app.include_router(read_routes.router(context))
+    app.include_router(read_routes.health(context, desk.metrics))
     if pages is not None:
         app.include_router(pages)
     return app

@@ -15,11 +15,12 @@ from prometheus_client.registry import Collector
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
-from stillsafe.serving.outage import Outage
+from stillsafe.serving.failover import Outage
 from stillsafe.serving.predict import Answered, Context
 from stillsafe.serving.problems import Wrong
-from stillsafe.store import reader
-from stillsafe.store.reader import StateRecord
+from stillsafe.store.read.baselines import is_watched
+from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents, unexplained_steps
+from stillsafe.store.read.state import StateRecord, current_state
 
 COUNTS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -128,12 +129,12 @@ class _StoredState(Collector):
 
     def _stored(self) -> tuple[StateRecord | None, bool, int, "_Explained"]:
         with self._context.reading() as connection:
-            record = reader.state(connection)
-            watched = reader.is_watched(connection, self._context.model.version)
-            unresolved = len(reader.recent_incidents(connection, 1000, unresolved_only=True))
+            record = current_state(connection)
+            watched = is_watched(connection, self._context.model.version)
+            unresolved = len(recent_incidents(connection, 1000, unresolved_only=True))
             asked = self._context.settings.observer.use == "llm"
-            pending = len(reader.unexplained_steps(connection)) if asked else 0
-            return record, watched, unresolved, _Explained(pending, reader.explanation_failure_count(connection))
+            pending = len(unexplained_steps(connection)) if asked else 0
+            return record, watched, unresolved, _Explained(pending, explanation_failure_count(connection))
 
 
 @dataclass(frozen=True, slots=True)

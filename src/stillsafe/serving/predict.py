@@ -18,14 +18,23 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.fallback import Answer, Conservative, Fallback
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.state import State
+from stillsafe.model.model import Model, Score, as_text
 from stillsafe.serving.deadline import CallBroke, Deadline
-from stillsafe.serving.model import Model, Score, as_text
-from stillsafe.serving.outage import Orders, Outage
+from stillsafe.serving.failover import Orders, Outage
 from stillsafe.settings import Settings
-from stillsafe.store import database, prediction_log, reader
-from stillsafe.store.documents import from_document, to_document
-from stillsafe.store.prediction_log import PredictionRecord, RefusalRecord
+from stillsafe.store import database
+from stillsafe.store.codec import from_document, to_document
+from stillsafe.store.read.baselines import is_watched
+from stillsafe.store.read.state import current_state
 from stillsafe.store.spool import Entry, Waiting
+from stillsafe.store.write.predictions import (
+    PredictionRecord,
+    RefusalRecord,
+    append_missing_predictions,
+    append_missing_refusals,
+    append_predictions,
+    append_refusals,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +162,7 @@ def refuse(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) ->
 
     def write() -> None:
         with database.writing(context.engine) as connection:
-            prediction_log.append_refusals(connection, stamped())
+            append_refusals(connection, stamped())
 
     _keep(context, "refusals", lambda: [Entry(REFUSALS, to_document(stamped()))], write)
     return [None] * len(refusals)
@@ -162,11 +171,11 @@ def refuse(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) ->
 def write_spooled(connection: Connection, waiting: Sequence[Waiting]) -> None:
     """Write what waited in the spool, in order; what the log has already is left as it is."""
     predictions = [each.entry.document for each in waiting if each.entry.kind == PREDICTION]
-    prediction_log.append_missing(connection, [from_document(PredictionRecord, each) for each in predictions])
+    append_missing_predictions(connection, [from_document(PredictionRecord, each) for each in predictions])
     for each in waiting:
         if each.entry.kind == REFUSALS:
             moment = from_document(tuple[RefusalRecord, ...], each.entry.document)
-            prediction_log.append_missing_refusals(connection, moment)
+            append_missing_refusals(connection, moment)
 
 
 def _refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[RefusalRecord]:
@@ -205,8 +214,8 @@ def stored_orders(engine: Engine, model_version: str, clock: Callable[[], dateti
         StoreError: it cannot be read.
     """
     with database.reading(engine) as connection:
-        record = reader.state(connection)
-        watched = reader.is_watched(connection, model_version)
+        record = current_state(connection)
+        watched = is_watched(connection, model_version)
     if record is None:
         return Orders(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched)
     return Orders(record.state, record.reason, record.damaged_features, record.stale(clock()), watched)
@@ -281,7 +290,7 @@ def _recorded(context: Context, rows: Sequence[Row], orders: Orders, decided: Se
     def write() -> None:
         with database.writing(context.engine) as connection:
             # Stamped inside the transaction: a run of the monitor between the stamp and the commit would miss the rows.
-            prediction_log.append(connection, stamped()[1])
+            append_predictions(connection, stamped()[1])
 
     _keep(context, "rows", lambda: [Entry(PREDICTION, to_document(record)) for record in stamped()[1]], write)
     return stamped()[0]

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from stillsafe.core.schema import Violation
 from stillsafe.errors import InvalidInput, StoreError
-from stillsafe.serving.lane import LaneClosed
+from stillsafe.serving.batcher import LaneClosed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5

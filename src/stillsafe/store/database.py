@@ -27,8 +27,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreUnavailable
+from stillsafe.store.codec import loads, storable_json
 from stillsafe.store.disk import sync
-from stillsafe.store.documents import loads, storable_json
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
@@ -148,7 +148,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def told(engine: Engine, what: str) -> Iterator[None]:
+def driver_errors(engine: Engine, what: str) -> Iterator[None]:
     """For work past SQLAlchemy: the driver's errors in our words.
 
     Raises:
@@ -190,7 +190,7 @@ def back_up(engine: Engine, file: Path) -> None:
     unfinished = file.with_name(file.name + ".partial")
     unfinished.unlink(missing_ok=True)
     try:
-        with reading(engine) as connection, told(engine, "copied"), closing(sqlite3.connect(unfinished)) as copy:
+        with reading(engine) as connection, driver_errors(engine, "copied"), closing(sqlite3.connect(unfinished)) as copy:
             driver: Any = connection.connection.driver_connection
             driver.backup(copy)
         sync(unfinished)

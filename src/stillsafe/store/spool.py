@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from stillsafe.errors import StoreError
-from stillsafe.store.documents import loads, storable_json
+from stillsafe.store.codec import loads, storable_json
 
 R = TypeVar("R")
 BUSY_TIMEOUT_SECONDS = 2.0

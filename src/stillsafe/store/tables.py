@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from stillsafe.store.documents import storable
+from stillsafe.store.codec import storable
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -1,0 +1,1 @@
+"""How change is told from harm. Skip it on first reading."""

@@ -1,0 +1,1 @@
+"""From the bytes of a request to clean rows, or to what is wrong with them."""

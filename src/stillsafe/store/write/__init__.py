@@ -1,0 +1,1 @@
+"""Writing the store: every INSERT, UPDATE and DELETE, each table written by one module."""

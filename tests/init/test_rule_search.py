@@ -1,0 +1,249 @@
+"""Proposed rules are simple, compile as the service compiles them, and earn their place on rows held out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillsafe.core.fallback import Answer, Fallback
+from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema
+from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, propose
+from stillsafe.model.model import ModelKind
+from stillsafe.rules import compile_fallback
+from stillsafe.settings import FallbackRule, FallbackSettings
+
+CLASSIFIER, REGRESSOR = ModelKind.CLASSIFIER, ModelKind.REGRESSOR
+COUNT = 2_000
+TOWNS = ['Ulm "old"', "Köln", "S\\W", "it's"]
+SCHEMA = Schema(
+    (
+        FeatureSpec("delay", FeatureType.NUMERIC, required=False),
+        FeatureSpec("delay again", FeatureType.NUMERIC, required=False),
+        FeatureSpec("visits", FeatureType.INTEGER, required=False),
+        FeatureSpec("member", FeatureType.BOOLEAN, required=False),
+        FeatureSpec("town", FeatureType.CATEGORY, required=False),
+        FeatureSpec("noise", FeatureType.NUMERIC, required=False),
+    )
+)
+
+
+def made_rows() -> list[Row]:
+    random = np.random.default_rng(11)
+    delay = random.normal(20, 15, COUNT).round(1)
+    return [
+        {
+            "delay": float(d),
+            "delay again": float(d + e),
+            "visits": int(v),
+            "member": bool(m),
+            "town": TOWNS[t],
+            "noise": float(z),
+        }
+        for d, e, v, m, t, z in zip(
+            delay,
+            random.normal(0, 8, COUNT),
+            random.integers(0, 100, COUNT),
+            random.random(COUNT) < 0.5,
+            random.integers(0, len(TOWNS), COUNT),
+            random.normal(0, 1, COUNT),
+            strict=True,
+        )
+    ]
+
+
+ROWS = made_rows()
+LATE: list[Answer | None] = ["late" if float(row["delay"] or 0) > 25 else "on time" for row in ROWS]
+COST: list[Answer | None] = [3.0 * float(row["delay"] or 0) + float(row["visits"] or 0) for row in ROWS]
+
+
+def compiled(proposal: Proposal, default: Answer, schema: Schema = SCHEMA) -> Fallback:
+    rules = tuple(FallbackRule(when=rule.when, answer=rule.answer) for rule in proposal.rules)
+    return compile_fallback(FallbackSettings(default=default, rules=rules), schema)
+
+
+def accuracy(fallback: Fallback, truth: Sequence[Answer | None], damaged: tuple[str, ...] = ()) -> float:
+    return float(np.mean([fallback.answer(row, damaged).answer == t for row, t in zip(ROWS, truth, strict=True)]))
+
+
+def error(fallback: Fallback, truth: Sequence[Any], damaged: tuple[str, ...] = ()) -> float:
+    given = [float(fallback.answer(row, damaged).answer) for row in ROWS]
+    return float(np.abs(np.array(given) - np.array(truth, dtype=float)).mean())
+
+
+def test_a_plain_truth_is_found_in_plain_words() -> None:
+    """One threshold explains everything: it is what a person would have written."""
+    proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
+    assert (proposal.rules[0].when, proposal.rules[0].answer) == ("delay > 25.0", "late")
+    assert accuracy(compiled(proposal, "on time"), LATE) == 1
+
+
+def test_an_alternative_does_without_the_damaged_feature() -> None:
+    """With the important feature damaged another one stands in, and nothing changes while it is sound."""
+    proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
+    fallback = compiled(proposal, "on time")
+    assert [rule.heading for rule in proposal.rules if rule.heading] == [
+        "While every feature is sound:",
+        "Without delay, for when that is damaged or missing:",
+    ]
+    bare = accuracy(Fallback("on time"), LATE)
+    assert accuracy(fallback, LATE, ("delay",)) > bare + 0.1
+    assert accuracy(fallback, LATE, ("delay", "delay again")) == pytest.approx(bare)
+
+
+def test_a_missing_value_is_answered_by_the_alternative() -> None:
+    """A row without the important value gets what is answered while it is damaged."""
+    proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
+    fallback = compiled(proposal, "on time")
+    for row in ROWS[:50]:
+        assert fallback.answer({**row, "delay": None}) == fallback.answer(row, ("delay",))
+
+
+def test_a_regressors_rules_are_round_numbers() -> None:
+    """Medians and thresholds have as few digits as they need, and the error falls."""
+    proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0)
+    fallback = compiled(proposal, 110.0)
+    assert all(len(f"{rule.answer:g}".replace(".", "")) <= 3 for rule in proposal.rules)
+    assert error(fallback, COST) < 0.6 * error(Fallback(110.0), COST)
+    assert error(fallback, COST, ("delay",)) < 0.8 * error(Fallback(110.0), COST)
+
+
+def test_the_prices_are_what_the_fallback_does() -> None:
+    """What is told of the held-out rows is what the fallback does on all of them, but for chance."""
+    proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0, LATE)
+    assert proposal.prices is not None
+    fallback = compiled(proposal, "on time")
+    assert proposal.prices.row_count == COUNT // 2
+    assert proposal.prices.model == 1
+    assert proposal.prices.rules == accuracy(fallback, LATE)
+    assert proposal.prices.default == pytest.approx(accuracy(Fallback("on time"), LATE), abs=0.05)
+    for price in proposal.prices.damaged:
+        assert price.score == pytest.approx(accuracy(fallback, LATE, price.damaged), abs=0.05)
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), (False, True), (0, 1), (0, 7)], ids=str)
+def test_answers_are_the_models_own_classes(classes: tuple[Answer, Answer]) -> None:
+    """Texts, booleans and numbers come back as what they were."""
+    truth: list[Answer | None] = [classes[answer == "late"] for answer in LATE]
+    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, classes[0], 0)
+    assert proposal.rules
+    assert {type(rule.answer) for rule in proposal.rules} == {type(classes[0])}
+    assert accuracy(compiled(proposal, classes[0]), truth) == 1
+
+
+def test_several_classes_categories_and_flags() -> None:
+    """Categories with quotes, backslashes and umlauts, whole numbers and flags: each kind of condition compiles."""
+    truth: list[Answer | None] = []
+    for row in ROWS:
+        if row["town"] in TOWNS[:3]:
+            truth.append(row["town"])
+        else:
+            truth.append(f"{row['member']}" if int(row["visits"] or 0) > 30 else "few")
+    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, TOWNS[0], 0)
+    text = " ".join(rule.when for rule in proposal.rules)
+    assert "town ==" in text
+    assert accuracy(compiled(proposal, TOWNS[0]), truth) > 0.7
+    flagged: list[Answer | None] = [bool(row["member"]) and int(row["visits"] or 0) > 30 for row in ROWS]
+    proposal = propose(SCHEMA, ROWS, flagged, CLASSIFIER, False, 0)
+    assert "member" in proposal.rules[0].when
+    assert "visits > 30" in " ".join(rule.when for rule in proposal.rules)
+    assert accuracy(compiled(proposal, False), flagged) > 0.97
+
+
+def test_noise_proposes_nothing() -> None:
+    """Where nothing explains the truth nothing is proposed, and the price says so."""
+    random = np.random.default_rng(4)
+    truth: list[Answer | None] = [str(random.integers(2)) for _ in ROWS]
+    numbers: list[Answer | None] = [float(z) for z in random.normal(0, 1, COUNT)]
+    for seed in range(5):
+        proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, "0", seed)
+        assert proposal.rules == ()
+        assert proposal.prices is not None
+        assert proposal.prices.rules == proposal.prices.default
+        assert propose(SCHEMA, ROWS, numbers, REGRESSOR, 0.0, seed).rules == ()
+
+
+def test_nothing_can_be_tried() -> None:
+    """No labels, too few of them, one answer only, or features of the same name: no rules, and no failure."""
+    assert propose(SCHEMA, ROWS, None, CLASSIFIER, "on time", 0) == NO_PROPOSAL
+    few: list[Answer | None] = [answer if n < 100 else None for n, answer in enumerate(LATE)]
+    assert propose(SCHEMA, ROWS, few, CLASSIFIER, "on time", 0) == NO_PROPOSAL
+    twins = Schema((FeatureSpec("a b", FeatureType.NUMERIC), FeatureSpec("a.b", FeatureType.NUMERIC)))
+    rows: list[Row] = [{"a b": float(n), "a.b": float(n)} for n in range(COUNT)]
+    assert propose(twins, rows, LATE, CLASSIFIER, "on time", 0) == NO_PROPOSAL
+    assert propose(SCHEMA, ROWS, ["on time"] * COUNT, CLASSIFIER, "on time", 0).rules == ()
+    assert propose(SCHEMA, ROWS, [1.5] * COUNT, REGRESSOR, 1.5, 0).rules == ()
+    assert propose(SCHEMA, ROWS, ["x"] * COUNT, CLASSIFIER, "never seen", 0).rules == ()
+
+
+def test_rows_without_a_known_answer_are_left_out() -> None:
+    """A label that is no class of the model teaches nothing."""
+    truth = [None if n % 10 == 0 else answer for n, answer in enumerate(LATE)]
+    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, "on time", 0)
+    assert proposal.rules[0].when == "delay > 25.0"
+    assert proposal.prices is not None
+    assert proposal.prices.row_count == COUNT * 9 // 20
+
+
+def test_the_same_sample_the_same_proposal() -> None:
+    """Nothing but the seed decides what is held out."""
+    assert propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 3) == propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 3)
+
+
+def test_wild_numbers_and_missing_values_are_survived() -> None:
+    """Values near the ends of the numbers, columns that are empty, constant or mostly missing."""
+    random = np.random.default_rng(5)
+    wild = [1e308, -1e308, 5e-324, 2.0**53, -0.0]
+    rows: list[Row] = [
+        {
+            **row,
+            "noise": None,
+            "visits": 2**53 - int(random.integers(0, 2)),
+            "delay again": wild[n % 5],
+            "town": None if n % 3 else TOWNS[0],
+            "member": None if n % 2 else True,
+        }
+        for n, row in enumerate(ROWS)
+    ]
+    for truth, kind, default in ((LATE, CLASSIFIER, "on time"), (COST, REGRESSOR, 110.0)):
+        proposal = propose(SCHEMA, rows, truth, kind, default, 0)
+        assert proposal.rules
+        compiled(proposal, default)
+    huge: list[Answer | None] = [wild[n % 3] for n in range(COUNT)]
+    assert propose(SCHEMA, rows, huge, REGRESSOR, 0.0, 0) == NO_PROPOSAL
+
+
+def test_what_the_log_keeps_does_not_matter() -> None:
+    """A feature that is logged as a hash, or not at all, is there when a request is answered."""
+    hidden = Schema(
+        tuple(
+            replace(spec, log=log) for spec, log in zip(SCHEMA.features, [Logged.DROP, *[Logged.HASH] * 5], strict=True)
+        )
+    )
+    assert propose(hidden, ROWS, LATE, CLASSIFIER, "on time", 0).rules[0].when == "delay > 25.0"
+
+
+def test_a_list_is_short_and_its_conditions_too() -> None:
+    """Whatever the truth, at most sixteen rules of at most three comparisons."""
+    random = np.random.default_rng(2)
+    names = [f"f{n}" for n in range(12)]
+    schema = Schema(tuple(FeatureSpec(name, FeatureType.NUMERIC) for name in names))
+    values = random.normal(0, 1, (COUNT, len(names)))
+    values[:, 6:] = values[:, :6] + random.normal(0, 0.5, (COUNT, 6))
+    rows: list[Row] = [dict(zip(names, line, strict=True)) for line in values.tolist()]
+    truth = [float(sum(line[:6]) + 3 * (line[0] > 0) * line[1]) for line in values.tolist()]
+    proposal = propose(schema, rows, truth, REGRESSOR, 0.0, 0)
+    assert 5 < len(proposal.rules) <= 16
+    assert all(rule.when.count("&&") <= 2 for rule in proposal.rules)
+    compiled(proposal, 0.0, schema)
+
+
+def test_the_most_grave_damage_is_told_first() -> None:
+    """Prices of single features, the gravest first, and none better than chance would have it."""
+    proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0)
+    assert proposal.prices is not None
+    single = [price.score for price in proposal.prices.damaged if len(price.damaged) == 1]
+    assert single
+    assert all(before >= after for before, after in pairwise(single))

@@ -1,0 +1,42 @@
+"""The one way in which rows become a model's input."""
+
+import numpy as np
+
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+from stillsafe.model.frame import frame
+
+SCHEMA = Schema(
+    tuple(
+        FeatureSpec(f"{kind.value}_{'always' if required else 'maybe'}", kind, required=required)
+        for kind in FeatureType
+        for required in (True, False)
+    )
+)
+
+
+def test_each_type_has_one_dtype() -> None:
+    """As a data frame read from a sample has it: never another one because of what a request happens to hold."""
+    full: Row = {"numeric": 1.5, "integer": 2, "boolean": True, "category": "a"}
+    rows: list[Row] = [{spec.name: full[spec.type.value] for spec in SCHEMA.features}]
+    rows.append({**rows[0], **{spec.name: None for spec in SCHEMA.features if not spec.required}})
+    table = frame(SCHEMA, rows)
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == {
+        "numeric_always": "float64",
+        "numeric_maybe": "float64",
+        "integer_always": "int64",
+        "integer_maybe": "float64",
+        "boolean_always": "bool",
+        "boolean_maybe": "object",
+        "category_always": "object",
+        "category_maybe": "object",
+    }
+    assert table.iloc[1].isna().tolist() == [not spec.required for spec in SCHEMA.features]
+    assert all(value is np.nan for value in (table["category_maybe"][1], table["boolean_maybe"][1]))
+
+
+def test_rows_may_all_be_missing_or_absent() -> None:
+    """A column of nothing but missing values keeps its dtype."""
+    one: Row = {spec.name: None for spec in SCHEMA.features if not spec.required}
+    maybe = Schema(tuple(spec for spec in SCHEMA.features if not spec.required))
+    assert [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes] == ["float64", "float64", "object", "object"]
+    assert frame(SCHEMA, []).shape == (0, 8)

@@ -1,0 +1,70 @@
+"""What a client asks about: clean rows, or everything that is wrong with them."""
+
+from typing import Any
+
+import pytest
+
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.serving.body.instances import many, one
+from stillsafe.serving.body.json_body import parse
+from stillsafe.serving.problems import RefusedRequest
+
+SCHEMA = Schema((FeatureSpec("age", FeatureType.NUMERIC), FeatureSpec("town", FeatureType.CATEGORY, required=False)))
+
+
+def test_a_good_body_is_a_clean_row() -> None:
+    """Every feature is present, missing ones as None."""
+    assert one(SCHEMA, {"features": {"age": 3}}) == {"age": 3.0, "town": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[]", [("body", "wrong_type")]),
+        (b"null", [("body", "wrong_type")]),
+        (b"{}", [("features", "missing")]),
+        (b'{"features": 3}', [("features", "wrong_type")]),
+        (b'{"features": {"age": 1}, "more": 1}', [("more", "unknown_key")]),
+        (b'{"features": {"age": 1}, "features": {"age": 2}}', [("features", "repeated")]),
+        (b'{"features": {"age": 1, "age": 2}}', [("age", "repeated")]),
+        (b'{"features": {"age": NaN, "town": 3}}', [("age", "not_finite"), ("town", "wrong_type")]),
+        (b'{"features": {"age": -1e999}}', [("age", "not_finite")]),
+        (b'{"features": {"age": true, "tall": 1}}', [("age", "wrong_type"), ("tall", "unknown_feature")]),
+        (b'{"features": {"age": 1, "town": "\\ud800"}}', [("town", "not_allowed")]),
+        (b'{"features": {"age": 1, "\\ud800": 1}}', [("?", "unknown_feature")]),
+        (b'{"features": {"age": 1}, "\\ud800": 1}', [("?", "unknown_key")]),
+    ],
+)
+def test_everything_wrong_is_named(body: bytes, expected: list[tuple[str, str]]) -> None:
+    """The place, the kind, and what is allowed."""
+    wrong = one(SCHEMA, parse(body))
+    assert isinstance(wrong, tuple)
+    assert [(each.feature, each.kind) for each in wrong] == expected
+    assert all(each.allowed for each in wrong)
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "kind"),
+    [
+        ([], 422, "wrong_type"),
+        ({}, 422, "missing"),
+        ({"instances": {}}, 422, "wrong_type"),
+        ({"instances": []}, 422, "missing"),
+        ({"instances": [{}] * 4}, 413, "too_many"),
+        ({"instances": [{}], "x": 1}, 422, "unknown_key"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_whole(document: Any, status: int, kind: str) -> None:
+    """Empty ones and too long ones too."""
+    with pytest.raises(RefusedRequest) as caught:
+        many(document, 3)
+    assert caught.value.problem.status == status
+    assert [wrong.kind for wrong in caught.value.problem.violations] == [kind]
+
+
+def test_a_hundred_wrong_keys_are_cut_short() -> None:
+    """An answer stays small, however long the question."""
+    wrong = one(SCHEMA, {"features": {}, **{f"{number}" * 100: 1 for number in range(100)}})
+    assert isinstance(wrong, tuple)
+    assert len(wrong) == 50
+    assert max(len(each.feature) for each in wrong) <= 83

@@ -1,0 +1,197 @@
+"""What can be looked at: every route says what the store says, in the documented shape."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.decide import decide
+from stillsafe.core.policy import Policy
+from stillsafe.core.schema import FeatureType
+from stillsafe.core.state import Hold, Memory, State
+from stillsafe.core.window import FeatureTally, Tally, Window
+from stillsafe.serving.schemas import (
+    BaselineDocument,
+    ExplainedIncidentDocument,
+    IncidentsDocument,
+    ModelDocument,
+    ReadyDocument,
+    SchemaDocument,
+    StateDocument,
+    WindowsDocument,
+)
+from stillsafe.store import database
+from stillsafe.store.write.baselines import insert_baseline, mark_active
+from stillsafe.store.write.decisions import record_hold, record_run
+from stillsafe.store.write.explanations import append_explanation
+from tests.serving.services import FEATURES, GOOD, Service
+
+GETS = ["/v1/state", "/v1/incidents", "/v1/incidents/x", "/v1/windows", "/v1/baseline", "/v1/model", "/health/ready"]
+
+
+def _degrade(service: Service) -> Memory:
+    """Four runs in which every town is missing: the real decisions, written by their real writer."""
+    towns = FeatureBaseline(FeatureType.CATEGORY, 300, 0, category_counts={"Ulm": 200, "Bonn": 100})
+    baseline = replace(_baseline(service.clock.now), features={"town": towns})
+    policy, memory = Policy(), Memory()
+    tally = Tally(100, 100, 90.0, 82.0, 10, features={"town": FeatureTally(0, 100)})
+    with database.writing(service.engine) as connection:
+        insert_baseline(connection, baseline)
+        mark_active(connection, baseline)
+        for _ in range(4):
+            end = service.clock.now
+            window = Window(end - timedelta(minutes=15), end, "v1", tally, tally)
+            decision = decide(policy, baseline, window, memory)
+            seen = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
+            record_run(connection, policy, window, memory, decision, seen, enforced=True)
+            memory = decision.memory
+            service.clock.now += timedelta(minutes=10)
+        service.clock.now -= timedelta(minutes=10)
+    return memory
+
+
+def _baseline(at: datetime) -> Baseline:
+    from stillsafe.core.baseline import BaselineSource
+
+    return Baseline("b1", "v1", at, BaselineSource.REFERENCE, 300, 300, 0.9, 0.1, 0.7, 0.1)
+
+
+def _got(client: TestClient, path: str, kind: Callable[[bytes], Any]) -> Any:
+    response = client.get(path)
+    assert response.status_code == 200, response.text
+    return kind(response.content)
+
+
+def test_the_state_before_anything_was_decided(client: TestClient) -> None:
+    """NORMAL to be obeyed, stale, unwatched, and plainly so."""
+    found = _got(client, "/v1/state", StateDocument.model_validate_json)
+    assert (found.state, found.stale, found.watched, found.held) == ("NORMAL", True, False, False)
+    assert (found.checked_at, found.valid_until, found.last_updated) == (None, None, None)
+    assert "never run" in found.reason
+    ready = _got(client, "/health/ready", ReadyDocument.model_validate_json)
+    assert (ready.status, ready.monitor, ready.watched) == ("ready", "never ran", False)
+
+
+def test_a_degradation_is_visible_everywhere(service: Service, client: TestClient) -> None:
+    """State, incident, windows and readiness tell the same story."""
+    memory = _degrade(service)
+    state = _got(client, "/v1/state", StateDocument.model_validate_json)
+    assert (state.state, state.severity, state.stale, state.mode) == ("DEGRADED", "CRITICAL", False, "enforce")
+    assert (state.incident_id, state.baseline_id, state.damaged_features) == (memory.incident_id, "b1", ["town"])
+    assert state.checked_at == service.clock.now
+    incidents = _got(client, "/v1/incidents?unresolved=true", IncidentsDocument.model_validate_json).incidents
+    assert [each.incident_id for each in incidents] == [memory.incident_id]
+    assert (incidents[0].severity, incidents[0].fallback_activated, incidents[0].resolved) == ("CRITICAL", True, False)
+    windows = _got(client, "/v1/windows", WindowsDocument.model_validate_json).windows
+    assert [(each.state_before, each.state_after) for each in windows] == [
+        ("DEGRADED", "DEGRADED"),
+        ("WARNING", "DEGRADED"),
+        ("NORMAL", "WARNING"),
+        ("NORMAL", "NORMAL"),
+    ]
+    assert {(each.evidence, each.baseline_id, each.model_version, each.shadow) for each in windows} == {
+        ("BAD", "b1", "v1", False)
+    }
+    assert windows[0].readings[0]["signal"] == "avg_confidence"
+    assert windows[0].feature_anomalies["missing_rate:town"]["value"] == 1.0
+    assert len(_got(client, "/v1/windows?limit=1", WindowsDocument.model_validate_json).windows) == 1
+    assert _got(client, "/health/ready", ReadyDocument.model_validate_json).state == "DEGRADED"
+
+
+def test_an_incident_comes_with_its_explanations(service: Service, client: TestClient) -> None:
+    """As plain text, in order."""
+    incident_id = _degrade(service).incident_id or ""
+    with database.writing(service.engine) as connection:
+        append_explanation(
+            connection,
+            incident_id=incident_id,
+            incident_status="opened",
+            generated_at=service.clock.now,
+            source="offline",
+            likely_causes="",
+            summary="<b>towns</b>",
+            recommendations="look upstream",
+            llm_model="none",
+        )
+    found = _got(client, f"/v1/incidents/{incident_id}", ExplainedIncidentDocument.model_validate_json)
+    assert "town" in found.decision_reason
+    assert [each.summary for each in found.explanations] == ["<b>towns</b>"]
+
+
+def test_a_hold_names_who_and_why(service: Service, client: TestClient) -> None:
+    """The operator is part of the state."""
+    with database.writing(service.engine) as connection:
+        record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
+    found = _got(client, "/v1/state", StateDocument.model_validate_json)
+    assert (found.state, found.held, found.held_by, found.hold_reason) == ("DEGRADED", True, "ann", "odd answers")
+    assert found.stale
+
+
+@pytest.mark.parametrize(("seconds", "monitor"), [(0, "fresh"), (1200, "fresh"), (1201, "stale")])
+def test_a_dead_monitor_is_visible(service: Service, client: TestClient, seconds: int, monitor: str) -> None:
+    """Two intervals after its last run, in the state and in readiness."""
+    service.decide(State.NORMAL)
+    service.clock.now += timedelta(seconds=seconds)
+    assert _got(client, "/health/ready", ReadyDocument.model_validate_json).monitor == monitor
+    assert _got(client, "/v1/state", StateDocument.model_validate_json).stale == (monitor == "stale")
+
+
+def test_model_schema_and_baseline_say_what_is_served(service: Service, client: TestClient) -> None:
+    """And whether it is watched."""
+    model = _got(client, "/v1/model", ModelDocument.model_validate_json)
+    assert (model.version, model.kind, model.classes) == ("v1", "classifier", ["no", "yes"])
+    assert (model.confidence_method, model.watched, model.baseline_id) == ("class_probability", False, None)
+    schema = _got(client, "/v1/schema", SchemaDocument.model_validate_json)
+    assert [(each.name, each.type, each.required) for each in schema.features] == [
+        (each["name"], each["type"], each.get("required", True)) for each in FEATURES
+    ]
+    assert schema.features[0].allowed == "a number from 0 to 120"
+    service.watch()
+    baseline = _got(client, "/v1/baseline", BaselineDocument.model_validate_json)
+    assert (baseline.baseline_id, baseline.sample_size, baseline.active) == ("b1", 300, True)
+    assert _got(client, "/v1/model", ModelDocument.model_validate_json).watched
+
+
+def test_a_baseline_shows_the_missions_columns(service: Service, client: TestClient) -> None:
+    """Ranges, frequencies and missing rates per feature."""
+    _degrade(service)
+    found = _got(client, "/v1/baseline", BaselineDocument.model_validate_json)
+    assert found.category_frequencies["town"]["Ulm"] == pytest.approx(2 / 3)
+    assert found.missing_value_rates == {"town": 0.0}
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_a_store_that_is_down_is_no_calm_answer(service: Service, client: TestClient, path: str) -> None:
+    """503 everywhere; only being alive needs no store."""
+    with database.writing(service.engine) as connection:
+        for table in ("system_state", "incidents", "current_window_metrics", "baseline_metrics"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO gone_{table}")
+    response = client.get(path)
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "retry-after" in response.headers
+    assert client.get("/health/live").json() == {"status": "live"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE system_state SET valid_until = 'garbage'",
+        "UPDATE system_state SET damaged_features = '5'",
+        "UPDATE system_state SET checked_at = 'x'",
+    ],
+)
+def test_a_garbled_state_is_a_503_and_not_a_fault(service: Service, client: TestClient, damage: str) -> None:
+    """Unknown is not NORMAL: no route invents a state, and a scrape still works."""
+    service.decide(State.NORMAL)
+    with database.writing(service.engine) as connection:
+        connection.exec_driver_sql(damage)
+    asked = [client.get(path) for path in ("/v1/state", "/health/ready")]
+    asked.append(client.post("/v1/predict", json={"features": GOOD}))
+    assert [response.status_code for response in asked] == [503] * 3
+    scraped = client.get("/metrics")
+    assert (scraped.status_code, "stillsafe_store_up 0.0" in scraped.text) == (200, True)

@@ -1,0 +1,193 @@
+"""Core values as documents: what is read back is what was written, byte for byte the same everywhere."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
+from stillsafe.core.decide import decide
+from stillsafe.core.policy import Policy
+from stillsafe.core.schema import FeatureType
+from stillsafe.core.state import Hold, Memory, State, Streak
+from stillsafe.core.window import FeatureTally, Tally, Window
+from stillsafe.errors import StoreError
+from stillsafe.store.codec import dumps, from_document, loads, storable_json, storable_snapshot, to_document
+from tests.store.conftest import baseline, window
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 2**53)
+NAMES = st.text(max_size=8)
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=11))])
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=ZONES)
+FEATURE_BASELINES = st.builds(
+    FeatureBaseline,
+    type=st.none() | st.sampled_from(FeatureType),
+    value_count=COUNTS,
+    missing_count=COUNTS,
+    minimum=st.none() | NUMBERS,
+    maximum=st.none() | NUMBERS,
+    category_counts=st.dictionaries(NAMES, COUNTS, max_size=3),
+)
+BASELINES = st.builds(
+    Baseline,
+    baseline_id=NAMES,
+    model_version=NAMES,
+    created_at=MOMENTS,
+    source=st.sampled_from(BaselineSource),
+    sample_size=COUNTS,
+    confidence_count=COUNTS,
+    avg_confidence=st.none() | NUMBERS,
+    confidence_sd=st.none() | NUMBERS,
+    low_confidence_threshold=st.none() | NUMBERS,
+    low_confidence_rate=st.none() | NUMBERS,
+    refusal_count=COUNTS,
+    model_error_count=COUNTS,
+    features=st.dictionaries(NAMES, FEATURE_BASELINES, max_size=2),
+    variation=st.dictionaries(NAMES, NUMBERS, max_size=2),
+    longest_pause_seconds=st.none() | NUMBERS,
+    prediction_counts=st.dictionaries(NAMES, COUNTS, max_size=2),
+)
+FEATURE_TALLIES = st.builds(
+    FeatureTally,
+    value_count=COUNTS,
+    missing_count=COUNTS,
+    unseen_count=COUNTS,
+    below_count=COUNTS,
+    above_count=COUNTS,
+    unseen_examples=st.dictionaries(NAMES, COUNTS, max_size=2),
+)
+TALLIES = st.builds(
+    Tally,
+    prediction_count=COUNTS,
+    confidence_count=COUNTS,
+    confidence_sum=NUMBERS,
+    confidence_square_sum=NUMBERS,
+    low_confidence_count=COUNTS,
+    model_error_count=COUNTS,
+    fallback_count=COUNTS,
+    refusal_count=COUNTS,
+    features=st.dictionaries(NAMES, FEATURE_TALLIES, max_size=2),
+    prediction_counts=st.dictionaries(NAMES, COUNTS, max_size=2),
+)
+WINDOWS = st.builds(
+    Window,
+    start=MOMENTS,
+    end=MOMENTS,
+    model_version=NAMES,
+    total=TALLIES,
+    fresh=TALLIES,
+    shadow=st.booleans(),
+    silent_seconds=st.none() | NUMBERS,
+)
+MEMORIES = st.builds(
+    Memory,
+    state=st.sampled_from(State),
+    since=st.none() | MOMENTS,
+    streaks=st.dictionaries(NAMES, st.builds(Streak, COUNTS, COUNTS), max_size=3),
+    calm_runs=COUNTS,
+    relapses=COUNTS,
+    runs_since_recovery=st.none() | COUNTS,
+    last_run_at=st.none() | MOMENTS,
+    last_conclusive_at=st.none() | MOMENTS,
+    model_version=st.none() | NAMES,
+    baseline_id=st.none() | NAMES,
+    incident_id=st.none() | NAMES,
+    damaged_features=st.lists(NAMES, max_size=3).map(tuple),
+    hold=st.none() | st.builds(Hold, NAMES, NAMES, MOMENTS),
+)
+POLICIES = st.builds(
+    Policy,
+    window_seconds=NUMBERS,
+    min_predictions=COUNTS,
+    false_alarm_rate=NUMBERS,
+    low_confidence_threshold=st.none() | NUMBERS,
+    silence_seconds=st.none() | NUMBERS,
+)
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | NUMBERS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [(Baseline, BASELINES), (Window, WINDOWS), (Memory, MEMORIES), (Policy, POLICIES)]
+)
+def test_what_is_written_is_read_back(kind: type[Any], values: st.SearchStrategy[Any]) -> None:
+    """For every value there is: as a document, and through its text, it comes back equal."""
+
+    @given(values)
+    @settings(max_examples=60, deadline=None)
+    def law(value: Any) -> None:
+        assert from_document(kind, to_document(value)) == value
+        assert from_document(kind, loads(dumps(to_document(value)))) == value
+
+    law()
+
+
+def test_readings_become_documents() -> None:
+    """What a run concluded is written with the words of the core, as plain JSON."""
+    decision = decide(Policy(), baseline(), window(1, unseen_rate=0.5), Memory())
+    documents = to_document(decision.readings)
+    (deviating,) = [document for document in documents if document["evidence"] == "BAD"]
+    assert (deviating["signal"], deviating["feature"], deviating["level"]) == ("unseen_category_rate", "town", "SEVERE")
+    assert deviating["value"] == 0.5
+    assert json.loads(dumps(documents)) == documents
+
+
+@given(DOCUMENTS)
+def test_equal_documents_have_equal_bytes(document: Any) -> None:
+    """The text does not depend on the order in which keys were put in, and is the document."""
+    assert dumps(document) == dumps(_turned(document))
+    assert loads(dumps(document)) == document
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [lambda n: n, lambda n: [n], lambda n: {"a": {"b": [1.0, n]}}])
+def test_what_json_lacks_is_refused(number: float, place: Callable[[float], Any]) -> None:
+    """NaN and infinity are never written, however deep they hide."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dumps(place(number))
+
+
+@pytest.mark.parametrize("document", [None, 7, "x", [], {}, {"state": "CALM"}, {"calm_runs": "many"}])
+def test_what_is_no_such_value_is_refused(document: Any) -> None:
+    """A document of another kind is never read as one of this."""
+    kind = Memory if document != {} else Hold  # every part of a memory may be left out
+    with pytest.raises(ValidationError):
+        from_document(kind, document)
+
+
+def test_damaged_text_is_told() -> None:
+    """A stored text that is no JSON is a store error in one sentence."""
+    with pytest.raises(StoreError, match=r"^The database holds a document that is not JSON: .*\.$"):
+        loads('{"state": ')
+
+
+def _turned(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {key: _turned(value) for key, value in reversed(document.items())}
+    return [_turned(item) for item in document] if isinstance(document, list) else document
+
+
+VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | NAMES | st.just(":null")
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(row=st.dictionaries(NAMES | st.just(":null"), VALUES, max_size=6))
+def test_a_snapshot_is_written_as_any_document_is(row: dict[str, Any]) -> None:
+    """It reads back as what the slow way writes, keys in the same order; and it refuses what that refuses."""
+    try:
+        expected = loads(storable_json(row))
+    except ValueError:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            storable_snapshot(row)
+        return
+    found = loads(storable_snapshot(row))
+    assert repr(found) == repr(expected)

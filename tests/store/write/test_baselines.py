@@ -1,0 +1,79 @@
+"""Baselines: frozen when made, and one active for each model version."""
+
+import pytest
+from sqlalchemy import Connection, Engine, select
+
+from stillsafe.errors import StoreError
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline, all_baselines, baseline_by_id, is_watched
+from stillsafe.store.tables import baseline_metrics
+from stillsafe.store.write.baselines import insert_baseline, mark_active
+from tests.store.conftest import START, at, baseline
+
+
+def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
+    """Ranges, frequencies and missing rates can be read in SQL, feature by feature."""
+    insert_baseline(connection, baseline())
+    (row,) = connection.execute(select(baseline_metrics)).mappings()
+    assert {name: row[name] for name in row if name != "document"} == {
+        "baseline_id": "b1",
+        "created_at": START,
+        "sample_size": 1000,
+        "avg_confidence": 0.9,
+        "low_confidence_rate": 0.1,
+        "feature_ranges": {"size": {"min": -1.5, "max": 99.5}},
+        "category_frequencies": {"town": {"A": 0.75, "B": 0.25}},
+        "missing_value_rates": {"size": 0.01, "town": 0.0},
+        "model_version": "1",
+        "source": "first",
+        "active": False,
+    }
+
+
+def test_a_baseline_is_read_back_as_it_was_made(connection: Connection) -> None:
+    """By its id it comes back equal; a strange id is none."""
+    insert_baseline(connection, baseline())
+    assert baseline_by_id(connection, "b1") == baseline()
+    assert baseline_by_id(connection, "b2") is None
+
+
+def test_a_new_baseline_watches_nothing_yet(connection: Connection) -> None:
+    """Making one changes nothing that is decided; activating it does."""
+    insert_baseline(connection, baseline())
+    assert active_baseline(connection, "1") is None
+    assert not is_watched(connection, "1")
+    mark_active(connection, baseline())
+    assert active_baseline(connection, "1") == baseline()
+    assert is_watched(connection, "1")
+
+
+def test_one_is_active_for_each_version(connection: Connection) -> None:
+    """Activating one retires the one before it, and leaves other versions alone."""
+    first, second, other = baseline("b1"), baseline("b2"), baseline("b3", "2")
+    for one in (first, second, other):
+        insert_baseline(connection, one)
+    for one in (first, other, second):
+        mark_active(connection, one)
+    assert active_baseline(connection, "1") == second
+    assert active_baseline(connection, "2") == other
+    active = {record.baseline.baseline_id for record in all_baselines(connection) if record.active}
+    assert active == {"b2", "b3"}
+    mark_active(connection, first)
+    assert active_baseline(connection, "1") == first
+
+
+def test_baselines_are_listed_newest_first(connection: Connection) -> None:
+    """By the time they were made, and not by the order in which they were written."""
+    for name, minutes in (("b1", 5), ("b2", 9), ("b3", 1)):
+        insert_baseline(connection, baseline(name, created_at=at(minutes)))
+    assert [record.baseline.baseline_id for record in all_baselines(connection)] == ["b2", "b1", "b3"]
+
+
+def test_a_baseline_is_frozen(engine: Engine) -> None:
+    """An id is used once: nothing overwrites what an old decision rests on."""
+    with database.writing(engine) as connection:
+        insert_baseline(connection, baseline())
+    with pytest.raises(StoreError, match=r"(?i)unique"), database.writing(engine) as connection:
+        insert_baseline(connection, baseline(version="2"))
+    with database.reading(engine) as connection:
+        assert baseline_by_id(connection, "b1") == baseline()
