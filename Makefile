@@ -3,25 +3,25 @@ BIN = .venv/bin
 
 .PHONY: demo test test-llm benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
 
-demo: .venv/ready  ## the whole story on real data, on SQLite
+demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
-test: check  ## everything that proves the project
+test: check  ## every check and every test; 20 minutes
 	scripts/ensure-debian-packages cron faketime
 	$(BIN)/pytest -n 2 -m "not serial"
 	$(BIN)/pytest -m serial
 
-benchmark-detection: .venv/ready  ## how well failures are told from mere change, beside peers; some minutes
+benchmark-detection: .venv/ready  ## detection rates beside peers; some minutes
 	$(BIN)/python -m benchmarks.detection
 
-benchmark-serving: .venv/ready  ## how fast durable answers are, beside peers that log nothing; an hour
+benchmark-serving: .venv/ready  ## speed of logged answers, beside peers that log nothing; an hour
 	scripts/ensure-debian-packages wrk
 	$(BIN)/python -m benchmarks.serving
 
-benchmark-monitoring: .venv/ready  ## what a run over a large window costs, beside peers; half an hour
+benchmark-monitoring: .venv/ready  ## cost of a run over a large window, beside peers; half an hour
 	$(BIN)/python -m benchmarks.monitoring
 
-faults: .venv/ready  ## kills, outages and full disks, many times over, with the figures; an hour
+faults: .venv/ready  ## kills, outages and full disks, repeated, with the figures; an hour
 	scripts/ensure-debian-packages cron faketime
 	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
@@ -33,16 +33,19 @@ test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains 
 .cache/llm/ready: scripts/prepare-llm
 	scripts/prepare-llm .cache/llm $(PYTHON)
 
-check: .venv/ready  ## what can be told without running it
+check: .venv/ready  ## static checks: format, lint, types, contracts, budgets; a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m scripts.check_contracts
+	$(BIN)/python -m scripts.measure_code
 
-fix: .venv/ready  ## mend what a machine can mend
+fix: .venv/ready  ## apply automatic fixes, regenerate the reference and the picture
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python -m scripts.write_reference
+	$(BIN)/python -m scripts.draw_architecture
 
 lock:  ## pin the newest versions; needs uv
 	uv pip compile --quiet --universal --generate-hashes --upgrade --group dev pyproject.toml -o requirements.lock

@@ -12,11 +12,11 @@ from pathlib import Path
 
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
 _PAUSE = 0.01
-_TOLD = 400  # characters of a server's last words
+_LONGEST_MESSAGE = 400  # characters of a server's last words
 
 
 class NotStarted(Exception):
-    """A server did not come up; the message is the end of what it said."""
+    """A server did not come up; the message is the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _answers(port: int, path: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, and then end what is left of its session."""
+    """Send SIGTERM, then kill the remaining processes of its session."""
     session = process.pid
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -105,7 +105,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _session(leader: int) -> list[int]:
     """The processes of a session that live."""
-    found = []
+    process_ids = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -115,8 +115,8 @@ def _session(leader: int) -> list[int]:
             continue
         state, session = fields[0], int(fields[3])
         if session == leader and state != "Z":
-            found.append(int(folder.name))
-    return found
+            process_ids.append(int(folder.name))
+    return process_ids
 
 
 def _proportional_bytes(pid: int) -> int:
@@ -129,4 +129,4 @@ def _proportional_bytes(pid: int) -> int:
 
 def _last_words(log: Path) -> str:
     words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-    return f"it said: {words[-_TOLD:]}" if words else "it said nothing"
+    return f"its log ends with: {words[-_LONGEST_MESSAGE:]}" if words else "its log is empty"

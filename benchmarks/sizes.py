@@ -15,13 +15,14 @@ from uuid import UUID
 
 import pandas as pd
 from sqlalchemy import Engine, text
-from tests.postgres import served
+from tests.postgres import running_postgres
 
 from stillsafe.core.state import State
 from stillsafe.monitoring import retention
 from stillsafe.store import database
 from stillsafe.store.codec import dumps
-from stillsafe.store.write.predictions import PredictionRecord, append_predictions
+from stillsafe.store.records import PredictionRecord
+from stillsafe.store.write.predictions import append_predictions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,7 +35,7 @@ def main() -> None:
     flights = _flights()
     document = sum(len(dumps(row)) for row in flights) / len(flights)
     print(f"{count:,} rows of {len(flights[0])} features; their JSON: {document:.0f} bytes a row")
-    with tempfile.TemporaryDirectory() as place, served() as server:
+    with tempfile.TemporaryDirectory() as place, running_postgres() as server:
         folder = Path(place)
         for name, url in ("SQLite", f"sqlite:///{folder / 'log.db'}"), ("PostgreSQL", server.empty()):
             engine = database.connect(url)

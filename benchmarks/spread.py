@@ -1,4 +1,4 @@
-"""What several rounds said of one quantity."""
+"""One quantity over several rounds."""
 
 import math
 import statistics

@@ -1,7 +1,7 @@
-"""Draw docs/signals.svg: a real backtest in which a column's values go to the wrong rows. Takes some seconds.
+"""Draw docs/signals.svg: a real backtest in which a column's values are joined to the wrong rows. Takes some seconds.
 
 Flights that left New York's airports in 2013, as in the demo: will this one arrive more than 15 minutes late? From the
-middle of the history on `dep_delay` is permuted: each value is a real one, of another flight.
+middle of the history on `dep_delay` is permuted: each value is a real one of another flight.
 """
 
 import re
@@ -25,26 +25,28 @@ from stillsafe.backtest import charts, report
 from stillsafe.backtest.result import Backtest
 from stillsafe.core.evidence.impact import Metric
 from stillsafe.dashboard import views
-from stillsafe.dashboard.charts import WIDTH, Chart
-from stillsafe.init.create import create_service
+from stillsafe.dashboard.charts import WIDTH
+from stillsafe.dashboard.shapes import Chart
+from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs" / "signals.svg"
-LABEL, BROKEN = "label", "dep_delay"
-TRAINED_ON, SAMPLED, PLAYED = 16_000, 6_000, 20_000
+LABEL, CORRUPTED_FEATURE = "label", "dep_delay"
+TRAINING_ROWS, SAMPLE_ROWS, HISTORY_ROWS = 16_000, 6_000, 20_000
 SEED = 2013
 MADE_AT = datetime(2026, 1, 12, 8, 0, tzinfo=UTC)
-CALM = (
-    (f"distribution_change:{BROKEN}", f"Blind to it: how {BROKEN} is distributed"),
-    ("avg_confidence", "Blind to it: the mean confidence"),
+BLIND_SIGNALS = (
+    (f"distribution_change:{CORRUPTED_FEATURE}", f"Does not show it: the distribution of {CORRUPTED_FEATURE}"),
+    ("avg_confidence", "Does not show it: the mean confidence"),
 )
-TELLING = (
-    (f"broken_relation_rate:{BROKEN}", f"Sees it: rows on which {BROKEN} contradicts the others"),
-    ("estimated_accuracy_loss", "Says what it costs: accuracy lost, an estimate"),
+SENSITIVE_SIGNALS = (
+    (
+        f"broken_relation_rate:{CORRUPTED_FEATURE}",
+        f"Shows it: rows in which {CORRUPTED_FEATURE} does not fit the others",
+    ),
+    ("estimated_accuracy_loss", "Shows its cost: the estimated loss of accuracy"),
 )
-SCORES = (
-    "What it really cost: right answers by the model alone (line), by the fallback alone (dashes), as served (broad)"
-)
+SCORES = "Real cost: accuracy of the model alone (line), of the fallback alone (dashes), as served (broad)"
 EDGE, CAPTION, GAP = 14.0, 26.0, 12.0
 OWN_STYLE = """
 text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
@@ -55,55 +57,57 @@ svg .half text { font-size: 8.5px; }
 
 
 def main() -> None:
-    """Make the service, play the history, write the picture."""
+    """Make the service, backtest the history, write the picture."""
     flights = _flights()
     with tempfile.TemporaryDirectory() as folder:
         config = _make_service(flights, Path(folder))
-        played = flights.iloc[TRAINED_ON + SAMPLED :][:PLAYED]
-        found = service.backtest(config, played, label=LABEL, rows_per_run=500, inject=[f"permuted:{BROKEN}"])
-        text = picture(found, service.settings_of(config))
+        history = flights.iloc[TRAINING_ROWS + SAMPLE_ROWS :][:HISTORY_ROWS]
+        result = service.backtest(
+            config, history, label=LABEL, rows_per_run=500, inject=[f"permuted:{CORRUPTED_FEATURE}"]
+        )
+        text = picture(result, service.settings_of(config))
     FILE.write_text(text, encoding="utf-8")
     sys.stdout.write(f"wrote {FILE.name}\n")
 
 
-def picture(found: Backtest, settings: Settings) -> str:
-    """The backtest as one SVG that needs nothing else and brings its own ground, light or dark."""
-    drawn = list(_rows(found, settings))
-    height = drawn[-1][1] + EDGE
+def picture(result: Backtest, settings: Settings) -> str:
+    """The backtest as one self-contained SVG with its own ground, light or dark."""
+    rows = list(_rows(result, settings))
+    height = rows[-1][1] + EDGE
     width = WIDTH + 2 * EDGE
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
             f'height="{height:g}">',
-            f"<title>A backtest in which {BROKEN} goes to the wrong rows</title>",
+            f"<title>A backtest in which {CORRUPTED_FEATURE} is joined to the wrong rows</title>",
             f"<style>{_style()}</style>",
             f'<rect class="ground" width="{width:g}" height="{height:g}" rx="10"/>',
-            *(text for text, _ in drawn),
+            *(text for text, _ in rows),
             "</svg>\n",
         ]
     )
 
 
-def _rows(found: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
+def _rows(result: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
     """Each chart with its caption, and where the next row begins."""
-    seen = report.snapshot(found, settings, MADE_AT)
+    snapshot = report.snapshot(result, settings, MADE_AT)
     y = EDGE
-    strip = charts.strips(found, seen)
-    y_next = y + CAPTION + strip.height
-    yield _placed(strip, "State after each run of 500 flights, and its severity", EDGE, y, WIDTH), y_next
-    for pair in (CALM, TELLING):
+    states = charts.state_chart(result, snapshot)
+    y_next = y + CAPTION + states.height
+    yield _captioned_chart(states, "State after each run of 500 flights, and its severity", EDGE, y, WIDTH), y_next
+    for pair in (BLIND_SIGNALS, SENSITIVE_SIGNALS):
         y = y_next + GAP
         half = (WIDTH - 2 * GAP) / 2
         for place, (key, caption) in enumerate(pair):
-            chart = charts.multiple(found, seen, key)
+            chart = charts.signal_chart(result, snapshot, key)
             y_next = y + CAPTION + chart.height * half / chart.width
-            yield _placed(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
+            yield _captioned_chart(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
     y = y_next + GAP
-    scores = charts.scores(found, seen, Metric.ACCURACY)
-    yield _placed(scores, SCORES, EDGE, y, WIDTH), y + CAPTION + scores.height
+    scores = charts.score_chart(result, snapshot, Metric.ACCURACY)
+    yield _captioned_chart(scores, SCORES, EDGE, y, WIDTH), y + CAPTION + scores.height
 
 
-def _placed(chart: Chart, caption: str, x: float, y: float, width: float) -> str:
+def _captioned_chart(chart: Chart, caption: str, x: float, y: float, width: float) -> str:
     """A chart as the report's template draws it, with its caption, at its place."""
     shapes = Environment(loader=FileSystemLoader(views.FOLDER / "templates"), autoescape=True).get_template(
         "shapes.html"
@@ -118,7 +122,7 @@ def _placed(chart: Chart, caption: str, x: float, y: float, width: float) -> str
 
 
 def _style() -> str:
-    """The dashboard's colours and shapes; the rules of its page are of no use here."""
+    """The dashboard's colours and shapes; the rules for its page are left out."""
     sheets = [(views.FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("stillsafe.css", "report.css")]
     colours = sheets[0][: sheets[0].index("* {")]
     rules = [
@@ -130,13 +134,13 @@ def _style() -> str:
 def _flights() -> pd.DataFrame:
     with resources.as_file(resources.files("stillsafe") / "data" / "nyc_flights.parquet") as path:
         flights = pd.read_parquet(path)
-    # Drawn over the whole year, or the season would tell a story of its own.
+    # A sample of the whole year: otherwise the season would be a shift of its own.
     return flights.drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
 
 
 def _make_service(flights: pd.DataFrame, folder: Path) -> Path:
     """Train on the first flights, `init` on a sample of the next; returns the settings' file."""
-    training, sample = flights.iloc[:TRAINED_ON], flights.iloc[TRAINED_ON : TRAINED_ON + SAMPLED]
+    training, sample = flights.iloc[:TRAINING_ROWS], flights.iloc[TRAINING_ROWS : TRAINING_ROWS + SAMPLE_ROWS]
     features = training.drop(columns=LABEL)
     words = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
     encoder = OneHotEncoder(handle_unknown="ignore", min_frequency=30, sparse_output=False)
@@ -145,17 +149,15 @@ def _make_service(flights: pd.DataFrame, folder: Path) -> Path:
     io.dump(model.fit(features.astype(dict.fromkeys(words, object)), training[LABEL]), folder / "model.skops")
     sample.to_parquet(folder / "sample.parquet")
     create_service(
-        folder / "model.skops",
-        folder / "sample.parquet",
-        label=LABEL,
-        out=folder / "service",
-        name="late-flights",
-        version=None,
-        trust_joblib=False,
-        force=False,
-        now=MADE_AT,
-        salt="signals",
-        progress=lambda _message: None,
+        ServiceRequest(
+            folder / "model.skops",
+            folder / "sample.parquet",
+            label=LABEL,
+            out=folder / "service",
+            name="late-flights",
+            now=MADE_AT,
+            salt="signals",
+        )
     )
     return folder / "service" / "stillsafe.toml"
 

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code. `make fix` runs it; a test fails where the pages are not what it would write."""
+"""Write docs/reference from the code. `make fix` runs it; a test fails where the pages differ from the code."""
 
 import json
 import sys
@@ -13,18 +13,19 @@ from pydantic import BaseModel
 from sqlalchemy import Table
 
 from stillsafe import service
-from stillsafe.cli import operating, reading, serving  # noqa: F401 - each registers its commands
 from stillsafe.cli.app import app as command_line
 from stillsafe.core import policy
 from stillsafe.core.fallback import Fallback
-from stillsafe.core.incident import tell
+from stillsafe.core.incident import summary
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
-from stillsafe.model.model import ConfidenceMethod, ConfidenceScale, Model, ModelKind
+from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
+from stillsafe.model.model import Model, ModelKind
 from stillsafe.observer import offline, payload, prompt
 from stillsafe.serving import app as api
 from stillsafe.serving.predict import Context
-from stillsafe.settings import (
+from stillsafe.settings import parse
+from stillsafe.settings_sections import (
     FallbackRule,
     FallbackSettings,
     Feature,
@@ -33,7 +34,6 @@ from stillsafe.settings import (
     Observer,
     Service,
     Serving,
-    parse,
 )
 from stillsafe.store import database
 from stillsafe.store.tables import metadata
@@ -49,7 +49,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[fallback.rules]]", FallbackRule),
     ("[[features]]", Feature),
 )
-MADE = "<!-- Made from the code by scripts/write_reference.py; change it there. -->"
+GENERATED_COMMENT = "<!-- Generated from the code by scripts/write_reference.py; change it there. -->"
 
 
 def pages() -> dict[str, str]:
@@ -65,17 +65,27 @@ def pages() -> dict[str, str]:
 
 
 def _page(title: str, lines: Iterator[str]) -> str:
-    return "\n".join([f"# {title}", "", MADE, "", *lines]).rstrip() + "\n"
+    return "\n".join([f"# {title}", "", GENERATED_COMMENT, "", *lines]).rstrip() + "\n"
 
 
 def _policy() -> Iterator[str]:
-    yield "Every threshold and count that a decision rests on. Set them in `[policy]`; the schedule's three durations"
+    yield "Every threshold and count that a decision depends on. Set them in `[policy]`; the schedule's three durations"
     yield "are in `[monitor]` as `window`, `every` and `max_gap`. A run stores the policy that it used."
     yield ""
     yield "| number | default | reason |"
     yield "| --- | --- | --- |"
     for name, (default, reason) in policy.reasons().items():
         yield f"| `{name}` | {'auto' if default is None else f'{default:g}'} | {reason} |"
+    yield ""
+    yield "## `evidence`"
+    yield ""
+    yield f"The numbers of rules version {policy.RULES_VERSION}, which turn counts into evidence. No setting changes"
+    yield "them. A run stores them in the `evidence` section of its policy, and the version of the rules beside it."
+    yield ""
+    yield "| number | value | reason |"
+    yield "| --- | --- | --- |"
+    for name, (number, reason) in policy.evidence_reasons().items():
+        yield f"| `{name}` | {number:g} | {reason} |"
 
 
 def _configuration() -> Iterator[str]:
@@ -101,8 +111,8 @@ def _default(about: Any) -> str:
     value = about.get_default()
     if value is None:
         return "none"
-    shown = getattr(value, "value", value)
-    return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`" if shown not in ("", ()) else "none"
+    plain = getattr(value, "value", value)
+    return f"`{str(plain).lower() if isinstance(plain, bool) else plain}`" if plain not in ("", ()) else "none"
 
 
 def _commands() -> Iterator[str]:
@@ -193,19 +203,20 @@ def _columns(table: Table) -> Iterator[str]:
 
 
 def _observer() -> Iterator[str]:
-    yield "What an observer is told, on an incident made up for this page. [The observer](../observer.md) says when."
+    yield "The input and output of an observer, for an example incident. [The observer](../observer.md) describes"
+    yield "when it is called."
     yield ""
     yield "## What a language model is sent"
     for message in prompt.messages(_EXAMPLE, as_json=True):
         yield from ("", f"As `{message['role']}`:", "", "```text", message["content"], "```")
     yield ""
     yield f"The prompt's version is {prompt.VERSION}, which is stored with each explanation."
-    yield from ("", "## The payload that it is made from", "", "```json", payload.to_json(_EXAMPLE), "```")
-    yield from ("", "## What the offline observer says", "")
-    told = offline.explain(_EXAMPLE)
-    yield told.summary
-    yield from ("", "Likely causes:", "", *(f"- {line}" for line in told.likely_causes.splitlines()))
-    yield from ("", "Recommendations:", "", *(f"- {line}" for line in told.recommendations.splitlines()))
+    yield from ("", "## The payload from which it is made", "", "```json", payload.to_json(_EXAMPLE), "```")
+    yield from ("", "## The explanation of the offline observer", "")
+    explanation = offline.explain(_EXAMPLE)
+    yield explanation.summary
+    yield from ("", "Likely causes:", "", *(f"- {line}" for line in explanation.likely_causes.splitlines()))
+    yield from ("", "Recommendations:", "", *(f"- {line}" for line in explanation.recommendations.splitlines()))
     yield from ("", "## The payload's JSON schema", "", "```json", json.dumps(payload.schema(), indent=2), "```")
 
 
@@ -227,7 +238,7 @@ _EXAMPLE = payload.IncidentPayload(
     model_version="7",
     state_before="WARNING",
     state_after="DEGRADED",
-    reason=f"CRITICAL after 3 consecutive severe runs. {tell(_READ)}",
+    reason=f"CRITICAL after 3 consecutive severe runs. {summary(_READ)}",
     earlier_reason="",
     deviations=payload.deviations(
         _READ,

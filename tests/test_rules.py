@@ -1,4 +1,4 @@
-"""Fallback rules: what compiles, what a row is answered, and how a mistake is told."""
+"""Fallback rules: what compiles, which answer a row gets, and what an error message contains."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from cel_expr_python import cel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.fallback import Answer, Conservative
+from stillsafe.core.fallback import Answer, FallbackAnswer
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.errors import RuleError
 from stillsafe.rules import compile_fallback, variable
-from stillsafe.settings import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackSettings
 
 SCHEMA = Schema(
     (
@@ -25,63 +25,63 @@ ROW: Row = {"delay": 10.0, "stops": 2, "night": True, "carrier": "AA"}
 
 
 def settings(*rules: tuple[str, Answer] | FallbackRule, default: Answer = 0.5, **more: object) -> FallbackSettings:
-    made = tuple(
+    rule_list = tuple(
         rule if isinstance(rule, FallbackRule) else FallbackRule(when=rule[0], answer=rule[1]) for rule in rules
     )
-    return FallbackSettings.model_validate({"default": default, "rules": made, **more})
+    return FallbackSettings.model_validate({"default": default, "rules": rule_list, **more})
 
 
-def answer(chosen: FallbackSettings, row: Row | None = None, damaged: tuple[str, ...] = ()) -> Conservative:
-    return compile_fallback(chosen, SCHEMA).answer(ROW if row is None else row, damaged)
+def answer(section: FallbackSettings, row: Row | None = None, damaged_features: tuple[str, ...] = ()) -> FallbackAnswer:
+    return compile_fallback(section, SCHEMA).answer(ROW if row is None else row, damaged_features)
 
 
-def mistake(chosen: FallbackSettings, schema: Schema = SCHEMA, file: Path | None = None) -> RuleError:
-    with pytest.raises(RuleError) as caught:
-        compile_fallback(chosen, schema, file=file)
-    assert "\n" not in str(caught.value)
-    return caught.value
+def error_of(section: FallbackSettings, schema: Schema = SCHEMA, file: Path | None = None) -> RuleError:
+    with pytest.raises(RuleError) as failure:
+        compile_fallback(section, schema, file=file)
+    assert "\n" not in str(failure.value)
+    return failure.value
 
 
 def test_the_first_rule_that_matches_answers() -> None:
-    """Rules are tried in order, and the answer says which one it was."""
-    chosen = settings(("delay > 30.0", "late"), ('carrier == "AA" && night', "AA by night"), ("true", "last"))
-    assert answer(chosen) == Conservative("AA by night", 'rule 2: carrier == "AA" && night')
-    assert answer(chosen, {**ROW, "delay": 31.0}).answer == "late"
-    assert answer(settings(("stops > 5", 1))) == Conservative(0.5, "the default")
+    """Rules apply in order, and the answer names its rule."""
+    section = settings(("delay > 30.0", "late"), ('carrier == "AA" && night', "AA by night"), ("true", "last"))
+    assert answer(section) == FallbackAnswer("AA by night", 'rule 2: carrier == "AA" && night')
+    assert answer(section, {**ROW, "delay": 31.0}).answer == "late"
+    assert answer(settings(("stops > 5", 1))) == FallbackAnswer(0.5, "the default")
 
 
 @pytest.mark.parametrize("when", ["delay > 5.0", "!(delay > 50.0)", "delay == delay"])
 def test_a_missing_value_does_not_match(when: str) -> None:
-    """A condition that needs a missing value cannot be told, and what cannot be told does not match."""
+    """A condition that needs a missing value cannot be evaluated, so it does not match."""
     assert answer(settings((when, 1.0))).answer == 1.0
     assert answer(settings((when, 1.0)), {**ROW, "delay": None}).why == "the default"
 
 
-def test_what_is_missing_can_be_asked() -> None:
-    """`missing` lists the missing features by their own names, and asking it reads no feature."""
-    chosen = settings(('"delay" in missing', "no delay"))
-    assert answer(chosen, {**ROW, "delay": None}).answer == "no delay"
-    assert answer(chosen).why == "the default"
-    assert answer(chosen, {**ROW, "delay": None}, damaged=("delay",)).answer == "no delay"
+def test_a_rule_can_use_what_is_missing() -> None:
+    """`missing` lists the missing features by their own names, and using it reads no feature."""
+    section = settings(('"delay" in missing', "no delay"))
+    assert answer(section, {**ROW, "delay": None}).answer == "no delay"
+    assert answer(section).why == "the default"
+    assert answer(section, {**ROW, "delay": None}, damaged_features=("delay",)).answer == "no delay"
 
 
-def test_a_condition_that_needs_only_what_is_there_still_matches() -> None:
-    """A missing value spoils nothing that is decided without it."""
+def test_a_condition_that_needs_no_missing_value_matches() -> None:
+    """A missing value does not affect a condition that is true without it."""
     assert answer(settings(("delay > 5.0 || night", 1.0)), {**ROW, "delay": None}).answer == 1.0
 
 
 def test_a_rule_that_reads_a_damaged_feature_is_skipped() -> None:
-    """The fallback leans on nothing that an incident names, neither in a condition nor in a computed answer."""
-    chosen = settings(
+    """The fallback reads no feature that an incident names, neither in a condition nor in a computed answer."""
+    section = settings(
         ("delay > 5.0", "by delay"), FallbackRule(when="night", compute="delay * 2.0"), ("stops > 1", "by stops")
     )
-    assert answer(chosen).answer == "by delay"
-    assert answer(chosen, damaged=("delay",)).answer == "by stops"
-    assert answer(chosen, damaged=("delay", "stops")).why == "the default"
+    assert answer(section).answer == "by delay"
+    assert answer(section, damaged_features=("delay",)).answer == "by stops"
+    assert answer(section, damaged_features=("delay", "stops")).why == "the default"
 
 
 def test_a_name_inside_a_text_or_a_macro_is_not_read() -> None:
-    """What a rule reads is what it cannot do without, not what it mentions."""
+    """A rule reads the features without which it does not compile, not those that it mentions."""
     rules = compile_fallback(
         settings(
             ('carrier == "delay"', 1), ('missing.exists(delay, delay == "x")', 1), ("night ? stops > 1 : false", 1)
@@ -92,20 +92,20 @@ def test_a_name_inside_a_text_or_a_macro_is_not_read() -> None:
 
 
 def test_an_answer_may_be_computed() -> None:
-    """A computed answer is an expression of the row; one that cannot be computed is passed over."""
-    chosen = settings(FallbackRule(when="night", compute="delay / 100.0 + double(stops)"))
-    assert answer(chosen).answer == pytest.approx(2.1)
-    assert answer(chosen, {**ROW, "delay": None}).why == "the default"
+    """A computed answer is an expression of the row; one that cannot be computed is skipped."""
+    section = settings(FallbackRule(when="night", compute="delay / 100.0 + double(stops)"))
+    assert answer(section).answer == pytest.approx(2.1)
+    assert answer(section, {**ROW, "delay": None}).why == "the default"
     assert answer(settings(FallbackRule(when="night", compute="stops / (stops - 2)"))).why == "the default"
     assert answer(settings(FallbackRule(when="night", compute="delay / 0.0"))).why == "the default"
     assert answer(settings(FallbackRule(when="night", compute='carrier + "!"'))).answer == "AA!"
 
 
 def test_caps_hold_for_every_number() -> None:
-    """A numeric answer never leaves the caps, whoever gave it; text and truth have none."""
-    chosen = settings(FallbackRule(when="night", compute="delay"), default=-3, minimum=0.0, maximum=1.0)
-    assert answer(chosen) == Conservative(1.0, "rule 1: night, lowered to the cap")
-    assert answer(chosen, {**ROW, "night": False}) == Conservative(0.0, "the default, raised to the cap")
+    """A numeric answer never leaves the caps, whether a rule or the default gave it; text and booleans have none."""
+    section = settings(FallbackRule(when="night", compute="delay"), default=-3, minimum=0.0, maximum=1.0)
+    assert answer(section) == FallbackAnswer(1.0, "rule 1: night, lowered to the cap")
+    assert answer(section, {**ROW, "night": False}) == FallbackAnswer(0.0, "the default, raised to the cap")
     assert answer(settings(("night", True), minimum=5.0)).answer is True
     assert answer(settings(("night", "x"), minimum=5.0)).answer == "x"
 
@@ -124,38 +124,38 @@ def test_caps_hold_for_every_number() -> None:
         ("missing", ["it is no condition"]),
     ],
 )
-def test_a_condition_that_does_not_compile_is_told(when: str, words: list[str]) -> None:
-    """A mistake in a condition names the rule, what CEL said, and the remedy, in one line."""
-    told = str(mistake(settings(("night", 1), (when, 1))))
-    assert told.startswith("Fallback rule 2, `when`")
-    assert all(word in told for word in words), told
+def test_a_condition_that_does_not_compile_is_an_error(when: str, words: list[str]) -> None:
+    """The message names the rule, CEL's complaint and the remedy, in one line."""
+    message = str(error_of(settings(("night", 1), (when, 1))))
+    assert message.startswith("Fallback rule 2, `when`")
+    assert all(word in message for word in words), message
 
 
 @pytest.mark.parametrize(("compute", "words"), [("[delay]", ["LIST", "a number, a string"]), ("delay +", ["Syntax"])])
-def test_an_answer_that_does_not_compile_is_told(compute: str, words: list[str]) -> None:
-    """A mistake in a computed answer names `compute`."""
-    told = str(mistake(settings(FallbackRule(when="night", compute=compute))))
-    assert told.startswith("Fallback rule 1, `compute`")
-    assert all(word in told for word in words), told
+def test_an_answer_that_does_not_compile_is_an_error(compute: str, words: list[str]) -> None:
+    """The message names `compute`."""
+    message = str(error_of(settings(FallbackRule(when="night", compute=compute))))
+    assert message.startswith("Fallback rule 1, `compute`")
+    assert all(word in message for word in words), message
 
 
-def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
-    """Where the file is known, the line of the rule's own key is told; where it is not, the sentence stands alone."""
+def test_an_error_names_its_line(tmp_path: Path) -> None:
+    """If the file is known, the error has the line of the rule's own key; else the message stands alone."""
     file = tmp_path / "stillsafe.toml"
     file.write_text('[fallback]\ndefault = 1\n[[fallback.rules]]\nwhen = "night"\nanswer = 1\n[[fallback.rules]]\n')
     with file.open("a") as more:
         more.write('answer = 1\n  when = "dely > 1.0"\n')
     wrong = settings(("night", 1), ("dely > 1.0", 1))
-    error = mistake(wrong, file=file)
+    error = error_of(wrong, file=file)
     assert (error.file, error.line) == (str(file), 8)
     assert str(error).startswith(f"{file}, line 8: ")
-    assert mistake(wrong).line is None
-    assert mistake(wrong, file=tmp_path / "gone.toml").line is None
+    assert error_of(wrong).line is None
+    assert error_of(wrong, file=tmp_path / "gone.toml").line is None
 
 
 @given(st.text(max_size=12))
 def test_every_name_of_a_feature_is_one_that_cel_takes(name: str) -> None:
-    """Whatever a feature is called, a rule can read it."""
+    """A rule can read a feature of any name."""
     alias = variable(name or "x")
     cel.NewEnv(variables={alias: cel.Type.DOUBLE}).compile(f"{alias} > 1.0")
 
@@ -172,7 +172,7 @@ def test_every_name_of_a_feature_is_one_that_cel_takes(name: str) -> None:
     ],
 )
 def test_names_that_are_no_identifiers_get_one(name: str, alias: str) -> None:
-    """A feature with spaces, a leading digit or a reserved word is read under a near name; `missing` knows its own."""
+    """A name with spaces, a leading digit or a reserved word gets a similar one; `missing` lists the feature's own."""
     schema = Schema((FeatureSpec(name, FeatureType.NUMERIC, required=False),))
     fallback = compile_fallback(settings((f"{alias} > 1.0", "yes"), (f'"{name}" in missing', "gone")), schema)
     assert fallback.answer({name: 2.0}).answer == "yes"
@@ -181,11 +181,11 @@ def test_names_that_are_no_identifiers_get_one(name: str, alias: str) -> None:
 
 
 def test_two_features_of_one_name_in_rules_are_refused() -> None:
-    """Names that rules could not tell apart are told, unless there is no rule that could mix them up."""
+    """Features that rules could not distinguish are an error, unless there are no rules."""
     schema = Schema((FeatureSpec("a b", FeatureType.NUMERIC), FeatureSpec("a-b", FeatureType.NUMERIC)))
-    told = str(mistake(settings(("a_b > 1.0", 1)), schema))
-    assert "'a b', 'a-b'" in told
-    assert "Rename" in told
+    message = str(error_of(settings(("a_b > 1.0", 1)), schema))
+    assert "'a b', 'a-b'" in message
+    assert "Rename" in message
     assert compile_fallback(settings(), schema).answer({}).answer == 0.5
 
 
@@ -204,12 +204,14 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own_code")
 def test_a_python_function_may_answer() -> None:
-    """A named function answers where no rule did; whatever it does wrong, the default answers."""
+    """A named function answers where no rule did; if it raises or gives no answer, the default answers."""
     assert answer(settings(function="fallback_of_mine:late")).answer == 0.9
     assert answer(settings(("night", 0.1), function="fallback_of_mine:late")).answer == 0.1
     assert answer(settings(function="fallback_of_mine:late"), {**ROW, "delay": 1.0}).why == "the default"
     for name in ("broken", "odd", "nan"):
         assert answer(settings(function=f"fallback_of_mine:{name}")).why == "the default"
+    (error,) = answer(settings(function="fallback_of_mine:broken")).errors
+    assert isinstance(error, RuntimeError)
     assert answer(settings(function="fallback_of_mine:late", maximum=0.7)).answer == 0.7
 
 
@@ -226,9 +228,9 @@ def test_a_python_function_may_answer() -> None:
         ("..:late", "cannot be loaded"),
     ],
 )
-def test_a_function_that_cannot_be_loaded_is_told(reference: str, words: str) -> None:
-    """A function that is not there is told before anything is served."""
-    assert words in str(mistake(settings(function=reference)))
+def test_a_function_that_cannot_be_loaded_is_an_error(reference: str, words: str) -> None:
+    """It is found when the rules compile, before a request is answered."""
+    assert words in str(error_of(settings(function=reference)))
 
 
 VALUES: st.SearchStrategy[Value] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

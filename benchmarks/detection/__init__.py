@@ -1,1 +1,1 @@
-"""How rightly failures of a model are told from mere change, on real data with known labels."""
+"""How accurately failures of a model are distinguished from mere change, on real data with known labels."""

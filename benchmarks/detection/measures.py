@@ -14,13 +14,13 @@ _HARMFUL = (StreamFamily.INJECTED, StreamFamily.SHIFT)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One monitor on one stream, with all that is known of the stream but its rows.
+class ScoredStream:
+    """One monitor's verdict on one stream.
 
     Attributes:
         stream: what happened; `runs` may have been dropped.
         task: what the model answers.
-        verdict: what was said of it.
+        verdict: severities and gains of its runs.
     """
 
     stream: Stream
@@ -33,11 +33,11 @@ class Figures:
     """One monitor's line of the table. Shares in [0, 1]; None where nothing could be measured.
 
     Attributes:
-        caught: harmful failures CRITICAL within five runs, mean over the kinds of failure.
+        caught_rate: harmful failures CRITICAL within five runs, mean over the kinds of failure.
         caught_pooled: the same over all streams alike.
         caught_relational: of which permuted, stale, carried or wrongly joined columns.
         caught_shift: of which genuine shifts.
-        warned: harmful failures at WARNING or above within five runs, mean over kinds.
+        warned_rate: harmful failures at WARNING or above within five runs, mean over kinds.
         false_critical, false_warning: runs at CRITICAL, and at WARNING, per 1000 healthy runs.
         healthy_runs: how many those are.
         critical_harmless, critical_benign, critical_burst: streams that were CRITICAL at any time.
@@ -50,11 +50,11 @@ class Figures:
         by_kind: kind of failure -> share caught.
     """
 
-    caught: float | None
+    caught_rate: float | None
     caught_pooled: float | None
     caught_relational: float | None
     caught_shift: float | None
-    warned: float | None
+    warned_rate: float | None
     false_critical: float | None
     false_warning: float | None
     healthy_runs: int
@@ -76,10 +76,10 @@ class Figures:
     by_kind: Mapping[str, float]
 
 
-def figures(judged: Iterable[Judged]) -> Figures:
+def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
     """The line of one monitor."""
-    of: dict[StreamFamily, list[Judged]] = defaultdict(list)
-    for one in judged:
+    of: dict[StreamFamily, list[ScoredStream]] = defaultdict(list)
+    for one in scored_streams:
         of[one.stream.family].append(one)
     harmful = [one for family in _HARMFUL for one in of[family] if one.stream.harmful]
     harmless = [one for one in of[StreamFamily.INJECTED] if one.stream.harmless]
@@ -88,14 +88,14 @@ def figures(judged: Iterable[Judged]) -> Figures:
     healthy = [
         severity for family in StreamFamily if family is not StreamFamily.NATURAL for severity in _calm(of[family])
     ]
-    said = [(severity is Severity.CRITICAL, bad) for one in natural for severity, bad in _runs(one)]
-    by_kind = _by_kind(harmful, _caught)
+    natural_runs = [(severity is Severity.CRITICAL, bad) for one in natural for severity, bad in _runs(one)]
+    by_kind = _by_kind(harmful, _is_caught)
     return Figures(
-        caught=_mean(by_kind.values()),
-        caught_pooled=_mean(_caught(one) for one in harmful),
-        caught_relational=_mean(_by_kind([one for one in harmful if one.stream.relational], _caught).values()),
-        caught_shift=_mean(_caught(one) for one in harmful if one.stream.family is StreamFamily.SHIFT),
-        warned=_mean(_by_kind(harmful, _warned).values()),
+        caught_rate=_mean(by_kind.values()),
+        caught_pooled=_mean(_is_caught(one) for one in harmful),
+        caught_relational=_mean(_by_kind([one for one in harmful if one.stream.relational], _is_caught).values()),
+        caught_shift=_mean(_is_caught(one) for one in harmful if one.stream.family is StreamFamily.SHIFT),
+        warned_rate=_mean(_by_kind(harmful, _is_warned).values()),
         false_critical=_per_mille(healthy, Severity.CRITICAL),
         false_warning=_per_mille(healthy, Severity.WARNING),
         healthy_runs=len(healthy),
@@ -104,71 +104,71 @@ def figures(judged: Iterable[Judged]) -> Figures:
         critical_burst=_mean(_ever(one, Severity.CRITICAL) for one in of[StreamFamily.BURST]),
         warned_harmless=_mean(_ever(one, Severity.WARNING) for one in harmless),
         warned_benign=_mean(_ever(one, Severity.WARNING) for one in of[StreamFamily.BENIGN]),
-        precision=_mean(bad for critical, bad in said if critical),
-        recall=_mean(critical for critical, bad in said if bad),
-        natural_runs=len(said),
-        natural_harmful=sum(bad for _, bad in said),
+        precision=_mean(bad for critical, bad in natural_runs if critical),
+        recall=_mean(critical for critical, bad in natural_runs if bad),
+        natural_runs=len(natural_runs),
+        natural_harmful=sum(bad for _, bad in natural_runs),
         tail_critical=_mean(severity is Severity.CRITICAL for one in tails for severity in one.verdict.severities),
         tail_warning=_mean(severity is not Severity.NORMAL for one in tails for severity in one.verdict.severities),
-        gain_injected=_gain(_classified(of[StreamFamily.INJECTED])),
-        gain_natural=_gain(_classified(natural)),
-        gain_injected_error=_gain(_regressed(of[StreamFamily.INJECTED])),
-        gain_natural_error=_gain(_regressed(natural)),
+        gain_injected=_gain(_classifiers(of[StreamFamily.INJECTED])),
+        gain_natural=_gain(_classifiers(natural)),
+        gain_injected_error=_gain(_regressors(of[StreamFamily.INJECTED])),
+        gain_natural_error=_gain(_regressors(natural)),
         by_kind=by_kind,
     )
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = [float(value) for value in values]
-    return fmean(found) if found else None
+    numbers = [float(value) for value in values]
+    return fmean(numbers) if numbers else None
 
 
-def _caught(one: Judged) -> bool:
-    return one.verdict.reached(Severity.CRITICAL, one.stream.first_bad, BROKEN_RUNS)
+def _is_caught(one: ScoredStream) -> bool:
+    return one.verdict.has_reached(Severity.CRITICAL, one.stream.first_bad, BROKEN_RUNS)
 
 
-def _warned(one: Judged) -> bool:
-    return one.verdict.reached(Severity.WARNING, one.stream.first_bad, BROKEN_RUNS)
+def _is_warned(one: ScoredStream) -> bool:
+    return one.verdict.has_reached(Severity.WARNING, one.stream.first_bad, BROKEN_RUNS)
 
 
-def _ever(one: Judged, severity: Severity) -> bool:
-    return one.verdict.reached(severity, one.stream.first_bad)
+def _ever(one: ScoredStream, severity: Severity) -> bool:
+    return one.verdict.has_reached(severity, one.stream.first_bad)
 
 
-def _by_kind(judged: Iterable[Judged], share: Callable[[Judged], bool]) -> dict[str, float]:
+def _by_kind(scored_streams: Iterable[ScoredStream], share: Callable[[ScoredStream], bool]) -> dict[str, float]:
     """Kind of failure -> share; genuine shifts are one kind, however they were drawn."""
     kinds: dict[str, list[bool]] = defaultdict(list)
-    for one in judged:
+    for one in scored_streams:
         kinds["shift" if one.stream.family is StreamFamily.SHIFT else one.stream.kind].append(share(one))
-    return {kind: fmean(found) for kind, found in kinds.items()}
+    return {kind: fmean(flags) for kind, flags in kinds.items()}
 
 
-def _calm(judged: Iterable[Judged]) -> list[Severity]:
+def _calm(scored_streams: Iterable[ScoredStream]) -> list[Severity]:
     """The severities of the runs before anything happens."""
-    return [severity for one in judged for severity in one.verdict.severities[: one.stream.first_bad]]
+    return [severity for one in scored_streams for severity in one.verdict.severities[: one.stream.first_bad]]
 
 
-def _runs(one: Judged) -> list[tuple[Severity, bool]]:
+def _runs(one: ScoredStream) -> list[tuple[Severity, bool]]:
     return list(zip(one.verdict.severities, one.stream.harmful_runs, strict=True))
 
 
-def _per_mille(severities: list[Severity], wanted: Severity) -> float | None:
-    return 1000 * severities.count(wanted) / len(severities) if severities else None
+def _per_mille(severities: list[Severity], severity: Severity) -> float | None:
+    return 1000 * severities.count(severity) / len(severities) if severities else None
 
 
-def _classified(judged: Iterable[Judged]) -> list[Judged]:
-    return [one for one in judged if one.task is not Task.REGRESSION]
+def _classifiers(scored_streams: Iterable[ScoredStream]) -> list[ScoredStream]:
+    return [one for one in scored_streams if one.task is not Task.REGRESSION]
 
 
-def _regressed(judged: Iterable[Judged]) -> list[Judged]:
-    return [one for one in judged if one.task is Task.REGRESSION]
+def _regressors(scored_streams: Iterable[ScoredStream]) -> list[ScoredStream]:
+    return [one for one in scored_streams if one.task is Task.REGRESSION]
 
 
-def _gain(judged: Iterable[Judged]) -> float | None:
+def _gain(scored_streams: Iterable[ScoredStream]) -> float | None:
     """What the fallback's answers are worth more than the model's, over the runs at CRITICAL."""
     return _mean(
         gain
-        for one in judged
+        for one in scored_streams
         for severity, gain in zip(one.verdict.severities, one.verdict.gains, strict=True)
         if severity is Severity.CRITICAL and gain is not None
     )

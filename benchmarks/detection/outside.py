@@ -1,7 +1,7 @@
 """Peers that are packages of their own. Run by the interpreter of their environment: it imports nothing from here.
 
-Reads `sample.parquet`, `served.parquet` and `task.json` in the folder given, writes `said.json`: peer -> stream -> run
--> does it deviate.
+Reads `sample.parquet`, `served.parquet` and `task.json` in the folder given, writes `deviations.json`:
+peer -> stream -> run -> whether it deviates.
 """
 
 import json
@@ -21,15 +21,15 @@ ROWS = 500
 
 def main(folder: Path) -> None:
     """All peers on all streams of one case."""
-    told = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    sample, served = _read(folder / "sample.parquet"), _read(folder / "served.parquet")
-    said = {"adwin": _adwin(sample, served, told["lengths"])}
-    for name, peer in (("pca", _pca), ("cbpe", _estimated)):
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    sample, served_rows = _read(folder / "sample.parquet"), _read(folder / "served.parquet")
+    deviations = {"adwin": _adwin(sample, served_rows, task["lengths"])}
+    for name, peer in (("pca", _pca), ("cbpe", _performance)):
         try:
-            said[name] = _by_stream(peer(sample, served, told), told["lengths"])
+            deviations[name] = _by_stream(peer(sample, served_rows, task), task["lengths"])
         except Exception as error:  # noqa: BLE001 - a peer that cannot take a data set is left out of its figures
             print(f"{folder.name}: {name} fails: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
-    (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
+    (folder / "deviations.json").write_text(json.dumps(deviations), encoding="utf-8")
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -43,54 +43,56 @@ def _by_stream(alerts: list[bool], lengths: list[list[int]]) -> list[list[bool]]
     return [[next(rest) for _ in runs] for runs in lengths]
 
 
-def _adwin(sample: pd.DataFrame, served: pd.DataFrame, lengths: list[list[int]]) -> list[list[bool]]:
+def _adwin(sample: pd.DataFrame, served_rows: pd.DataFrame, lengths: list[list[int]]) -> list[list[bool]]:
     """A change once found is not taken back, for ADWIN goes on from there; each stream starts from the sample."""
     low, high = sample["__sure"].min(), sample["__sure"].max()
-    before, values = (((t["__sure"] - low) / ((high - low) or 1)).clip(-5, 5).tolist() for t in (sample, served))
-    found, place = [], 0
+    sample_values, values = (
+        ((t["__sure"] - low) / ((high - low) or 1)).clip(-5, 5).tolist() for t in (sample, served_rows)
+    )
+    deviations, place = [], 0
     for runs in lengths:
         detector = import_module("river.drift").ADWIN()
-        for value in before:
+        for value in sample_values:
             detector.update(value)
-        said = []
-        drifted = False
+        stream_deviations = []
+        has_drifted = False
         for length in runs:
             for value in values[place : place + length]:
                 detector.update(value)
-                drifted = drifted or detector.drift_detected
-            said.append(drifted)
+                has_drifted = has_drifted or detector.drift_detected
+            stream_deviations.append(has_drifted)
             place += length
-        found.append(said)
-    return found
+        deviations.append(stream_deviations)
+    return deviations
 
 
-def _pca(sample: pd.DataFrame, served: pd.DataFrame, told: dict[str, Any]) -> list[bool]:
+def _pca(sample: pd.DataFrame, served_rows: pd.DataFrame, task: dict[str, Any]) -> list[bool]:
     """The reconstruction error of the joint distribution, by NannyML's own thresholds."""
     calculator = import_module("nannyml").DataReconstructionDriftCalculator(
-        column_names=told["features"], chunk_size=ROWS
+        column_names=task["features"], chunk_size=ROWS
     )
-    result = calculator.fit(sample).calculate(served)
+    result = calculator.fit(sample).calculate(served_rows)
     frame = result.filter(period="analysis").to_df()
     return [bool(alert) for alert in frame[("reconstruction_error", "alert")]]
 
 
-def _estimated(sample: pd.DataFrame, served: pd.DataFrame, told: dict[str, Any]) -> list[bool]:
+def _performance(sample: pd.DataFrame, served_rows: pd.DataFrame, task: dict[str, Any]) -> list[bool]:
     """Confidence-based accuracy of a classifier, or direct loss estimation of a regressor, by NannyML's thresholds."""
     nannyml = import_module("nannyml")
-    if told["task"] == "regression":
+    if task["task"] == "regression":
         estimator: Any = nannyml.DLE(
-            feature_column_names=told["features"], y_pred="__answer", y_true="__label", metrics=["mae"], chunk_size=ROWS
+            feature_column_names=task["features"], y_pred="__answer", y_true="__label", metrics=["mae"], chunk_size=ROWS
         )
         metric = "mae"
     else:
         chances = sorted((c for c in map(str, sample) if c.startswith("__chance")), key=lambda c: int(c.split()[1]))
-        classes = told["classes"]
-        binary = told["task"] == "binary"
+        classes = task["classes"]
+        binary = task["task"] == "binary"
         if binary:
             to_number = {value: i for i, value in enumerate(classes)}
-            sample, served = (
+            sample, served_rows = (
                 table.assign(__label=table["__label"].map(to_number), __answer=table["__answer"].map(to_number))
-                for table in (sample, served)
+                for table in (sample, served_rows)
             )
         estimator = nannyml.CBPE(
             y_pred="__answer",
@@ -101,7 +103,7 @@ def _estimated(sample: pd.DataFrame, served: pd.DataFrame, told: dict[str, Any])
             chunk_size=ROWS,
         )
         metric = "accuracy"
-    result = estimator.fit(sample).estimate(served.drop(columns="__label"))
+    result = estimator.fit(sample).estimate(served_rows.drop(columns="__label"))
     frame = result.filter(period="analysis").to_df()
     return [bool(alert) for alert in frame[(metric, "alert")]]
 

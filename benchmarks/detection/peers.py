@@ -58,7 +58,7 @@ LEGEND = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Predictions:
     """Rows and what the model made of them: its answers and how sure it was (of a number: the number itself)."""
 
     rows: pd.DataFrame
@@ -66,20 +66,20 @@ class Answered:
     confidence: Numbers
     chances: Numbers | None
 
-    def part(self, start: int, stop: int) -> "Answered":
+    def part(self, start: int, stop: int) -> "Predictions":
         """Some of the rows."""
         chances = None if self.chances is None else self.chances[start:stop]
-        return Answered(self.rows.iloc[start:stop], self.answers[start:stop], self.confidence[start:stop], chances)
+        return Predictions(self.rows.iloc[start:stop], self.answers[start:stop], self.confidence[start:stop], chances)
 
 
-def answered(model: Any, rows: pd.DataFrame, task: Task) -> Answered:
-    """The model asked."""
+def predict(model: Any, rows: pd.DataFrame, task: Task) -> Predictions:
+    """Predict some rows with the model."""
     features = rows.drop(columns=LABEL)
     if task is Task.REGRESSION:
         answers = model.predict(features)
-        return Answered(features, answers, answers.astype(np.float64), None)
+        return Predictions(features, answers, answers.astype(np.float64), None)
     chances = model.predict_proba(features)
-    return Answered(features, model.classes_[chances.argmax(axis=1)], chances.max(axis=1), chances)
+    return Predictions(features, model.classes_[chances.argmax(axis=1)], chances.max(axis=1), chances)
 
 
 def verdicts(case: Case, *, outside: bool) -> dict[Peer, dict[str, Verdict]]:
@@ -87,21 +87,21 @@ def verdicts(case: Case, *, outside: bool) -> dict[Peer, dict[str, Verdict]]:
 
     Args:
         case: with the streams wanted.
-        outside: whether to ask those in their own environment too.
+        outside: whether to include the peers in their own environment.
     """
     place = case.model_file.with_name(f"peers-{'all' if outside else 'inside'}.json")
-    known: dict[str, dict[str, list[bool]]] = json.loads(place.read_text("utf-8")) if place.exists() else {}
-    lacking = [stream for stream in case.streams if stream.key not in known]
+    deviations: dict[str, dict[str, list[bool]]] = json.loads(place.read_text("utf-8")) if place.exists() else {}
+    lacking = [stream for stream in case.streams if stream.key not in deviations]
     if lacking:
-        known |= _deviations(case, lacking, outside=outside)
-        place.write_text(json.dumps(known), encoding="utf-8")
+        deviations |= _deviations(case, lacking, outside=outside)
+        place.write_text(json.dumps(deviations), encoding="utf-8")
     gains = {stream.key: _gains(case, stream) for stream in case.streams}
-    peers = sorted({peer for stream in case.streams for peer in known[stream.key]}, key=[*Peer].index)
+    peers = sorted({peer for stream in case.streams for peer in deviations[stream.key]}, key=[*Peer].index)
     return {
         Peer(peer): {
-            stream.key: Verdict(streaks(known[stream.key][peer]), gains[stream.key])
+            stream.key: Verdict(streaks(deviations[stream.key][peer]), gains[stream.key])
             for stream in case.streams
-            if peer in known[stream.key]
+            if peer in deviations[stream.key]
         }
         for peer in peers
     }
@@ -111,26 +111,26 @@ def _deviations(case: Case, streams: Sequence[Stream], *, outside: bool) -> dict
     """Stream -> peer -> whether each run deviates."""
     model = joblib.load(case.model_file)
     sample = data.with_objects(pd.read_parquet(case.sample_file).drop(columns="timestamp", errors="ignore"))
-    healthy = answered(model, sample, case.kind)
+    healthy = predict(model, sample, case.kind)
     tests = {
         Peer.LITERAL: _literal(healthy, classifier=case.kind is not Task.REGRESSION),
         Peer.PSI: _psi(healthy),
         Peer.KS: _kolmogorov_smirnov(healthy),
     }
-    found: dict[str, dict[str, list[bool]]] = {}
-    served: dict[str, Answered] = {}
+    deviations: dict[str, dict[str, list[bool]]] = {}
+    stream_predictions: dict[str, Predictions] = {}
     for stream in streams:
-        whole = answered(model, pd.concat(stream.runs, ignore_index=True), case.kind)
+        whole = predict(model, pd.concat(stream.runs, ignore_index=True), case.kind)
         lengths = np.cumsum([0, *(len(run) for run in stream.runs)])
         runs = [whole.part(start, stop) for start, stop in itertools.pairwise(lengths)]
-        found[stream.key] = {peer: [test(run) for run in runs] for peer, test in tests.items()}
-        found[stream.key][Peer.LABELS] = _by_labels(case, stream)
-        served[stream.key] = whole
+        deviations[stream.key] = {peer: [test(run) for run in runs] for peer, test in tests.items()}
+        deviations[stream.key][Peer.LABELS] = _by_labels(case, stream)
+        stream_predictions[stream.key] = whole
     if outside:
         classes = [] if case.kind is Task.REGRESSION else model.classes_.tolist()
-        for key, said in _asked_outside(case, sample, healthy, streams, served, classes).items():
-            found[key] |= said
-    return found
+        for key, stream_deviations in _run_outside(case, sample, healthy, streams, stream_predictions, classes).items():
+            deviations[key] |= stream_deviations
+    return deviations
 
 
 def _by_labels(case: Case, stream: Stream) -> list[bool]:
@@ -141,22 +141,22 @@ def _by_labels(case: Case, stream: Stream) -> list[bool]:
     return [models.harm(loss(score), reference, case.kind) >= HARMFUL for score in stream.scores]
 
 
-def _kolmogorov_smirnov(healthy: Answered) -> Callable[[Answered], bool]:
+def _kolmogorov_smirnov(healthy: Predictions) -> Callable[[Predictions], bool]:
     test: Any = ks_2samp
 
-    def deviates(run: Answered) -> bool:
+    def deviates(run: Predictions) -> bool:
         return bool(test(healthy.confidence, run.confidence).pvalue < KS_LIMIT)
 
     return deviates
 
 
-def _literal(healthy: Answered, *, classifier: bool) -> Callable[[Answered], bool]:
+def _literal(healthy: Predictions, *, classifier: bool) -> Callable[[Predictions], bool]:
     """Confidence lower by 0.1, unsure answers up by 0.15, or a rate of missing, unseen or outlying values by 0.1."""
     unsure = float(np.quantile(healthy.confidence, UNSURE_SHARE))
     mean = float(healthy.confidence.mean())
     usual = {name: _Usual.of(healthy.rows[name]) for name in healthy.rows}
 
-    def deviates(run: Answered) -> bool:
+    def deviates(run: Predictions) -> bool:
         less_sure = run.confidence.mean() < mean - CONFIDENCE_LOST
         more_unsure = (run.confidence < unsure).mean() > UNSURE_SHARE + UNSURE_MORE
         odd = any(usual[name].odd(run.rows[name]) for name in run.rows)
@@ -172,7 +172,7 @@ class _Usual:
     missing: float
     low: float
     high: float
-    known: frozenset[str] | None
+    categories: frozenset[str] | None
 
     @classmethod
     def of(cls, column: "pd.Series[Any]") -> "_Usual":
@@ -186,20 +186,20 @@ class _Usual:
         missing = column.isna()
         if missing.mean() > self.missing + RATE_MORE:
             return True
-        if self.known is not None:
-            return bool((~missing & ~column.isin(list(self.known))).mean() > RATE_MORE)
+        if self.categories is not None:
+            return bool((~missing & ~column.isin(list(self.categories))).mean() > RATE_MORE)
         return bool(((column < self.low) | (column > self.high)).mean() > RATE_MORE)
 
 
-def _psi(healthy: Answered) -> Callable[[Answered], bool]:
+def _psi(healthy: Predictions) -> Callable[[Predictions], bool]:
     """The population stability index of every column, the missing values in a bin of their own."""
     bins = {name: _bins(healthy.rows[name]) for name in healthy.rows}
     shares = {name: _shares(count(healthy.rows[name])) for name, count in bins.items()}
 
-    def deviates(run: Answered) -> bool:
+    def deviates(run: Predictions) -> bool:
         for name, count in bins.items():
-            now, then = _shares(count(run.rows[name])), shares[name]
-            if float(((now - then) * np.log(now / then)).sum()) > PSI_LIMIT:
+            now, expected = _shares(count(run.rows[name])), shares[name]
+            if float(((now - expected) * np.log(now / expected)).sum()) > PSI_LIMIT:
                 return True
         return False
 
@@ -211,19 +211,19 @@ def _bins(column: "pd.Series[Any]") -> Callable[["pd.Series[Any]"], Numbers]:
         present = column.dropna().to_numpy(np.float64)
         inner = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1])) if len(present) else present
 
-        def counted(values: "pd.Series[Any]") -> Numbers:
+        def count_numbers(values: "pd.Series[Any]") -> Numbers:
             place = np.searchsorted(inner, values.to_numpy(np.float64), side="right")
             return np.bincount(np.where(values.isna(), len(inner) + 1, place), minlength=len(inner) + 2).astype(float)
 
-        return counted
-    known = {value: i for i, value in enumerate(column.value_counts().index[:COMMONEST])}
+        return count_numbers
+    places = {value: i for i, value in enumerate(column.value_counts().index[:COMMONEST])}
 
-    def counted_words(values: "pd.Series[Any]") -> Numbers:
-        other, missing = len(known), len(known) + 1
-        place = values.map(known).fillna(other).where(values.notna(), missing).astype(np.intp)
-        return np.bincount(place, minlength=len(known) + 2).astype(float)
+    def count_words(values: "pd.Series[Any]") -> Numbers:
+        other, missing = len(places), len(places) + 1
+        place = values.map(places).fillna(other).where(values.notna(), missing).astype(np.intp)
+        return np.bincount(place, minlength=len(places) + 2).astype(float)
 
-    return counted_words
+    return count_words
 
 
 def _shares(counts: Numbers) -> Numbers:
@@ -251,33 +251,39 @@ def install() -> None:
     environments.python(_ENVIRONMENT)
 
 
-def _asked_outside(
+def _run_outside(
     case: Case,
     sample: pd.DataFrame,
-    healthy: Answered,
+    healthy: Predictions,
     streams: Sequence[Stream],
-    served: Mapping[str, Answered],
+    stream_predictions: Mapping[str, Predictions],
     classes: list[Any],
 ) -> dict[str, dict[str, list[bool]]]:
     """Stream -> peer -> whether each run deviates, from the peers in their own environment."""
     folder = CACHE / "exchange" / case.name
     folder.mkdir(parents=True, exist_ok=True)
-    _told(healthy, sample[LABEL]).to_parquet(folder / "sample.parquet")
+    _exchange_table(healthy, sample[LABEL]).to_parquet(folder / "sample.parquet")
     labels = [pd.concat([run[LABEL] for run in stream.runs], ignore_index=True) for stream in streams]
-    parts = [_told(served[stream.key], label) for stream, label in zip(streams, labels, strict=True)]
+    parts = [
+        _exchange_table(stream_predictions[stream.key], label) for stream, label in zip(streams, labels, strict=True)
+    ]
     pd.concat(parts, ignore_index=True).to_parquet(folder / "served.parquet")
     lengths = [[len(run) for run in stream.runs] for stream in streams]
-    told = {"task": case.kind, "lengths": lengths, "features": list(healthy.rows.columns), "classes": classes}
-    (folder / "task.json").write_text(json.dumps(told), encoding="utf-8")
+    task = {"task": case.kind, "lengths": lengths, "features": list(healthy.rows.columns), "classes": classes}
+    (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     python = [str(environments.python(_ENVIRONMENT)), "-W", "ignore"]
     subprocess.run([*python, str(_OUTSIDE), str(folder)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
+    deviations = json.loads((folder / "deviations.json").read_text(encoding="utf-8"))
     names = {"adwin": Peer.ADWIN, "cbpe": Peer.CBPE, "pca": Peer.PCA}
-    return {stream.key: {names[peer]: runs[i] for peer, runs in said.items()} for i, stream in enumerate(streams)}
+    return {stream.key: {names[peer]: runs[i] for peer, runs in deviations.items()} for i, stream in enumerate(streams)}
 
 
-def _told(found: Answered, labels: "pd.Series[Any]") -> pd.DataFrame:
-    columns: dict[str, Any] = {"__label": labels.to_numpy(), "__answer": found.answers, "__sure": found.confidence}
-    if found.chances is not None:
-        columns |= {f"__chance {i}": found.chances[:, i] for i in range(found.chances.shape[1])}
-    return found.rows.reset_index(drop=True).assign(**columns)
+def _exchange_table(predictions: Predictions, labels: "pd.Series[Any]") -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "__label": labels.to_numpy(),
+        "__answer": predictions.answers,
+        "__sure": predictions.confidence,
+    }
+    if predictions.chances is not None:
+        columns |= {f"__chance {i}": predictions.chances[:, i] for i in range(predictions.chances.shape[1])}
+    return predictions.rows.reset_index(drop=True).assign(**columns)

@@ -27,7 +27,7 @@ from benchmarks.detection.damage import (
     RELATIONAL,
     Damage,
     Kind,
-    damaged,
+    apply_damage,
     half_of,
 )
 from benchmarks.detection.data import LABEL, Dataset, Half, Task
@@ -92,7 +92,7 @@ class Stream:
 
     @property
     def key(self) -> str:
-        """What tells the stream from the others of its case."""
+        """A unique name within its case."""
         return f"{self.family}: {self.name}"
 
     @property
@@ -157,7 +157,7 @@ def plans() -> list[tuple[Dataset, ModelFamily, str]]:
         (dataset, family, split)
         for dataset in data.DATASETS
         for family in ModelFamily
-        for split in (("random", "time") if dataset.ordered else ("random",))
+        for split in (("random", "time") if dataset.is_ordered else ("random",))
     ]
 
 
@@ -171,11 +171,11 @@ def read(dataset: Dataset, family: ModelFamily, split: str, half: Half | str | N
     place = folder(dataset, family, split)
     if not (place / "streams.json").exists():
         build(dataset, family, split)
-    told = json.loads((place / "streams.json").read_text(encoding="utf-8"))
-    wanted = [i for i, one in enumerate(told) if half in (None, one["half"])]
-    rows = data.with_objects(pd.read_parquet(place / "rows.parquet", filters=[("stream", "in", wanted)]))
-    parts: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["stream", "run"]))) if wanted else {}
-    streams = tuple(_stream(told[i], [parts[i, k] for k in range(len(told[i]["scores"]))]) for i in wanted)
+    documents = json.loads((place / "streams.json").read_text(encoding="utf-8"))
+    indices = [i for i, one in enumerate(documents) if half in (None, one["half"])]
+    rows = data.with_objects(pd.read_parquet(place / "rows.parquet", filters=[("stream", "in", indices)]))
+    parts: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["stream", "run"]))) if indices else {}
+    streams = tuple(_stream(documents[i], [parts[i, k] for k in range(len(documents[i]["scores"]))]) for i in indices)
     files = place / "model.joblib", place / "sample.parquet"
     return Case(dataset.name, family, split, *files, LABEL, dataset.task, dataset.half, streams)
 
@@ -206,9 +206,11 @@ def _parts(table: pd.DataFrame, split: str, seed: int) -> _Parts:
         first = min(LARGEST_TRAINING, int(len(table) * 0.4))
         last = min(len(table), first + SAMPLE + MOST_NATURAL_RUNS * ROWS)
         return _cut(table, (first, first + SAMPLE, first + SAMPLE, last))
-    mixed = table.sample(min(data.LARGEST, len(table)), random_state=seed)
-    first = int(len(mixed) * 0.4)
-    return _cut(mixed, (first, first + SAMPLE, first + SAMPLE + int(len(mixed) * 0.15), len(mixed)))
+    shuffled_rows = table.sample(min(data.LARGEST, len(table)), random_state=seed)
+    first = int(len(shuffled_rows) * 0.4)
+    return _cut(
+        shuffled_rows, (first, first + SAMPLE, first + SAMPLE + int(len(shuffled_rows) * 0.15), len(shuffled_rows))
+    )
 
 
 def _cut(table: pd.DataFrame, ends: Sequence[int]) -> _Parts:
@@ -225,7 +227,7 @@ class _Workshop:
     model: Any
     parts: _Parts
     reference: float  # mean loss on the sample
-    undamaged: NDArray[np.float64]  # loss of each row to serve
+    clean_losses: NDArray[np.float64]  # loss of each row to serve
 
     def losses(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         return models.losses(self.model, rows, self.dataset.task)
@@ -259,14 +261,14 @@ class _Workshop:
         damage: bool = False,
     ) -> Stream:
         """A stream with what it did to the model; `bad` are the runs in which it happens, to damaged rows or not."""
-        clean = [float(self.undamaged[run.index].mean()) for run in runs]
+        clean = [float(self.clean_losses[run.index].mean()) for run in runs]
         means = list(clean)
         if damage:
             for i, loss in zip(bad, self.losses(pd.concat([runs[i] for i in bad])).reshape(len(bad), -1), strict=True):
                 means[i] = float(loss.mean())
         against = clean if damage else [self.reference] * len(runs)
         harms = [self.harm(loss, reference) for loss, reference in zip(means, against, strict=True)]
-        felt = float(np.mean([harms[i] for i in bad])) if bad else 0.0
+        mean_harm = float(np.mean([harms[i] for i in bad])) if bad else 0.0
         return Stream(
             dataset=self.dataset.name,
             model=self.family,
@@ -279,8 +281,8 @@ class _Workshop:
             scores=tuple(self.score(loss) for loss in means),
             reference_score=self.score(self.reference),
             losses=tuple(harms),
-            harmful=felt >= HARMFUL,
-            harmless=abs(felt) < UNFELT if family is StreamFamily.BENIGN else felt < HARMLESS,
+            harmful=mean_harm >= HARMFUL,
+            harmless=abs(mean_harm) < UNFELT if family is StreamFamily.BENIGN else mean_harm < HARMLESS,
             half=half,
         )
 
@@ -298,14 +300,14 @@ def _random(workshop: _Workshop) -> Iterator[Stream]:
     for number in range(HEALTHY_STREAMS):
         runs = workshop.healthy(HEALTHY_LENGTH, workshop.draw("healthy", number))
         yield workshop.stream(StreamFamily.HEALTHY, "healthy", f"healthy {number + 1}", (), runs, (), half=half)
-    ranked = _ranked(workshop)
-    injected = [stream for kind in Kind for stream in _injected(workshop, kind, ranked)]
+    ranking = _rank_features(workshop)
+    injected = [stream for kind in Kind for stream in _injected(workshop, kind, ranking)]
     yield from (stream for stream, _ in injected)
     yield from _bursts(workshop, [(s, d) for s, d in injected if s.harmful and s.half is half])
     yield from _shifts(workshop)
 
 
-def _ranked(workshop: _Workshop) -> list[str]:
+def _rank_features(workshop: _Workshop) -> list[str]:
     """The features by what the model loses when one is permuted, the dearest first."""
     probe = workshop.parts.probe.iloc[:1500].reset_index(drop=True)
     draw = workshop.draw("importance")
@@ -316,53 +318,54 @@ def _ranked(workshop: _Workshop) -> list[str]:
     return sorted(lost, key=lambda name: -lost[name])
 
 
-def _injected(workshop: _Workshop, kind: Kind, ranked: list[str]) -> Iterator[tuple[Stream, Damage]]:
+def _injected(workshop: _Workshop, kind: Kind, ranking: list[str]) -> Iterator[tuple[Stream, Damage]]:
     """Streams of one kind: some that the model feels, some that it does not, on different features if possible."""
-    found: list[tuple[Stream, Damage]] = []
-    for damage in _candidates(workshop, kind, ranked):
+    candidates: list[tuple[Stream, Damage]] = []
+    for damage in _candidates(workshop, kind, ranking):
         runs = workshop.healthy(HEALTHY_RUNS + BROKEN_RUNS, workshop.draw("rows", damage.name))
         draw = workshop.draw("damage", damage.name)
-        served = [
-            run if i < HEALTHY_RUNS else damaged(run, damage, workshop.parts.sample, draw) for i, run in enumerate(runs)
+        served_runs = [
+            run if i < HEALTHY_RUNS else apply_damage(run, damage, workshop.parts.sample, draw)
+            for i, run in enumerate(runs)
         ]
-        if _changed(runs[-1], served[-1]) < FEWEST_CHANGED:
+        if _changed_share(runs[-1], served_runs[-1]) < FEWEST_CHANGED:
             continue
         bad = range(HEALTHY_RUNS, len(runs))
         half = half_of(kind, workshop.dataset.half)
         stream = workshop.stream(
-            StreamFamily.INJECTED, kind, damage.name, damage.features, served, bad, half=half, damage=True
+            StreamFamily.INJECTED, kind, damage.name, damage.features, served_runs, bad, half=half, damage=True
         )
-        found.append((stream, damage))
-    yield from _varied([one for one in found if one[0].harmful], HARMFUL_A_KIND)
-    yield from _varied([one for one in found if one[0].harmless], HARMLESS_A_KIND)
+        candidates.append((stream, damage))
+    yield from _diverse([one for one in candidates if one[0].harmful], HARMFUL_A_KIND)
+    yield from _diverse([one for one in candidates if one[0].harmless], HARMLESS_A_KIND)
 
 
-def _changed(before: pd.DataFrame, after: pd.DataFrame) -> float:
-    same = (before == after) | (before.isna() & after.isna())
+def _changed_share(clean_rows: pd.DataFrame, damaged_rows: pd.DataFrame) -> float:
+    same = (clean_rows == damaged_rows) | (clean_rows.isna() & damaged_rows.isna())
     return 1 - float(same.all(axis="columns").mean())
 
 
-def _varied(found: list[tuple[Stream, Damage]], count: int) -> list[tuple[Stream, Damage]]:
+def _diverse(candidates: list[tuple[Stream, Damage]], count: int) -> list[tuple[Stream, Damage]]:
     """So many of them, with features and strengths that differ before ones that repeat."""
-    chosen: list[tuple[Stream, Damage]] = []
-    while found and len(chosen) < count:
-        best = min(found, key=lambda one: sum(one[1].features == c[1].features for c in chosen))
-        chosen.append(best)
-        found = [one for one in found if one is not best]
-    return chosen
+    diverse: list[tuple[Stream, Damage]] = []
+    while candidates and len(diverse) < count:
+        best = min(candidates, key=lambda one: sum(one[1].features == c[1].features for c in diverse))
+        diverse.append(best)
+        candidates = [one for one in candidates if one is not best]
+    return diverse
 
 
-def _candidates(workshop: _Workshop, kind: Kind, ranked: list[str]) -> Iterator[Damage]:
+def _candidates(workshop: _Workshop, kind: Kind, ranking: list[str]) -> Iterator[Damage]:
     """Failures of one kind to try: on what the model leans on most, and on what it hardly uses."""
-    numbers = [n for n in ranked if pd.api.types.is_numeric_dtype(workshop.parts.sample[n])]
-    words = [n for n in ranked if n not in numbers]
-    fitting = numbers if kind in OF_NUMBERS else words if kind in OF_WORDS else ranked
-    chosen = _groups(kind, numbers, words, ranked) if kind in OF_GROUPS else [(n,) for n in _ends(fitting)]
+    numbers = [n for n in ranking if pd.api.types.is_numeric_dtype(workshop.parts.sample[n])]
+    words = [n for n in ranking if n not in numbers]
+    fitting = numbers if kind in OF_NUMBERS else words if kind in OF_WORDS else ranking
+    feature_groups = _groups(kind, numbers, words, ranking) if kind in OF_GROUPS else [(n,) for n in _ends(fitting)]
     draw = workshop.draw("candidates", kind)
     amounts = AMOUNTS.get(kind, (0.0,))
     turn = int(draw.integers(len(amounts)))
-    for place, features in enumerate(chosen):
-        share = 0.5 if place % 3 == 2 and kind is not Kind.SWAPPED else 1.0
+    for place, features in enumerate(feature_groups):
+        share = 0.5 if place % 3 == 2 and kind is not Kind.SWAP else 1.0
         yield Damage(kind, features, amounts[(turn + place) % len(amounts)], share, int(draw.integers(1 << 30)))
     if kind not in OF_GROUPS and len(fitting) >= 2:
         yield Damage(kind, tuple(fitting[:2]), amounts[turn], 1.0, int(draw.integers(1 << 30)))
@@ -373,18 +376,18 @@ def _ends(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names[:4] + names[-3:]))
 
 
-def _groups(kind: Kind, numbers: list[str], words: list[str], ranked: list[str]) -> list[tuple[str, ...]]:
-    if kind is Kind.SWAPPED:
+def _groups(kind: Kind, numbers: list[str], words: list[str], ranking: list[str]) -> list[tuple[str, ...]]:
+    if kind is Kind.SWAP:
         pairs = [pair for part in (numbers, words) for names in (part[:4], part[-3:]) for pair in _pairs(names)]
         return list(dict.fromkeys(pairs))
     groups = [
-        ranked[:2],
-        ranked[:3],
-        ranked[1:3],
-        ranked[2:4],
-        ranked[-3:],
-        ranked[-2:],
-        ranked[len(ranked) // 2 :][:2],
+        ranking[:2],
+        ranking[:3],
+        ranking[1:3],
+        ranking[2:4],
+        ranking[-3:],
+        ranking[-2:],
+        ranking[len(ranking) // 2 :][:2],
     ]
     return list(dict.fromkeys(tuple(group) for group in groups if len(group) >= 2))
 
@@ -398,44 +401,44 @@ def _bursts(workshop: _Workshop, harmful: list[tuple[Stream, Damage]]) -> Iterat
     order = workshop.draw("bursts").permutation(len(harmful))[:BURSTS]
     for stream, damage in (harmful[i] for i in order):
         runs = workshop.healthy(HEALTHY_RUNS + BROKEN_RUNS, workshop.draw("burst", damage.name))
-        served = list(runs)
+        served_runs = list(runs)
         draw = workshop.draw("burst damage", damage.name)
-        served[HEALTHY_RUNS] = damaged(runs[HEALTHY_RUNS], damage, workshop.parts.sample, draw)
+        served_runs[HEALTHY_RUNS] = apply_damage(runs[HEALTHY_RUNS], damage, workshop.parts.sample, draw)
         yield workshop.stream(
-            StreamFamily.BURST, stream.kind, damage.name, damage.features, served, (HEALTHY_RUNS,),
+            StreamFamily.BURST, stream.kind, damage.name, damage.features, served_runs, (HEALTHY_RUNS,),
             half=stream.half, damage=True,
         )  # fmt: skip
 
 
 def _shifts(workshop: _Workshop) -> Iterator[Stream]:
     """Real rows, drawn otherwise: those that the model is worse on, and those that it serves as well."""
-    tried = list(_tried_shifts(workshop))
-    order = workshop.draw("shifts").permutation(len(tried))
-    mixed = [tried[i] for i in order]
-    harmful = [one for one in mixed if one.harmful]
-    benign = [replace(one, family=StreamFamily.BENIGN) for one in mixed if abs(_mean_harm(one)) < UNFELT]
-    for found in (harmful, benign):
-        yield from _by_turns(found, SHIFTS)
+    shifts = list(_candidate_shifts(workshop))
+    order = workshop.draw("shifts").permutation(len(shifts))
+    shuffled_rows = [shifts[i] for i in order]
+    harmful = [one for one in shuffled_rows if one.harmful]
+    benign = [replace(one, family=StreamFamily.BENIGN) for one in shuffled_rows if abs(_mean_harm(one)) < UNFELT]
+    for shifts in (harmful, benign):
+        yield from _by_turns(shifts, SHIFTS)
 
 
 def _mean_harm(stream: Stream) -> float:
     return float(np.mean(stream.losses[HEALTHY_RUNS:]))
 
 
-def _by_turns(found: list[Stream], count: int) -> list[Stream]:
+def _by_turns(shifts: list[Stream], count: int) -> list[Stream]:
     """So many, of each kind in turn."""
-    turns = {id(one): sum(other.kind == one.kind for other in found[:i]) for i, one in enumerate(found)}
-    return sorted(found, key=lambda one: turns[id(one)])[:count]
+    turns = {id(one): sum(other.kind == one.kind for other in shifts[:i]) for i, one in enumerate(shifts)}
+    return sorted(shifts, key=lambda one: turns[id(one)])[:count]
 
 
-def _tried_shifts(workshop: _Workshop) -> Iterator[Stream]:
+def _candidate_shifts(workshop: _Workshop) -> Iterator[Stream]:
     serve = workshop.parts.serve
-    for kind, name, features, chosen in _subsets(workshop):
-        if chosen.sum() < ROWS:
+    for kind, name, features, mask in _subsets(workshop):
+        if mask.sum() < ROWS:
             continue
         draw = workshop.draw("shift", kind, name)
         runs = workshop.healthy(HEALTHY_RUNS, draw)
-        places = np.flatnonzero(chosen)
+        places = np.flatnonzero(mask)
         for _ in range(BROKEN_RUNS):
             runs.append(serve.iloc[draw.choice(places, ROWS, replace=False)])
         bad = range(HEALTHY_RUNS, len(runs))
@@ -485,14 +488,14 @@ def _weak(workshop: _Workshop) -> Iterator[_Subset]:
     """Where a tree grown on the errors on other rows expects the most, and the next most."""
     probe, serve = workshop.parts.probe, workshop.parts.serve
     features = list(probe.columns.drop(LABEL))
-    coded = {
+    category_codes = {
         name: {value: i for i, value in enumerate(probe[name].dropna().unique())}
         for name in features
         if not pd.api.types.is_numeric_dtype(probe[name])
     }
 
     def numbers(rows: pd.DataFrame) -> pd.DataFrame:
-        words = {name: rows[name].map(codes) for name, codes in coded.items()}
+        words = {name: rows[name].map(codes) for name, codes in category_codes.items()}
         return rows[features].assign(**words).astype(np.float64).fillna(-1e6)
 
     for depth in (2, 3):
@@ -500,15 +503,15 @@ def _weak(workshop: _Workshop) -> Iterator[_Subset]:
         tree.fit(numbers(probe), workshop.losses(probe))
         expected = tree.predict(numbers(serve))
         for place, worst in enumerate(np.unique(expected)[::-1][:2]):
-            used = tuple(features[i] for i in sorted({int(i) for i in tree.tree_.feature if i >= 0}))
-            yield "where_weak", f"leaf {place + 1} of a tree of depth {depth}", used, expected == worst
+            split_features = tuple(features[i] for i in sorted({int(i) for i in tree.tree_.feature if i >= 0}))
+            yield "where_weak", f"leaf {place + 1} of a tree of depth {depth}", split_features, expected == worst
 
 
 def _seed(*names: object) -> int:
     return zlib.crc32(" / ".join(str(name) for name in names).encode())
 
 
-_TOLD = ("dataset", "model", "family", "kind", "name", "features", "first_bad", "scores", "reference_score",
+_STORED_FIELDS = ("dataset", "model", "family", "kind", "name", "features", "first_bad", "scores", "reference_score",
          "losses", "harmful", "harmless", "half")  # fmt: skip
 
 
@@ -523,12 +526,14 @@ def _write(place: Path, model: Any, sample: pd.DataFrame, split: str, streams: S
         ignore_index=True,
     )
     rows.to_parquet(place / "rows.parquet", compression="zstd", row_group_size=20_000)
-    told = [{name: getattr(stream, name) for name in _TOLD} for stream in streams]
-    (place / "streams.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    documents = [{name: getattr(stream, name) for name in _STORED_FIELDS} for stream in streams]
+    (place / "streams.json").write_text(json.dumps(documents, indent=1), encoding="utf-8")
 
 
-def _stream(told: dict[str, Any], parts: list[pd.DataFrame]) -> Stream:
+def _stream(document: dict[str, Any], parts: list[pd.DataFrame]) -> Stream:
     runs = tuple(part.drop(columns=["stream", "run"]).reset_index(drop=True) for part in parts)
-    kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    kept |= {"family": StreamFamily(told["family"]), "half": Half(told["half"])}
-    return Stream(**kept, runs=runs)
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
+    fields |= {"family": StreamFamily(document["family"]), "half": Half(document["half"])}
+    return Stream(**fields, runs=runs)

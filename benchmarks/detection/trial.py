@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.detection import contender, peers, streams
 from benchmarks.detection.data import Half
-from benchmarks.detection.measures import Judged
+from benchmarks.detection.measures import ScoredStream
 from benchmarks.detection.streams import Case
 from benchmarks.detection.verdicts import Verdict
 from stillsafe.core.state import Severity
@@ -16,8 +16,8 @@ QUICK_EVERY = 4  # of the streams
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What one process is to do: a case by its place in the plans, and whom to ask."""
+class Job:
+    """The work of one process: a case by its position in the plans, and the monitors to evaluate."""
 
     place: int
     half: Half
@@ -28,61 +28,63 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CaseResult:
     """What came of it.
 
     Attributes:
         case: its name.
-        judged: monitor -> one for each stream, without the rows.
+        scored_streams: monitor -> one for each stream, without the rows.
         by_size: rows of a run -> healthy runs with a bad reading, and healthy runs.
         failure: why Stillsafe could not be tried, or None.
     """
 
     case: str
-    judged: dict[str, list[Judged]]
+    scored_streams: dict[str, list[ScoredStream]]
     by_size: dict[int, tuple[int, int]]
     failure: str | None
 
 
-def run(asked: Asked) -> Told:
+def run(job: Job) -> CaseResult:
     """One case, in a process of its own."""
-    case = streams.read(*streams.plans()[asked.place], asked.half)
-    if asked.quick:
+    case = streams.read(*streams.plans()[job.place], job.half)
+    if job.quick:
         case = replace(case, streams=case.streams[::QUICK_EVERY])
     if not case.streams:
-        return Told(case.name, {}, {}, None)
-    name = STILLSAFE if asked.labels else WITHOUT_LABELS
+        return CaseResult(case.name, {}, {}, None)
+    name = STILLSAFE if job.labels else WITHOUT_LABELS
     failure = None
     by_size: dict[int, tuple[int, int]] = {}
     try:
-        said, by_size = contender.all_of(case, labels=asked.labels)
+        verdicts, by_size = contender.all_of(case, labels=job.labels)
     except StillsafeError as error:
-        failure, said = f"{case.name}: {error}", _silence(case)
-    judged = {name: _without_rows(case, said)}
-    if asked.peers:
-        judged |= {
-            peer.value: _without_rows(case, found)
-            for peer, found in peers.verdicts(case, outside=asked.outside).items()
+        failure, verdicts = f"{case.name}: {error}", _silence(case)
+    scored_streams = {name: _without_rows(case, verdicts)}
+    if job.peers:
+        scored_streams |= {
+            peer.value: _without_rows(case, peer_verdicts)
+            for peer, peer_verdicts in peers.verdicts(case, outside=job.outside).items()
         }
-    return Told(case.name, judged, by_size, failure)
+    return CaseResult(case.name, scored_streams, by_size, failure)
 
 
 def ask_peers(place: int, half: Half, *, outside: bool) -> None:
-    """Have the peers judge a case, so that what they say is in the cache."""
+    """Compute the peers' verdicts on a case, so that they are in the cache."""
     case = streams.read(*streams.plans()[place], half)
     if case.streams:
         peers.verdicts(case, outside=outside)
 
 
 def _silence(case: Case) -> dict[str, Verdict]:
-    """Where Stillsafe cannot be set up it says nothing, and that is what it is judged by."""
+    """If Stillsafe cannot be set up, every run counts as NORMAL."""
     return {
         stream.key: Verdict((Severity.NORMAL,) * len(stream.runs), (None,) * len(stream.runs))
         for stream in case.streams
     }
 
 
-def _without_rows(case: Case, said: dict[str, Verdict]) -> list[Judged]:
+def _without_rows(case: Case, verdicts: dict[str, Verdict]) -> list[ScoredStream]:
     return [
-        Judged(replace(stream, runs=()), case.kind, said[stream.key]) for stream in case.streams if stream.key in said
+        ScoredStream(replace(stream, runs=()), case.kind, verdicts[stream.key])
+        for stream in case.streams
+        if stream.key in verdicts
     ]

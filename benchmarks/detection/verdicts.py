@@ -1,4 +1,4 @@
-"""What a monitor said of a stream, run by run, in the words of the product."""
+"""A monitor's verdict on a stream, run by run, as severities of the product."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Verdict:
     severities: tuple[Severity, ...]
     gains: tuple[float | None, ...]
 
-    def reached(self, severity: Severity, since: int, within: int | None = None) -> bool:
+    def has_reached(self, severity: Severity, since: int, within: int | None = None) -> bool:
         """Whether a run from `since` on was that severe or worse, among the next `within` runs."""
         until = None if within is None else since + within
         return any(_ORDER[one] >= _ORDER[severity] for one in self.severities[since:until])
@@ -31,7 +31,7 @@ _ORDER = {Severity.NORMAL: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 def streaks(deviating: Iterable[bool]) -> tuple[Severity, ...]:
-    """The severities to which the streak rule leads a monitor that only says whether a run deviates."""
+    """Severities by the streak rule, for a monitor that only decides whether a run deviates."""
     severities = []
     length = 0
     for bad in deviating:

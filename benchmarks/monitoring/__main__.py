@@ -1,33 +1,30 @@
-"""Run it with `python -m benchmarks.monitoring` from the root of the repository; `--help` tells the rest."""
+"""Run it with `python -m benchmarks.monitoring` from the root of the repository; `--help` lists the options."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as every process here
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from tests import postgres
 from tests.ports import free_port
-from tests.postgres import Postgres
 
 import benchmarks.monitoring
 from benchmarks import environments, spread
-from benchmarks.console import Steps, console, machine, markdown, steps
+from benchmarks.console import Benchmark, Steps, console, machine, steps
 from benchmarks.environments import NotInstalled
-from benchmarks.logged import Stored
+from benchmarks.log_rows import LogRow
 from benchmarks.monitoring import costs, logs
-from benchmarks.monitoring.costs import Cost, Failed
+from benchmarks.monitoring.costs import Cost, ProcessFailed
 from benchmarks.monitoring.logs import NOW, Log
 from benchmarks.serving import growth, workload
 from benchmarks.serving.contenders import Ours, Place
@@ -48,70 +45,62 @@ _STEP = timedelta(seconds=10)
 Costs = dict[str, list[Cost]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What both parts need.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoringBenchmark(Benchmark):
+    """A benchmark with a model and log rows.
 
     Attributes:
-        asked: the command line.
-        folder: for everything that is made; gone at the end.
-        server: PostgreSQL, commits reaching the disk.
         work: the model, its service folder and its rows.
         template: log rows that the product wrote.
-        shown: where progress and tables go.
-        tables: that were shown.
     """
 
-    asked: argparse.Namespace
-    folder: Path
-    server: Postgres
     work: Workload
-    template: Sequence[Stored]
-    shown: Console
-    tables: list[Table] = field(default_factory=list)
-
-    def show(self, table: Table) -> None:
-        """Print it, and keep it for `--markdown`."""
-        self.shown.print(table)
-        self.tables.append(table)
+    template: Sequence[LogRow]
 
     def log(self, name: str, rows: int, older: int, bar: Steps, *, postgresql: bool = False) -> Log:
         """A log made for this run."""
         database = self.server.empty() if postgresql else None
-        done = 0
+        row_count = 0
 
-        def tell(more: int) -> None:
-            nonlocal done
-            done += more
-            bar.say(f"{name}, {done:,} of {rows + older:,} rows")
+        def report(more: int) -> None:
+            nonlocal row_count
+            row_count += more
+            bar.describe(f"{name}, {row_count:,} of {rows + older:,} rows")
 
-        made = logs.make(self.work, self.folder / name, database, self.template, rows, older, tell)
-        bar.done()
-        return made
+        log = logs.make(self.work, self.folder / name, database, self.template, rows, older, report)
+        bar.advance()
+        return log
 
 
 def main() -> None:
-    """What the command line says."""
-    asked = _arguments()
-    shown = console()
-    shown.print(machine())
-    told: dict[str, Any] = {"machine": machine()}
-    with tempfile.TemporaryDirectory(prefix="stillsafe-monitoring-") as name, postgres.served(fsync=True) as server:
+    """Run the parts that the command line names."""
+    options = _arguments()
+    output = console()
+    output.print(machine())
+    results: dict[str, Any] = {"machine": machine()}
+    with (
+        tempfile.TemporaryDirectory(prefix="stillsafe-monitoring-") as name,
+        postgres.running_postgres(fsync=True) as server,
+    ):
         folder = Path(name)
         work = workload.make(workload.flights(), folder / "flights")
         place = Place(work, folder / "template", free_port(), server.empty)
         place.folder.mkdir()
-        bench = Bench(asked, folder, server, work, growth.template(Ours(), place), shown)
-        for part in PARTS if asked.command == "all" else [asked.command]:
+        benchmark = MonitoringBenchmark(
+            options=options,
+            folder=folder,
+            server=server,
+            output=output,
+            work=work,
+            template=growth.template(Ours(), place),
+        )
+        for part in PARTS if options.command == "all" else [options.command]:
             try:
-                told[part] = PARTS[part](bench)
-            except Failed as error:  # what the other part found is worth keeping
-                told[part] = {"failed": str(error)}
-                shown.print(f"[red]The part {part} could not be measured[/], {error}", highlight=False)
-    if asked.json:
-        asked.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    if asked.markdown:
-        asked.markdown.write_text("\n".join(markdown(table) for table in bench.tables), encoding="utf-8")
+                results[part] = PARTS[part](benchmark)
+            except ProcessFailed as error:  # what the other part found is worth keeping
+                results[part] = {"failed": str(error)}
+                output.print(f"[red]The part {part} could not be measured[/], {error}", highlight=False)
+    benchmark.write(results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -126,47 +115,47 @@ def _arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def _windows(bench: Bench) -> dict[str, Any]:
+def _windows(benchmark: MonitoringBenchmark) -> dict[str, Any]:
     """Windows of each size on SQLite, beside the peers; a table each."""
-    told = {}
-    for rows in bench.asked.rows:
-        with steps(bench.shown, "Filling the log", 1) as bar:
-            log = bench.log(f"window-{rows}", rows, 0, bar)
-            bar.say("the same rows for the peers")
-            logs.in_memory(log, bench.work, bench.folder)
-        found, failed = _beside_peers(bench, log)
-        bench.show(_table(f"A window of {rows:,} rows", found, FIRST))
-        for name, reason in failed.items():
-            bench.shown.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
-        told[f"{rows}"] = {"costs": _plain(found), "failed": failed}
+    results = {}
+    for rows in benchmark.options.rows:
+        with steps(benchmark.output, "Filling the log", 1) as bar:
+            log = benchmark.log(f"window-{rows}", rows, 0, bar)
+            bar.describe("the same rows for the peers")
+            logs.in_memory(log, benchmark.work, benchmark.folder)
+        costs_by_name, failures = _beside_peers(benchmark, log)
+        benchmark.show(_table(f"A window of {rows:,} rows", costs_by_name, FIRST))
+        for name, reason in failures.items():
+            benchmark.output.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
+        results[f"{rows}"] = {"costs": _plain(costs_by_name), "failed": failures}
     for name, (environment, _) in PEERS.items():
-        bench.shown.print(f"  {name}: {environments.versions(environment)}", markup=False, highlight=False)
-    return told
+        benchmark.output.print(f"  {name}: {environments.versions(environment)}", markup=False, highlight=False)
+    return results
 
 
-def _beside_peers(bench: Bench, log: Log) -> tuple[Costs, dict[str, str]]:
-    """Everybody's costs, one a round, and why some have none."""
-    chosen = [name for name in PEERS if bench.asked.only.lower() in name.lower()]
+def _beside_peers(benchmark: MonitoringBenchmark, log: Log) -> tuple[Costs, dict[str, str]]:
+    """The costs of each monitor, one per round, and the reasons of failures."""
+    peer_names = [name for name in PEERS if benchmark.options.only.lower() in name.lower()]
     works: dict[str, Callable[[], Cost]] = {
         SCAN: lambda: _ours("scan", log),
         PARSE: lambda: _ours("parse", log),
         FIRST: lambda: _first(log),
         AGAIN: lambda: _ours("run", log, 1),
-        **{name: partial(_peer, bench, name, log.rows) for name in chosen},
+        **{name: partial(_peer, benchmark, name, log.rows) for name in peer_names},
     }
-    found: Costs = {name: [] for name in works}
-    failed: dict[str, str] = {}
-    with steps(bench.shown, f"{log.rows:,} rows", bench.asked.rounds * len(works)) as bar:
-        for _ in range(bench.asked.rounds):
+    costs_by_name: Costs = {name: [] for name in works}
+    failures: dict[str, str] = {}
+    with steps(benchmark.output, f"{log.rows:,} rows", benchmark.options.rounds * len(works)) as bar:
+        for _ in range(benchmark.options.rounds):
             for name, work in works.items():
-                bar.say(name)
+                bar.describe(name)
                 try:
-                    if name not in failed:
-                        found[name].append(work())
-                except (Failed, NotInstalled) as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                bar.done()
-    return {name: rounds for name, rounds in found.items() if name not in failed}, failed
+                    if name not in failures:
+                        costs_by_name[name].append(work())
+                except (ProcessFailed, NotInstalled) as error:
+                    failures[name] = f"{type(error).__name__}: {error}"
+                bar.advance()
+    return {name: rounds for name, rounds in costs_by_name.items() if name not in failures}, failures
 
 
 def _first(log: Log) -> Cost:
@@ -182,55 +171,61 @@ def _ours(work: str, log: Log, later: int = 0) -> Cost:
     return costs.of(command, log.environment)
 
 
-def _peer(bench: Bench, name: str, rows: int) -> Cost:
+def _peer(benchmark: MonitoringBenchmark, name: str, rows: int) -> Cost:
     environment, script = PEERS[name]
     python = str(environments.python(environment))
-    return costs.of([python, "-W", "ignore", str(_SCRIPTS / script), str(bench.folder), str(rows)], {})
+    return costs.of([python, "-W", "ignore", str(_SCRIPTS / script), str(benchmark.folder), str(rows)], {})
 
 
-def _history(bench: Bench) -> dict[str, Any]:
+def _history(benchmark: MonitoringBenchmark) -> dict[str, Any]:
     """The smallest window with older rows before it and without, on both stores; the table."""
-    rows, older = min(bench.asked.rows), bench.asked.history
-    made: dict[tuple[str, int], Log] = {}
-    with steps(bench.shown, "Filling logs", 4) as bar:
+    rows, older = min(benchmark.options.rows), benchmark.options.history
+    service_logs: dict[tuple[str, int], Log] = {}
+    with steps(benchmark.output, "Filling logs", 4) as bar:
         for store in ("SQLite", "PostgreSQL"):
-            for before in (0, older):
-                name = f"{store}-{before}"
-                made[store, before] = bench.log(name, rows, before, bar, postgresql=store == "PostgreSQL")
-    found: Costs = {_line(*key): [] for key in made}
-    with steps(bench.shown, "Runs", bench.asked.rounds * len(made)) as bar:
-        for _ in range(bench.asked.rounds):
-            for key, log in made.items():
-                bar.say(_line(*key))
-                found[_line(*key)].append(_first(log))
-                bar.done()
+            for older_rows in (0, older):
+                name = f"{store}-{older_rows}"
+                service_logs[store, older_rows] = benchmark.log(
+                    name, rows, older_rows, bar, postgresql=store == "PostgreSQL"
+                )
+    costs_by_name: Costs = {_line(*key): [] for key in service_logs}
+    with steps(benchmark.output, "Runs", benchmark.options.rounds * len(service_logs)) as bar:
+        for _ in range(benchmark.options.rounds):
+            for key, log in service_logs.items():
+                bar.describe(_line(*key))
+                costs_by_name[_line(*key)].append(_first(log))
+                bar.advance()
     for store in ("SQLite", "PostgreSQL"):
-        lines = {_line(store, before): found[_line(store, before)] for before in (0, older)}
-        bench.show(_table(f"A window of {rows:,} rows on {store}", lines, _line(store, 0)))
-    return _plain(found)
+        lines = {_line(store, older_rows): costs_by_name[_line(store, older_rows)] for older_rows in (0, older)}
+        benchmark.show(_table(f"A window of {rows:,} rows on {store}", lines, _line(store, 0)))
+    return _plain(costs_by_name)
 
 
 def _line(store: str, older: int) -> str:
     return f"{store}, {older:,} older rows"
 
 
-def _table(title: str, found: Mapping[str, Sequence[Cost]], reference: str) -> Table:
+def _table(title: str, costs_by_name: Mapping[str, Sequence[Cost]], reference: str) -> Table:
     """Seconds, peak memory, and so many times the reference's seconds of the same round."""
     table = Table(title=title)
     table.add_column("")
     for heading in ("seconds", f"against {reference}", "with its process (s)", "peak memory (MB)"):
         table.add_column(heading, justify="right")
-    for name, rounds in found.items():
+    for name, rounds in costs_by_name.items():
         seconds = [cost.seconds for cost in rounds]
-        ratios = spread.ratio(seconds, [cost.seconds for cost in found[reference]]) if reference in found else None
+        ratios = (
+            spread.ratio(seconds, [cost.seconds for cost in costs_by_name[reference]])
+            if reference in costs_by_name
+            else None
+        )
         rest = ([cost.process_seconds for cost in rounds], [cost.peak_bytes / 1e6 for cost in rounds])
         spreads = (Spread.of(seconds), ratios, *(Spread.of(values) for values in rest))
         table.add_row(name, *(spread.text(each) for each in spreads))
     return table
 
 
-def _plain(found: Costs) -> dict[str, Any]:
-    return {name: [asdict(cost) for cost in rounds] for name, rounds in found.items()}
+def _plain(costs_by_name: Costs) -> dict[str, Any]:
+    return {name: [asdict(cost) for cost in rounds] for name, rounds in costs_by_name.items()}
 
 
 PARTS = {"windows": _windows, "history": _history}

@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_TOLD = 300  # characters of a process's last words
+_LONGEST_MESSAGE = 300  # characters of a process's last words
 
 
-class Failed(Exception):
-    """A process did not end as it should; the message is the end of what it said."""
+class ProcessFailed(Exception):
+    """A process did not end as it should; the message is the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ def of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
         Failed: it did not.
     """
     began = time.perf_counter()
-    done = subprocess.run(  # noqa: S603
+    process = subprocess.run(  # noqa: S603
         list(command), env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     process_seconds = time.perf_counter() - began
-    last = done.stdout.strip().rpartition("\n")[2]
-    if done.returncode or not last.startswith("{"):
-        raise Failed(" ".join((done.stderr or done.stdout).split())[-_TOLD:])
-    told = json.loads(last)
-    return Cost(told["seconds"], process_seconds, told["peak_bytes"])
+    last = process.stdout.strip().rpartition("\n")[2]
+    if process.returncode or not last.startswith("{"):
+        raise ProcessFailed(" ".join((process.stderr or process.stdout).split())[-_LONGEST_MESSAGE:])
+    measurements = json.loads(last)
+    return Cost(measurements["seconds"], process_seconds, measurements["peak_bytes"])

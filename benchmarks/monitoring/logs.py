@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import logged
+from benchmarks import log_rows
 from benchmarks.serving.workload import Workload
 from stillsafe import service
 from stillsafe.settings import DATABASE_VARIABLE, Settings
@@ -19,7 +19,7 @@ from stillsafe.store.tables import metadata
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 SPAN = timedelta(minutes=9)  # all of a window's rows are fresh: no run judged them before
-_KEPT = ("prediction_logs", "refusals", "baseline_metrics")
+_KEPT_TABLES = ("prediction_logs", "refusals", "baseline_metrics")
 _ANSWERS = ("prediction", "confidence_score")
 
 
@@ -54,7 +54,7 @@ class Log:
         engine = database.connect(self.database)
         with database.writing(engine) as connection:
             for table in reversed(metadata.sorted_tables):
-                if table.name not in _KEPT:
+                if table.name not in _KEPT_TABLES:
                     connection.execute(table.delete())
         engine.dispose()
 
@@ -63,10 +63,10 @@ def make(
     work: Workload,
     folder: Path,
     database_url: str | None,
-    template: Sequence[logged.Stored],
+    template: Sequence[log_rows.LogRow],
     rows: int,
     older: int,
-    tell: Callable[[int], object],
+    report: Callable[[int], object],
 ) -> Log:
     """A service folder whose log is full.
 
@@ -77,14 +77,14 @@ def make(
         template: rows to draw from.
         rows: in the window.
         older: in the thirty days before it.
-        tell: is told of every so many rows.
+        report: called with the progress.
     """
     shutil.copytree(work.service, folder)
     log = Log(folder / "stillsafe.toml", database_url or f"sqlite:///{folder / 'stillsafe.db'}", rows, older)
     service.open_store(log.settings()).dispose()
-    logged.fill(log.database, template, older, *logged.before(NOW), advance=tell)
-    logged.fill(log.database, template, rows, NOW - SPAN, NOW, advance=tell)
-    logged.settle(log.database)
+    log_rows.fill(log.database, template, older, *log_rows.past_span(NOW), advance=report)
+    log_rows.fill(log.database, template, rows, NOW - SPAN, NOW, advance=report)
+    log_rows.settle(log.database)
     return log
 
 
@@ -105,9 +105,9 @@ def in_memory(log: Log, work: Workload, folder: Path) -> None:
     connection = sqlite3.connect(log.database.removeprefix("sqlite:///"))
     since = f"{NOW - SPAN:%Y-%m-%d %H:%M:%S.%f}"
     query = f"SELECT input_summary, {', '.join(_ANSWERS)} FROM prediction_logs WHERE timestamp >= ?"  # noqa: S608
-    found = connection.execute(query, (since,)).fetchall()
+    rows_found = connection.execute(query, (since,)).fetchall()
     connection.close()
-    table = pd.DataFrame([json.loads(row[0]) for row in found], columns=features)
-    table["prediction"] = [int(row[1]) for row in found]
-    table["confidence_score"] = [row[2] for row in found]
+    table = pd.DataFrame([json.loads(row[0]) for row in rows_found], columns=features)
+    table["prediction"] = [int(row[1]) for row in rows_found]
+    table["confidence_score"] = [row[2] for row in rows_found]
     table.to_parquet(folder / f"{log.rows}.parquet")

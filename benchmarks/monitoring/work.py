@@ -13,7 +13,7 @@ from stillsafe.settings import Settings
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Do the work that the command line names."""
     name, config, now = sys.argv[1:]
     settings, at = service.settings_of(config), datetime.fromisoformat(now)
     began = time.perf_counter()
@@ -45,9 +45,9 @@ def _rows(settings: Settings, now: datetime) -> sqlite3.Cursor:
 
 def _run(settings: Settings, now: datetime) -> None:
     """What cron starts, less the start of the process."""
-    done = service.monitor(settings, now=now)
-    if done.decision is None:
-        raise RuntimeError(f"the run did not take place: {done.outcome}")
+    run = service.monitor(settings, now=now)
+    if run.decision is None:
+        raise RuntimeError(f"the run did not take place: {run.outcome}")
 
 
 WORK: Mapping[str, Callable[[Settings, datetime], None]] = {"scan": _scan, "parse": _parse, "run": _run}

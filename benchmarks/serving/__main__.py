@@ -1,27 +1,23 @@
-"""Run it with `python -m benchmarks.serving` from the root of the repository; `--help` tells the rest."""
+"""Run it with `python -m benchmarks.serving` from the root of the repository; `--help` lists the options."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as every server here
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from tests import postgres
 from tests.ports import free_port
-from tests.postgres import Postgres
 
 from benchmarks import spread
-from benchmarks.console import Steps, console, machine, markdown, steps
+from benchmarks.console import Benchmark, Steps, console, machine, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
 from benchmarks.serving import growth, results, visit, workload
@@ -35,28 +31,10 @@ CANNOT = (NotInstalled, NotStarted, Disagrees, LoadFailed)
 STORES = {"Stillsafe, SQLite": Ours(), "Stillsafe, PostgreSQL": Ours(postgresql=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all parts need.
+class ServingBenchmark(Benchmark):
+    """A benchmark that starts servers."""
 
-    Attributes:
-        asked: the command line.
-        folder: for everything that is made; gone at the end.
-        server: PostgreSQL, commits reaching the disk.
-        shown: where progress and tables go.
-        tables: that were shown.
-    """
-
-    asked: argparse.Namespace
-    folder: Path
-    server: Postgres
-    shown: Console
-    tables: list[Table] = field(default_factory=list)
-
-    def show(self, table: Table) -> None:
-        """Print it, and keep it for `--markdown`."""
-        self.shown.print(table)
-        self.tables.append(table)
+    __slots__ = ()
 
     def place(self, work: Workload) -> Place:
         """A place of its own for one start."""
@@ -64,25 +42,27 @@ class Bench:
 
 
 def main() -> None:
-    """What the command line says."""
-    asked = _arguments()
-    shown = console()
+    """Run the parts that the command line names."""
+    options = _arguments()
+    output = console()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed and missing; install it with: scripts/ensure-debian-packages wrk")
-    shown.print(machine())
-    told: dict[str, Any] = {"machine": machine()}
-    with tempfile.TemporaryDirectory(prefix="stillsafe-serving-") as folder, postgres.served(fsync=True) as server:
-        bench = Bench(asked, Path(folder), server, shown)
-        for part in PARTS if asked.command == "all" else [asked.command]:
+    output.print(machine())
+    results_by_part: dict[str, Any] = {"machine": machine()}
+    with (
+        tempfile.TemporaryDirectory(prefix="stillsafe-serving-") as folder,
+        postgres.running_postgres(fsync=True) as server,
+    ):
+        benchmark = ServingBenchmark(options=options, folder=Path(folder), server=server, output=output)
+        for part in PARTS if options.command == "all" else [options.command]:
             try:
-                told[part] = PARTS[part](bench)
+                results_by_part[part] = PARTS[part](benchmark)
             except CANNOT as error:  # what the other parts found is worth keeping
-                told[part] = {"failed": f"{type(error).__name__}: {error}"}
-                shown.print(f"[red]The part {part} could not be measured[/], {told[part]['failed']}", highlight=False)
-    if asked.json:
-        asked.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    if asked.markdown:
-        asked.markdown.write_text("\n".join(markdown(table) for table in bench.tables), encoding="utf-8")
+                results_by_part[part] = {"failed": f"{type(error).__name__}: {error}"}
+                output.print(
+                    f"[red]The part {part} could not be measured[/], {results_by_part[part]['failed']}", highlight=False
+                )
+    benchmark.write(results_by_part)
 
 
 def _arguments() -> argparse.Namespace:
@@ -97,107 +77,113 @@ def _arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def _servers(bench: Bench) -> dict[str, Any]:
+def _servers(benchmark: ServingBenchmark) -> dict[str, Any]:
     """Every contender, in turn, round by round; the tables."""
-    work = workload.make(workload.flights(), bench.folder / "flights")
-    chosen = [each for each in CONTENDERS if each.name == REFERENCE or bench.asked.only.lower() in each.name.lower()]
-    visits: dict[str, list[Visit]] = {contender.name: [] for contender in chosen}
-    failed: dict[str, str] = {}
-    with steps(bench.shown, "Servers", bench.asked.rounds * len(chosen)) as bar:
-        for number in range(bench.asked.rounds):
-            for contender in chosen:
-                if contender.name not in failed:
-                    found = _visited(bench, contender, work, bar)
-                    if isinstance(found, Visit):
-                        visits[contender.name].append(found)
+    work = workload.make(workload.flights(), benchmark.folder / "flights")
+    contenders = [
+        each for each in CONTENDERS if each.name == REFERENCE or benchmark.options.only.lower() in each.name.lower()
+    ]
+    visits: dict[str, list[Visit]] = {contender.name: [] for contender in contenders}
+    failures: dict[str, str] = {}
+    with steps(benchmark.output, "Servers", benchmark.options.rounds * len(contenders)) as bar:
+        for number in range(benchmark.options.rounds):
+            for contender in contenders:
+                if contender.name not in failures:
+                    visit_or_reason = _visit(benchmark, contender, work, bar)
+                    if isinstance(visit_or_reason, Visit):
+                        visits[contender.name].append(visit_or_reason)
                     else:
-                        failed[contender.name] = f"round {number + 1}: {found}"
-                bar.done()
-    _show(bench, chosen, {name: rounds for name, rounds in visits.items() if name not in failed}, failed)
+                        failures[contender.name] = f"round {number + 1}: {visit_or_reason}"
+                bar.advance()
+    _show(benchmark, contenders, {name: rounds for name, rounds in visits.items() if name not in failures}, failures)
     return {
-        "versions": {contender.name: contender.about for contender in chosen},
+        "versions": {contender.name: contender.about for contender in contenders},
         "visits": results.document(visits),
-        "failed": failed,
+        "failed": failures,
     }
 
 
-def _visited(bench: Bench, contender: Contender, work: Workload, bar: Steps) -> Visit | str:
+def _visit(benchmark: ServingBenchmark, contender: Contender, work: Workload, bar: Steps) -> Visit | str:
     """What was found, or why nothing was."""
-    place = bench.place(work)
+    place = benchmark.place(work)
     try:
-        return visit.pay(contender, place, bench.asked.seconds, lambda what: bar.say(f"{contender.name}: {what}"))
+        return visit.measure(
+            contender, place, benchmark.options.seconds, lambda what: bar.describe(f"{contender.name}: {what}")
+        )
     except CANNOT as error:
         return f"{type(error).__name__}: {error}"
     finally:
         shutil.rmtree(place.folder)
 
 
-def _show(bench: Bench, chosen: Sequence[Contender], visits: results.Visits, failed: dict[str, str]) -> None:
-    bench.show(results.absolute(visits))
+def _show(
+    benchmark: ServingBenchmark, contenders: Sequence[Contender], visits: results.Visits, failures: dict[str, str]
+) -> None:
+    benchmark.show(results.absolute(visits))
     if REFERENCE in visits:
-        bench.show(results.relative(visits))
-    for contender in chosen:
+        benchmark.show(results.relative(visits))
+    for contender in contenders:
         if contender.name in visits:
             difference = max(each.difference for each in visits[contender.name])
             agrees = f"same classes, probabilities within {spread.significant(difference, 2)}"
-            bench.shown.print(f"  {contender.name}: {contender.about}; {agrees}", markup=False, highlight=False)
-    for name, reason in failed.items():
-        bench.shown.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
+            benchmark.output.print(f"  {contender.name}: {contender.about}; {agrees}", markup=False, highlight=False)
+    for name, reason in failures.items():
+        benchmark.output.print(f"[red]{name} could not be measured[/], {reason}", highlight=False)
 
 
-def _history(bench: Bench) -> dict[str, Any]:
+def _history(benchmark: ServingBenchmark) -> dict[str, Any]:
     """Throughput on logs of growing length; the table."""
-    work = workload.make(workload.flights(), bench.folder / "long")
-    lengths = (0, bench.asked.history // 10, bench.asked.history)
+    work = workload.make(workload.flights(), benchmark.folder / "long")
+    lengths = (0, benchmark.options.history // 10, benchmark.options.history)
     logs = {}
-    with steps(bench.shown, "Filling logs", len(STORES) * len(lengths)) as bar:
-        rows = growth.template(Ours(), bench.place(work))
+    with steps(benchmark.output, "Filling logs", len(STORES) * len(lengths)) as bar:
+        rows = growth.template(Ours(), benchmark.place(work))
         for name, ours in STORES.items():
             for count in lengths:
-                logs[name, count] = growth.lengthened(ours, bench.place(work), rows, count, bar.say)
-                bar.done()
+                logs[name, count] = growth.lengthen(ours, benchmark.place(work), rows, count, bar.describe)
+                bar.advance()
     loads: dict[str, dict[str, list[Load]]] = {name: {f"{count:,}": [] for count in lengths} for name in STORES}
-    with steps(bench.shown, "On long logs", bench.asked.rounds * len(logs)) as bar:
-        for _ in range(bench.asked.rounds):
+    with steps(benchmark.output, "On long logs", benchmark.options.rounds * len(logs)) as bar:
+        for _ in range(benchmark.options.rounds):
             for (name, count), log in logs.items():
-                bar.say(f"{name}, {count:,} rows")
-                loads[name][f"{count:,}"].append(growth.throughput(log, bench.asked.seconds))
-                bar.done()
-    bench.show(results.grown("With rows in the log already", "rows", loads, "0"))
+                bar.describe(f"{name}, {count:,} rows")
+                loads[name][f"{count:,}"].append(growth.throughput(log, benchmark.options.seconds))
+                bar.advance()
+    benchmark.show(results.growth_table("With rows in the log already", "rows", loads, "0"))
     return _plain(loads)
 
 
-def _features(bench: Bench) -> dict[str, Any]:
+def _features(benchmark: ServingBenchmark) -> dict[str, Any]:
     """Throughput as rows get wider; the table."""
     flights = workload.flights()
-    chosen = [each for each in CONTENDERS if each.name in (REFERENCE, *STORES)]
+    contenders = [each for each in CONTENDERS if each.name in (REFERENCE, *STORES)]
     works = {}
-    with steps(bench.shown, "Making models", len(WIDTHS)) as bar:
+    with steps(benchmark.output, "Making models", len(WIDTHS)) as bar:
         for width in WIDTHS:
-            bar.say(f"{width} features")
-            table = workload.widened(flights, width)
-            works[width] = workload.make(table, bench.folder / f"wide-{width}", sampled=WIDE_SAMPLE)
-            bar.done()
+            bar.describe(f"{width} features")
+            table = workload.widen(flights, width)
+            works[width] = workload.make(table, benchmark.folder / f"wide-{width}", sample_rows=WIDE_SAMPLE)
+            bar.advance()
     loads: dict[str, dict[str, list[Load]]] = {
-        contender.name: {str(width): [] for width in WIDTHS} for contender in chosen
+        contender.name: {str(width): [] for width in WIDTHS} for contender in contenders
     }
-    with steps(bench.shown, "On wide rows", bench.asked.rounds * len(WIDTHS) * len(chosen)) as bar:
-        for _ in range(bench.asked.rounds):
+    with steps(benchmark.output, "On wide rows", benchmark.options.rounds * len(WIDTHS) * len(contenders)) as bar:
+        for _ in range(benchmark.options.rounds):
             for width, work in works.items():
-                for contender in chosen:
-                    bar.say(f"{contender.name}, {width} features")
-                    loads[contender.name][str(width)].append(_load(bench, contender, work))
-                    bar.done()
-    bench.show(results.grown("With so many features", "features", loads, str(WIDTHS[0])))
+                for contender in contenders:
+                    bar.describe(f"{contender.name}, {width} features")
+                    loads[contender.name][str(width)].append(_load(benchmark, contender, work))
+                    bar.advance()
+    benchmark.show(results.growth_table("With so many features", "features", loads, str(WIDTHS[0])))
     return _plain(loads)
 
 
-def _load(bench: Bench, contender: Contender, work: Workload) -> Load:
-    place = bench.place(work)
+def _load(benchmark: ServingBenchmark, contender: Contender, work: Workload) -> Load:
+    place = benchmark.place(work)
     server = replace(contender.prepare(place), many=None)  # a large batch of wide rows is too large a body
     with visit.up(server, place):
         visit.check(server, place.port, work)
-        return visit.throughput(server, place, bench.asked.seconds)
+        return visit.throughput(server, place, benchmark.options.seconds)
 
 
 def _plain(loads: dict[str, dict[str, list[Load]]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who takes part: how each is started, how it is asked, and how its answers are read."""
+"""The contenders: how each is started, how requests are sent, and how responses are read."""
 
 import json
 import os
@@ -45,14 +45,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What a server has written down: its size in bytes and its rows, asked for while it runs."""
+    """A server's prediction log: measures its size in bytes and its rows while the server runs."""
 
     measure: Callable[[], tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """All that is needed to start and to ask one.
+    """What is needed to start a server and to send requests.
 
     Attributes:
         command: starts it in the foreground.
@@ -140,11 +140,11 @@ class Ours:
             Endpoint("/v1/predict", lambda rows: {"features": rows[0]}, _read_one),
             Endpoint("/v1/predict/batch", lambda rows: {"instances": list(rows)}, lambda d: _read_list(d["results"])),
             {**_THREADS, DATABASE_VARIABLE: database},
-            Log(lambda: logged(database)),
+            Log(lambda: log_size(database)),
         )
 
 
-def logged(database: str) -> tuple[int, int]:
+def log_size(database: str) -> tuple[int, int]:
     """Bytes and rows of a prediction log, its indexes included."""
     if database.startswith("sqlite:///"):
         return _sqlite_size(Path(database.removeprefix("sqlite:///")), "prediction_logs")
@@ -158,8 +158,8 @@ def _sqlite_size(file: Path, table: str) -> tuple[int, int]:
     connection = sqlite3.connect(file, timeout=30)
     try:
         pages, size, rows = (
-            connection.execute(asked).fetchone()[0]
-            for asked in ("PRAGMA page_count", "PRAGMA page_size", _COUNT.format(table))
+            connection.execute(query).fetchone()[0]
+            for query in ("PRAGMA page_count", "PRAGMA page_size", _COUNT.format(table))
         )
     finally:
         connection.close()
@@ -167,13 +167,13 @@ def _sqlite_size(file: Path, table: str) -> tuple[int, int]:
 
 
 def _with_model(settings: str, lines: Mapping[str, str]) -> str:
-    """The settings with these lines in their `[model]`, instead of those that say the same."""
+    """The settings with these lines in `[model]`; they replace lines with the same keys."""
     head, mark, rest = settings.partition("[model]\n")
     section, next_mark, tail = rest.partition("\n[")
     for name in lines:
         section = re.sub(rf"^{name} = .*\n?", "", section, flags=re.MULTILINE)
-    added = "".join(f"{name} = {value}\n" for name, value in lines.items())
-    return head + mark + added + section + next_mark + tail
+    new_lines = "".join(f"{name} = {value}\n" for name, value in lines.items())
+    return head + mark + new_lines + section + next_mark + tail
 
 
 # Peers, each in an environment of its own.
@@ -182,10 +182,10 @@ def _with_model(settings: str, lines: Mapping[str, str]) -> str:
 def _peer(name: str, about: str, prepare: Callable[[Place, str], Server]) -> Contender:
     """A contender whose environment is made when it is first needed."""
 
-    def prepared(place: Place) -> Server:
+    def prepare_with_python(place: Place) -> Server:
         return prepare(place, str(environments.python(about)))
 
-    return Contender(name, environments.versions(about), prepared)
+    return Contender(name, environments.versions(about), prepare_with_python)
 
 
 def _surroundings(place: Place) -> dict[str, str]:
@@ -252,11 +252,11 @@ def _mlflow(place: Place, python: str) -> Server:
     model = place.folder / "model"
     surroundings = {**_surroundings(place), "MLFLOW_DISABLE_TELEMETRY": "true"}
     save = [python, str(_PEERS / "mlflow_save.py"), str(model)]
-    done = subprocess.run(  # noqa: S603
+    process = subprocess.run(  # noqa: S603
         save, cwd=place.folder, env={**os.environ, **surroundings}, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise NotStarted(f"the model could not be saved: {done.stderr[-300:]}")
+    if process.returncode:
+        raise NotStarted(f"the model could not be saved: {process.stderr[-300:]}")
     options = ("--env-manager", "local", "--host", "127.0.0.1", "--port", str(place.port), "--workers", "1")
     command = (python, "-m", "mlflow", "models", "serve", "--model-uri", str(model), *options)
     rows = Endpoint(

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from benchmarks import logged
+from benchmarks import log_rows
 from benchmarks.serving import visit
 from benchmarks.serving.contenders import Ours, Place, Server
 from benchmarks.serving.load import Load
@@ -29,7 +29,7 @@ class Long:
     place: Place
 
 
-def template(ours: Ours, place: Place) -> list[logged.Stored]:
+def template(ours: Ours, place: Place) -> list[log_rows.LogRow]:
     """Log rows that the product wrote, two batches of them.
 
     Args:
@@ -41,10 +41,10 @@ def template(ours: Ours, place: Place) -> list[logged.Stored]:
         endpoint, rows = server.many or server.one, place.workload.rows
         for start in range(0, len(rows), BATCH):
             visit.post(connection, endpoint.path, endpoint.body(rows[start : start + BATCH]))
-    return logged.stored(place.folder / "service" / "stillsafe.db")
+    return log_rows.read_rows(place.folder / "service" / "stillsafe.db")
 
 
-def lengthened(ours: Ours, place: Place, rows: Sequence[logged.Stored], count: int, tell: visit.Tell) -> Long:
+def lengthen(ours: Ours, place: Place, rows: Sequence[log_rows.LogRow], count: int, report: visit.Report) -> Long:
     """A service with so many rows in the last thirty days of its log.
 
     Args:
@@ -52,25 +52,25 @@ def lengthened(ours: Ours, place: Place, rows: Sequence[logged.Stored], count: i
         place: of its own.
         rows: to draw from.
         count: how many.
-        tell: is told how far it is.
+        report: called with the progress.
     """
     server = ours.prepare(place)
     with visit.up(server, place):
         pass  # it makes its tables
     database = server.environment[DATABASE_VARIABLE]
-    done = 0
+    row_count = 0
 
     def advance(more: int) -> None:
-        nonlocal done
-        done += more
-        tell(f"{done:,} of {count:,} rows")
+        nonlocal row_count
+        row_count += more
+        report(f"{row_count:,} of {count:,} rows")
 
-    logged.fill(database, rows, count, *logged.before(datetime.now(UTC)), advance=advance)
-    logged.settle(database)
+    log_rows.fill(database, rows, count, *log_rows.past_span(datetime.now(UTC)), advance=advance)
+    log_rows.settle(database)
     return Long(count, server, place)
 
 
-def throughput(grown: Long, seconds: float) -> Load:
+def throughput(log: Long, seconds: float) -> Load:
     """With 64 connections, one row a request."""
-    with visit.up(grown.server, grown.place):
-        return visit.throughput(grown.server, grown.place, seconds)
+    with visit.up(log.server, log.place):
+        return visit.throughput(log.server, log.place, seconds)

@@ -9,7 +9,7 @@ _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 class LoadFailed(Exception):
-    """A server did not answer all that it was asked; the message says what became of it."""
+    """A server did not answer every request; the message has the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Load:
     p99_ms: float
 
 
-def put(port: int, path: str, bodies: Path, *, connections: int, seconds: float) -> Load:
-    """Ask a server on this machine for some seconds.
+def run(port: int, path: str, bodies: Path, *, connections: int, seconds: float) -> Load:
+    """Send requests to a server on this machine for some seconds.
 
     Args:
         port: where it listens.
-        path: what is asked, by POST.
+        path: of the POST requests.
         bodies: JSON, one a line.
         connections: kept open, each with one request at a time.
         seconds: how long, rounded up to whole ones.
@@ -41,20 +41,20 @@ def put(port: int, path: str, bodies: Path, *, connections: int, seconds: float)
     """
     options = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command = ["wrk", *options, "--timeout", "20s", "--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--"]
-    done = subprocess.run([*command, path, str(bodies)], capture_output=True, text=True, check=False)  # noqa: S603
-    return read(done.stdout or done.stderr)
+    process = subprocess.run([*command, path, str(bodies)], capture_output=True, text=True, check=False)  # noqa: S603
+    return read(process.stdout or process.stderr)
 
 
-def read(said: str) -> Load:
+def read(output: str) -> Load:
     """What the script wrote last.
 
     Raises:
-        LoadFailed: see `put`.
+        LoadFailed: see `run`.
     """
-    last = said.strip().rpartition("\n")[2]
+    last = output.strip().rpartition("\n")[2]
     if not last.startswith("{"):
-        raise LoadFailed(f"wrk said: {last}")
-    told = json.loads(last)
-    if told["wrong"] or not told["requests"]:
-        raise LoadFailed(f"{told['wrong']} of {told['requests']} requests went wrong")
-    return Load(told["requests"] / told["seconds"], told["p50_ms"], told["p99_ms"])
+        raise LoadFailed(f"output of wrk: {last}")
+    measurements = json.loads(last)
+    if measurements["wrong"] or not measurements["requests"]:
+        raise LoadFailed(f"{measurements['wrong']} of {measurements['requests']} requests went wrong")
+    return Load(measurements["requests"] / measurements["seconds"], measurements["p50_ms"], measurements["p99_ms"])

@@ -1,4 +1,4 @@
-"""What all rounds said, as tables."""
+"""The results of all rounds as tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,9 +18,9 @@ Quantity = Callable[[Visit], float | None]
 _MEGA = 1e6
 
 QUANTITIES: Mapping[str, Quantity] = {
-    f"requests/s, {CONNECTIONS} connections": lambda visit: visit.loaded.per_second,
-    f"99th percentile, {CONNECTIONS} connections (ms)": lambda visit: visit.loaded.p99_ms,
-    "median latency, 1 connection (ms)": lambda visit: visit.alone.p50_ms,
+    f"requests/s, {CONNECTIONS} connections": lambda visit: visit.concurrent_load.per_second,
+    f"99th percentile, {CONNECTIONS} connections (ms)": lambda visit: visit.concurrent_load.p99_ms,
+    "median latency, 1 connection (ms)": lambda visit: visit.single_load.p50_ms,
     "batch rows/s": lambda visit: visit.rows_per_second,
     "memory (MB)": lambda visit: visit.memory_bytes / _MEGA,
     "start-up (s)": lambda visit: visit.startup_seconds,
@@ -48,7 +48,7 @@ def relative(visits: Visits) -> Table:
     return _table(f"As so many times {REFERENCE}", visits, ratio)
 
 
-def grown(title: str, first: str, lines: Mapping[str, Mapping[str, Sequence[Load]]], reference: str) -> Table:
+def growth_table(title: str, first: str, lines: Mapping[str, Mapping[str, Sequence[Load]]], reference: str) -> Table:
     """Requests per second as something grows.
 
     Args:
@@ -75,13 +75,13 @@ def document(visits: Visits) -> dict[str, Any]:
     return {name: [asdict(visit) for visit in rounds] for name, rounds in visits.items()}
 
 
-def _table(title: str, visits: Visits, found: Callable[[Quantity, str], Spread | None]) -> Table:
+def _table(title: str, visits: Visits, spread_of: Callable[[Quantity, str], Spread | None]) -> Table:
     table = Table(title=title)
     table.add_column("")
     for quantity in QUANTITIES:
         table.add_column(quantity, justify="right")
     for name in visits:
-        table.add_row(name, *(spread.text(found(quantity, name)) for quantity in QUANTITIES.values()))
+        table.add_row(name, *(spread.text(spread_of(quantity, name)) for quantity in QUANTITIES.values()))
     return table
 
 

@@ -1,4 +1,4 @@
-"""One model, one folder, the same requests for everybody: flights, and a pipeline as it is found in the wild."""
+"""The model, its folder and the requests, the same for every contender: flights, and a realistic pipeline."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from skops import io
 
 from benchmarks.detection import data
 from benchmarks.detection.data import LABEL, SEED
-from stillsafe.init.create import create_service
+from stillsafe.init.create import ServiceRequest, create_service
 
-TRAINED_ON, SAMPLED, REQUESTED = 16_000, 6_000, 2_000
+TRAINING_ROWS, SAMPLE_ROWS, REQUEST_ROWS = 16_000, 6_000, 2_000
 BATCH = 1_000  # rows of one request to a batch endpoint
 Row = dict[str, Any]
 Answer = tuple[int, float]
@@ -30,13 +30,13 @@ Answer = tuple[int, float]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A model that is served and what it is asked.
+    """A served model and its requests.
 
     Attributes:
         folder: with `model.skops` and `columns.json` (name -> is it a number) for the peers, and `service`, as `init`
             made it.
         rows: requests in order, None for what is missing; neither model nor sample has seen them.
-        answers: what scikit-learn itself says of each.
+        answers: scikit-learn's own predictions.
         sample_answers: and of each row of `sample.parquet`, which `init` saw.
     """
 
@@ -56,7 +56,7 @@ def flights() -> pd.DataFrame:
     return data.load(data.by_name("flights")).sample(frac=1, random_state=SEED).reset_index(drop=True)
 
 
-def widened(table: pd.DataFrame, features: int) -> pd.DataFrame:
+def widen(table: pd.DataFrame, features: int) -> pd.DataFrame:
     """The table with so many features: some of its own, or all and then again under other names, shuffled by column.
 
     Args:
@@ -72,37 +72,36 @@ def widened(table: pd.DataFrame, features: int) -> pd.DataFrame:
     return data.with_objects(pd.DataFrame({**columns, LABEL: table[LABEL]}))
 
 
-def make(table: pd.DataFrame, folder: Path, *, sampled: int = SAMPLED) -> Workload:
+def make(table: pd.DataFrame, folder: Path, *, sample_rows: int = SAMPLE_ROWS) -> Workload:
     """Train the model, let `init` make the service folder, and write down what the peers need.
 
     Args:
         table: features and `label`, shuffled.
         folder: where all of it goes; made if absent.
-        sampled: rows that `init` sees.
+        sample_rows: rows that `init` sees.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    training, sample = table[:TRAINED_ON], table[TRAINED_ON : TRAINED_ON + sampled]
-    asked = table[TRAINED_ON + sampled :][:REQUESTED].drop(columns=LABEL)
+    training, sample = table[:TRAINING_ROWS], table[TRAINING_ROWS : TRAINING_ROWS + sample_rows]
+    requests = table[TRAINING_ROWS + sample_rows :][:REQUEST_ROWS].drop(columns=LABEL)
     model = fit(training)
     io.dump(model, folder / "model.skops")
     sample.to_parquet(folder / "sample.parquet")
-    numbers = {str(name): pd.api.types.is_numeric_dtype(asked[name]) for name in asked}
+    numbers = {str(name): pd.api.types.is_numeric_dtype(requests[name]) for name in requests}
     (folder / "columns.json").write_text(json.dumps(numbers), encoding="utf-8")
     create_service(
-        folder / "model.skops",
-        folder / "sample.parquet",
-        label=LABEL,
-        out=folder / "service",
-        name="benchmark",
-        version="1",
-        trust_joblib=False,
-        force=False,
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        salt="benchmark",
-        progress=lambda _message: None,
+        ServiceRequest(
+            folder / "model.skops",
+            folder / "sample.parquet",
+            label=LABEL,
+            out=folder / "service",
+            name="benchmark",
+            version="1",
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            salt="benchmark",
+        )
     )
-    said, said_before = (_answers(model, rows) for rows in (asked, sample.drop(columns=LABEL)))
-    return Workload(folder, tuple(rows_of(asked)), said, said_before)
+    answers, sample_answers = (_answers(model, rows) for rows in (requests, sample.drop(columns=LABEL)))
+    return Workload(folder, tuple(rows_of(requests)), answers, sample_answers)
 
 
 def _answers(model: Any, rows: pd.DataFrame) -> tuple[Answer, ...]:

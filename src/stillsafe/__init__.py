@@ -3,6 +3,8 @@
 The public names are the ones in `__all__`; everything else may change from one version to the next.
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stillsafe.core.baseline import Baseline
@@ -36,9 +38,31 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`backtest` and `create_app` are imported when asked for: the core needs neither model nor web framework."""
-    if name in ("backtest", "create_app"):
+    """Import `create_app` on first use: the core needs neither model nor web framework."""
+    if name == "create_app":
         from stillsafe import service
 
-        return getattr(service, name)
+        return service.create_app
     raise AttributeError(f"module 'stillsafe' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Keeps the function `stillsafe.backtest` although a package has the same name.
+
+    Python binds a package to its parent when it is first imported, which would replace the function. The setter ignores
+    that binding, so `stillsafe.backtest` is always the function and `from stillsafe.backtest import ...` the package.
+    """
+
+    @property
+    def backtest(self) -> Any:
+        """The public function."""
+        from stillsafe import service
+
+        return service.backtest
+
+    @backtest.setter
+    def backtest(self, _package: ModuleType) -> None:
+        """Ignore the binding of the package."""
+
+
+sys.modules[__name__].__class__ = _Package

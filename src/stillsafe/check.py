@@ -1,4 +1,4 @@
-"""`stillsafe check`: everything that would fail later, now."""
+"""`stillsafe check`: find out now what would fail later."""
 
 import shutil
 import sys
@@ -14,13 +14,15 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
-from stillsafe.backtest.result import fallback_worse
+from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import Fallback
 from stillsafe.errors import StillsafeError
 from stillsafe.incident_explanation import INSTALL
-from stillsafe.model.model import Model, ModelKind, load, unbearable_gaps
-from stillsafe.monitoring import baseline, schedule
+from stillsafe.model.load import features_required_by_model, load_model
+from stillsafe.model.model import Model, ModelKind
+from stillsafe.model.reference import read_reference
+from stillsafe.monitoring import schedule
 from stillsafe.rules import compile_fallback
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -29,234 +31,267 @@ from stillsafe.store.read.state import current_state
 
 T = TypeVar("T")
 CLOCK_TOLERANCE = timedelta(seconds=5)
+BACKTEST_ADVICE = "`stillsafe backtest DATA --label COLUMN` on a labelled history compares the fallback with the model."
 
 
 class Verdict(StrEnum):
     """How one check ended."""
 
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
+    OK = "ok"  #: Nothing to do.
+    WARNING = "warning"  #: The service works, but something weakens it.
+    ERROR = "error"  #: The service, its monitor or its observer would fail.
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, how it ended, and what to do where it did not end well."""
+    """The result of one check.
+
+    Attributes:
+        subject: what was checked.
+        verdict: how the check ended.
+        message: the facts, and the remedy unless the verdict is `OK`.
+    """
 
     subject: str
     verdict: Verdict
-    told: str
+    message: str
+
+
+def ok(subject: str, message: str) -> Finding:
+    """A finding without a problem."""
+    return Finding(subject, Verdict.OK, message)
+
+
+def warning(subject: str, message: str) -> Finding:
+    """A finding about something that weakens the service."""
+    return Finding(subject, Verdict.WARNING, message)
+
+
+def error(subject: str, message: str) -> Finding:
+    """A finding about something that would fail."""
+    return Finding(subject, Verdict.ERROR, message)
 
 
 def check(config: Path, *, now: datetime) -> list[Finding]:
-    """Look at the whole service, in the order in which it would fail. Stops only where nothing more can be told."""
+    """Check the whole service, in the order in which it would fail.
+
+    A check that needs settings, a model or a database that cannot be loaded is left out.
+
+    Args:
+        config: the settings file.
+        now: the current time, aware UTC.
+    """
     findings: list[Finding] = []
-    settings = _try(findings, "settings", lambda: service.settings_of(config), _told_settings)
+    settings = _load(
+        findings,
+        "settings",
+        lambda: service.settings_of(config),
+        lambda settings: f"{len(settings.features)} features, mode {settings.service.mode}",
+    )
     if settings is None:
         return findings
-    model = _try(findings, "model", lambda: load(settings), _told_model)
-    schema = settings.schema_of_features
-    fallback = _try(
-        findings, "fallback", lambda: compile_fallback(settings.fallback, schema, file=settings.file), _told_fallback
+    model = _load(
+        findings,
+        "model",
+        lambda: load_model(settings),
+        lambda model: f"{model.kind.value}, version {model.version}, hash verified, takes every feature of the schema",
+    )
+    fallback = _load(
+        findings,
+        "fallback",
+        lambda: compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file),
+        lambda fallback: f"{len(fallback.rules)} rules, then {fallback.default!r}",
     )
     if model is not None and fallback is not None:
-        findings.extend(_answers(model, fallback, settings))
+        findings.extend(_fallback_answers(model, fallback, settings))
     if model is not None:
-        findings.append(_gaps(model, settings))
-        findings.append(_compiled(model, settings))
-    findings.append(_price(settings))
-    findings.append(_shadow(settings))
-    engine = _try(findings, "database", lambda: service.open_store(settings), _told_database)
+        findings += [_missing_values(model, settings), _compiled_model(model, settings)]
+    findings += [_fallback_price(settings), _shadow_score(settings)]
+    engine = _load(
+        findings,
+        "database",
+        lambda: service.open_store(settings),
+        lambda engine: f"{engine.dialect.name}, schema revision {database.known_revisions()[0]}",
+    )
     if engine is not None:
-        findings.extend(_watch(engine, settings, now))
+        findings.extend(_monitoring(engine, settings, now))
         if engine.dialect.name == "postgresql":
             findings.append(_spool(settings))
         engine.dispose()
-    findings.append(_coverage(settings))
-    findings.append(_observer(settings))
-    findings.append(_cron(config, settings))
-    return findings
+    return [*findings, _window(settings), _observer(settings), _schedule(config, settings)]
 
 
-def _try(findings: list[Finding], subject: str, make: Callable[[], T], tell: Callable[[T], str]) -> T | None:
+def _load(findings: list[Finding], subject: str, load: Callable[[], T], message: Callable[[T], str]) -> T | None:
+    """What `load` returns, or None where it raises; either is a finding."""
     try:
-        made = make()
-    except StillsafeError as error:
-        findings.append(Finding(subject, Verdict.ERROR, str(error)))
+        part = load()
+    except StillsafeError as failure:
+        findings.append(error(subject, str(failure)))
         return None
-    findings.append(Finding(subject, Verdict.OK, tell(made)))
-    return made
+    findings.append(ok(subject, message(part)))
+    return part
 
 
-def _told_settings(settings: Settings) -> str:
-    return f"{len(settings.features)} features, mode {settings.service.mode}"
-
-
-def _told_model(model: Model) -> str:
-    return f"{model.kind.value}, version {model.version}, hash verified, takes every feature of the schema"
-
-
-def _told_fallback(fallback: Fallback) -> str:
-    return f"{len(fallback.rules)} rules, then {fallback.default!r}"
-
-
-def _told_database(engine: Engine) -> str:
-    return f"{engine.dialect.name}, schema revision {database.known_revisions()[0]}"
-
-
-def _answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[Finding]:
-    """Whether the fallback can only answer what the model's callers expect."""
-    fixed = [fallback.default, *(rule.answer for rule in settings.fallback.rules if rule.answer is not None)]
+def _fallback_answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[Finding]:
+    """Whether the fallback only gives answers that the model could give."""
+    answers = [fallback.default, *(rule.answer for rule in settings.fallback.rules if rule.answer is not None)]
     if model.kind is ModelKind.CLASSIFIER:
-        strange = [answer for answer in fixed if answer not in model.classes]
-        allowed = ", ".join(repr(c) for c in model.classes[:10])
+        foreign_answers = [answer for answer in answers if answer not in model.classes]
+        model_answers = ", ".join(repr(c) for c in model.classes[:10])
     else:
-        strange = [answer for answer in fixed if isinstance(answer, bool | str)]
-        allowed = "numbers"
-    if (capped := fallback.answer({}).answer) != fallback.default and not fallback.rules:
-        told = f"The default {fallback.default!r} lies outside the caps: {capped!r} is answered instead."
-        yield Finding("fallback answers", Verdict.WARNING, told)
-    for answer in strange:
-        told = f"The fallback may answer {answer!r}, which the model never would. Answers of the model: {allowed}."
-        yield Finding("fallback answers", Verdict.WARNING, told)
+        foreign_answers = [answer for answer in answers if isinstance(answer, bool | str)]
+        model_answers = "numbers"
+    if (answer := fallback.answer({}).answer) != fallback.default and not fallback.rules:
+        message = f"The default {fallback.default!r} is outside the caps: {answer!r} is answered instead."
+        yield warning("fallback answers", message)
+    for answer in foreign_answers:
+        message = f"The fallback may answer {answer!r}, which the model never does. The model answers: {model_answers}."
+        yield warning("fallback answers", message)
 
 
-def _gaps(model: Model, settings: Settings) -> Finding:
-    """Whether the model tolerates what the schema lets be missing."""
-    gaps = unbearable_gaps(model, baseline.read_reference(settings) or {})
-    if gaps:
-        told = f"The schema lets these be missing, and the model fails without them: {', '.join(gaps)}. Require them."
-        return Finding("missing values", Verdict.WARNING, told)
-    return Finding("missing values", Verdict.OK, "the model tolerates every value that the schema lets be missing")
+def _missing_values(model: Model, settings: Settings) -> Finding:
+    """Whether the model accepts every missing value that the schema accepts."""
+    names = features_required_by_model(model, read_reference(settings.path(settings.model.reference)))
+    if not names:
+        return ok("missing values", "the model accepts every missing value that the schema accepts")
+    message = f"The schema accepts requests without {', '.join(names)}, and the model fails on them. Require them."
+    return warning("missing values", message)
 
 
-def _compiled(model: Model, settings: Settings) -> Finding:
-    """Whether the model is served compiled, and what that rests on."""
-    if model.compiled is not None and (proof := model.compiled.proof) is not None:
-        told = (
-            f"answers as scikit-learn does on {proof.row_count} rows and {proof.split_count} inputs beside its trees' "
-            f"splits; the largest difference is {proof.largest_difference:g}"
+def _compiled_model(model: Model, settings: Settings) -> Finding:
+    """Whether the compiled model is served, and what its equivalence to scikit-learn is based on."""
+    subject = "compiled model"
+    equivalence = None if model.compiled is None else model.compiled.equivalence
+    if equivalence is not None:
+        return ok(
+            subject,
+            f"answers as scikit-learn does on {equivalence.row_count} rows and on {equivalence.split_count} inputs "
+            f"next to the splits of its trees; the largest difference is {equivalence.largest_difference:g}",
         )
-        return Finding("compiled model", Verdict.OK, told)
     if settings.model.compiled:
-        told = "It cannot be proven to answer as scikit-learn does, so scikit-learn serves, slower. The log says why."
-        return Finding("compiled model", Verdict.WARNING, told)
-    return Finding("compiled model", Verdict.OK, "not asked for: scikit-learn serves. `compiled = true` in [model]")
+        message = (
+            "It is not shown to answer as scikit-learn does, so scikit-learn serves, slower. The log has the reason."
+        )
+        return warning(subject, message)
+    return ok(subject, "off: scikit-learn serves. Set `compiled = true` in [model] to use it")
 
 
-def _price(settings: Settings) -> Finding:
-    """What the last backtest with labels found the fallback to be worth."""
+def _fallback_price(settings: Settings) -> Finding:
+    """How the fallback compares with the model in the last backtest with labels."""
+    subject = "fallback price"
     try:
-        kept = fallback_evaluation.read(settings)
-    except StillsafeError as error:
-        return Finding("fallback price", Verdict.WARNING, str(error))
-    advice = "`stillsafe backtest DATA --label COLUMN` on a labelled history tells what the fallback costs and saves."
-    if kept is None:
-        return Finding("fallback price", Verdict.OK, f"Not known yet: {advice}")
-    if (kept.fallback_digest, kept.model_version) != (
-        fallback_evaluation.digest(settings.fallback),
-        settings.model.version,
-    ):
-        told = f"Out of date: the price of {kept.made_at:%Y-%m-%d} is of another fallback or model version. {advice}"
-        return Finding("fallback price", Verdict.OK, told)
-    metric = kept.metric.value.replace("_", " ")
-    model, fallback = score_words(kept.metric, kept.model_score), score_words(kept.metric, kept.fallback_score)
-    broken = f", broken on purpose by {', '.join(kept.injected)}" if kept.injected else ""
-    told = (
-        f"On {kept.source}{broken}, over the {kept.run_count} runs that the fallback would have answered, its {metric} "
-        f"is {fallback}, the model's {model}"
+        evaluation = fallback_evaluation.read(settings)
+    except StillsafeError as failure:
+        return warning(subject, str(failure))
+    if evaluation is None:
+        return ok(subject, f"Not known yet: {BACKTEST_ADVICE}")
+    current = fallback_evaluation.digest(settings.fallback), settings.model.version
+    if (evaluation.fallback_digest, evaluation.model_version) != current:
+        date = f"{evaluation.made_at:%Y-%m-%d}"
+        return ok(subject, f"Out of date: the backtest of {date} had another fallback or model. {BACKTEST_ADVICE}")
+    metric, name = evaluation.metric, evaluation.metric.value.replace("_", " ")
+    faults = f" with injected faults ({', '.join(evaluation.injected)})" if evaluation.injected else ""
+    message = (
+        f"On {evaluation.source}{faults}, over the {evaluation.run_count} runs that the fallback would have answered, "
+        f"its {name} is {score_words(metric, evaluation.fallback_score)}, and the model's is "
+        f"{score_words(metric, evaluation.model_score)}"
     )
-    if fallback_worse(kept.metric, kept.model_score, kept.fallback_score):
-        told += ": it would have cost more than it saved. Edit [fallback], or raise the limits in [policy]."
-        return Finding("fallback price", Verdict.WARNING, told)
-    return Finding("fallback price", Verdict.OK, f"{told}.")
+    if is_fallback_worse(metric, evaluation.model_score, evaluation.fallback_score):
+        remedy = "Edit [fallback], or raise the limits in [policy]."
+        return warning(subject, f"{message}: the fallback would have been worse than the model. {remedy}")
+    return ok(subject, f"{message}.")
 
 
-def _shadow(settings: Settings) -> Finding:
+def _shadow_score(settings: Settings) -> Finding:
     if settings.schema_of_features.scorable_from_log:
-        return Finding("shadow score", Verdict.OK, "every feature is logged as it is: recovery is judged on the model")
-    hidden = [feature.name for feature in settings.features if feature.log.value != "keep"]
-    told = (
-        f"Features logged as hash or drop ({', '.join(hidden)}) make a shadow score impossible: while the model is "
-        "bypassed, recovery rests on the input signals alone."
+        return ok("shadow score", "every feature is logged in clear: recovery is judged on the model's confidence")
+    names = ", ".join(feature.name for feature in settings.features if feature.log.value != "keep")
+    message = (
+        f"Features logged as hash or drop ({names}) make a shadow score impossible: while the model is bypassed, "
+        "recovery rests on the input signals alone."
     )
-    return Finding("shadow score", Verdict.WARNING, told)
+    return warning("shadow score", message)
 
 
-def _watch(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+def _monitoring(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Whether there is an active baseline, and whether the monitor runs."""
     with database.reading(engine) as connection:
-        active = active_baseline(connection, settings.model.version)
+        current_baseline = active_baseline(connection, settings.model.version)
         state = current_state(connection)
-    if active is None:
-        told = f"Model version {settings.model.version} has no active baseline: it is unwatched. Run `baseline create`."
-        yield Finding("baseline", Verdict.WARNING, told)
+    if current_baseline is None:
+        version = settings.model.version
+        message = f"Model version {version} has no active baseline: it is unwatched. Run `stillsafe baseline create`."
+        yield warning("baseline", message)
     else:
-        yield Finding("baseline", Verdict.OK, f"{active.baseline_id}, {active.sample_size} predictions")
+        yield ok("baseline", f"{current_baseline.baseline_id}, {current_baseline.sample_size} predictions")
     if state is None or state.checked_at is None:
-        yield Finding("monitor", Verdict.WARNING, "It has never run. Run `stillsafe monitor`, then `schedule install`.")
-    elif state.checked_at > now + CLOCK_TOLERANCE:
-        told = f"The last run is dated {state.checked_at.isoformat()}, after now ({now.isoformat()}): mend the clock."
-        yield Finding("clock", Verdict.ERROR, told)
+        yield warning("monitor", "It has never run. Run `stillsafe monitor`, then `stillsafe schedule install`.")
+        return
+    last = state.checked_at.isoformat()
+    if state.checked_at > now + CLOCK_TOLERANCE:
+        yield error("clock", f"The last run is dated {last}, after now ({now.isoformat()}). Correct the clock.")
     elif state.stale(now):
-        yield Finding("monitor", Verdict.WARNING, f"It last ran at {state.checked_at.isoformat()}: it looks dead.")
+        yield warning("monitor", f"It last ran at {last}, more than two intervals ago. Run `stillsafe schedule show`.")
     else:
-        yield Finding("monitor", Verdict.OK, f"last run {state.checked_at.isoformat()}, state {state.state.value}")
+        yield ok("monitor", f"last run {last}, state {state.state.value}")
 
 
 def _spool(settings: Settings) -> Finding:
-    """Whether rows have somewhere to wait while the database server is out."""
+    """Whether rows can be spooled while the database server is out."""
     spool = service.spool_of(settings)
     try:
         spool.require_writable()
-        waiting = spool.count()
-    except StillsafeError as error:
-        told = f"{error} Without it, an outage of the database is one of the service: set `spool` in [serving]."
-        return Finding("spool", Verdict.ERROR, told)
-    if waiting:
-        return Finding("spool", Verdict.WARNING, f"{waiting} entries wait in {spool.path}: start `stillsafe serve`.")
-    return Finding("spool", Verdict.OK, f"{spool.path} can be written, and nothing waits in it")
+        entry_count = spool.count()
+    except StillsafeError as failure:
+        message = f"{failure} Without a spool, requests fail while the database is out: set `spool` in [serving]."
+        return error("spool", message)
+    if entry_count:
+        return warning("spool", f"{entry_count} entries wait in {spool.path}: start `stillsafe serve` to store them.")
+    return ok("spool", f"{spool.path} is writable and empty")
 
 
-def _coverage(settings: Settings) -> Finding:
+def _window(settings: Settings) -> Finding:
+    """Whether consecutive windows leave no gap between them."""
     window, every = settings.monitor.window, settings.monitor.every
     if window < every:
-        told = f"Windows of {window:g} s every {every:g} s leave traffic that no run ever judges: make `window` longer."
-        return Finding("window", Verdict.WARNING, told)
-    return Finding("window", Verdict.OK, f"{window:g} s every {every:g} s: every prediction is judged")
+        message = f"Windows of {window:g} s every {every:g} s leave traffic that no run judges: make `window` longer."
+        return warning("window", message)
+    return ok("window", f"{window:g} s every {every:g} s: every prediction is judged")
 
 
 def _observer(settings: Settings) -> Finding:
-    """Whether the language model could be asked, as far as that can be told without asking it."""
+    """Whether the language model is configured; it is not called."""
     observer = settings.observer
     if observer.use == "offline":
-        return Finding("observer", Verdict.OK, "offline: no incident is told to anybody outside")
+        return ok("observer", "offline: nothing about an incident is sent to another service")
     if find_spec("openai") is None:
-        return Finding("observer", Verdict.ERROR, f"The client library is missing: {INSTALL}")
+        return error("observer", f"The client library is missing: {INSTALL}")
     if observer.key_variable and observer.key is None:
-        told = f"{observer.key_variable} is not in this environment; cron's is another one: see docs/observer.md."
-        return Finding("observer", Verdict.WARNING, told)
+        message = (
+            f"{observer.key_variable} is not set in this environment. Cron has an environment of its own: see "
+            "docs/observer.md."
+        )
+        return warning("observer", message)
     if observer.budget >= settings.monitor.every:
-        told = "Its `budget` is not shorter than the monitor's interval: runs would overlap. Make it shorter."
-        return Finding("observer", Verdict.WARNING, told)
-    return Finding(
-        "observer", Verdict.OK, f"incidents, in aggregates, are told to {observer.model} ({observer.base_url})"
-    )
+        message = "Its `budget` is not shorter than the monitor's interval, so runs would overlap. Make it shorter."
+        return warning("observer", message)
+    return ok("observer", f"incidents are sent, as aggregates, to {observer.model} ({observer.base_url})")
 
 
-def _cron(config: Path, settings: Settings) -> Finding:
+def _schedule(config: Path, settings: Settings) -> Finding:
+    """Whether cron starts the monitor with the entry that `schedule install` would write now."""
+    every = settings.monitor.every
     if shutil.which("crontab") is None:
-        told = "There is no `crontab` here (Debian: apt-get install cron); start `stillsafe monitor` by other means."
-        return Finding("schedule", Verdict.WARNING, told)
+        message = "`crontab` is missing (Debian: apt-get install cron). Start `stillsafe monitor` by other means."
+        return warning("schedule", message)
     try:
         entry = schedule.show(config.resolve())
-    except StillsafeError as error:
-        return Finding("schedule", Verdict.WARNING, str(error))
+    except StillsafeError as failure:
+        return warning("schedule", str(failure))
     if entry is None:
-        told = (
-            f"No crontab entry starts the monitor every {settings.monitor.every:g} s. Run `stillsafe schedule install`."
-        )
-        return Finding("schedule", Verdict.WARNING, told)
-    if entry != schedule.entry(config, settings.monitor.every, python=Path(sys.executable)):
-        told = "The crontab entry is not the one that would be installed now. Run `stillsafe schedule install` again."
-        return Finding("schedule", Verdict.WARNING, told)
-    return Finding("schedule", Verdict.OK, entry)
+        message = f"No crontab entry starts the monitor every {every:g} s. Run `stillsafe schedule install`."
+        return warning("schedule", message)
+    if entry != schedule.entry(config, every, python=Path(sys.executable)):
+        message = "The crontab entry differs from the one for these settings. Run `stillsafe schedule install` again."
+        return warning("schedule", message)
+    return ok("schedule", entry)

@@ -1,20 +1,19 @@
-"""Everything that Stillsafe raises on purpose, drawn as one tree.
+"""Every error that Stillsafe raises on purpose.
 
     StillsafeError
-    ├── ConfigurationError      the service folder is wrong: a person must mend it (exit 2)
+    ├── ConfigurationError      the service folder is wrong: correct it (exit 2)
     │   ├── ModelError          the model file cannot be trusted, loaded or served
     │   └── RuleError           a fallback rule does not compile or does not fit the schema
-    ├── RefusedError            the command is right, its premises are not (exit 1)
-    │   ├── BaselineRefused     the period contradicts itself or is too small
+    ├── RefusedError            the command is valid, its preconditions are not met (exit 1)
+    │   ├── BaselineRefused     the period is inconsistent or too small
     │   └── RunRefused          a monitoring run cannot take place now
-    ├── ObserverFailed          nobody explained an incident: nothing depends on it
-    ├── InvalidInput            a prediction request breaks the schema (HTTP 422)
+    ├── ObserverFailed          the language model gave no explanation; no decision depends on it
     └── StoreError              the database cannot be read or written (HTTP 503, exit 1)
-        ├── StoreUnavailable    it cannot be reached, or cannot serve now: another time it may
-        └── SchemaMismatch      the database belongs to another version of Stillsafe (exit 2)
+        ├── StoreUnavailable    the database cannot be reached or cannot serve now: a retry may succeed
+        └── SchemaMismatch      the database has the schema of another version of Stillsafe (exit 2)
 
-Each error carries its evidence as attributes and reads as one sentence that says what to do. Nothing here
-knows HTTP or SQL: one table in `serving/app` and one in `cli` translate.
+Each error carries its evidence as attributes, and its message is one sentence with the remedy. `serving/problems`
+maps errors to HTTP, and `cli/app` to exit codes.
 """
 
 from collections.abc import Sequence
@@ -30,8 +29,8 @@ class ConfigurationError(StillsafeError):
 
     Args:
         problem: what is wrong, one sentence.
-        remedy: what to do about it, one sentence, or empty.
-        file: the file at fault, or None.
+        remedy: how to correct it, one sentence, or empty.
+        file: the file with the mistake, or None.
         line: the line in that file, counted from 1, or None.
     """
 
@@ -40,8 +39,8 @@ class ConfigurationError(StillsafeError):
         self.remedy = remedy
         self.file = file
         self.line = line
-        place = "" if file is None else f"{file}: " if line is None else f"{file}, line {line}: "
-        super().__init__(f"{place}{problem}" + (f" {remedy}" if remedy else ""))
+        location = "" if file is None else f"{file}: " if line is None else f"{file}, line {line}: "
+        super().__init__(f"{location}{problem}" + (f" {remedy}" if remedy else ""))
 
 
 class ModelError(ConfigurationError):
@@ -53,15 +52,15 @@ class RuleError(ConfigurationError):
 
 
 class RefusedError(StillsafeError):
-    """The command was understood and declined; the message says why."""
+    """A valid command whose preconditions are not met. The message gives the reason."""
 
 
 class BaselineRefused(RefusedError):
-    """A period that cannot stand for healthy behaviour.
+    """A period that cannot serve as the healthy baseline.
 
     Args:
         problem: one sentence.
-        evidence: the readings' sentences that show it.
+        evidence: the sentences of the readings that show it.
     """
 
     def __init__(self, problem: str, evidence: Sequence[str] = ()) -> None:
@@ -78,14 +77,23 @@ class Failure(StrEnum):
     """How an observer failed."""
 
     NOT_INSTALLED = "not installed"
+    """The client library is missing."""
     NO_KEY = "no key"
+    """The environment variable holds no key."""
     UNREACHABLE = "unreachable"
-    REFUSED = "refused"
-    LIMITED = "limited"
+    """No connection to the server, or a connection that broke."""
+    ACCESS_REFUSED = "refused"
+    """The server answered 401, 403 or 404."""
+    RATE_LIMITED = "limited"
+    """The server answered 429: too many requests."""
     SLOW = "slow"
-    BROKEN = "broken"
+    """No answer within the timeout or the budget."""
+    SERVER_ERROR = "broken"
+    """The server answered with another error status."""
     TOO_LONG = "too long"
+    """The answer exceeds the size limit."""
     UNUSABLE = "unusable"
+    """The answer is empty, truncated or in another format."""
 
 
 class ObserverFailed(StillsafeError):
@@ -93,38 +101,30 @@ class ObserverFailed(StillsafeError):
 
     Args:
         kind: how it failed, for programs.
-        told: the same in words of ours: never the server's.
+        cause: how it failed, as a clause. It never quotes the server, whose text may hold the key.
     """
 
-    def __init__(self, kind: Failure, told: str) -> None:
+    def __init__(self, kind: Failure, cause: str) -> None:
         self.kind = kind
-        super().__init__(f"The language model gave no explanation: {told}.")
-
-
-class InvalidInput(StillsafeError):
-    """A request that breaks the schema; the violations name each feature."""
-
-    def __init__(self, violations: Sequence[object]) -> None:
-        self.violations = tuple(violations)
-        super().__init__("; ".join(str(violation) for violation in violations))
+        super().__init__(f"The language model gave no explanation: {cause}.")
 
 
 class StoreError(StillsafeError):
     """The database cannot be read or written.
 
     Args:
-        told: what happened, one sentence, for whoever runs the service.
-        reason: the same in words that any client may read, or empty: a driver may name hosts and users.
+        message: one sentence for the operator.
+        reason: a clause that any client may read, or empty: a driver's message may name hosts and users.
     """
 
-    def __init__(self, told: str, *, reason: str = "") -> None:
+    def __init__(self, message: str, *, reason: str = "") -> None:
         self.reason = reason
-        super().__init__(told)
+        super().__init__(message)
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, or cannot serve now; what it holds may be in order."""
+    """The database cannot be reached, or cannot serve now. Its data may be intact."""
 
 
 class SchemaMismatch(StoreError):
-    """The database belongs to another version of Stillsafe."""
+    """The database has the schema of another version of Stillsafe."""

@@ -1,12 +1,12 @@
-"""What happened to an incident, told to the observer once it is committed, and what it said, stored for people.
+"""Explains incidents to people: the only caller of the observer.
 
-It reads what the run has written, so that the monitor and a later command tell the same. Each step of an incident is
-explained offline at once, and where a language model is asked too, once by it. Nothing that decides reads any of it.
+A step of an incident (`opened`, `escalated`, `resolved`) is explained after its run has committed. The payload comes
+from what the run stored, so the monitor and a later command build the same one. Each step gets one offline
+explanation, and one by the language model if `observer.use` is `llm`. No decision reads an explanation.
 """
 
 import logging
 import time
-from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.core.incident import IncidentEvent
 from stillsafe.core.policy import Policy
-from stillsafe.core.schema import Logged
+from stillsafe.core.schema import LogMode
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import Memory, Severity, State, severity_of
 from stillsafe.core.window import Window
@@ -32,14 +32,16 @@ from stillsafe.observer.payload import (
     Substitute,
     Traffic,
     deviations,
-    plain,
+    escape_own_text,
     to_json,
 )
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
+from stillsafe.store.read.baselines import baseline_by_id
 from stillsafe.store.read.incidents import (
     NO_USE,
+    ExplanationRecord,
     IncidentRecord,
     IncidentStep,
     explained_steps,
@@ -55,45 +57,53 @@ INSTALL = llm.INSTALL
 
 
 class Outcome(StrEnum):
-    """What came of one step."""
+    """The result of explaining one step."""
 
-    EXPLAINED = "explained"
+    EXPLANATION = "explained"
+    """The language model's explanation is stored."""
     OFFLINE = "explained offline only"
-    FAILED = "the language model failed"
+    """The offline explanation is stored; no language model is configured."""
+    FAILURE = "the language model failed"
+    """The language model's server did not answer."""
     UNUSABLE = "the language model's answer was of no use"
-    BUSY = "another process is asking"
+    """The language model answered with no usable text."""
+    BUSY = "another process is explaining"
+    """Another process is calling the language model."""
     UNKNOWN = "its run is no longer stored"
+    """The incident or its run is missing."""
 
 
 def explain_newest(engine: Engine, settings: Settings, incident_id: str, *, now: datetime) -> Outcome:
-    """Explain an incident offline as far as it has come, and have the model explain its newest step; each once.
+    """Explain every step of an incident offline, and its newest step by the language model, each once.
 
     Raises:
         StoreError: the database cannot be read or written.
     """
     with database.reading(engine) as connection:
-        found = incident_by_id(connection, incident_id)
-    for step in found.steps[:-1] if found else ():
+        incident = incident_by_id(connection, incident_id)
+    if incident is None:
+        return Outcome.UNKNOWN
+    for step in incident.steps[:-1]:
         _explain_offline(engine, settings, step, now)
-    return Outcome.UNKNOWN if found is None else _explain(engine, settings, found.steps[-1], now)
+    return _explain(engine, settings, incident.steps[-1], now)
 
 
 def explain_pending(engine: Engine, settings: Settings, *, now: datetime) -> dict[IncidentStep, Outcome]:
-    """Explain every step that no language model has explained, newest first, until the server fails.
+    """Explain each pending step by the language model, newest first, until its server fails.
 
     Raises:
         StoreError: the database cannot be read or written.
     """
-    told: dict[IncidentStep, Outcome] = {}
-    for step in pending(engine, settings):
-        told[step] = _explain(engine, settings, step, now)
-        if told[step] in (Outcome.FAILED, Outcome.BUSY):
+    outcomes: dict[IncidentStep, Outcome] = {}
+    for step in pending_steps(engine, settings):
+        outcomes[step] = _explain(engine, settings, step, now)
+        if outcomes[step] in (Outcome.FAILURE, Outcome.BUSY):
             break
-    return told
+    return outcomes
 
 
-def pending(engine: Engine, settings: Settings) -> list[IncidentStep]:
-    """The newest incidents' steps that wait for a language model, newest first; none where none is asked.
+def pending_steps(engine: Engine, settings: Settings) -> list[IncidentStep]:
+    """Steps of the newest incidents that wait for the language model, newest first; empty if none is configured.
 
     Raises:
         StoreError: the database cannot be read.
@@ -104,40 +114,40 @@ def pending(engine: Engine, settings: Settings) -> list[IncidentStep]:
         return unexplained_steps(connection)
 
 
-def request(engine: Engine, settings: Settings, incident_id: str) -> tuple[str, list[dict[str, str]]] | None:
-    """An incident's newest step as a JSON payload, and what a model would be sent about it; nothing is sent.
+def request_preview(engine: Engine, settings: Settings, incident_id: str) -> tuple[str, list[dict[str, str]]] | None:
+    """The JSON payload of an incident's newest step and the messages that a model would get. Sends nothing.
 
     Raises:
         StoreError: the database cannot be read.
     """
     with database.reading(engine) as connection:
-        found = incident_by_id(connection, incident_id)
-        payload = None if found is None else _payload(connection, settings, found.steps[-1])
+        incident = incident_by_id(connection, incident_id)
+        payload = None if incident is None else _payload(connection, settings, incident.steps[-1])
     return None if payload is None else (to_json(payload), prompt.messages(payload, as_json=True))
 
 
 def _explain(engine: Engine, settings: Settings, step: IncidentStep, now: datetime) -> Outcome:
-    """Offline at once; then by the model, by one process at a time, so that nothing is ever sent twice."""
+    """Explain a step offline, then by the language model. One process at a time calls it, so no request is repeated."""
     payload = _explain_offline(engine, settings, step, now)
     if payload is None:
         return Outcome.UNKNOWN
     if settings.observer.use != "llm":
         return Outcome.OFFLINE
-    with database.alone(engine, "explain") as alone:
-        if not alone:
+    with database.try_lock(engine, "explain") as owns_lock:
+        if not owns_lock:
             return Outcome.BUSY
         with database.reading(engine) as connection:
             if _is_explained(connection, step.incident_id, step.status, LLM):
-                return Outcome.EXPLAINED
-        return _ask(engine, settings, payload, now)
+                return Outcome.EXPLANATION
+        return _explain_by_model(engine, settings, payload, now)
 
 
 def _explain_offline(engine: Engine, settings: Settings, step: IncidentStep, now: datetime) -> IncidentPayload | None:
-    """The step's payload, once its offline explanation stands; None where its run is no longer stored."""
+    """Store the offline explanation if there is none, and return the payload; None if the run is missing."""
     with database.reading(engine) as connection:
         payload = _payload(connection, settings, step)
-        told = _is_explained(connection, step.incident_id, step.status, OFFLINE)
-    if payload is not None and not told:
+        is_explained = _is_explained(connection, step.incident_id, step.status, OFFLINE)
+    if payload is not None and not is_explained:
         _store(engine, payload, offline.explain(payload), OFFLINE, now)
     return payload
 
@@ -146,14 +156,14 @@ def _is_explained(connection: Connection, incident_id: str, status: str, source:
     return (incident_id, status) in explained_steps(connection, source)
 
 
-def _ask(engine: Engine, settings: Settings, payload: IncidentPayload, now: datetime) -> Outcome:
-    """Ask the model and store what it said, or that it failed."""
+def _explain_by_model(engine: Engine, settings: Settings, payload: IncidentPayload, now: datetime) -> Outcome:
+    """Call the language model and store its explanation, or its failure."""
     fields = {"incident": payload.incident_id, "status": payload.status, "model": settings.observer.model}
-    began = time.monotonic()
+    start = time.monotonic()
     try:
-        told = llm.explain(payload, _endpoint(settings))
+        explanation = llm.explain(payload, _endpoint(settings))
     except ObserverFailed as error:
-        seconds = round(time.monotonic() - began, 3)
+        seconds = round(time.monotonic() - start, 3)
         with database.writing(engine) as connection:
             append_explanation_failure(
                 connection,
@@ -164,13 +174,13 @@ def _ask(engine: Engine, settings: Settings, payload: IncidentPayload, now: date
                 failure=error.kind.value,
                 seconds=seconds,
             )
-        failed = {"failure": error.kind.value, "told": str(error), "seconds": seconds}
-        logger.warning("no explanation", extra={"fields": fields | failed})
-        return Outcome.UNUSABLE if error.kind in NO_USE else Outcome.FAILED
-    seconds = round(time.monotonic() - began, 3)
-    doubts = _store(engine, payload, told, LLM, now, seconds)
-    logger.info("explained", extra={"fields": fields | {"seconds": seconds, "unverified": doubts}})
-    return Outcome.EXPLAINED
+        failure = {"failure": error.kind.value, "told": str(error), "seconds": seconds}
+        logger.warning("no explanation", extra={"fields": fields | failure})
+        return Outcome.UNUSABLE if error.kind in NO_USE else Outcome.FAILURE
+    seconds = round(time.monotonic() - start, 3)
+    unverified_count = _store(engine, payload, explanation, LLM, now, seconds)
+    logger.info("explained", extra={"fields": fields | {"seconds": seconds, "unverified": unverified_count}})
+    return Outcome.EXPLANATION
 
 
 def _endpoint(settings: Settings) -> llm.Endpoint:
@@ -191,71 +201,75 @@ def _endpoint(settings: Settings) -> llm.Endpoint:
 def _store(
     engine: Engine,
     payload: IncidentPayload,
-    told: Explanation,
+    explanation: Explanation,
     source: str,
     now: datetime,
     seconds: float | None = None,
 ) -> int:
-    """Write an explanation with its doubtful numbers marked, if there is none yet; returns how many there are."""
-    marked, doubts = _checked(told, payload)
+    """Store an explanation with its unverified numbers marked, unless there is one; return how many were marked."""
+    texts, numbers = _mark_unverified(explanation, payload)
+    record = ExplanationRecord(
+        incident_id=payload.incident_id,
+        incident_status=payload.status,
+        source=source,
+        generated_at=now,
+        **texts,
+        llm_model=explanation.llm_model,
+        prompt_version=prompt.VERSION if source == LLM else None,
+        seconds=seconds,
+        unverified=numbers,
+    )
     with database.writing(engine) as connection:
-        database.in_turn(connection, "explaining")
-        if _is_explained(connection, payload.incident_id, payload.status, source):
-            return len(doubts)
-        append_explanation(
-            connection,
-            incident_id=payload.incident_id,
-            incident_status=payload.status,
-            source=source,
-            generated_at=now,
-            summary=marked.summary,
-            likely_causes=marked.likely_causes,
-            recommendations=marked.recommendations,
-            llm_model=marked.llm_model,
-            prompt_version=prompt.VERSION if source == LLM else None,
-            seconds=seconds,
-            unverified=doubts,
-        )
-    return len(doubts)
+        database.lock(connection, "explaining")
+        if not _is_explained(connection, payload.incident_id, payload.status, source):
+            append_explanation(connection, record)
+    return len(numbers)
 
 
-def _checked(told: Explanation, payload: IncidentPayload) -> tuple[Explanation, list[dict[str, Any]]]:
-    """The explanation with a mark behind each number that the payload does not hold, and those numbers' places."""
-    texts, doubts = {}, []
+def _mark_unverified(explanation: Explanation, payload: IncidentPayload) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """The texts with a mark after each number that the payload does not support, and those numbers."""
+    texts, numbers = {}, []
     for field in ("summary", "likely_causes", "recommendations"):
-        found = grounding.unverified(getattr(told, field), payload)
-        texts[field] = grounding.marked(getattr(told, field), found)
-        shift = len(grounding.MARK)
-        doubts += [{"field": field, "number": d.number, "at": d.start + shift * n} for n, d in enumerate(found)]
-    return replace(told, **texts), doubts
+        text = getattr(explanation, field)
+        unverified = grounding.unverified_numbers(text, payload)
+        texts[field] = grounding.mark_unverified(text, unverified)
+        mark_length = len(grounding.MARK)
+        numbers += [
+            {"field": field, "number": number.number, "at": number.start + mark_length * marks_before}
+            for marks_before, number in enumerate(unverified)
+        ]
+    return texts, numbers
 
 
 def _payload(connection: Connection, settings: Settings, step: IncidentStep) -> IncidentPayload | None:
-    """What the run stored that took the step, in the observer's words; None where it is no longer stored."""
-    found, run = incident_by_id(connection, step.incident_id), run_at(connection, step.at)
-    if found is None or run is None or None in (run.window, run.memory, run.policy):
+    """The observer's payload for a step, from what its run stored; None if the incident or the run is missing."""
+    incident, run = incident_by_id(connection, step.incident_id), run_at(connection, step.at)
+    if incident is None or run is None or None in (run.window, run.memory, run.policy):
         return None
     window, memory = stored_value(Window, run.window), stored_value(Memory, run.memory)
     resolved = step.status == IncidentEvent.RESOLVED
     severity = Severity.NORMAL if resolved else _SEVERITIES.get(memory.state, Severity.WARNING)
-    made = () if resolved else _deviations(settings, run, window, memory)
+    baseline = None if run.baseline_id is None else baseline_by_id(connection, run.baseline_id)
+    impact = None if baseline is None else baseline.harm
+    healthy_error = None if impact is None else impact.healthy_error
+    all_deviations = () if resolved else _deviations(settings, run, window, memory, healthy_error)
     counts = window.total
     return IncidentPayload(
         version=VERSION,
-        incident_id=found.incident_id,
+        incident_id=incident.incident_id,
         status=step.status,
         severity=severity.value,
-        detected_at=found.detected_at,
+        detected_at=incident.detected_at,
         at=step.at,
-        service=plain(settings.service.name, LONGEST_NAME),
-        model_version=plain(window.model_version, LONGEST_NAME),
+        service=escape_own_text(settings.service.name, LONGEST_NAME),
+        model_version=escape_own_text(window.model_version, LONGEST_NAME),
         state_before=run.state_before or "",
         state_after=run.state_after or "",
-        reason=plain(run.reason or "", LONGEST_REASON),
-        earlier_reason=plain(found.decision_reason, LONGEST_REASON) if resolved else "",
-        deviations=made[:MOST_DEVIATIONS],
-        further_deviations=max(0, len(made) - MOST_DEVIATIONS),
-        fallback=_substitute(settings, found, severity, memory),
+        reason=escape_own_text(run.reason or "", LONGEST_REASON),
+        earlier_reason=escape_own_text(incident.decision_reason, LONGEST_REASON) if resolved else "",
+        deviations=all_deviations[:MOST_DEVIATIONS],
+        further_deviations=max(0, len(all_deviations) - MOST_DEVIATIONS),
+        fallback=_substitute(settings, incident, severity, memory),
         traffic=Traffic(counts.prediction_count, counts.fallback_count, counts.refusal_count, counts.model_error_count),
         window_start=window.start,
         window_end=window.end,
@@ -265,24 +279,27 @@ def _payload(connection: Connection, settings: Settings, step: IncidentStep) -> 
 _SEVERITIES = {State.DEGRADED: Severity.CRITICAL, State.WARNING: Severity.WARNING}
 
 
-def _deviations(settings: Settings, run: RunRecord, window: Window, memory: Memory) -> tuple[Deviation, ...]:
-    """The readings that made the incident: deviating for long enough by the policy that judged them."""
+def _deviations(
+    settings: Settings, run: RunRecord, window: Window, memory: Memory, healthy_error: float | None
+) -> tuple[Deviation, ...]:
+    """The deviations of the readings whose streaks are long enough for WARNING or CRITICAL under the run's policy."""
     policy, readings = stored_value(Policy, run.policy), stored_value(tuple[Reading, ...], run.readings or [])
     streaks = {key: streak for key, streak in memory.streaks.items() if severity_of(policy, streak) != Severity.NORMAL}
     features = window.fresh.features
     return deviations(
         [reading for reading in readings if reading.key in streaks and reading.evidence is Evidence.BAD],
         {key: (streak.deviating, streak.severe) for key, streak in streaks.items()},
-        kept_features={feature.name for feature in settings.features if feature.log is Logged.KEEP},
+        kept_features={feature.name for feature in settings.features if feature.log is LogMode.KEEP},
         new_values={name: tally.unseen_examples for name, tally in features.items()},
         repeated_values={name: tally.commonest[0] for name, tally in features.items() if tally.commonest is not None},
+        healthy_error=healthy_error,
     )
 
 
-def _substitute(settings: Settings, found: IncidentRecord, severity: Severity, memory: Memory) -> Substitute:
+def _substitute(settings: Settings, incident: IncidentRecord, severity: Severity, memory: Memory) -> Substitute:
     return Substitute(
-        active=severity is Severity.CRITICAL and found.fallback_activated,
-        default=plain(str(settings.fallback.default), LONGEST_NAME),
+        active=severity is Severity.CRITICAL and incident.fallback_activated,
+        default=escape_own_text(str(settings.fallback.default), LONGEST_NAME),
         rule_count=len(settings.fallback.rules),
-        avoided_features=tuple(plain(name, LONGEST_NAME) for name in memory.damaged_features),
+        avoided_features=tuple(escape_own_text(name, LONGEST_NAME) for name in memory.damaged_features),
     )

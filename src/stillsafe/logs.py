@@ -1,4 +1,4 @@
-"""Python's own logging, set up once: one JSON line per event, on standard error."""
+"""Python's logging as JSON: one line per event on standard error."""
 
 import json
 import logging
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 
 class JsonLine(logging.Formatter):
-    """A record as one JSON object on one line; fields passed as `extra={"fields": {...}}` stand beside the message."""
+    """Formats a record as one JSON object on one line, with the fields of `extra={"fields": {...}}` as members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end. Never NaN: a value that JSON lacks is written as its text."""
+        """The line without its end. A value that JSON does not support becomes its text."""
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -18,7 +18,7 @@ class JsonLine(logging.Formatter):
             "event": record.getMessage(),
         }
         for name, value in getattr(record, "fields", {}).items():
-            # What the line is about is never overwritten by what it carries.
+            # A field never overwrites a member above, so one of the same name gets an underscore.
             line[f"{name}_" if name in line else str(name)] = value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -35,15 +35,15 @@ def _json(value: object) -> str:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001 - a log line must not cost the event that it tells
+    except Exception as error:  # noqa: BLE001 - a value without a text must not lose the log line
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
 def set_up(level: str = "INFO") -> None:
-    """Send every record of this process to standard error as JSON lines. Called by the command line only."""
+    """Send every record of this process to standard error as JSON lines. Only the command line calls this."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
-    # Alembic tells at INFO that it looked and found nothing to do, and the observer's client every request.
-    for chatty in ("alembic", "httpx2"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # At INFO Alembic logs that no migration is due, and the observer's client logs every request.
+    for name in ("alembic", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,13 +1,12 @@
 """Fallback rules in CEL, the Common Expression Language: compiled once, type-checked against the schema.
 
-A rule sees each feature under its own name (characters that CEL does not allow in a name become `_`), typed:
-numeric is `double`, integer `int`, boolean `bool`, category `string`. A missing value is no value: a condition
-that needs it cannot be told and does not match. `missing` is the list of the names of the features that are
-missing; a rule that only asks that list reads no feature, so a damaged one does not switch it off.
+In a rule each feature is a variable of its own name (characters that CEL does not allow in a name become `_`), typed:
+numeric is `double`, integer `int`, boolean `bool`, category `string`. A missing value has no variable: a condition
+that needs it cannot be evaluated and does not match. `missing` is the list of the names of the missing features. A
+rule that uses only that list reads no feature, so it applies even if features are damaged.
 """
 
 import importlib
-import logging
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -19,19 +18,20 @@ from cel_expr_python import cel
 
 from stillsafe.core.fallback import Answer, Fallback, Rule
 from stillsafe.core.schema import FeatureType, Schema, Value
+from stillsafe.core.text import truncate
 from stillsafe.errors import RuleError
-from stillsafe.settings import FallbackRule, FallbackSettings
 from stillsafe.settings_errors import line_of
+from stillsafe.settings_sections import FallbackRule, FallbackSettings
 
-logger = logging.getLogger(__name__)
-
+LONGEST_EXPRESSION = 80
+"""Most characters of a rule that an error message repeats."""
 _TYPES = {
     FeatureType.NUMERIC: cel.Type.DOUBLE,
     FeatureType.INTEGER: cel.Type.INT,
     FeatureType.BOOLEAN: cel.Type.BOOL,
     FeatureType.CATEGORY: cel.Type.STRING,
 }
-_RESERVED = frozenset(
+_RESERVED_NAMES = frozenset(
     [
         *("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"),
         *("namespace", "null", "package", "return", "true", "var", "void", "while"),
@@ -42,26 +42,26 @@ _RESERVED = frozenset(
 
 @cache
 def variable(feature: str) -> str:
-    """The name under which CEL sees a feature: itself wherever CEL allows that."""
+    """The CEL variable of a feature: its own name if CEL allows that, else a similar one."""
     name = re.sub(r"\W", "_", feature, flags=re.ASCII)
     if name[:1].isdigit():
         return f"_{name}"
-    return f"{name}_" if name in _RESERVED else name
+    return f"{name}_" if name in _RESERVED_NAMES else name
 
 
 def compile_fallback(settings: FallbackSettings, schema: Schema, *, file: Path | str | None = None) -> Fallback:
-    """The fallback that the settings describe.
+    """Compile the fallback of the settings.
 
     Args:
         settings: the section `[fallback]`.
         schema: the features that rules may read.
-        file: the settings' file, so that a mistake can be told with its line.
+        file: the settings file; if given, an error names its line.
 
     Raises:
-        RuleError: naming the rule, what CEL said, and the remedy.
+        RuleError: a rule does not compile; the message has the rule, CEL's complaint and the remedy.
     """
     try:
-        return _compiled(settings, schema)
+        return _compile_settings(settings, schema)
     except _MistakeError as mistake:
         raise RuleError(
             mistake.problem,
@@ -72,7 +72,7 @@ def compile_fallback(settings: FallbackSettings, schema: Schema, *, file: Path |
 
 
 class _MistakeError(Exception):
-    """What is wrong, the remedy, and the key inside `[fallback]`; its file and line are found where it is caught."""
+    """A problem, its remedy, and its key inside `[fallback]`; `compile_fallback` adds file and line."""
 
     def __init__(self, problem: str, remedy: str, *path: int | str) -> None:
         super().__init__(problem)
@@ -88,13 +88,13 @@ def _line(file: Path | str | None, path: tuple[int | str, ...]) -> int | None:
         return None
 
 
-def _compiled(settings: FallbackSettings, schema: Schema) -> Fallback:
+def _compile_settings(settings: FallbackSettings, schema: Schema) -> Fallback:
     variables = _variables(schema) if settings.rules else {}
     rules = [_compile_rule(index, rule, schema, variables) for index, rule in enumerate(settings.rules)]
     if settings.function is not None:
         rules.append(_function_rule(settings.function))
     if settings.default is None:
-        raise _MistakeError("`fallback.default` is missing.", "Name the answer for when no rule applies.")
+        raise _MistakeError("`fallback.default` is missing.", "Set the answer for rows that no rule matches.")
     return Fallback(settings.default, tuple(rules), settings.minimum, settings.maximum)
 
 
@@ -105,8 +105,8 @@ def _variables(schema: Schema) -> dict[str, cel.Type]:
         if name in variables:
             same = [other.name for other in schema.features if variable(other.name) == name]
             raise _MistakeError(
-                f"In a rule the features {', '.join(map(repr, same))} would all be called `{name}`.",
-                "Rename all but one of them, or do without rules.",
+                f"In rules the features {', '.join(map(repr, same))} would all have the name `{name}`.",
+                "Rename all but one of them, or remove the rules.",
                 "rules",
             )
         variables[name] = _TYPES[spec.type]
@@ -117,35 +117,35 @@ def _compile_rule(index: int, rule: FallbackRule, schema: Schema, variables: Map
     condition = _compile(index, "when", rule.when, variables)
     if condition.return_type() != cel.Type.BOOL:
         raise _MistakeError(
-            f"{_where(index, 'when')}: it is no condition.", "It must be true or false.", *_at(index, "when")
+            f"{_where(index, 'when')}: it is no condition.", "Write one that is true or false.", *_at(index, "when")
         )
     expressions = [rule.when]
-    answer: Callable[[Mapping[str, Value]], Answer | None] = partial(_fixed, rule.answer)
+    answer: Callable[[Mapping[str, Value]], Answer | None] = partial(_fixed_answer, rule.answer)
     if rule.compute is not None:
         expressions.append(rule.compute)
-        answer = partial(_evaluate, _computed(index, rule.compute, variables), schema)
+        answer = partial(_evaluate, _compile_answer(index, rule.compute, variables), schema)
     reads = frozenset(
         spec.name for spec in schema.features if any(_reads(e, variable(spec.name), variables) for e in expressions)
     )
     return Rule(rule.when, reads, partial(_holds, condition, schema), answer)
 
 
-def _computed(index: int, text: str, variables: Mapping[str, cel.Type]) -> cel.Expression:
-    computed = _compile(index, "compute", text, variables)
-    kind = computed.return_type()
+def _compile_answer(index: int, text: str, variables: Mapping[str, cel.Type]) -> cel.Expression:
+    expression = _compile(index, "compute", text, variables)
+    kind = expression.return_type()
     if kind not in (cel.Type.DOUBLE, cel.Type.INT, cel.Type.STRING, cel.Type.BOOL):
         problem = f"{_where(index, 'compute')}: it gives a value of type {kind.name()}."
-        raise _MistakeError(problem, "An answer is a number, a string, true or false.", *_at(index, "compute"))
-    return computed
+        raise _MistakeError(problem, "Write an answer: a number, a string, true or false.", *_at(index, "compute"))
+    return expression
 
 
 def _compile(index: int, key: str, text: str, variables: Mapping[str, cel.Type]) -> cel.Expression:
     try:
         return cel.NewEnv(variables=dict(variables)).compile(text)
     except RuntimeError as error:
-        said = _said(str(error))
-        problem = f"{_where(index, key)}: `{_cut(text)}`: {said}."
-        raise _MistakeError(problem, _remedy(said, variables), *_at(index, key)) from None
+        complaint = _first_complaint(str(error))
+        problem = f"{_where(index, key)}: `{truncate(' '.join(text.split()), LONGEST_EXPRESSION)}`: {complaint}."
+        raise _MistakeError(problem, _remedy(complaint, variables), *_at(index, key)) from None
 
 
 def _where(index: int, key: str) -> str:
@@ -156,8 +156,8 @@ def _at(index: int, key: str) -> tuple[int | str, ...]:
     return ("rules", index, key)
 
 
-def _said(error: str) -> str:
-    """CEL's first complaint, without its drawing of the place."""
+def _first_complaint(error: str) -> str:
+    """CEL's first complaint, without the lines that mark the place."""
     complaint = re.sub(r"\[?INVALID_ARGUMENT(: ERROR: <input>:|\])", "", error).strip().splitlines()[0]
     complaint = re.sub(r"^\d+:(\d+): ", r"at character \1, ", complaint)
     complaint = re.sub(r" \(in container ''\)|, maybe missing.*|; expecting.*", "", complaint)
@@ -169,27 +169,24 @@ def _said(error: str) -> str:
     )
 
 
-def _remedy(said: str, variables: Mapping[str, cel.Type]) -> str:
-    if "double, int" in said or "int, double" in said:
+def _remedy(complaint: str, variables: Mapping[str, cel.Type]) -> str:
+    if "double, int" in complaint or "int, double" in complaint:
         return (
             "Write numbers compared with a numeric feature as decimals (30.0), with an integer feature whole (30); "
             "double(x) converts."
         )
-    if undeclared := re.search(r"undeclared reference to '([^']*)'", said):
-        if close := get_close_matches(undeclared[1], variables, n=1):
+    if name := re.search(r"undeclared reference to '([^']*)'", complaint):
+        if close := get_close_matches(name[1], variables, n=1):
             return f"Did you mean `{close[0]}`?"
-    elif "Syntax error" in said:
+    elif "Syntax error" in complaint:
         return 'Write a CEL condition, for example `x > 30.0 && y == "a"`.'
-    return f"A rule may use: {', '.join(f'{name} ({kind.name().lower()})' for name, kind in variables.items())}."
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else f"{line[:80]}..."
+    return (
+        f"A rule may use: {', '.join(f'{variable} ({kind.name().lower()})' for variable, kind in variables.items())}."
+    )
 
 
 def _reads(text: str, name: str, variables: Mapping[str, cel.Type]) -> bool:
-    """Whether an expression needs a variable: it no longer compiles without it."""
+    """Whether an expression needs a variable: without it the expression does not compile."""
     if name not in text:
         return False
     try:
@@ -223,14 +220,14 @@ def _holds(condition: cel.Expression, schema: Schema, row: Mapping[str, Value]) 
     return _evaluate(condition, schema, row) is True
 
 
-def _fixed(answer: Answer | None, _row: Mapping[str, Value]) -> Answer | None:
+def _fixed_answer(answer: Answer | None, _row: Mapping[str, Value]) -> Answer | None:
     return answer
 
 
 def _function_rule(reference: str) -> Rule:
-    """A Python callable in place of rules: `package.module:function`, given the row, giving the answer or None.
+    """A rule around a Python function `package.module:function`, which maps a row to an answer or None.
 
-    What it reads cannot be known, so no damaged feature switches it off.
+    The features that it reads are unknown, so it applies even if features are damaged.
     """
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
@@ -239,19 +236,14 @@ def _function_rule(reference: str) -> Rule:
         )
     try:
         function = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # importing runs a person's own code: whatever it raises, the mistake is theirs to read
+    except Exception as error:  # the import runs a user's code, which may raise anything
         remedy = "Write `module:function`, of a module that Python can import where the service runs."
         problem = f"`fallback.function` = {reference!r} cannot be loaded: {error}."
         raise _MistakeError(problem.replace("..", "."), remedy, "function") from error
     if not callable(function):
         raise _MistakeError(f"`fallback.function` = {reference!r} is no function.", "Name a callable.", "function")
-    return Rule(reference, frozenset(), lambda _row: True, partial(_called, function))
+    return Rule(reference, frozenset(), lambda _row: True, partial(_call_function, function))
 
 
-def _called(function: Callable[[dict[str, Value]], object], row: Mapping[str, Value]) -> Answer | None:
-    try:
-        answer = function(dict(row))
-    except Exception:  # a person's own code: whatever it raises, the default answers instead
-        logger.exception("the fallback function failed; the default answers")
-        return None
-    return _as_answer(answer)
+def _call_function(function: Callable[[dict[str, Value]], object], row: Mapping[str, Value]) -> Answer | None:
+    return _as_answer(function(dict(row)))

@@ -1,4 +1,4 @@
-"""A price is kept beside the settings, and belongs to one fallback and one model version."""
+"""A fallback evaluation is stored next to the settings, and is valid for one fallback and one model version."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,47 +7,63 @@ import pytest
 
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.errors import ConfigurationError
-from stillsafe.settings import FallbackSettings
-from tests.backtest.pasts import broken, judges, past, played
+from stillsafe.settings_sections import FallbackSettings
+from tests.backtest.histories import backtest_context, past, run_backtest, without_sizes
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """The file says what the backtest found, and over what."""
-    by = judges(tmp_path)
-    found = played(broken(past(3_000), 1_000, 3_000), by, rows_per_run=250)
-    assert fallback_evaluation.write(by.settings, found, at=NOW, source="past.csv") == tmp_path.resolve() / "price.json"
-    kept = fallback_evaluation.read(by.settings)
-    assert kept is not None
-    assert found.price is not None
-    assert (kept.model_score, kept.fallback_score) == (found.price.model_score, found.price.fallback_score)
-    assert (kept.run_count, kept.made_at, kept.source, kept.injected) == (found.price.run_count, NOW, "past.csv", ())
-    assert (kept.model_version, kept.fallback_digest) == ("1", fallback_evaluation.digest(by.settings.fallback))
+def test_an_evaluation_is_read_as_written(tmp_path: Path) -> None:
+    """The file holds the scores of the backtest and their origin."""
+    context = backtest_context(tmp_path)
+    result = run_backtest(without_sizes(past(3_000), 1_000, 3_000), context, rows_per_run=250)
+    assert (
+        fallback_evaluation.write(context.settings, result, at=NOW, source="past.csv")
+        == tmp_path.resolve() / "price.json"
+    )
+    evaluation = fallback_evaluation.read(context.settings)
+    assert evaluation is not None
+    assert result.price is not None
+    assert (evaluation.model_score, evaluation.fallback_score) == (
+        result.price.model_score,
+        result.price.fallback_score,
+    )
+    assert (evaluation.run_count, evaluation.made_at, evaluation.source, evaluation.injected) == (
+        result.price.run_count,
+        NOW,
+        "past.csv",
+        (),
+    )
+    assert (evaluation.model_version, evaluation.fallback_digest) == (
+        "1",
+        fallback_evaluation.digest(context.settings.fallback),
+    )
 
 
-def test_without_a_price_nothing_is_written(tmp_path: Path) -> None:
-    """No labels, or a fallback that answered nothing: the price known before is left alone."""
-    by = judges(tmp_path)
+def test_without_a_comparison_nothing_is_written(tmp_path: Path) -> None:
+    """Without labels, or without a bypassed run, an earlier evaluation stays."""
+    context = backtest_context(tmp_path)
     for table in (past(1_000), past(1_000).drop(columns="label")):
-        assert fallback_evaluation.write(by.settings, played(table, by), at=NOW, source="past.csv") is None
-    assert fallback_evaluation.read(by.settings) is None
+        assert (
+            fallback_evaluation.write(context.settings, run_backtest(table, context), at=NOW, source="past.csv") is None
+        )
+    assert fallback_evaluation.read(context.settings) is None
 
 
 def test_another_fallback_has_another_digest() -> None:
-    """Any change of the section changes it, and nothing else does."""
-    bare = FallbackSettings(default=0)
-    assert fallback_evaluation.digest(bare) == fallback_evaluation.digest(FallbackSettings(default=0))
-    assert fallback_evaluation.digest(bare) != fallback_evaluation.digest(FallbackSettings(default=1))
-    assert fallback_evaluation.digest(bare) != fallback_evaluation.digest(
+    """The digest changes with the section, and only then."""
+    settings = FallbackSettings(default=0)
+    assert fallback_evaluation.digest(settings) == fallback_evaluation.digest(FallbackSettings(default=0))
+    assert fallback_evaluation.digest(settings) != fallback_evaluation.digest(FallbackSettings(default=1))
+    assert fallback_evaluation.digest(settings) != fallback_evaluation.digest(
         FallbackSettings.model_validate({"default": 0, "rules": [{"when": "true", "answer": 1}]})
     )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1", "\x00"])
-def test_a_damaged_price_is_told(tmp_path: Path, text: str) -> None:
-    """It is named, with what to do."""
-    by = judges(tmp_path)
+def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
+    """The message names the file."""
+    context = backtest_context(tmp_path)
     (tmp_path / "price.json").write_text(text)
-    with pytest.raises(ConfigurationError, match=r"price\.json: It is no price"):
-        fallback_evaluation.read(by.settings)
+    with pytest.raises(ConfigurationError, match=r"price\.json: The fallback evaluation is invalid"):
+        fallback_evaluation.read(context.settings)

@@ -1,4 +1,4 @@
-"""Histories broken on purpose."""
+"""Fault injection changes the given rows and features, and nothing else."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,70 +24,72 @@ COLUMNS: dict[str, NDArray[Any] | Sequence[object]] = {
 PLAIN: dict[str, list[Any]] = {
     name: column.tolist() if isinstance(column, np.ndarray) else list(column) for name, column in COLUMNS.items()
 }
-LATE = np.arange(ROWS) >= 150
-HIT = range(150, ROWS)
+LATER_ROWS = np.arange(ROWS) >= 150
+INJECTED_ROWS = range(150, ROWS)
 
 
-def broken(text: str, rows: NDArray[np.bool_] = LATE, seed: int = 7) -> dict[str, list[object]]:
+def injected_columns(text: str, rows: NDArray[np.bool_] = LATER_ROWS, seed: int = 7) -> dict[str, list[object]]:
     return inject(COLUMNS, parse(text), rows, seed)
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_every_fault_can_be_written_and_leaves_other_rows_alone(fault: Fault) -> None:
-    """A fault befalls the given rows only, changes something there, and is the same for the same seed."""
-    features = {Fault.SWAPPED: "town,street", Fault.RENAMED: "town"}.get(fault, "age")
-    found = broken(f"{fault}:{features}")
-    assert {name: column[:150] for name, column in found.items()} == {n: c[:150] for n, c in PLAIN.items()}
-    assert all(found[name][150:] != PLAIN[name][150:] for name in features.split(","))
-    assert found == broken(f"{fault}:{features}")
+def test_every_fault_changes_only_the_given_rows(fault: Fault) -> None:
+    """It changes something there, and the columns depends only on the seed."""
+    features = {Fault.SWAP: "town,street", Fault.RENAMING: "town"}.get(fault, "age")
+    columns = injected_columns(f"{fault}:{features}")
+    assert {name: column[:150] for name, column in columns.items()} == {n: c[:150] for n, c in PLAIN.items()}
+    assert all(columns[name][150:] != PLAIN[name][150:] for name in features.split(","))
+    assert columns == injected_columns(f"{fault}:{features}")
 
 
-def test_what_it_is_given_stays_as_it_is() -> None:
-    """Injecting is pure."""
-    before = {name: list(column) for name, column in PLAIN.items()}
-    broken("nulls:age,town")
-    assert {name: list(column) for name, column in COLUMNS.items()} == before
+def test_the_input_is_not_modified() -> None:
+    """Injection returns new columns."""
+    original = {name: list(column) for name, column in PLAIN.items()}
+    injected_columns("nulls:age,town")
+    assert {name: list(column) for name, column in COLUMNS.items()} == original
 
 
 def test_only_the_named_features_change() -> None:
-    """A fault of a feature reaches neither other features nor the label."""
-    found = broken("sentinel:age,visits")
-    assert [name for name in PLAIN if found[name] != PLAIN[name]] == ["age", "visits"]
-    assert set(found["age"][150:]) == set(found["visits"][150:]) == {fault_injection.SENTINEL}
+    """A fault changes neither other features nor the label."""
+    columns = injected_columns("sentinel:age,visits")
+    assert [name for name in PLAIN if columns[name] != PLAIN[name]] == ["age", "visits"]
+    assert set(columns["age"][150:]) == set(columns["visits"][150:]) == {fault_injection.SENTINEL_VALUE}
 
 
-def test_values_fail_as_their_fault_says() -> None:
-    """Each fault does what its name says."""
-    assert broken("nulls:town")["town"][150:] == [None] * 250
-    assert broken("stuck:visits")["visits"][150:] == [149] * 250
-    assert broken("stale:visits")["visits"][150:] == list(range(50, 300))
-    assert broken("unit_change:visits")["visits"][150:] == [i * fault_injection.FACTOR for i in HIT]
-    assert broken("renamed:town")["town"][151] == "Ulm (renamed)"
-    swapped = broken("swapped:age,visits")
-    assert swapped["age"][150:] == PLAIN["visits"][150:]
-    assert swapped["visits"][150:] == PLAIN["age"][150:]
+def test_each_fault_changes_values_as_documented() -> None:
+    """Values, rows and the lag are those that the enum describes."""
+    assert injected_columns("nulls:town")["town"][150:] == [None] * 250
+    assert injected_columns("stuck:visits")["visits"][150:] == [149] * 250
+    assert injected_columns("stale:visits")["visits"][150:] == list(range(50, 300))
+    assert injected_columns("unit_change:visits")["visits"][150:] == [
+        i * fault_injection.UNIT_FACTOR for i in INJECTED_ROWS
+    ]
+    assert injected_columns("renamed:town")["town"][151] == "Ulm (renamed)"
+    columns = injected_columns("swapped:age,visits")
+    assert columns["age"][150:] == PLAIN["visits"][150:]
+    assert columns["visits"][150:] == PLAIN["age"][150:]
 
 
-def test_permuted_features_keep_their_distribution_and_stay_together() -> None:
-    """Several features permuted are a join that found the wrong row: true to each other, false to the rest."""
-    found = broken("permuted:age,visits")
-    assert sorted(zip(found["age"], found["visits"], strict=True), key=str) == sorted(
+def test_permuted_features_keep_their_joint_distribution() -> None:
+    """Features permuted by one injection keep their relation to each other and lose it to the other features."""
+    columns = injected_columns("permuted:age,visits")
+    assert sorted(zip(columns["age"], columns["visits"], strict=True), key=str) == sorted(
         zip(PLAIN["age"], PLAIN["visits"], strict=True), key=str
     )
-    assert found["town"] == PLAIN["town"]
+    assert columns["town"] == PLAIN["town"]
 
 
-def test_a_shift_brings_whole_rows() -> None:
-    """A shift corrupts nothing: each row, with its label, is one that there was."""
+def test_a_shift_copies_whole_rows() -> None:
+    """A shift corrupts nothing: each row, with its label, is a row of the history."""
     rows = set(zip(*PLAIN.values(), strict=True))
-    found = broken("shift:age")
-    assert set(zip(*found.values(), strict=True)) <= rows
-    assert min(age for age in found["age"][150:] if isinstance(age, float)) >= float(np.quantile(AGES, 0.75))
-    assert set(broken("shift:town")["town"][150:]) == {"Bonn"}
+    columns = injected_columns("shift:age")
+    assert set(zip(*columns.values(), strict=True)) <= rows
+    assert min(age for age in columns["age"][150:] if isinstance(age, float)) >= float(np.quantile(AGES, 0.75))
+    assert set(injected_columns("shift:town")["town"][150:]) == {"Bonn"}
 
 
-def test_missing_values_stay_missing_and_leave_as_none() -> None:
-    """NaN is missing in the columns given and None in those returned, whatever the fault does to the others."""
+def test_missing_values_stay_missing() -> None:
+    """NaN in the input becomes None in the output, whatever the fault does to other values."""
     columns: dict[str, NDArray[Any] | Sequence[object]] = {
         "age": np.array([1.0, np.nan, 3.0]),
         "town": ["Ulm", None, float("nan")],
@@ -98,26 +100,26 @@ def test_missing_values_stay_missing_and_leave_as_none() -> None:
     assert inject(columns, parse("shift:age"), rows, 1)["age"] == [3.0, 3.0, 3.0]
 
 
-def test_a_fault_that_befalls_no_row_does_nothing() -> None:
-    """No row named, no row changed."""
-    assert broken("shift:age", np.zeros(ROWS, np.bool_)) == PLAIN
+def test_a_fault_without_rows_changes_nothing() -> None:
+    """An empty row mask returns the columns unchanged."""
+    assert injected_columns("shift:age", np.zeros(ROWS, np.bool_)) == PLAIN
 
 
-def test_written_injections_are_read_leniently() -> None:
-    """Blanks and repetitions do not matter; a feature's name may hold a colon."""
-    assert parse(" swapped : a , b ,a") == Injection(Fault.SWAPPED, ("a", "b"))
+def test_parsing_ignores_blanks_and_repetitions() -> None:
+    """A feature's name may contain a colon."""
+    assert parse(" swapped : a , b ,a") == Injection(Fault.SWAP, ("a", "b"))
     assert parse("nulls:ns:age") == Injection(Fault.NULLS, ("ns:age",))
 
 
 @pytest.mark.parametrize("text", ["", "nulls", "nulls:", "nulls: ,", "melted:age", "age:nulls"])
-def test_what_is_no_injection_is_told_what_is_possible(text: str) -> None:
-    """The error names every fault and how to write one."""
+def test_an_invalid_injection_is_rejected(text: str) -> None:
+    """The error lists every fault and gives an example."""
     with pytest.raises(ConfigurationError, match=r"swapped:age,income.*unit_change.*shift"):
         parse(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("nulls:height", "no feature 'height'.*age, visits, town"),
         ("renamed:age", "'age' is not.*town, street"),
@@ -128,13 +130,13 @@ def test_what_is_no_injection_is_told_what_is_possible(text: str) -> None:
         ("shift:age,town", "one feature"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(text: str, told: str) -> None:
-    """Nothing is guessed: the message says what there is."""
-    with pytest.raises(ConfigurationError, match=told):
-        broken(text)
+def test_a_fault_that_does_not_fit_the_features_is_rejected(text: str, message: str) -> None:
+    """The message lists the features that fit."""
+    with pytest.raises(ConfigurationError, match=message):
+        injected_columns(text)
 
 
-def test_a_shift_needs_a_value_to_go_by() -> None:
-    """A feature that is always missing has no far end."""
+def test_a_shift_needs_a_value() -> None:
+    """A feature that is always missing has no tail to draw from."""
     with pytest.raises(ConfigurationError, match="Every value of 'a' is missing"):
         inject({"a": [None, None]}, parse("shift:a"), np.ones(2, np.bool_), 1)

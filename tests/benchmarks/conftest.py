@@ -11,7 +11,7 @@ from benchmarks.serving import growth, workload
 from benchmarks.serving.contenders import Ours, Place
 from benchmarks.serving.workload import Workload
 
-from benchmarks import logged
+from benchmarks import log_rows
 from tests.ports import free_port
 
 
@@ -36,10 +36,10 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture(scope="package")
 def work(flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Workload:
     """The model of the benchmarks that serve and monitor, behind a service folder."""
-    return workload.make(flights, tmp_path_factory.mktemp("flights"), sampled=3_000)
+    return workload.make(flights, tmp_path_factory.mktemp("flights"), sample_rows=3_000)
 
 
 @pytest.fixture(scope="package")
-def template(work: Workload, tmp_path_factory: pytest.TempPathFactory) -> list[logged.Stored]:
+def template(work: Workload, tmp_path_factory: pytest.TempPathFactory) -> list[log_rows.LogRow]:
     """Rows that its server has logged."""
     return growth.template(Ours(), Place(work, tmp_path_factory.mktemp("template"), free_port(), lambda: ""))

@@ -14,18 +14,18 @@ COMMAND = re.compile(r"python -m (benchmarks\.\w+)(.*)")
 @pytest.mark.parametrize("name", ["detection", "serving", "monitoring"])
 def test_commands_that_are_shown_exist(name: str) -> None:
     """Every part and every option that a page shows is one that the command takes; `make` knows the benchmark."""
-    shown = COMMAND.findall((ROOT / "benchmarks" / name / "README.md").read_text(encoding="utf-8"))
-    assert shown
+    commands = COMMAND.findall((ROOT / "benchmarks" / name / "README.md").read_text(encoding="utf-8"))
+    assert commands
     module = f"benchmarks.{name}"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    for other, rest in shown:
+    for other, rest in commands:
         assert other == module
         words = rest.partition("#")[0].split()
         parts = words[:1] if words and not words[0].startswith("-") else []
         for word in (*parts, *(word for word in words if word.startswith("--"))):
-            assert word in done.stdout, word
+            assert word in process.stdout, word
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert f"\nbenchmark-{name}:" in makefile
     assert f"-m {module}\n" in makefile

@@ -12,7 +12,7 @@ from benchmarks.detection.damage import (
     OF_WORDS,
     Damage,
     Kind,
-    damaged,
+    apply_damage,
     half_of,
 )
 from benchmarks.detection.data import Half
@@ -30,11 +30,11 @@ SAMPLE = pd.DataFrame(
 RUN = SAMPLE.iloc[100:600].set_axis(range(500))
 
 
-def broken(
+def damaged_run(
     kind: Kind, *features: str, amount: float | None = None, share: float = 1.0, chance: int = 1
 ) -> pd.DataFrame:
     strength = AMOUNTS.get(kind, (0.0,))[0] if amount is None else amount
-    return damaged(RUN, Damage(kind, features, strength, share, 5), SAMPLE, np.random.default_rng(chance))
+    return apply_damage(RUN, Damage(kind, features, strength, share, 5), SAMPLE, np.random.default_rng(chance))
 
 
 def features_for(kind: Kind) -> tuple[str, ...]:
@@ -42,41 +42,43 @@ def features_for(kind: Kind) -> tuple[str, ...]:
         return ("age",)
     if kind in OF_WORDS:
         return ("town",)
-    return ("age", "income") if kind in (Kind.SWAPPED, Kind.WRONG_JOIN) else ("income",)
+    return ("age", "income") if kind in (Kind.SWAP, Kind.WRONG_JOIN) else ("income",)
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_failure_touches_its_features_only(kind: Kind) -> None:
     """Neither other features nor the labels change, the types stay, and chance is seeded."""
     features = features_for(kind)
-    found = broken(kind, *features)
+    damaged_rows = damaged_run(kind, *features)
     for name in RUN:
-        same = found[name].equals(RUN[name])
+        same = damaged_rows[name].equals(RUN[name])
         assert same == (name not in features), name
-        assert found[name].dtype == RUN[name].dtype
-    assert found.equals(broken(kind, *features))
+        assert damaged_rows[name].dtype == RUN[name].dtype
+    assert damaged_rows.equals(damaged_run(kind, *features))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.SWAPPED])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.SWAP])
 def test_half_of_the_rows(kind: Kind) -> None:
     """A failure of half of the rows leaves the other half as it was."""
     features = features_for(kind)
     name: Any = features[0]
-    untouched = (broken(kind, *features, share=0.5)[name] == RUN[name]).mean()
-    assert 0.4 < untouched < 0.9
+    unchanged_share = (damaged_run(kind, *features, share=0.5)[name] == RUN[name]).mean()
+    assert 0.4 < unchanged_share < 0.9
 
 
 def test_a_wrong_join_keeps_its_group_together() -> None:
     """The joined columns stay true to each other."""
-    found = broken(Kind.WRONG_JOIN, "age", "town")
-    before = set(zip(RUN["age"], RUN["town"], strict=True))
-    assert set(zip(found["age"], found["town"], strict=True)) == before
-    assert set(zip(found["age"], found["street"], strict=True)) != set(zip(RUN["age"], RUN["street"], strict=True))
+    damaged_rows = damaged_run(Kind.WRONG_JOIN, "age", "town")
+    original_pairs = set(zip(RUN["age"], RUN["town"], strict=True))
+    assert set(zip(damaged_rows["age"], damaged_rows["town"], strict=True)) == original_pairs
+    assert set(zip(damaged_rows["age"], damaged_rows["street"], strict=True)) != set(
+        zip(RUN["age"], RUN["street"], strict=True)
+    )
 
 
 def test_a_new_coding_stays_the_same_from_run_to_run() -> None:
     """Re-encoded categories are permuted once, not in every run anew, and no new one appears."""
-    first, second = broken(Kind.RECODED, "town", chance=1), broken(Kind.RECODED, "town", chance=2)
+    first, second = damaged_run(Kind.RECODING, "town", chance=1), damaged_run(Kind.RECODING, "town", chance=2)
     assert first.equals(second)
     assert set(first["town"]) == set(RUN["town"])
 
@@ -84,6 +86,6 @@ def test_a_new_coding_stays_the_same_from_run_to_run() -> None:
 def test_the_benchmark_keeps_a_third_of_the_kinds_aside() -> None:
     """A stream is seen only if neither its data nor its kind is aside."""
     assert len(ASIDE_KINDS) * 3 >= len(Kind)
-    assert half_of(Kind.NULLS, Half.SEEN) is Half.SEEN
-    assert half_of(Kind.NULLS, Half.ASIDE) is Half.ASIDE
-    assert half_of(next(iter(ASIDE_KINDS)), Half.SEEN) is Half.ASIDE
+    assert half_of(Kind.NULLS, Half.DESIGN) is Half.DESIGN
+    assert half_of(Kind.NULLS, Half.HOLDOUT) is Half.HOLDOUT
+    assert half_of(next(iter(ASIDE_KINDS)), Half.DESIGN) is Half.HOLDOUT

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks.detection.data import Half, Task
-from benchmarks.detection.measures import Judged, figures
+from benchmarks.detection.measures import ScoredStream, figures
 from benchmarks.detection.streams import Stream, StreamFamily
 from benchmarks.detection.verdicts import Verdict, streaks
 
@@ -26,21 +26,23 @@ STREAM = Stream(
     losses=(0.0,) * 3 + (2.0,) * 5,
     harmful=True,
     harmless=False,
-    half=Half.SEEN,
+    half=Half.DESIGN,
 )
 HARMLESS = replace(STREAM, harmful=False, harmless=True)
-CAUGHT = (N, N, N, N, W, C, C, C)
+DETECTION = (N, N, N, N, W, C, C, C)
 CALM = (N,) * 8
 
 
-def judged(stream: Stream, said: Sequence[Severity], gain: float | None = None, task: Task = Task.BINARY) -> Judged:
-    return Judged(stream, task, Verdict(tuple(said), (gain,) * len(said)))
+def scored_stream(
+    stream: Stream, severities: Sequence[Severity], gain: float | None = None, task: Task = Task.BINARY
+) -> ScoredStream:
+    return ScoredStream(stream, task, Verdict(tuple(severities), (gain,) * len(severities)))
 
 
 def test_one_deviating_run_changes_nothing() -> None:
     """Two in a row are a WARNING, three are CRITICAL, and one calm run ends it."""
-    found = streaks([True, False, True, True, True, True, False, True])
-    assert found == (N, N, N, W, C, C, N, N)
+    severities = streaks([True, False, True, True, True, True, False, True])
+    assert severities == (N, N, N, W, C, C, N, N)
 
 
 def test_kinds_of_failure_count_alike() -> None:
@@ -49,21 +51,21 @@ def test_kinds_of_failure_count_alike() -> None:
     other = replace(shift, kind="to_category")
     line = figures(
         [
-            *(judged(STREAM, CAUGHT) for _ in range(3)),
-            judged(shift, CAUGHT),
-            judged(other, CALM),
-            judged(HARMLESS, CALM),
+            *(scored_stream(STREAM, DETECTION) for _ in range(3)),
+            scored_stream(shift, DETECTION),
+            scored_stream(other, CALM),
+            scored_stream(HARMLESS, CALM),
         ]
     )
-    assert line.caught == pytest.approx((1 + 0.5) / 2)
+    assert line.caught_rate == pytest.approx((1 + 0.5) / 2)
     assert line.caught_pooled == pytest.approx(4 / 5)
     assert line.by_kind == {"nulls": 1.0, "shift": 0.5}
 
 
 def test_an_alarm_before_the_failure_is_no_catch() -> None:
     """What is CRITICAL only while all is well counts as false, not as caught."""
-    line = figures([judged(STREAM, (C, C, W, N, N, N, N, N))])
-    assert (line.caught, line.warned) == (0.0, 0.0)
+    line = figures([scored_stream(STREAM, (C, C, W, N, N, N, N, N))])
+    assert (line.caught_rate, line.warned_rate) == (0.0, 0.0)
     assert line.false_critical == pytest.approx(2000 / 3)
     assert line.false_warning == pytest.approx(1000 / 3)
 
@@ -73,10 +75,10 @@ def test_alarms_without_harm() -> None:
     benign, burst = replace(HARMLESS, family=StreamFamily.BENIGN), replace(STREAM, family=StreamFamily.BURST)
     line = figures(
         [
-            judged(HARMLESS, CAUGHT),
-            judged(HARMLESS, CALM),
-            judged(benign, (N, N, N, N, W, W, N, N)),
-            judged(burst, CALM),
+            scored_stream(HARMLESS, DETECTION),
+            scored_stream(HARMLESS, CALM),
+            scored_stream(benign, (N, N, N, N, W, W, N, N)),
+            scored_stream(burst, CALM),
         ]
     )
     assert (line.critical_harmless, line.critical_benign, line.critical_burst) == (0.5, 0.0, 0.0)
@@ -87,7 +89,7 @@ def test_natural_runs_are_judged_one_by_one() -> None:
     """Precision and recall of CRITICAL runs against harmful ones; tails without harm have figures of their own."""
     natural = replace(STREAM, family=StreamFamily.NATURAL, first_bad=0, losses=(0.0, 0.0, 1.2, 1.2))
     tail = replace(natural, losses=(0.0,) * 4)
-    line = figures([judged(natural, (N, C, C, W)), judged(tail, (N, W, C, N))])
+    line = figures([scored_stream(natural, (N, C, C, W)), scored_stream(tail, (N, W, C, N))])
     assert line.precision == pytest.approx(1 / 3)
     assert line.recall == pytest.approx(1 / 2)
     assert (line.natural_runs, line.natural_harmful) == (8, 2)
@@ -98,7 +100,11 @@ def test_natural_runs_are_judged_one_by_one() -> None:
 def test_the_fallback_is_priced_while_critical_only() -> None:
     """The gain is a mean over CRITICAL runs; classifiers and regressors are not mixed."""
     line = figures(
-        [judged(STREAM, CAUGHT, 0.1), judged(STREAM, CAUGHT, 0.4, Task.REGRESSION), judged(STREAM, CALM, 9.0)]
+        [
+            scored_stream(STREAM, DETECTION, 0.1),
+            scored_stream(STREAM, DETECTION, 0.4, Task.REGRESSION),
+            scored_stream(STREAM, CALM, 9.0),
+        ]
     )
     assert line.gain_injected == pytest.approx(0.1)
     assert line.gain_injected_error == pytest.approx(0.4)

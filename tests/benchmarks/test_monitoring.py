@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from benchmarks.monitoring import costs, logs
-from benchmarks.monitoring.costs import Failed
+from benchmarks.monitoring.costs import ProcessFailed
 from benchmarks.serving.workload import Workload
 
-from benchmarks import logged
+from benchmarks import log_rows
 from stillsafe import service
 from stillsafe.store import database
 from stillsafe.store.read.requests import last_prediction_row
@@ -19,7 +19,7 @@ ROWS, OLDER = 400, 600
 
 
 @pytest.fixture
-def full(work: Workload, template: list[logged.Stored], tmp_path: Path, store_url: str) -> logs.Log:
+def full(work: Workload, template: list[log_rows.LogRow], tmp_path: Path, store_url: str) -> logs.Log:
     """A log with a past, on either store."""
     return logs.make(work, tmp_path / "service", store_url, template, ROWS, OLDER, lambda _rows: None)
 
@@ -30,10 +30,10 @@ def test_a_filled_log_is_as_the_product_writes_it(full: logs.Log, work: Workload
     with database.reading(engine) as connection:
         assert last_prediction_row(connection) == ROWS + OLDER
     engine.dispose()
-    done = service.monitor(full.settings(), now=logs.NOW)
-    assert done.window is not None
-    assert done.window.total.prediction_count == done.window.fresh.prediction_count == ROWS
-    assert set(done.window.fresh.features) == set(work.rows[0])
+    run = service.monitor(full.settings(), now=logs.NOW)
+    assert run.window is not None
+    assert run.window.total.prediction_count == run.window.fresh.prediction_count == ROWS
+    assert set(run.window.fresh.features) == set(work.rows[0])
 
 
 def test_a_run_can_be_first_again(full: logs.Log) -> None:
@@ -45,7 +45,7 @@ def test_a_run_can_be_first_again(full: logs.Log) -> None:
     assert again.decision == first.decision
 
 
-def test_peers_judge_the_same_rows(work: Workload, template: list[logged.Stored], tmp_path: Path) -> None:
+def test_peers_judge_the_same_rows(work: Workload, template: list[log_rows.LogRow], tmp_path: Path) -> None:
     """Their table holds the window's rows and nothing older, with the same columns as the reference's."""
     log = logs.make(work, tmp_path / "service", None, template, ROWS, OLDER, lambda _rows: None)
     logs.in_memory(log, work, tmp_path)
@@ -56,23 +56,23 @@ def test_peers_judge_the_same_rows(work: Workload, template: list[logged.Stored]
 
 
 def test_what_each_piece_of_work_costs_is_measured_outside(
-    work: Workload, template: list[logged.Stored], tmp_path: Path
+    work: Workload, template: list[log_rows.LogRow], tmp_path: Path
 ) -> None:
-    """Every piece runs in a process of its own, which tells its time and its peak; a run that does not happen fails."""
+    """Every piece runs in its own process, which prints its time and peak memory; a run that does not happen fails."""
     log = logs.make(work, tmp_path / "service", None, template, ROWS, 0, lambda _rows: None)
     base = [sys.executable, "-m", "benchmarks.monitoring.work"]
     for name in ("scan", "parse", "run"):
         cost = costs.of([*base, name, str(log.config), logs.NOW.isoformat()], log.environment)
         assert 0 < cost.seconds < cost.process_seconds
         assert cost.peak_bytes > 10**7
-    with pytest.raises(Failed, match="did not take place"):
+    with pytest.raises(ProcessFailed, match="did not take place"):
         costs.of([*base, "run", str(log.config), logs.NOW.isoformat()], log.environment)
 
 
 def test_the_last_line_is_the_cost() -> None:
-    """Whatever a peer prints before it; one that ends otherwise has failed, and says why."""
+    """Whatever a peer prints before it; one that ends otherwise has failed, with the reason."""
     line = json.dumps({"seconds": 1.5, "peak_bytes": 7})
     cost = costs.of([sys.executable, "-c", f"print('hello'); print({line!r})"], {})
     assert (cost.seconds, cost.peak_bytes) == (1.5, 7)
-    with pytest.raises(Failed, match="no such thing"):
+    with pytest.raises(ProcessFailed, match="no such thing"):
         costs.of([sys.executable, "-c", "raise SystemExit('no such thing')"], {})

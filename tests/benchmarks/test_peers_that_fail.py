@@ -25,7 +25,7 @@ def test_what_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_does_not_start_says_why(tmp_path: Path) -> None:
-    """The end of what it said."""
+    """The error has the end of its log."""
     command = [sys.executable, "-c", "raise SystemExit('the model is missing')"]
     port = free_port()
     with (

@@ -27,12 +27,12 @@ def test_rounds_that_are_missing_are_no_ratio() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "digits"),
     [(0, "0"), (1, "1.00"), (99.44, "99.4"), (1234.5, "1,230"), (0.09661, "0.0966"), (0.5, "0.500"), (-12.34, "-12.3")],
 )
-def test_numbers_have_three_digits(value: float, shown: str) -> None:
+def test_numbers_have_three_digits(value: float, digits: str) -> None:
     """Neither a large nor a small one claims more than it knows."""
-    assert spread.significant(value, 3) == shown
+    assert spread.significant(value, 3) == digits
 
 
 def test_what_was_not_measured_is_a_dash() -> None:

@@ -13,16 +13,16 @@ from benchmarks.detection.streams import HARMFUL, HARMLESS, ROWS, UNFELT, Case, 
 FLIGHTS = data.by_name("flights")
 
 
-def injected(case: Case) -> list[Stream]:
+def injected_streams(case: Case) -> list[Stream]:
     return [stream for stream in case.streams if stream.family is StreamFamily.INJECTED]
 
 
 def test_there_is_something_of_everything(cases: tuple[Case, Case]) -> None:
-    """Every family, both halves, harmful and harmless; each stream is told from the others by its key."""
+    """Every family, both halves, harmful and harmless; the key of each stream is unique."""
     random, time = cases
     assert {stream.family for stream in (*random.streams, *time.streams)} == set(StreamFamily)
-    assert {stream.half for stream in injected(random)} == set(data.Half)
-    assert {stream.harmful for stream in injected(random)} == {True, False}
+    assert {stream.half for stream in injected_streams(random)} == set(data.Half)
+    assert {stream.harmful for stream in injected_streams(random)} == {True, False}
     assert len({stream.key for stream in random.streams}) == len(random.streams)
 
 
@@ -30,23 +30,23 @@ def test_harm_is_what_the_labels_say(cases: tuple[Case, Case]) -> None:
     """The scores are the saved model's on the rows as they are kept, and harm follows from them alone."""
     case, _ = cases
     model = joblib.load(case.model_file)
-    for stream in injected(case)[::8]:
+    for stream in injected_streams(case)[::8]:
         scores = [1 - models.losses(model, run, case.kind).mean() for run in stream.runs]
         assert np.allclose(scores, stream.scores)
-    for stream in injected(case):
-        felt = float(np.mean(stream.losses[stream.first_bad :]))
-        assert stream.harmful == (felt >= HARMFUL)
-        assert stream.harmless == (felt < HARMLESS)
+    for stream in injected_streams(case):
+        mean_harm = float(np.mean(stream.losses[stream.first_bad :]))
+        assert stream.harmful == (mean_harm >= HARMFUL)
+        assert stream.harmless == (mean_harm < HARMLESS)
 
 
 def test_benign_shifts_are_not_felt(cases: tuple[Case, Case]) -> None:
     """A benign stream costs less than a point either way, a shift at least five."""
     for stream in cases[0].streams:
-        felt = float(np.mean(stream.losses[stream.first_bad :])) if stream.first_bad < len(stream.runs) else 0.0
+        mean_harm = float(np.mean(stream.losses[stream.first_bad :])) if stream.first_bad < len(stream.runs) else 0.0
         if stream.family is StreamFamily.BENIGN:
-            assert abs(felt) < UNFELT
+            assert abs(mean_harm) < UNFELT
         if stream.family is StreamFamily.SHIFT:
-            assert felt >= HARMFUL
+            assert mean_harm >= HARMFUL
 
 
 def test_runs_are_of_rows_that_the_model_never_saw(cases: tuple[Case, Case]) -> None:
@@ -54,17 +54,17 @@ def test_runs_are_of_rows_that_the_model_never_saw(cases: tuple[Case, Case]) -> 
     for case in cases:
         sample = set(map(tuple, pd.read_parquet(case.sample_file).filter(case.streams[0].runs[0].columns).to_numpy()))
         run = case.streams[0].runs[0]
-        served = list(map(tuple, run.to_numpy()))
+        served_rows = list(map(tuple, run.to_numpy()))
         assert len(run) == ROWS
-        assert len(sample & set(served)) <= 0.01 * ROWS  # flights that resemble each other to the minute
+        assert len(sample & set(served_rows)) <= 0.01 * ROWS  # flights that resemble each other to the minute
 
 
 def test_a_burst_is_one_run(cases: tuple[Case, Case]) -> None:
     """One broken run among seven healthy ones."""
     for stream in cases[0].streams:
         if stream.family is StreamFamily.BURST:
-            felt = [loss != 0 for loss in stream.losses]
-            assert felt == [i == stream.first_bad for i in range(len(stream.runs))]
+            harmful_runs = [loss != 0 for loss in stream.losses]
+            assert harmful_runs == [i == stream.first_bad for i in range(len(stream.runs))]
 
 
 def test_streams_are_the_same_every_time(
@@ -80,8 +80,8 @@ def test_streams_are_the_same_every_time(
 
 def test_at_least_three_data_sets_are_aside() -> None:
     """Both halves have classifiers, regressors and a natural order in time."""
-    for half, least in ((data.Half.SEEN, 7), (data.Half.ASIDE, 3)):
+    for half, least in ((data.Half.DESIGN, 7), (data.Half.HOLDOUT, 3)):
         sets = [one for one in data.DATASETS if one.half is half]
         assert len(sets) >= least
         assert {one.task for one in sets} == set(data.Task)
-        assert any(one.ordered for one in sets)
+        assert any(one.is_ordered for one in sets)

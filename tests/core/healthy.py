@@ -14,28 +14,30 @@ AVG_CONFIDENCE, CONFIDENCE_SD, LOW_CONFIDENCE_RATE = 0.85, 0.12, 0.1
 REFUSAL_RATE, MODEL_ERROR_RATE, NEW_CATEGORY_RATE = 0.004, 0.001, 0.002
 
 
-def drawn(random: Random, n: int, rate: float) -> int:
+def draw_count(random: Random, n: int, rate: float) -> int:
     """How many of `n` events of the given rate happen: exact where they are few, the normal limit elsewhere."""
     if rate <= 0:
         return 0
     if n * rate * (1 - rate) > 200:
         return min(n, max(0, round(random.gauss(n * rate, math.sqrt(n * rate * (1 - rate))))))
-    happened, at = 0, -1
+    count, at = 0, -1
     while True:
         at += 1 + int(math.log(1 - random.random()) / math.log1p(-rate))
         if at >= n:
-            return happened
-        happened += 1
+            return count
+        count += 1
 
 
 def a_baseline(random: Random, n: int) -> Baseline:
     """A baseline of `n` healthy predictions, as unsure of its own rates as such a baseline is."""
     features = {}
     for number, rate in enumerate(MISSING_RATES):
-        missing = drawn(random, n, rate)
+        missing = draw_count(random, n, rate)
         features[f"x{number}"] = FeatureBaseline(FeatureType.NUMERIC, n - missing, missing, 0.0, 1.0)
-    once = {f"new-{number}": 1 for number in range(drawn(random, n, NEW_CATEGORY_RATE))}
-    features["word"] = FeatureBaseline(FeatureType.CATEGORY, n, 0, category_counts={"often": n - len(once), **once})
+    single_categories = {f"new-{number}": 1 for number in range(draw_count(random, n, NEW_CATEGORY_RATE))}
+    features["word"] = FeatureBaseline(
+        FeatureType.CATEGORY, n, 0, category_counts={"often": n - len(single_categories), **single_categories}
+    )
     return Baseline(
         "b",
         "1",
@@ -46,9 +48,9 @@ def a_baseline(random: Random, n: int) -> Baseline:
         avg_confidence=random.gauss(AVG_CONFIDENCE, CONFIDENCE_SD / math.sqrt(n)),
         confidence_sd=CONFIDENCE_SD,
         low_confidence_threshold=0.7,
-        low_confidence_rate=drawn(random, n, LOW_CONFIDENCE_RATE) / n,
-        refusal_count=drawn(random, n, REFUSAL_RATE),
-        model_error_count=drawn(random, n, MODEL_ERROR_RATE),
+        low_confidence_rate=draw_count(random, n, LOW_CONFIDENCE_RATE) / n,
+        refusal_count=draw_count(random, n, REFUSAL_RATE),
+        model_error_count=draw_count(random, n, MODEL_ERROR_RATE),
         features=features,
     )
 
@@ -57,19 +59,19 @@ def a_tally(random: Random, n: int, baseline_size: int) -> Tally:
     """`n` healthy predictions."""
     features = {}
     for number, rate in enumerate(MISSING_RATES):
-        missing = drawn(random, n, rate)
-        outside = drawn(random, n - missing, 2 / (baseline_size + 1))
+        missing = draw_count(random, n, rate)
+        outside = draw_count(random, n - missing, 2 / (baseline_size + 1))
         features[f"x{number}"] = FeatureTally(n - missing, missing, below_count=outside)
-    features["word"] = FeatureTally(n, unseen_count=drawn(random, n, NEW_CATEGORY_RATE))
+    features["word"] = FeatureTally(n, unseen_count=draw_count(random, n, NEW_CATEGORY_RATE))
     mean = random.gauss(AVG_CONFIDENCE, CONFIDENCE_SD / math.sqrt(n))
     return Tally(
         prediction_count=n,
         confidence_count=n,
         confidence_sum=mean * n,
         confidence_square_sum=(mean * mean + CONFIDENCE_SD * CONFIDENCE_SD) * n,
-        low_confidence_count=drawn(random, n, LOW_CONFIDENCE_RATE),
-        model_error_count=drawn(random, n, MODEL_ERROR_RATE),
-        refusal_count=drawn(random, n, REFUSAL_RATE),
+        low_confidence_count=draw_count(random, n, LOW_CONFIDENCE_RATE),
+        model_error_count=draw_count(random, n, MODEL_ERROR_RATE),
+        refusal_count=draw_count(random, n, REFUSAL_RATE),
         features=features,
     )
 

@@ -173,12 +173,12 @@ def play(story: Story) -> list[Outcome]:
 def differences(story: Story, outcome: Outcome) -> list[str]:
     """What was decided otherwise than expected, one line each; empty when all is as told."""
     place = f"run {outcome.run.number} at {outcome.run.window.end:%H:%M}"
-    found = []
+    lines = []
     for key, expected in outcome.run.expected.items():
         actual = EXPECT_KEYS[key](story, outcome.decision)
         if actual != expected:
-            found.append(f"{place}: {key} is\n    {actual!r}\n  and should be\n    {expected!r}")
-    return found
+            lines.append(f"{place}: {key} is\n    {actual!r}\n  and should be\n    {expected!r}")
+    return lines
 
 
 def _streaks(_story: Story, decision: Decision) -> dict[str, list[int]]:
@@ -235,7 +235,9 @@ def _baseline(table: Table) -> Baseline:
         low_confidence_rate=table.get("low_confidence_rate", 0.10) if confident else None,
         refusal_count=table.get("refusals", 0),
         model_error_count=table.get("model_errors", 0),
-        features={name: _feature(name, given, count) for name, given in table.get("features", {}).items()},
+        features={
+            name: _feature(name, features_table, count) for name, features_table in table.get("features", {}).items()
+        },
         variation=table.get("variation", {}),
         longest_pause_seconds=table.get("longest_pause_seconds"),
     )
@@ -249,10 +251,10 @@ def _feature(name: str, table: Table, count: int) -> FeatureBaseline:
     if kind is not FeatureType.CATEGORY:
         low, high = table.get("range", (0.0, 1.0))
         return FeatureBaseline(kind, present, missing, low, high)
-    once = {f"once-{number}": 1 for number in range(table.get("once", 0))}
+    single_categories = {f"once-{number}": 1 for number in range(table.get("once", 0))}
     often = table["categories"]
-    each = (present - len(once)) // len(often)
-    return FeatureBaseline(kind, present, missing, category_counts=dict.fromkeys(often, each) | once)
+    each = (present - len(single_categories)) // len(often)
+    return FeatureBaseline(kind, present, missing, category_counts=dict.fromkeys(often, each) | single_categories)
 
 
 def _runs(tables: list[Table], policy: Policy, baselines: Mapping[str, Baseline], version: str) -> Iterator[Run]:
@@ -264,7 +266,7 @@ def _runs(tables: list[Table], policy: Policy, baselines: Mapping[str, Baseline]
         _only(table.get("expect", {}), EXPECT_KEYS, f"what is expected of run {number + 1}")
         version = str(table.get("version", version))
         repeat = table.get("repeat", 1)
-        at = _after(last, table["at"]) if "at" in table else last + interval
+        at = _later(last, table["at"]) if "at" in table else last + interval
         for turn in range(repeat):
             number += 1
             last = at + turn * interval
@@ -274,7 +276,7 @@ def _runs(tables: list[Table], policy: Policy, baselines: Mapping[str, Baseline]
             yield Run(number, window, hold, table.get("release", False), expected)
 
 
-def _after(last: datetime, at: object) -> datetime:
+def _later(last: datetime, at: object) -> datetime:
     if isinstance(at, datetime):
         return at
     clock = time.fromisoformat(str(at))
@@ -292,7 +294,7 @@ def _window(table: Table, policy: Policy, healthy: Baseline, version: str, end: 
 def _tally(table: Table, healthy: Baseline) -> Tally:
     n = table.get("predictions", HEALTHY_PREDICTIONS)
     errors = _count(table.get("model_errors", healthy.model_error_count / healthy.sample_size), n)
-    scored = table.get("scored", n - errors) if healthy.confidence_count else 0
+    scored_count = table.get("scored", n - errors) if healthy.confidence_count else 0
     mean, spread = table.get("avg_confidence", healthy.avg_confidence or 0.0), healthy.confidence_sd or 0.0
     _only(
         {name: 0 for key in ("missing", "unseen", "outside") for name in table.get(key, {})},
@@ -301,10 +303,10 @@ def _tally(table: Table, healthy: Baseline) -> Tally:
     )
     return Tally(
         prediction_count=n,
-        confidence_count=scored,
-        confidence_sum=mean * scored,
-        confidence_square_sum=(mean * mean + spread * spread) * scored,
-        low_confidence_count=_count(table.get("low_confidence", healthy.low_confidence_rate or 0.0), scored),
+        confidence_count=scored_count,
+        confidence_sum=mean * scored_count,
+        confidence_square_sum=(mean * mean + spread * spread) * scored_count,
+        low_confidence_count=_count(table.get("low_confidence", healthy.low_confidence_rate or 0.0), scored_count),
         model_error_count=errors,
         refusal_count=_count(table.get("refusals", healthy.refusal_count / healthy.sample_size), n),
         features={name: _feature_tally(table, name, feature, n) for name, feature in healthy.features.items()},
@@ -324,6 +326,6 @@ def _count(amount: float, of: int) -> int:
     return amount if isinstance(amount, int) else round(amount * of)
 
 
-def _only(table: Table, known: Mapping[str, Any], where: str) -> None:
-    if unknown := sorted(set(table) - set(known)):
-        raise StoryError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(known)}.")
+def _only(table: Table, words: Mapping[str, Any], where: str) -> None:
+    if unknown := sorted(set(table) - set(words)):
+        raise StoryError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(words)}.")

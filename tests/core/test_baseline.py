@@ -21,14 +21,14 @@ def test_a_feature_never_seen_has_rates_all_the_same() -> None:
 
 def test_new_categories_are_as_likely_as_the_share_of_those_seen_once() -> None:
     """Good and Turing: the singletons measure what is still to come."""
-    seen = {"AA": 90, "DL": 8, "HA": 1, "OO": 1}
-    assert FeatureBaseline(FeatureType.CATEGORY, 100, 7, category_counts=seen).expected_unseen_rate == 0.02
+    values = {"AA": 90, "DL": 8, "HA": 1, "OO": 1}
+    assert FeatureBaseline(FeatureType.CATEGORY, 100, 7, category_counts=values).expected_unseen_rate == 0.02
 
 
 def test_a_period_of_nothing_but_new_words_expects_new_words() -> None:
     """An identifier is no surprise for being new."""
-    seen = {f"id-{number}": 1 for number in range(50)}
-    assert FeatureBaseline(FeatureType.CATEGORY, 50, 0, category_counts=seen).expected_unseen_rate == 1
+    values = {f"id-{number}": 1 for number in range(50)}
+    assert FeatureBaseline(FeatureType.CATEGORY, 50, 0, category_counts=values).expected_unseen_rate == 1
 
 
 @pytest.mark.parametrize("n", [10, 100])
@@ -37,7 +37,7 @@ def test_the_out_of_range_rate_is_what_healthy_values_show(n: int) -> None:
     random = Random(7)  # seeded: the simulation can be repeated
     draws, outside = 20_000, 0
     for _ in range(draws):
-        seen = [random.gauss(0, 1) for _ in range(n)]
-        outside += not min(seen) <= random.gauss(0, 1) <= max(seen)
+        values = [random.gauss(0, 1) for _ in range(n)]
+        outside += not min(values) <= random.gauss(0, 1) <= max(values)
     expected = FeatureBaseline(FeatureType.NUMERIC, n, 0, 0.0, 1.0).expected_out_of_range_rate
     assert outside / draws == pytest.approx(expected, rel=0.12)

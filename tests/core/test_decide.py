@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-from stillsafe.core.decide import Decision, decide
+from stillsafe.core.decide import Decision, conclude, decide
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, Severity, State
@@ -19,22 +19,22 @@ SUNK = replace(CALM.fresh, confidence_sum=0.5 * 500)
 BAD = a_window(SUNK)
 
 
-def after(*windows: Window) -> list[Decision]:
+def decide_all(*windows: Window) -> list[Decision]:
     """The decisions on windows ten minutes apart."""
-    memory, told = Memory(), []
+    memory, decisions = Memory(), []
     for number, window in enumerate(windows):
-        moved = replace(window, end=window.end + number * timedelta(minutes=10))
-        told.append(decide(POLICY, BASELINE, moved, memory))
-        memory = told[-1].memory
-    return told
+        later_window = replace(window, end=window.end + number * timedelta(minutes=10))
+        decisions.append(decide(POLICY, BASELINE, later_window, memory))
+        memory = decisions[-1].memory
+    return decisions
 
 
 def test_the_missions_story() -> None:
     """Deviating twice is WARNING, three severe runs are DEGRADED, three calm ones end it."""
-    told = after(CALM, BAD, BAD, BAD, CALM, CALM, CALM)
-    states = [decision.memory.state.value for decision in told]
+    decisions = decide_all(CALM, BAD, BAD, BAD, CALM, CALM, CALM)
+    states = [decision.memory.state.value for decision in decisions]
     assert states == ["NORMAL", "NORMAL", "WARNING", "DEGRADED", "DEGRADED", "DEGRADED", "NORMAL"]
-    assert [decision.incident.event.value if decision.incident else "" for decision in told] == [
+    assert [decision.incident.event.value if decision.incident else "" for decision in decisions] == [
         "",
         "",
         "opened",
@@ -47,25 +47,25 @@ def test_the_missions_story() -> None:
 
 def test_an_open_incident_is_remembered_until_it_is_resolved() -> None:
     """One identifier from the first run to the last, and none afterwards."""
-    told = after(BAD, BAD, BAD, CALM, CALM, CALM)
-    identifiers = [decision.memory.incident_id for decision in told]
+    decisions = decide_all(BAD, BAD, BAD, CALM, CALM, CALM)
+    identifiers = [decision.memory.incident_id for decision in decisions]
     assert identifiers[0] is None
     assert len(set(identifiers[1:5])) == 1
     assert identifiers[5] is None
-    assert told[5].incident is not None
-    assert told[5].incident.incident_id == identifiers[4]
+    assert decisions[5].incident is not None
+    assert decisions[5].incident.incident_id == identifiers[4]
 
 
 def test_severity_is_of_what_is_sustained() -> None:
     """A run may deviate and its severity still be NORMAL; a recovery run's is NORMAL while the state is DEGRADED."""
-    told = after(BAD, BAD, BAD, CALM)
-    assert [decision.severity for decision in told] == [
+    decisions = decide_all(BAD, BAD, BAD, CALM)
+    assert [decision.severity for decision in decisions] == [
         Severity.NORMAL,
         Severity.WARNING,
         Severity.CRITICAL,
         Severity.NORMAL,
     ]
-    assert told[3].memory.state is State.DEGRADED
+    assert decisions[3].memory.state is State.DEGRADED
 
 
 def test_a_baseline_of_another_version_does_not_speak() -> None:
@@ -89,7 +89,23 @@ def test_a_decision_on_fewer_rows_says_how_few() -> None:
 
 def test_the_arguments_are_left_as_they_were() -> None:
     """Deciding changes nothing but its answer."""
-    memory = after(BAD)[0].memory
-    before = repr((BASELINE, BAD, memory))
+    memory = decide_all(BAD)[0].memory
+    text = repr((BASELINE, BAD, memory))
     decide(POLICY, BASELINE, BAD, memory)
-    assert repr((BASELINE, BAD, memory)) == before
+    assert repr((BASELINE, BAD, memory)) == text
+
+
+def test_the_second_half_of_a_decision_follows_from_its_readings() -> None:
+    """Readings and evidence are all that a decision takes from the baseline's statistics and the window's counts."""
+    for decision in decide_all(CALM, BAD, BAD, BAD):
+        memory = replace(decision.memory, last_run_at=None, last_conclusive_at=None)
+        window = replace(BAD, end=BAD.end + timedelta(hours=1))
+        whole = decide(POLICY, BASELINE, window, memory)
+        assert conclude(POLICY, BASELINE, window, memory, whole.readings, whole.evidence) == whole
+
+
+def test_rules_without_a_step_of_their_own_are_folded_by_the_newest() -> None:
+    """A run of unknown rules has a state too."""
+    decision = decide(POLICY, BASELINE, BAD, Memory())
+    arguments = (POLICY, BASELINE, BAD, Memory(), decision.readings, decision.evidence)
+    assert conclude(*arguments, rules_version=99) == decision

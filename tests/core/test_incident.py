@@ -1,11 +1,11 @@
-"""Incidents and the sentences that tell them."""
+"""Incidents and the sentences about them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from stillsafe.core.incident import IncidentEvent, damaged_features, follow, sentence, tell
+from stillsafe.core.incident import IncidentEvent, damaged_features, incident_of, sentence, summary
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory, Severity, State, Streak
@@ -21,6 +21,8 @@ def rate(signal: Signal, feature: str | None = None, value: float = 0.4, level: 
 
 TEMP = rate(Signal.MISSING_RATE, "temp")
 WIND = rate(Signal.OUT_OF_RANGE_RATE, "wind", 0.1, Level.MODERATE)
+LOSS = Reading(Signal.ESTIMATED_ACCURACY_LOSS, None, Evidence.BAD, Level.SEVERE, 0.803, 0.0, 0.02, 0.0375, 300)
+GROWTH = Reading(Signal.ESTIMATED_ERROR_GROWTH, None, Evidence.BAD, Level.SEVERE, 0.2, 0.0, 0.08, 0.15, 300)
 NORMAL = Memory()
 WARNING = Memory(State.WARNING, AT, {TEMP.key: Streak(2, 2)}, incident_id="inc-1")
 DEGRADED = Memory(State.DEGRADED, AT, {TEMP.key: Streak(3, 3)}, incident_id="inc-1")
@@ -29,12 +31,12 @@ DEGRADED = Memory(State.DEGRADED, AT, {TEMP.key: Streak(3, 3)}, incident_id="inc
 def test_no_move_no_incident() -> None:
     """As long as the state stays, nothing happens to an incident."""
     for memory in (NORMAL, WARNING, DEGRADED):
-        assert follow(POLICY, memory, memory, (TEMP,), AT) is None
+        assert incident_of(POLICY, memory, memory, (TEMP,), AT) is None
 
 
 def test_leaving_normal_opens_one_named_after_its_time() -> None:
     """Recomputing the run gives the same identifier."""
-    incident = follow(POLICY, NORMAL, replace(WARNING, incident_id=None), (TEMP,), AT)
+    incident = incident_of(POLICY, NORMAL, replace(WARNING, incident_id=None), (TEMP,), AT)
     assert incident is not None
     assert (incident.event, incident.severity) == (IncidentEvent.OPENED, Severity.WARNING)
     assert incident.incident_id == "inc-20260302T102000-000005"
@@ -42,15 +44,15 @@ def test_leaving_normal_opens_one_named_after_its_time() -> None:
 
 def test_getting_worse_escalates_the_same_one() -> None:
     """One degradation is one incident."""
-    incident = follow(POLICY, WARNING, DEGRADED, (TEMP,), AT)
+    incident = incident_of(POLICY, WARNING, DEGRADED, (TEMP,), AT)
     assert incident is not None
-    told = (incident.event, incident.severity, incident.incident_id)
-    assert told == (IncidentEvent.ESCALATED, Severity.CRITICAL, "inc-1")
+    result = (incident.event, incident.severity, incident.incident_id)
+    assert result == (IncidentEvent.ESCALATED, Severity.CRITICAL, "inc-1")
 
 
 def test_back_in_normal_resolves_it() -> None:
     """The recovery says how it was earned and what it ended."""
-    incident = follow(POLICY, DEGRADED, Memory(calm_runs=3), (), AT)
+    incident = incident_of(POLICY, DEGRADED, Memory(calm_runs=3), (), AT)
     assert incident is not None
     assert (incident.event, incident.severity) == (IncidentEvent.RESOLVED, Severity.NORMAL)
     assert incident.reason == (
@@ -60,13 +62,13 @@ def test_back_in_normal_resolves_it() -> None:
 
 def test_a_recovery_without_an_open_incident_resolves_nothing() -> None:
     """There is nothing to close."""
-    assert follow(POLICY, replace(DEGRADED, incident_id=None), NORMAL, (), AT) is None
+    assert incident_of(POLICY, replace(DEGRADED, incident_id=None), NORMAL, (), AT) is None
 
 
 def test_triggers_are_the_sustained_signals_only() -> None:
     """A signal that deviates for the first time did not make the incident."""
-    after = replace(DEGRADED, streaks={TEMP.key: Streak(3, 3), WIND.key: Streak(1, 0)})
-    incident = follow(POLICY, WARNING, after, (TEMP, WIND), AT)
+    memory = replace(DEGRADED, streaks={TEMP.key: Streak(3, 3), WIND.key: Streak(1, 0)})
+    incident = incident_of(POLICY, WARNING, memory, (TEMP, WIND), AT)
     assert incident is not None
     assert incident.trigger_signals == ("missing_rate:temp",)
     assert incident.damaged_features == ("temp",)
@@ -83,47 +85,92 @@ def test_damaged_features_are_named_by_streaks_and_remembered() -> None:
 @pytest.mark.parametrize(
     ("reading", "words"),
     [
-        (TEMP, "temp is missing in 40.0% of 200 predictions, 1.0% when healthy (limit +25.0 points)."),
-        (WIND, "wind is outside its healthy range in 10.0% of 200 values, 1.0% when healthy (limit +5.0 points)."),
+        (TEMP, "temp is missing in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points)."),
+        (WIND, "wind is outside its healthy range in 10.0% of 200 values (baseline 1.0%, limit +5.0 points)."),
         (
             rate(Signal.UNSEEN_CATEGORY_RATE, "carrier"),
-            "carrier has a category never seen in the healthy period in 40.0% of 200 values, 1.0% when healthy "
-            "(limit +25.0 points).",
+            "carrier has a category unseen in the baseline in 40.0% of 200 values (baseline 1.0%, limit +25.0 points).",
         ),
         (
             replace(rate(Signal.BROKEN_RELATION_RATE, "temp"), instead_of=("dewp", "wind")),
-            "temp no longer goes with the other features in 40.0% of 200 predictions, 1.0% when healthy "
-            "(limit +25.0 points). Either temp is damaged or dewp and wind.",
+            "temp does not fit the other features in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points). "
+            "Either temp or dewp and wind are damaged: the data does not show which.",
+        ),
+        (
+            replace(rate(Signal.BROKEN_RELATION_RATE, "dewp"), instead_of=("temp",)),
+            "dewp does not fit the other features in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points). "
+            "Either dewp or temp is damaged: the data does not show which.",
+        ),
+        (
+            rate(Signal.REPEATED_VALUE_RATE, "temp"),
+            "temp repeats one number in 40.0% of 200 values (baseline 1.0%, limit +25.0 points).",
+        ),
+        (
+            Reading(Signal.DISTRIBUTION_CHANGE, "temp", Evidence.BAD, Level.MODERATE, 0.5, 0.02, 0.3, None, 200),
+            "The distribution of temp shifted: total variation distance 0.50 from the baseline over 200 predictions "
+            "(baseline 0.02, limit 0.30).",
+        ),
+        (
+            Reading(Signal.CONFIDENCE_CHANGE, None, Evidence.BAD, Level.MODERATE, 0.9, 0.07, 0.2, None, 300),
+            "The confidence distribution shifted: total variation distance 0.90 from the baseline over 300 predictions "
+            "(baseline 0.07, limit 0.20).",
+        ),
+        (
+            Reading(Signal.PREDICTION_CHANGE, None, Evidence.BAD, Level.MODERATE, 0.41, 0.07, 0.2, None, 300),
+            "The prediction distribution shifted: total variation distance 0.41 from the baseline over 300 predictions "
+            "(baseline 0.07, limit 0.20).",
         ),
         (
             rate(Signal.LOW_CONFIDENCE_RATE),
-            "Confidence is low in 40.0% of 200 predictions, 1.0% when healthy (limit +25.0 points).",
+            "Low confidence in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points).",
         ),
         (
             rate(Signal.REFUSAL_RATE),
-            "The schema refused 40.0% of 200 requests, 1.0% when healthy (limit +25.0 points).",
+            "The schema refused 40.0% of 200 requests (baseline 1.0%, limit +25.0 points).",
         ),
         (
             rate(Signal.MODEL_ERROR_RATE),
-            "The model failed on 40.0% of 200 predictions, 1.0% when healthy (limit +25.0 points).",
+            "The model failed on 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points).",
         ),
         (
             Reading(Signal.AVG_CONFIDENCE, None, Evidence.BAD, Level.MODERATE, 0.62, 0.7, 0.05, 0.12, 200),
-            "Mean confidence is 0.620 over 200 predictions, 0.080 below the healthy 0.700 (limit 0.05).",
+            "Mean confidence 0.620 over 200 predictions (baseline 0.700, limit ±0.05).",
         ),
         (
             Reading(Signal.SILENCE_SECONDS, None, Evidence.BAD, Level.MODERATE, 5000.0, 0.0, 2700.0, None, 0),
-            "No request for 5000 s; more than 2700 s is unusual.",
+            "No request for 5000 s (limit 2700 s).",
         ),
         (
             Reading(Signal.MISSING_RATE, "temp", Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, 12),
-            "Too little evidence on missing_rate:temp (12 predictions).",
+            "Not enough data to judge missing_rate:temp (12 predictions).",
         ),
     ],
 )
-def test_every_signal_has_its_sentence(reading: Reading, words: str) -> None:
+def test_a_reading_has_its_sentence(reading: Reading, words: str) -> None:
     """What, how much, of how many, what is healthy, and the limit."""
     assert sentence(reading) == words
+
+
+@pytest.mark.parametrize(
+    ("reading", "healthy_error", "words"),
+    [
+        (LOSS, 0.1, "Estimated accuracy 10% (healthy 90%), 80.3 points lost over 300 predictions; limit 3.8 points."),
+        (LOSS, 0.3, "Estimated accuracy 0% (healthy 70%), 80.3 points lost over 300 predictions; limit 3.8 points."),
+        (LOSS, None, "Estimated accuracy: 80.3 points lost over 300 predictions; limit 3.8 points."),
+        (
+            GROWTH,
+            30.0,
+            "Estimated mean absolute error 36 (healthy 30), 20% higher over 300 predictions; limit 15%.",
+        ),
+        (GROWTH, None, "Estimated mean absolute error: 20% higher over 300 predictions; limit 15%."),
+        (TEMP, 0.1, sentence(TEMP)),
+    ],
+)
+def test_an_estimate_is_given_beside_the_healthy_performance(
+    reading: Reading, healthy_error: float | None, words: str
+) -> None:
+    """The performance itself where the baseline has it, and never below zero; what was lost in any case."""
+    assert sentence(reading, healthy_error) == words
 
 
 @pytest.mark.parametrize("signal", Signal)
@@ -145,9 +192,9 @@ def test_a_name_with_braces_is_told_as_it_is() -> None:
 def test_the_worst_three_are_told_and_the_rest_counted() -> None:
     """A hundred signals make no wall of text; severe ones come first, then the furthest from healthy."""
     small = [rate(Signal.MISSING_RATE, f"x{k}", 0.1 + k / 1000, Level.MODERATE) for k in range(10)]
-    told = tell((*small, TEMP))
-    assert [told.index(name) for name in ("temp", "x9", "x8")] == sorted(
-        told.index(name) for name in ("temp", "x9", "x8")
+    result = summary((*small, TEMP))
+    assert [result.index(name) for name in ("temp", "x9", "x8")] == sorted(
+        result.index(name) for name in ("temp", "x9", "x8")
     )
-    assert told.endswith("8 more signals deviate.")
-    assert tell((*small[:3], TEMP)).endswith("1 more signal deviates.")
+    assert result.endswith("8 more signals deviate.")
+    assert summary((*small[:3], TEMP)).endswith("1 more signal deviates.")

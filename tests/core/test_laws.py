@@ -69,26 +69,25 @@ def evidence_of(levels: Sequence[Level | None]) -> Evidence:
     return INSUFFICIENT if all(level is None for level in levels) else OK
 
 
-def moved(policy: Policy, memory: Memory, levels: Sequence[Level | None], **at: timedelta) -> Memory:
+def next_memory(policy: Policy, memory: Memory, levels: Sequence[Level | None], delay: timedelta = EVERY) -> Memory:
     """One run at the given levels, on time, by the same version and baseline."""
-    after = at.get("after", EVERY)
     return step(
         policy,
         memory,
         readings(levels),
         evidence_of(levels),
-        at=(memory.last_run_at or START) + after,
+        at=(memory.last_run_at or START) + delay,
         model_version="1",
         baseline_id="b",
     )
 
 
-def folded(policy: Policy, runs: Sequence[Sequence[Level | None]], memory: Memory | None = None) -> list[Memory]:
+def fold_runs(policy: Policy, runs: Sequence[Sequence[Level | None]], memory: Memory | None = None) -> list[Memory]:
     """Every memory on the way."""
-    told = [memory or Memory()]
+    results = [memory or Memory()]
     for levels in runs:
-        told.append(moved(policy, told[-1], levels))
-    return told[1:]
+        results.append(next_memory(policy, results[-1], levels))
+    return results[1:]
 
 
 certain_levels = st.lists(st.sampled_from(LEVELS), min_size=3, max_size=3)
@@ -102,17 +101,19 @@ policies = sound_policies()
 
 
 @given(policies, certain_levels, st.integers(1, 5), st.integers(1, 5))
-def test_an_isolated_anomaly_never_acts(policy: Policy, anomaly: list[Level], before: int, after: int) -> None:
+def test_an_isolated_anomaly_never_acts(
+    policy: Policy, anomaly: list[Level], calm_before: int, calm_after: int
+) -> None:
     """One deviating run between calm ones, whatever its readings, never leaves NORMAL."""
-    told = folded(policy, [CALM] * before + [anomaly] + [CALM] * after)
-    assert {memory.state for memory in told} == {State.NORMAL}
+    results = fold_runs(policy, [CALM] * calm_before + [anomaly] + [CALM] * calm_after)
+    assert {memory.state for memory in results} == {State.NORMAL}
 
 
 @given(policies, st.lists(certain_levels, min_size=1, max_size=8))
 def test_isolated_anomalies_never_add_up(policy: Policy, anomalies: list[list[Level]]) -> None:
     """However many there are, anomalies with a calm run after each never leave NORMAL."""
-    told = folded(policy, [levels for anomaly in anomalies for levels in (anomaly, CALM)])
-    assert {memory.state for memory in told} == {State.NORMAL}
+    results = fold_runs(policy, [levels for anomaly in anomalies for levels in (anomaly, CALM)])
+    assert {memory.state for memory in results} == {State.NORMAL}
 
 
 @given(policies, histories, certain_levels, certain_levels)
@@ -120,9 +121,9 @@ def test_worse_readings_never_give_a_better_state(
     policy: Policy, history: list[list[Level | None]], one: list[Level], other: list[Level]
 ) -> None:
     """From the same memory, readings pointwise as bad or worse lead to a state as bad or worse."""
-    memory = folded(policy, [CALM, *history])[-1]
+    memory = fold_runs(policy, [CALM, *history])[-1]
     worse = [max(pair, key=LEVELS.index) for pair in zip(one, other, strict=True)]
-    assert ORDER[moved(policy, memory, worse).state] >= ORDER[moved(policy, memory, one).state]
+    assert ORDER[next_memory(policy, memory, worse).state] >= ORDER[next_memory(policy, memory, one).state]
 
 
 @given(policies, histories, st.lists(st.sampled_from([Level.NONE, None]), min_size=3, max_size=3))
@@ -130,10 +131,10 @@ def test_an_inconclusive_run_is_an_identity(
     policy: Policy, history: list[list[Level | None]], levels: list[Level | None]
 ) -> None:
     """A run that concludes nothing changes no state, streak or count, even where single readings were calm."""
-    memory = folded(policy, [CALM, *history])[-1]
+    memory = fold_runs(policy, [CALM, *history])[-1]
     at = (memory.last_run_at or START) + EVERY
-    after = step(policy, memory, readings(levels), INSUFFICIENT, at=at, model_version="1", baseline_id="b")
-    assert replace(after, last_run_at=memory.last_run_at) == memory
+    new_memory = step(policy, memory, readings(levels), INSUFFICIENT, at=at, model_version="1", baseline_id="b")
+    assert replace(new_memory, last_run_at=memory.last_run_at) == memory
 
 
 @given(policies, histories, st.lists(any_levels, max_size=40))
@@ -141,14 +142,14 @@ def test_degraded_holds_until_the_evidence_is_calm(
     policy: Policy, history: list[list[Level | None]], later: list[list[Level | None]]
 ) -> None:
     """DEGRADED ends only with the last of the consecutive calm conclusive runs that recovery needs."""
-    memory = folded(policy, [*history, *[WORST] * policy.critical_runs])[-1]
+    memory = fold_runs(policy, [*history, *[WORST] * policy.critical_runs])[-1]
     assert memory.state is State.DEGRADED
     calm = 0
     for levels in later:
-        needed = recovery_runs_needed(policy, memory)
-        memory = moved(policy, memory, levels)
+        run_count = recovery_runs_needed(policy, memory)
+        memory = next_memory(policy, memory, levels)
         calm = {OK: calm + 1, BAD: 0, INSUFFICIENT: calm}[evidence_of(levels)]
-        assert (memory.state is State.DEGRADED) == (calm < needed)
+        assert (memory.state is State.DEGRADED) == (calm < run_count)
         if memory.state is not State.DEGRADED:
             return
 
@@ -159,12 +160,12 @@ def test_a_gap_neither_ends_degraded_nor_escalates(
 ) -> None:
     """The run after a gap never makes the state worse, and ends DEGRADED only where one calm run is enough anyhow."""
     assume(policy.max_gap_seconds < 1e9)
-    memory = folded(policy, [CALM, *history])[-1]
-    after = moved(policy, memory, levels, after=timedelta(seconds=policy.max_gap_seconds + 1))
-    assert ORDER[after.state] <= ORDER[memory.state]
+    memory = fold_runs(policy, [CALM, *history])[-1]
+    new_memory = next_memory(policy, memory, levels, delay=timedelta(seconds=policy.max_gap_seconds + 1))
+    assert ORDER[new_memory.state] <= ORDER[memory.state]
     if memory.state is State.DEGRADED and recovery_runs_needed(policy, memory) > 1:
-        assert after.state is State.DEGRADED
-    assert all(streak.deviating <= 1 for streak in after.streaks.values())
+        assert new_memory.state is State.DEGRADED
+    assert all(streak.deviating <= 1 for streak in new_memory.streaks.values())
 
 
 @given(policies, histories, any_levels, st.booleans())
@@ -172,8 +173,8 @@ def test_another_version_or_baseline_is_no_evidence(
     policy: Policy, history: list[list[Level | None]], levels: list[Level | None], version: bool
 ) -> None:
     """Deploying never escalates, and never ends DEGRADED before the new evidence is calm."""
-    memory = folded(policy, [CALM, *history])[-1]
-    after = step(
+    memory = fold_runs(policy, [CALM, *history])[-1]
+    new_memory = step(
         policy,
         memory,
         readings(levels),
@@ -182,9 +183,9 @@ def test_another_version_or_baseline_is_no_evidence(
         model_version="2" if version else "1",
         baseline_id="b" if version else "c",
     )
-    assert ORDER[after.state] <= ORDER[memory.state]
-    assert after.calm_runs <= 1
-    assert all(streak.deviating <= 1 for streak in after.streaks.values())
+    assert ORDER[new_memory.state] <= ORDER[memory.state]
+    assert new_memory.calm_runs <= 1
+    assert all(streak.deviating <= 1 for streak in new_memory.streaks.values())
 
 
 @given(policies, histories)
@@ -194,12 +195,12 @@ def test_only_a_deviating_run_makes_it_worse_and_only_a_calm_one_better(
     """The state never moves against the evidence of the run that moves it."""
     memory = Memory()
     for levels in history:
-        after = moved(policy, memory, levels)
-        if ORDER[after.state] > ORDER[memory.state]:
+        new_memory = next_memory(policy, memory, levels)
+        if ORDER[new_memory.state] > ORDER[memory.state]:
             assert evidence_of(levels) is BAD
-        if ORDER[after.state] < ORDER[memory.state]:
+        if ORDER[new_memory.state] < ORDER[memory.state]:
             assert evidence_of(levels) is OK
-        memory = after
+        memory = new_memory
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
@@ -277,8 +278,8 @@ baselines = st.one_of(st.none(), any_baselines())
 
 def finite(decision: Decision) -> bool:
     """Whether every number in the readings can be written as JSON."""
-    told = [(r.value, r.reference, r.moderate_limit, r.severe_limit) for r in decision.readings]
-    return all(number is None or math.isfinite(number) for numbers in told for number in numbers)
+    results = [(r.value, r.reference, r.moderate_limit, r.severe_limit) for r in decision.readings]
+    return all(number is None or math.isfinite(number) for numbers in results for number in numbers)
 
 
 @given(policies, baselines, windows, memories)
@@ -324,24 +325,24 @@ def test_without_a_baseline_nothing_moves(policy: Policy, window: Window, memory
     assert decision.reason.startswith("Unwatched")
 
 
-rows = st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(-30, 50)), st.booleans())
+row_values = st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(-30, 50)), st.booleans())
 
 
-def tallied(logged: Sequence[tuple[float, float | None, bool]]) -> Tally:
+def tally_of(rows: Sequence[tuple[float, float | None, bool]]) -> Tally:
     """The tally of some rows: (confidence, temp, whether the model failed)."""
-    confidences = [confidence for confidence, _, failed in logged if not failed]
-    temps = [temp for _, temp, _ in logged if temp is not None]
+    confidences = [confidence for confidence, _, has_failed in rows if not has_failed]
+    temps = [temp for _, temp, _ in rows if temp is not None]
     return Tally(
-        prediction_count=len(logged),
+        prediction_count=len(rows),
         confidence_count=len(confidences),
         confidence_sum=math.fsum(confidences),
         confidence_square_sum=math.fsum(confidence * confidence for confidence in confidences),
         low_confidence_count=sum(confidence < 0.6 for confidence in confidences),
-        model_error_count=sum(failed for _, _, failed in logged),
+        model_error_count=sum(has_failed for _, _, has_failed in rows),
         features={
             "temp": FeatureTally(
                 value_count=len(temps),
-                missing_count=len(logged) - len(temps),
+                missing_count=len(rows) - len(temps),
                 below_count=sum(temp < -20 for temp in temps),
                 above_count=sum(temp > 40 for temp in temps),
             )
@@ -364,14 +365,14 @@ HEALTHY = Baseline(
 )
 
 
-@given(st.lists(rows, min_size=20, max_size=80).flatmap(lambda r: st.tuples(st.just(r), st.permutations(r))))
+@given(st.lists(row_values, min_size=20, max_size=80).flatmap(lambda r: st.tuples(st.just(r), st.permutations(r))))
 def test_row_order_is_irrelevant(
     orders: tuple[list[tuple[float, float | None, bool]], list[tuple[float, float | None, bool]]],
 ) -> None:
     """The same rows in any order give the same decision, to the last digit."""
     decisions = []
-    for logged in orders:
-        tally = tallied(logged)
+    for rows in orders:
+        tally = tally_of(rows)
         window = Window(START, START + EVERY, "1", tally, tally)
         decisions.append(decide(Policy(min_predictions=20, min_fresh_predictions=10), HEALTHY, window, Memory()))
     assert decisions[0] == decisions[1]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stillsafe.core.policy import COUNTS, SIGNALS_WITH_EFFECTS, Policy, reasons
-from stillsafe.core.signals import Signal
+from stillsafe.core.policy import COUNTS, EvidencePolicy, Policy, evidence_reasons, reasons
+from stillsafe.core.signals import SIGNALS, Signal
 
 
 def test_the_defaults_are_sound() -> None:
@@ -17,16 +17,28 @@ def test_the_defaults_are_sound() -> None:
 
 def test_every_number_has_a_reason() -> None:
     """No threshold without a sentence that says why."""
-    told = reasons()
-    assert list(told) == [f.name for f in fields(Policy)]
-    assert all(reason.endswith(".") and len(reason) > 20 for _, reason in told.values())
-    assert all(default == getattr(Policy(), name) for name, (default, _) in told.items())
+    for policy, numbers in ((Policy(), reasons()), (EvidencePolicy(), evidence_reasons())):
+        assert list(numbers) == [f.name for f in fields(policy) if f.name != "evidence"]
+        assert all(reason.endswith(".") and len(reason) > 20 for _, reason in numbers.values())
+        assert all(default == getattr(policy, name) for name, (default, _) in numbers.items())
 
 
-def test_every_signal_but_silence_has_its_effects() -> None:
-    """A signal that is read can be judged."""
-    assert {*SIGNALS_WITH_EFFECTS, "silence_seconds"} == {signal.value for signal in Signal}
-    assert Policy().effects("missing_rate") == (0.05, 0.25)
+@pytest.mark.parametrize("signal", Signal)
+def test_every_signal_has_its_limits(signal: Signal) -> None:
+    """The limits that the signal table names are fields of the policy, and its effects are these."""
+    names = SIGNALS[signal].limit_fields
+    limits = [getattr(Policy(), name) for name in names]
+    if signal is Signal.SILENCE_SECONDS:
+        assert names == ("silence_seconds",)
+    else:
+        assert names == (f"{signal}_moderate", f"{signal}_severe")[: len(names)]
+        assert Policy().effects(signal) == (limits[0], limits[1] if len(limits) > 1 else None)
+
+
+def test_no_limit_is_left_without_a_signal() -> None:
+    """Every limit in the policy belongs to a row of the signal table."""
+    limits = {name for name in reasons() if name.endswith(("_moderate", "_severe"))}
+    assert limits == {name for row in SIGNALS.values() for name in row.limit_fields} - {"silence_seconds"}
 
 
 @pytest.mark.parametrize(
@@ -54,11 +66,20 @@ def test_an_unsound_policy_says_what_is_wrong(change: dict[str, Any], says: str)
     assert any(says in problem for problem in replace(Policy(), **change).problems())
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("name", evidence_reasons())
+def test_an_unsound_number_of_the_evidence_section_is_named(name: str, number: float) -> None:
+    """The evidence section is checked like the rest of the policy."""
+    change: dict[str, Any] = {name: number}
+    policy = Policy(evidence=replace(EvidencePolicy(), **change))
+    assert policy.problems() == [f"evidence.{name} must be a finite number, zero or more."]
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_runs_and_rows_are_counted_in_whole_numbers(name: str) -> None:
     """Half a run is no run."""
-    changed: dict[str, Any] = {name: 3.5}
-    assert f"{name} must be a whole number." in replace(Policy(), **changed).problems()
+    change: dict[str, Any] = {name: 3.5}
+    assert f"{name} must be a whole number." in replace(Policy(), **change).problems()
 
 
 def test_silence_may_be_switched_off_and_confidence_left_to_the_baseline() -> None:

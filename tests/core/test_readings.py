@@ -10,9 +10,9 @@ import pytest
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import read, z_limit
+from stillsafe.core.readings import read_signals, run_evidence, z_limit
 from stillsafe.core.schema import FeatureType
-from stillsafe.core.signals import Evidence, Level, Reading, run_evidence
+from stillsafe.core.signals import Evidence, Level, Reading
 from stillsafe.core.window import FeatureTally, Tally, Window
 
 from .healthy import START, a_baseline, a_tally, a_window
@@ -53,7 +53,7 @@ def by_key(
     fresh: Tally, policy: Policy = POLICY, baseline: Baseline = HEALTHY, window: Window | None = None
 ) -> Mapping[str, Reading]:
     """The readings of a window."""
-    return {reading.key: reading for reading in read(policy, baseline, window or a_window(fresh))}
+    return {reading.key: reading for reading in read_signals(policy, baseline, window or a_window(fresh))}
 
 
 @pytest.mark.parametrize("n", [25, 30, 50, 200, 5_000, 500_000])
@@ -66,7 +66,7 @@ def test_healthy_windows_hardly_ever_deviate(n: int, baseline_size: int) -> None
             baseline = a_baseline(random, baseline_size)
         fresh = a_tally(random, n, baseline_size)
         window = a_window(fresh, total=replace(fresh, prediction_count=max(n, 50)))
-        alarms += any(reading.evidence is Evidence.BAD for reading in read(POLICY, baseline, window))
+        alarms += any(reading.evidence is Evidence.BAD for reading in read_signals(POLICY, baseline, window))
     assert alarms <= 20
 
 
@@ -143,8 +143,8 @@ def test_the_baselines_own_variation_widens_the_limit() -> None:
     """What differs from one healthy stretch to the next is no deviation, however large the window."""
     fresh = tally(100_000, mean=0.80)
     assert by_key(fresh)["avg_confidence"].evidence is Evidence.BAD
-    varied = replace(HEALTHY, variation={"avg_confidence": 0.03})
-    assert by_key(fresh, baseline=varied)["avg_confidence"].evidence is Evidence.OK
+    varying = replace(HEALTHY, variation={"avg_confidence": 0.03})
+    assert by_key(fresh, baseline=varying)["avg_confidence"].evidence is Evidence.OK
 
 
 def test_more_readings_ask_more_of_each() -> None:
@@ -183,7 +183,7 @@ def test_sums_that_are_no_numbers_are_too_little_evidence(fresh: Tally) -> None:
 def test_a_run_whose_confidences_are_no_numbers_is_not_calm() -> None:
     """However calm the inputs are, nobody knows about the model."""
     window = a_window(tally(confidence_sum=math.nan))
-    assert run_evidence(POLICY, window, read(POLICY, HEALTHY, window)) is Evidence.INSUFFICIENT
+    assert run_evidence(POLICY, window, read_signals(POLICY, HEALTHY, window)) is Evidence.INSUFFICIENT
 
 
 def test_numbers_beyond_belief_overflow_nothing() -> None:
@@ -210,7 +210,7 @@ def test_a_variation_that_is_no_number_is_too_little_evidence(wrong: float) -> N
 def test_a_run_is_calm_only_with_rows_enough(total: int, fresh: int, expected: Evidence) -> None:
     """Hardly any rows, or hardly any new ones, conclude nothing."""
     window = a_window(tally(fresh), tally(total))
-    assert run_evidence(POLICY, window, read(POLICY, HEALTHY, window)) is expected
+    assert run_evidence(POLICY, window, read_signals(POLICY, HEALTHY, window)) is expected
 
 
 def test_only_fresh_rows_are_judged() -> None:
@@ -266,8 +266,8 @@ def test_silence(
 
 def test_the_same_readings_in_the_same_order_every_run() -> None:
     """What cannot be read says so instead of being left out."""
-    keys = [reading.key for reading in read(POLICY, HEALTHY, a_window(tally()))]
-    assert keys == [reading.key for reading in read(POLICY, HEALTHY, a_window(Tally()))]
+    keys = [reading.key for reading in read_signals(POLICY, HEALTHY, a_window(tally()))]
+    assert keys == [reading.key for reading in read_signals(POLICY, HEALTHY, a_window(Tally()))]
     assert keys == [
         "avg_confidence",
         "low_confidence_rate",
@@ -286,7 +286,7 @@ def test_a_model_without_confidences_is_watched_by_its_inputs() -> None:
     baseline = replace(HEALTHY, confidence_count=0, avg_confidence=None, confidence_sd=None, low_confidence_rate=None)
     fresh = tally(confidence_count=0, confidence_sum=0.0, confidence_square_sum=0.0, low_confidence_count=0)
     window = a_window(fresh)
-    readings = read(POLICY, baseline, window)
+    readings = read_signals(POLICY, baseline, window)
     assert "avg_confidence" not in {reading.key for reading in readings}
     assert run_evidence(POLICY, window, readings) is Evidence.OK
 
@@ -294,6 +294,6 @@ def test_a_model_without_confidences_is_watched_by_its_inputs() -> None:
 def test_one_silence_is_evidence_once() -> None:
     """Runs in quick succession over the same silence do not add up to a streak."""
     quiet, healthy = a_window(Tally(), silent_seconds=90_000.0), replace(HEALTHY, longest_pause_seconds=60.0)
-    assert read(POLICY, healthy, quiet)[-1].evidence is Evidence.BAD
-    assert read(POLICY, healthy, quiet, 3.0)[-1].evidence is Evidence.INSUFFICIENT
-    assert read(POLICY, healthy, quiet, POLICY.every_seconds)[-1].evidence is Evidence.BAD
+    assert read_signals(POLICY, healthy, quiet)[-1].evidence is Evidence.BAD
+    assert read_signals(POLICY, healthy, quiet, 3.0)[-1].evidence is Evidence.INSUFFICIENT
+    assert read_signals(POLICY, healthy, quiet, POLICY.every_seconds)[-1].evidence is Evidence.BAD

@@ -7,7 +7,7 @@ import pytest
 from stillsafe.core.schema import (
     FeatureSpec,
     FeatureType,
-    Logged,
+    LogMode,
     Row,
     Schema,
     Value,
@@ -25,17 +25,17 @@ SCHEMA = Schema((TEMP, STOPS, HOLIDAY, CARRIER, ORIGIN))
 GOOD: Row = {"temp": 21.5, "stops": 1, "holiday": False, "carrier": "UA", "origin": "JFK"}
 
 
-def kind(spec: FeatureSpec, value: object) -> ViolationKind | None:
+def kind(spec: FeatureSpec, value: object) -> str | None:
     """What is wrong with a value, or None."""
-    checked = spec.check(value)
-    return checked.kind if isinstance(checked, Violation) else None
+    result = spec.check(value)
+    return result.kind if isinstance(result, Violation) else None
 
 
 def violations(features: object, schema: Schema = SCHEMA) -> tuple[Violation, ...]:
     """What is wrong with a request that must be refused."""
-    checked = schema.validate(features)
-    assert isinstance(checked, tuple)
-    return checked
+    result = schema.validate(features)
+    assert isinstance(result, tuple)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_what_breaks_a_hard_limit_is_refused(spec: FeatureSpec, value: object, e
 )
 def test_what_the_limits_allow_comes_out_clean(spec: FeatureSpec, value: object, clean: Value) -> None:
     """A good value keeps its meaning and gets the feature's own type."""
-    checked = spec.check(value)
-    assert checked == clean
-    assert type(checked) is type(clean)
+    result = spec.check(value)
+    assert result == clean
+    assert type(result) is type(clean)
 
 
 def test_a_clean_row_has_every_feature_in_schema_order() -> None:
     """The model always sees the same columns in the same order, whatever the client's."""
-    sent = {name: GOOD[name] for name in reversed(SCHEMA.names) if name != "stops"}
-    row = SCHEMA.validate(sent)
+    shuffled_row = {name: GOOD[name] for name in reversed(SCHEMA.names) if name != "stops"}
+    row = SCHEMA.validate(shuffled_row)
     assert isinstance(row, dict)
     assert list(row) == ["temp", "stops", "holiday", "carrier", "origin"]
     assert row["stops"] is None
@@ -102,9 +102,9 @@ def test_a_clean_row_has_every_feature_in_schema_order() -> None:
 
 def test_every_violation_is_told_at_once() -> None:
     """A client mends a request in one go: all that is wrong is named, in schema order, the unknown last."""
-    found = violations({"temp": "hot", "origin": "BOS", "carrier": "UA", "colour": 1})
-    told = [(violation.feature, violation.kind) for violation in found]
-    assert told == [
+    problems = violations({"temp": "hot", "origin": "BOS", "carrier": "UA", "colour": 1})
+    description = [(violation.feature, violation.kind) for violation in problems]
+    assert description == [
         ("temp", ViolationKind.WRONG_TYPE),
         ("holiday", ViolationKind.MISSING),
         ("origin", ViolationKind.NOT_ALLOWED),
@@ -122,28 +122,28 @@ def test_a_request_is_an_object(features: object) -> None:
 def test_a_violation_names_the_rule_and_never_the_value() -> None:
     """What is written about a refusal holds nothing that the client sent as a value."""
     private = "a-very-private-one!"
-    told = " ".join(
+    description = " ".join(
         map(str, violations({**GOOD, "carrier": private, "origin": private, "temp": private, "stops": 987.5}))
     )
-    assert private not in told
-    assert "987" not in told
-    assert "carrier: 19 characters are too many; allowed: a string of at most 5 characters" in told
-    assert "origin: not a known category; allowed: one of: EWR, JFK, LGA" in told
+    assert private not in description
+    assert "987" not in description
+    assert "carrier: 19 characters are too many; allowed: a string of at most 5 characters" in description
+    assert "origin: not a known category; allowed: one of: EWR, JFK, LGA" in description
 
 
 def test_an_unknown_name_is_cut_and_made_printable() -> None:
     """A hostile name can neither flood a log nor break its encoding."""
-    (long, broken) = violations({**GOOD, "x" * 10_000: 1, "\ud800": 1})
+    (long, invalid) = violations({**GOOD, "x" * 10_000: 1, "\ud800": 1})
     assert long.feature == "x" * 80 + "..."
-    assert broken.feature.encode()
+    assert invalid.feature.encode()
 
 
 def test_many_violations_are_cut_and_counted() -> None:
     """A request with ten thousand wrong names gets a short answer."""
-    found = violations({**GOOD, **{f"x{number}": 1 for number in range(10_000)}})
-    assert len(found) == 51
-    assert found[-1].kind is ViolationKind.TOO_MANY
-    assert found[-1].problem == "9950 more violations"
+    problems = violations({**GOOD, **{f"x{number}": 1 for number in range(10_000)}})
+    assert len(problems) == 51
+    assert problems[-1].kind is ViolationKind.TOO_MANY
+    assert problems[-1].problem == "9950 more violations"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_allowed_values_are_told_in_words(spec: FeatureSpec, words: str) -> 
     assert spec.allowed == words
 
 
-def logged(**features: Logged) -> Schema:
+def log_schema(**features: LogMode) -> Schema:
     """A schema of categories, each logged as told."""
     return Schema(
         tuple(FeatureSpec(name, FeatureType.CATEGORY, required=False, log=log) for name, log in features.items())
@@ -174,7 +174,7 @@ def logged(**features: Logged) -> Schema:
 
 def test_a_snapshot_keeps_hashes_and_drops() -> None:
     """Only what may be written down is in the snapshot."""
-    schema = logged(kept=Logged.KEEP, hashed=Logged.HASH, dropped=Logged.DROP)
+    schema = log_schema(kept=LogMode.KEEP, hashed=LogMode.HASH, dropped=LogMode.DROP)
     (snapshot,) = sanitise(schema, [{"kept": "a", "hashed": "b", "dropped": "c"}], "salt")
     assert snapshot["kept"] == "a"
     assert set(snapshot) == {"kept", "hashed"}
@@ -183,7 +183,7 @@ def test_a_snapshot_keeps_hashes_and_drops() -> None:
 
 def test_a_hash_is_stable_and_salted() -> None:
     """The same value hashes alike within a service, and unlike under another salt."""
-    schema = logged(x=Logged.HASH)
+    schema = log_schema(x=LogMode.HASH)
     one, again, other = (sanitise(schema, [{"x": "b"}], salt)[0]["x"] for salt in ("s", "s", "t"))
     assert one == again != other
     assert isinstance(one, str)
@@ -192,27 +192,27 @@ def test_a_hash_is_stable_and_salted() -> None:
 
 def test_a_missing_value_stays_visible_when_hashed_and_not_when_dropped() -> None:
     """Missing rates can be watched without seeing a value; what is dropped leaves no trace."""
-    schema = logged(hashed=Logged.HASH, dropped=Logged.DROP)
+    schema = log_schema(hashed=LogMode.HASH, dropped=LogMode.DROP)
     assert sanitise(schema, [{"hashed": None, "dropped": None}], "salt") == [{"hashed": None}]
 
 
 def test_a_shadow_score_needs_every_feature_kept() -> None:
     """What is hashed or dropped cannot be scored again."""
-    assert logged(a=Logged.KEEP).scorable_from_log
-    assert not logged(a=Logged.KEEP, b=Logged.HASH).scorable_from_log
-    assert not logged(a=Logged.DROP).scorable_from_log
+    assert log_schema(a=LogMode.KEEP).scorable_from_log
+    assert not log_schema(a=LogMode.KEEP, b=LogMode.HASH).scorable_from_log
+    assert not log_schema(a=LogMode.DROP).scorable_from_log
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, 10**300, 1e300, -(2**60)])
 def test_an_integer_that_no_float_holds_exactly_is_refused(value: float) -> None:
     """A whole number beyond 2**53 would reach the model as another number."""
-    checked = FeatureSpec("n", FeatureType.INTEGER).check(value)
-    assert isinstance(checked, Violation)
-    assert checked.kind is ViolationKind.ABOVE_MAXIMUM
+    result = FeatureSpec("n", FeatureType.INTEGER).check(value)
+    assert isinstance(result, Violation)
+    assert result.kind is ViolationKind.ABOVE_MAXIMUM
 
 
 def test_the_zero_character_is_refused() -> None:
     """A category that one of the databases could not store is refused before anything is served."""
-    checked = FeatureSpec("town", FeatureType.CATEGORY).check("a\0b")
-    assert isinstance(checked, Violation)
-    assert checked.kind is ViolationKind.NOT_ALLOWED
+    result = FeatureSpec("town", FeatureType.CATEGORY).check("a\0b")
+    assert isinstance(result, Violation)
+    assert result.kind is ViolationKind.NOT_ALLOWED

@@ -9,7 +9,7 @@ from .stories import StoryError, differences, load, play, tell
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.toml"))
 
-PROMISED = {
+REQUIRED = {
     "calm",
     "spike",
     "slow_drift",
@@ -30,13 +30,13 @@ PROMISED = {
 def test_a_story_goes_as_it_is_told(path: Path) -> None:
     """The same windows lead to the same states, streaks and sentences for ever."""
     story = load(path)
-    told = [line for outcome in play(story) for line in differences(story, outcome)]
-    assert not told, "\n".join([story.title, *told])
+    lines = [line for outcome in play(story) for line in differences(story, outcome)]
+    assert not lines, "\n".join([story.title, *lines])
 
 
 def test_every_promised_story_is_told() -> None:
     """No golden story goes missing."""
-    assert {path.stem for path in FILES} >= PROMISED
+    assert {path.stem for path in FILES} >= REQUIRED
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

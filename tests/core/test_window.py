@@ -17,8 +17,8 @@ def test_mean_and_low_rate_are_over_the_scored_rows() -> None:
     assert (tally.avg_confidence, tally.low_confidence_rate) == (0.75, 0.25)
 
 
-@pytest.mark.parametrize(("unseen", "told"), [(0, False), (1, True)])
-def test_one_unseen_category_is_told(unseen: int, told: bool) -> None:
+@pytest.mark.parametrize(("unseen", "is_unseen"), [(0, False), (1, True)])
+def test_one_unseen_category_is_told(unseen: int, is_unseen: bool) -> None:
     """The mission's flag: whether any new category appeared."""
     tally = Tally(features={"temp": FeatureTally(5), "carrier": FeatureTally(5, unseen_count=unseen)})
-    assert tally.unseen_categories is told
+    assert tally.unseen_categories is is_unseen

@@ -15,6 +15,7 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.settings import Settings, parse
 from stillsafe.store import database
+from stillsafe.store.read.incidents import ExplanationRecord
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.decisions import record_hold, record_run
 from stillsafe.store.write.explanations import append_explanation
@@ -71,8 +72,8 @@ def tally(
     """A window's counts, healthy where nothing else is said."""
     features = {}
     for name in FEATURES:
-        gone = round(n * (missing or {}).get(name, 0.02)) if name != "carrier" else 0
-        features[name] = FeatureTally(n - gone, gone)
+        missing_count = round(n * (missing or {}).get(name, 0.02)) if name != "carrier" else 0
+        features[name] = FeatureTally(n - missing_count, missing_count)
     if unseen:
         features["carrier"] = FeatureTally(n, 0, sum(unseen.values()), unseen_examples=unseen)
     return Tally(
@@ -87,12 +88,12 @@ def tally(
     )
 
 
-BROKEN = {"dep_delay": 0.97, "wind_speed": 0.12}
+FAULT_RATES = {"dep_delay": 0.97, "wind_speed": 0.12}
 
 
-def broken(n: int = 600, **more: Any) -> Tally:
+def faulty_tally(n: int = 600, **more: Any) -> Tally:
     """A window in which a feed has failed and the model feels it."""
-    return tally(n, confidence=0.66, low=0.41, missing=BROKEN, **more)
+    return tally(n, confidence=0.66, low=0.41, missing=FAULT_RATES, **more)
 
 
 @dataclass
@@ -112,15 +113,15 @@ class Story:
             insert_baseline(connection, self.baseline)
             mark_active(connection, self.baseline)
 
-    def run(self, counts: Tally, *, after: timedelta = EVERY, version: str = "1") -> Decision:
+    def run(self, counts: Tally, *, interval: timedelta = EVERY, version: str = "1") -> Decision:
         """One run, some time after the last."""
-        self.now += after
+        self.now += interval
         window = Window(self.now - timedelta(minutes=15), self.now, version, counts, counts, silent_seconds=4.0)
         with database.writing(self.engine) as connection:
             decision = decide(self.settings.policy, self.baseline, window, self.memory)
-            seen = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
-            enforced = self.settings.service.mode == "enforce"
-            record_run(connection, self.settings.policy, window, self.memory, decision, seen, enforced=enforced)
+            bounds = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
+            enforce = self.settings.service.mode == "enforce"
+            record_run(connection, self.settings.policy, window, self.memory, decision, bounds, enforce=enforce)
         self.memory = decision.memory
         return decision
 
@@ -138,14 +139,16 @@ class Story:
         with database.writing(self.engine) as connection:
             append_explanation(
                 connection,
-                incident_id=incident_id,
-                incident_status=status,
-                source="offline",
-                likely_causes="",
-                generated_at=self.now,
-                summary=summary,
-                recommendations=recommendations,
-                llm_model="offline",
+                ExplanationRecord(
+                    incident_id=incident_id,
+                    incident_status=status,
+                    source="offline",
+                    likely_causes="",
+                    generated_at=self.now,
+                    summary=summary,
+                    recommendations=recommendations,
+                    llm_model="offline",
+                ),
             )
 
 

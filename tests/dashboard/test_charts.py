@@ -1,10 +1,9 @@
-"""Charts: whatever the runs hold, the shapes are finite, inside the picture and in order of time."""
+"""Charts: whatever the runs contain, the shapes are finite, inside the chart and in order of time."""
 
 import math
 import re
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -12,11 +11,12 @@ from hypothesis import strategies as st
 
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.window import Tally
-from stillsafe.dashboard import charts, deviations, formatting, snapshot
-from stillsafe.dashboard.snapshot import Run, Snapshot
+from stillsafe.dashboard import charts
+from stillsafe.dashboard.shapes import Chart
+from stillsafe.dashboard.snapshot import Run, Snapshot, take_snapshot
 from stillsafe.store.read.runs import RunRecord
 
-from .story import EVERY, START, begin, broken, settings_of, tally
+from .story import START, begin, faulty_tally, settings_of, tally
 
 SETTINGS = settings_of(Path("/nowhere"))
 NUMBERS = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.just(0.0)
@@ -30,26 +30,26 @@ def record(at_seconds: float, confidence: float | None = None) -> RunRecord:
     return RunRecord(**{**blank, **given_values, "shadow": False, "unseen_categories": False})  # type: ignore[arg-type] # blanks stand for columns that nobody wrote
 
 
-def seen(runs: list[Run], later: timedelta = timedelta(0)) -> Snapshot:
+def snapshot_of(runs: list[Run], later: timedelta = timedelta(0)) -> Snapshot:
     return Snapshot(runs[-1].at + later, SETTINGS, None, tuple(runs), None, (), (), None)
 
 
-def drawn(snap: Snapshot) -> list[charts.Chart]:
+def all_charts(snap: Snapshot) -> list[Chart]:
     keys = [signal.value for signal in SIGNALS]
     return [
-        charts.states(snap),
-        charts.confidence(snap),
-        charts.low_confidence(snap),
-        charts.traffic(snap),
-        *[charts.multiple(snap, key) for key in keys],
+        charts.state_chart(snap),
+        charts.confidence_chart(snap),
+        charts.low_confidence_chart(snap),
+        charts.traffic_chart(snap),
+        *[charts.signal_chart(snap, key) for key in keys],
     ]
 
 
-def numbers(chart: charts.Chart) -> list[tuple[float, float]]:
+def numbers(chart: Chart) -> list[tuple[float, float]]:
     """Every point of a chart."""
-    points = [(float(box.x), float(box.y)) for box in chart.boxes]
-    points += [(float(box.x) + float(box.width), float(box.y) + float(box.height)) for box in chart.boxes]
-    points += [(float(dot.x), float(dot.y)) for dot in chart.dots]
+    points = [(box.x, box.y) for box in chart.boxes]
+    points += [(box.x + box.width, box.y + box.height) for box in chart.boxes]
+    points += [(dot.x, dot.y) for dot in chart.dots]
     for path in chart.paths:
         assert re.fullmatch(r"M-?[\d.]+ -?[\d.]+(L-?[\d.]+ -?[\d.]+)*Z?", path.data), path.data
         points += [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path.data)]
@@ -83,15 +83,15 @@ def readings() -> st.SearchStrategy[Reading]:
     st.floats(min_value=-1e5, max_value=1e8),
 )
 def test_every_shape_is_finite_and_inside(
-    made: list[tuple[float, float | None, list[Reading], int]], later: float
+    parts: list[tuple[float, float | None, list[Reading], int]], later: float
 ) -> None:
-    """NaN, infinities, runs at one moment, gaps of weeks, a clock behind: every number drawn lies in the picture."""
-    made.sort(key=lambda item: item[0])
+    """NaN, infinities, runs at one moment, gaps of weeks, a clock behind: every coordinate is inside the chart."""
+    parts.sort(key=lambda item: item[0])
     runs = [
-        Run(record(at, confidence), tuple(found), Tally(prediction_count=n, fallback_count=n // 2))
-        for at, confidence, found, n in made
+        Run(record(at, confidence), tuple(run_readings), Tally(prediction_count=n, fallback_count=n // 2))
+        for at, confidence, run_readings, n in parts
     ]
-    for chart in drawn(seen(runs, timedelta(seconds=later))):
+    for chart in all_charts(snapshot_of(runs, timedelta(seconds=later))):
         assert "nan" not in repr(chart).lower()
         assert not re.search(r"\binf\b", repr(chart))
         for x, y in numbers(chart):
@@ -102,100 +102,61 @@ def test_every_shape_is_finite_and_inside(
 
 
 def test_one_run_is_drawn() -> None:
-    """A single run is a timeline too, and its value can be seen."""
-    chart = charts.confidence(seen([Run(record(0, 0.8), (), Tally())]))
+    """A single run is drawn as a point of the line and as a dot."""
+    chart = charts.confidence_chart(snapshot_of([Run(record(0, 0.8), (), Tally())]))
     assert [dot.kind for dot in chart.dots] == ["level-unjudged"]
     (value,) = [path for path in chart.paths if path.kind == "value"]
     assert value.data.count("L") == 1
 
 
 def test_a_gap_breaks_the_line_and_is_shown() -> None:
-    """Where nobody watched, no line pretends to know; the time since the last run is such a gap too."""
+    """A gap between runs ends the line, and so does the time since the last run; both are drawn as gaps."""
     times = [0, 600, 1200, 9000, 9600]
-    snap = seen([Run(record(at, 0.8), (), Tally()) for at in times], timedelta(hours=1))
-    chart = charts.confidence(snap)
+    snap = snapshot_of([Run(record(at, 0.8), (), Tally()) for at in times], timedelta(hours=1))
+    chart = charts.confidence_chart(snap)
     assert len([path for path in chart.paths if path.kind == "value"]) == 2
     assert [box.title for box in chart.boxes if box.kind == "gap"] == ["No run for 2 h 10 min", "No run for 1 h"]
 
 
 def test_a_long_silence_does_not_squeeze_the_runs() -> None:
-    """Looked at a year later, the runs still fill most of the picture."""
-    snap = seen([Run(record(600 * i, 0.8), (), Tally()) for i in range(50)], timedelta(days=365))
-    newest = max(float(dot.x) for dot in charts.confidence(snap).dots)
+    """A year after the last run, the runs still fill most of the chart."""
+    snap = snapshot_of([Run(record(600 * i, 0.8), (), Tally()) for i in range(50)], timedelta(days=365))
+    newest = max(dot.x for dot in charts.confidence_chart(snap).dots)
     assert newest > 0.7 * charts.WIDTH
 
 
-def test_the_states_are_told_in_words_and_colours(tmp_path: Path) -> None:
-    """The band says for each run what state it left, and the description tells the changes."""
+def test_the_states_are_drawn_and_described(tmp_path: Path) -> None:
+    """The band has the state after each run, and the description lists its changes."""
     story = begin(tmp_path)
     story.runs(2, tally())
-    story.runs(3, broken())
-    chart = charts.states(snapshot.take(story.engine, story.settings, story.now, 72))
+    story.runs(3, faulty_tally())
+    chart = charts.state_chart(take_snapshot(story.engine, story.settings, story.now, 72))
     kinds = [box.kind for box in chart.boxes]
     assert kinds == ["state-NORMAL"] * 3 + ["state-WARNING", "state-DEGRADED"]
-    assert "NORMAL from 2026-03-01 12:10, WARNING from 2026-03-01 12:40, DEGRADED from 2026-03-01 12:50" in chart.told
+    assert (
+        "NORMAL from 2026-03-01 12:10, WARNING from 2026-03-01 12:40, DEGRADED from 2026-03-01 12:50"
+        in chart.description
+    )
 
 
 def test_the_traffic_is_stacked(tmp_path: Path) -> None:
-    """Model, fallback and refusals stand on one another and add up."""
+    """Model, fallback and refusals are stacked and add up."""
     story = begin(tmp_path)
     story.run(tally(400, refusals=100))
     story.run(tally(500, fallback=True))
-    chart = charts.traffic(snapshot.take(story.engine, story.settings, story.now, 72))
+    chart = charts.traffic_chart(take_snapshot(story.engine, story.settings, story.now, 72))
     assert [box.title.split(": ")[1] for box in chart.boxes] == [
         "400 answered by the model",
         "100 refused",
         "500 answered by the fallback",
     ]
-    model, refused, fallback = [float(box.height) for box in chart.boxes]
-    assert model + refused == pytest.approx(fallback, abs=0.2)
-
-
-def test_the_multiples_are_the_worst_signals(tmp_path: Path) -> None:
-    """Signals that deviate now come before those that did; calm ones and the confidence are left out."""
-    story = begin(tmp_path)
-    story.run(tally(missing={"distance": 0.9}))
-    story.runs(2, broken())
-    keys = deviations.multiples(snapshot.take(story.engine, story.settings, story.now, 72).runs)
-    assert keys == ["missing_rate:dep_delay", "missing_rate:wind_speed", "missing_rate:distance"]
+    model, refusals, fallback = [box.height for box in chart.boxes]
+    assert model + refusals == pytest.approx(fallback, abs=0.2)
 
 
 @given(st.text())
 def test_any_feature_has_an_identifier_of_its_own(name: str) -> None:
-    """A chart's identifier is harmless in HTML, and distinct for distinct features."""
-    made = charts._identifier(f"missing_rate:{name}")
-    assert re.fullmatch(r"[A-Za-z0-9\-]+", made)
-    assert charts._identifier(f"missing_rate:{name}x") != made
-
-
-@given(NUMBERS)
-def test_no_number_in_words_is_nan(number: float | None) -> None:
-    """What cannot be told is a dash, never NaN or infinity."""
-    for words in (formatting.percent, formatting.decimal, formatting.count, formatting.span):
-        assert not re.search("nan|inf", words(number))
-
-
-@pytest.mark.parametrize(
-    ("length", "words"),
-    [(0.02, "20 ms"), (3, "3 s"), (60, "1 min"), (754, "12 min 34 s"), (7_500, "2 h 5 min"), (176_400, "2 d 1 h")],
-)
-def test_spans_are_short(length: float, words: str) -> None:
-    """A length of time is told in its two largest units."""
-    assert formatting.span(length) == words
-
-
-def test_times_are_told_against_now() -> None:
-    """Ago, ahead where clocks disagree, and never."""
-    assert formatting.ago(START, START + EVERY) == "10 min ago"
-    assert formatting.ago(START + EVERY, START) == "in 10 min"
-    assert formatting.ago(START, START) == "just now"
-    assert formatting.ago(None, START) == "never"
-
-
-def test_a_day_of_runs_is_drawn_in_time() -> None:
-    """The page's cost is bounded by the runs shown, not by the history."""
-    with TemporaryDirectory() as folder:
-        story = begin(Path(folder))
-        story.runs(80, tally())
-        assert len(snapshot.take(story.engine, story.settings, story.now, 72).runs) == 72
-        story.engine.dispose()
+    """A chart's identifier is valid in HTML, and distinct for distinct features."""
+    identifier = charts._identifier(f"missing_rate:{name}")
+    assert re.fullmatch(r"[A-Za-z0-9\-]+", identifier)
+    assert charts._identifier(f"missing_rate:{name}x") != identifier

@@ -1,4 +1,4 @@
-"""The page: what it says in every state, that it is read-only, and that no stored text can do anything on it."""
+"""The page: what it shows in every state, that it is read-only, and that no stored text can act on it."""
 
 import sqlite3
 from datetime import timedelta
@@ -16,14 +16,14 @@ from stillsafe.store import database
 from stillsafe.store.codec import to_document
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
 
-from .story import Story, begin, broken, healthy, tally
+from .story import Story, begin, faulty_tally, healthy, tally
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`{{7*7}}\u202e"
 VOID = {"meta", "link", "br", "img", "input"}
 
 
 class Page(HTMLParser):
-    """A page taken apart: every tag with its attributes, and every text by the element that it stands in."""
+    """A parsed page: every tag with its attributes, and every text."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -57,13 +57,13 @@ class Page(HTMLParser):
         """All text, with single spaces."""
         return " ".join(" ".join(self.texts).split())
 
-    def named(self, tag: str) -> list[dict[str, str]]:
+    def attributes_of(self, tag: str) -> list[dict[str, str]]:
         """The attributes of every such tag."""
         return [attributes for name, attributes in self.tags if name == tag]
 
     def classes(self, tag: str) -> list[str]:
         """The class of every such tag."""
-        return [attributes.get("class", "") for attributes in self.named(tag)]
+        return [attributes.get("class", "") for attributes in self.attributes_of(tag)]
 
 
 def client(story: Story, *, later: timedelta = timedelta(minutes=3)) -> TestClient:
@@ -72,7 +72,7 @@ def client(story: Story, *, later: timedelta = timedelta(minutes=3)) -> TestClie
     return TestClient(app)
 
 
-def look(story: Story, *, later: timedelta = timedelta(minutes=3), query: str = "") -> Page:
+def open_page(story: Story, *, later: timedelta = timedelta(minutes=3), query: str = "") -> Page:
     answer = client(story, later=later).get(f"/{query}")
     assert answer.status_code == 200
     return Page(answer.text)
@@ -85,61 +85,61 @@ def banner(page: Page) -> tuple[str, str]:
     return tone.removeprefix("banner tone-"), title.split(" ")[0]
 
 
-def test_calm_is_told(tmp_path: Path) -> None:
-    """NORMAL, judged, watched and fresh: safe to trust, and the model answers."""
+def test_a_calm_state_is_shown(tmp_path: Path) -> None:
+    """NORMAL, judged by a running monitor: safe to trust, and the model answers."""
     story = begin(tmp_path)
     story.runs(4, tally())
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("calm", "NORMAL")
     assert "Safe to trust." in page.text
     assert "The model answers." in page.text
-    assert "alive, ran 3 min ago" in page.text
+    assert "running, ran 3 min ago" in page.text
     assert "alarms" not in page.classes("section")
 
 
-def test_a_warning_is_told(tmp_path: Path) -> None:
+def test_a_warning_is_shown(tmp_path: Path) -> None:
     """WARNING shows the incident's sentence with its numbers, and that the model still answers."""
     story = begin(tmp_path)
     story.runs(2, tally(missing={"wind_speed": 0.11}))
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("watch", "WARNING")
     assert "wind_speed is missing in 11.0% of 600 predictions" in page.text
     assert "The model answers." in page.text
     story.run(tally())
-    assert "1 of 2 calm runs towards NORMAL." in look(story).text
+    assert "1 of 2 calm runs towards NORMAL." in open_page(story).text
 
 
-def test_degraded_is_told(tmp_path: Path) -> None:
-    """DEGRADED shows why, since when, who answers, without which inputs, and the way back."""
+def test_degraded_is_shown(tmp_path: Path) -> None:
+    """DEGRADED shows why, since when, what answers, which rules are skipped, and the way back."""
     story = begin(tmp_path)
-    story.runs(3, broken())
-    page = look(story)
+    story.runs(3, faulty_tally())
+    page = open_page(story)
     assert banner(page) == ("danger", "DEGRADED")
     assert "Not safe to trust." in page.text
     assert "dep_delay is missing in 97.0%" in page.text
-    assert "The fallback answers (by default on time)." in page.text
-    assert "do without dep_delay, wind_speed" in page.text
+    assert "The fallback answers (default: on time)." in page.text
+    assert "Rules on dep_delay, wind_speed are skipped." in page.text
     assert "0 of 3 calm runs towards recovery." in page.text
     assert "2026-03-01 12:30:00 UTC" in page.text
 
 
-def test_observe_mode_is_told(tmp_path: Path) -> None:
+def test_observe_mode_is_shown(tmp_path: Path) -> None:
     """In observe mode the page never claims that the fallback answers."""
     story = begin(tmp_path, service={"mode": "observe"})
-    story.runs(3, broken())
-    page = look(story)
+    story.runs(3, faulty_tally())
+    page = open_page(story)
     assert banner(page) == ("danger", "DEGRADED")
     assert "The model still answers: the mode is observe." in page.text
     assert "Observe mode:" in page.text
     assert "The model was not bypassed." in page.text
 
 
-def test_a_stale_monitor_shouts(tmp_path: Path) -> None:
-    """Calm that nobody has confirmed for two intervals is UNKNOWN, with the last known state beside it."""
+def test_a_stale_monitor_is_unknown(tmp_path: Path) -> None:
+    """A state that no run has confirmed for two intervals is UNKNOWN, with the last known state as an alarm."""
     story = begin(tmp_path)
     story.runs(4, tally())
-    assert banner(look(story, later=timedelta(minutes=20))) == ("calm", "NORMAL")
-    page = look(story, later=timedelta(minutes=21))
+    assert banner(open_page(story, later=timedelta(minutes=20))) == ("calm", "NORMAL")
+    page = open_page(story, later=timedelta(minutes=21))
     assert banner(page) == ("unknown", "UNKNOWN")
     assert "the monitor has stopped" in page.text
     assert "STALE, ran 21 min ago" in page.text
@@ -148,46 +148,46 @@ def test_a_stale_monitor_shouts(tmp_path: Path) -> None:
 
 
 def test_a_stale_monitor_does_not_hide_degraded(tmp_path: Path) -> None:
-    """DEGRADED stays DEGRADED when the monitor dies, and its death shouts beside it."""
+    """DEGRADED stays DEGRADED when the monitor stops, which is an alarm of its own."""
     story = begin(tmp_path)
-    story.runs(3, broken())
-    page = look(story, later=timedelta(hours=2))
+    story.runs(3, faulty_tally())
+    page = open_page(story, later=timedelta(hours=2))
     assert banner(page) == ("danger", "DEGRADED")
     assert "The monitor is stale: it last ran 2 h ago" in page.text
 
 
-def test_who_answers_while_stale_follows_the_settings(tmp_path: Path) -> None:
-    """Where the settings ask for the fallback while nobody watches, the page says that it answers."""
+def test_what_answers_while_stale_follows_the_settings(tmp_path: Path) -> None:
+    """Where the settings choose the fallback for a stale monitor, the page shows that it answers."""
     story = begin(tmp_path, serving={"on_stale_monitor": "fallback"})
     story.runs(3, tally())
-    assert "The fallback answers" in look(story, later=timedelta(hours=2)).text
-    assert "The model answers." in look(story).text
+    assert "The fallback answers" in open_page(story, later=timedelta(hours=2)).text
+    assert "The model answers." in open_page(story).text
 
 
-def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
-    """Before the first run the page is UNKNOWN and tells how to begin; there is nothing to draw."""
-    page = look(begin(tmp_path, watched=False))
+def test_an_empty_store_has_instructions(tmp_path: Path) -> None:
+    """Before the first run the page is UNKNOWN and has instructions; there is nothing to draw."""
+    page = open_page(begin(tmp_path, watched=False))
     assert banner(page) == ("unknown", "UNKNOWN")
     assert "the monitor has never run" in page.text
     for command in ("stillsafe monitor", "stillsafe schedule install", "stillsafe baseline create"):
         assert command in page.text
     assert "at least 50 predictions in 15 min" in page.text
-    assert not [svg for svg in page.named("svg") if svg.get("role") == "img"]
+    assert not [svg for svg in page.attributes_of("svg") if svg.get("role") == "img"]
 
 
-def test_an_unwatched_version_is_told(tmp_path: Path) -> None:
+def test_an_unwatched_version_is_shown(tmp_path: Path) -> None:
     """A model version without a baseline is never shown as safe."""
     story = begin(tmp_path, watched=False)
     story.runs(3, tally())
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("unknown", "UNKNOWN")
-    assert "Model version 1 is not watched." in page.text
+    assert "Model version 1 is unmonitored: it has no baseline." in page.text
     assert "UNWATCHED" in page.text
     assert "No signal could be read" in page.text
 
 
-def test_a_version_that_was_not_judged_yet_is_told(tmp_path: Path) -> None:
-    """Calm of the version before says nothing about the one that is served now."""
+def test_a_version_without_a_run_is_unknown(tmp_path: Path) -> None:
+    """A calm run of an earlier version is no evidence about the served one."""
     story = begin(tmp_path)
     story.runs(3, tally())
     story.settings = story.settings.model_copy(
@@ -195,32 +195,32 @@ def test_a_version_that_was_not_judged_yet_is_told(tmp_path: Path) -> None:
     )
     story.baseline = healthy("2")
     story.watch()
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("unknown", "UNKNOWN")
-    assert "Model version 2 has not been judged yet." in page.text
+    assert "No run has judged model version 2 yet." in page.text
     assert "The last run judged model version 1" in page.text
 
 
 def test_runs_without_traffic_are_no_calm(tmp_path: Path) -> None:
-    """Where no run was ever conclusive the page does not call the model safe; later it tells how long ago one was."""
+    """Where no run was ever conclusive the page does not call the model safe; later it shows how long ago one was."""
     story = begin(tmp_path)
     story.runs(3, tally(10))
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("unknown", "UNKNOWN")
     assert "Not judged yet" in page.text
     story.run(tally())
     story.run(tally(10))
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("calm", "NORMAL")
-    assert "too little traffic to conclude anything; the last conclusive one was 13 min ago" in page.text
+    assert "too little traffic to be conclusive; the last conclusive run was 13 min ago" in page.text
 
 
-def test_a_hold_is_told(tmp_path: Path) -> None:
+def test_a_hold_is_shown(tmp_path: Path) -> None:
     """Held by an operator: DEGRADED, with who, why, since when and how to end it."""
     story = begin(tmp_path)
     story.runs(3, tally())
     story.hold("ada", "drill at dawn")
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("danger", "DEGRADED")
     assert "Held by ada since 2026-03-01 12:30:00 UTC: drill at dawn" in page.text
     assert "stillsafe release" in page.text
@@ -228,17 +228,17 @@ def test_a_hold_is_told(tmp_path: Path) -> None:
     assert "hold by ada , drill at dawn" in page.text
 
 
-def test_a_hold_before_the_first_run_is_told(tmp_path: Path) -> None:
-    """A hold needs no run to be obeyed and seen."""
+def test_a_hold_before_the_first_run_is_shown(tmp_path: Path) -> None:
+    """A hold applies and is shown without any run."""
     story = begin(tmp_path)
     story.hold()
-    page = look(story)
+    page = open_page(story)
     assert banner(page) == ("danger", "DEGRADED")
     assert "The monitor has never run." in page.text
 
 
 def test_an_unreadable_database_is_a_clear_503(tmp_path: Path) -> None:
-    """Where the store cannot be read the page says so, with a status that a probe understands."""
+    """Where the store cannot be read the page shows that, with a status that a probe understands."""
     story = begin(tmp_path)
     story.engine.dispose()
     for file in tmp_path.iterdir():
@@ -261,8 +261,8 @@ def test_a_database_without_tables_is_a_clear_503(tmp_path: Path) -> None:
     assert client(story).get("/").status_code == 503
 
 
-def test_a_state_that_no_version_knows_is_a_clear_503(tmp_path: Path) -> None:
-    """A value written by something else is told, not shown as calm and not raised."""
+def test_an_unknown_state_is_a_clear_503(tmp_path: Path) -> None:
+    """A state that another program wrote is an error on the page, neither calm nor an exception."""
     story = begin(tmp_path)
     story.runs(3, tally())
     with database.writing(story.engine) as connection:
@@ -273,27 +273,27 @@ def test_a_state_that_no_version_knows_is_a_clear_503(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", [None, "text", 3, [1], {"total": {}}, [{"signal": "other"}]])
-def test_runs_written_by_hand_are_shown_as_far_as_they_go(tmp_path: Path, document: object) -> None:
-    """A run without its documents, or with strange ones, costs its readings and not the page."""
+def test_runs_with_invalid_documents_are_shown(tmp_path: Path, document: object) -> None:
+    """A run without valid documents has no readings, and the page is shown."""
     story = begin(tmp_path)
     story.runs(2, tally())
     blank = {"evidence": None, "state_after": None, "reason": None, "severity": None}
     with database.writing(story.engine) as connection:
         connection.execute(update(current_window_metrics).values(window=document, readings=document, **blank))
-    assert "UNKNOWN" in look(story).text
+    assert "UNKNOWN" in open_page(story).text
 
 
-def test_hostile_text_is_only_text(tmp_path: Path) -> None:
-    """Reasons, categories, names, explanations: whatever was stored is shown as text, with nothing that acts."""
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    """Reasons, categories, names, explanations: whatever was stored is shown as text and cannot act."""
     story = begin(tmp_path, service={"name": HOSTILE}, fallback={"default": HOSTILE})
-    opened = story.runs(3, broken(unseen={HOSTILE: 200, "Q" * 500: 100})).incident
-    assert opened is not None
-    story.explain(opened.incident_id, HOSTILE, f"{HOSTILE}\n{HOSTILE}")
+    incident = story.runs(3, faulty_tally(unseen={HOSTILE: 200, "Q" * 500: 100})).incident
+    assert incident is not None
+    story.explain(incident.incident_id, HOSTILE, f"{HOSTILE}\n{HOSTILE}")
     story.hold(HOSTILE, HOSTILE)
     with database.writing(story.engine) as connection:
         connection.execute(update(incidents).values(decision_reason=HOSTILE, trigger_signals=[HOSTILE]))
         connection.execute(update(current_window_metrics).values(reason=HOSTILE))
-    page = look(story)
+    page = open_page(story)
     assert "script" not in {tag for tag, _ in page.tags}
     assert "img" not in {tag for tag, _ in page.tags}
     assert page.html.count("<script>") == 0
@@ -304,21 +304,21 @@ def test_hostile_text_is_only_text(tmp_path: Path) -> None:
         assert "javascript" not in attributes.get("href", "")
 
 
-def test_text_that_is_no_unicode_costs_nothing(tmp_path: Path) -> None:
-    """Half a surrogate pair in a stored document does not cost the page."""
+def test_invalid_unicode_is_replaced(tmp_path: Path) -> None:
+    """Half a surrogate pair in a stored document is replaced, and the page is shown."""
     story = begin(tmp_path)
-    story.runs(3, broken(unseen={"lone": 200}))
+    story.runs(3, faulty_tally(unseen={"lone": 200}))
     file = tmp_path / "stillsafe.db"
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE incidents SET trigger_signals = ?", ('["\\ud800"]',))
     connection.close()
-    assert "?" in look(story).text
+    assert "?" in open_page(story).text
 
 
 def test_nothing_on_the_page_can_run_or_load(tmp_path: Path) -> None:
     """The policy forbids every script, frame, form and foreign load, and the page needs none of them."""
     story = begin(tmp_path)
-    story.runs(3, broken())
+    story.runs(3, faulty_tally())
     answer = client(story).get("/")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -329,7 +329,7 @@ def test_nothing_on_the_page_can_run_or_load(tmp_path: Path) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
     page = Page(answer.text)
     assert not {"script", "style", "iframe", "form", "object"} & {tag for tag, _ in page.tags}
-    assert {link["href"].split("?")[0].split(",")[0] for link in page.named("link")} == {
+    assert {link["href"].split("?")[0].split(",")[0] for link in page.attributes_of("link")} == {
         "static/stillsafe.css",
         "data:image/svg+xml",
     }
@@ -347,15 +347,15 @@ def test_the_style_is_served(tmp_path: Path) -> None:
 
 
 def test_the_page_only_reads(tmp_path: Path) -> None:
-    """Looking leaves the database as it was: only SELECT is sent."""
+    """A page leaves the database unchanged: only SELECT is sent."""
     story = begin(tmp_path)
-    story.runs(3, broken())
-    sent: list[str] = []
+    story.runs(3, faulty_tally())
+    statements: list[str] = []
     listening: Engine = story.engine
-    event.listen(listening, "before_cursor_execute", lambda _c, _u, statement, *_: sent.append(statement))
-    look(story)
-    assert sent
-    assert {statement.split()[0] for statement in sent} <= {"SELECT", "BEGIN"}
+    event.listen(listening, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement))
+    open_page(story)
+    assert statements
+    assert {statement.split()[0] for statement in statements} <= {"SELECT", "BEGIN"}
     answer = client(story)
     assert answer.post("/").status_code == 405
     assert answer.head("/").status_code == 200
@@ -363,80 +363,80 @@ def test_the_page_only_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["?runs=72", "?runs=720", "?runs=999999999", "?runs=-1", "?runs=<b>", "?x=1"])
 def test_any_query_is_a_page(tmp_path: Path, query: str) -> None:
-    """A query that is not offered is the first offer; nothing of it reaches the page."""
+    """Any other query is the first of the choices; nothing of it reaches the page."""
     story = begin(tmp_path)
     story.runs(2, tally())
-    page = look(story, query=query)
+    page = open_page(story, query=query)
     assert "<b>" not in page.html
     assert "999999999" not in page.html
 
 
 def test_refreshing_can_be_stopped(tmp_path: Path) -> None:
-    """The page renews itself, a quarter of the interval at most, until the reader asks it not to."""
+    """The page refreshes itself after a quarter of the interval, unless the query turns that off."""
     story = begin(tmp_path, monitor={"every": "2m", "window": "3m"})
-    assert {"http-equiv": "refresh", "content": "30"} in look(story).named("meta")
-    assert not [meta for meta in look(story, query="?refresh=off").named("meta") if "http-equiv" in meta]
+    assert {"http-equiv": "refresh", "content": "30"} in open_page(story).attributes_of("meta")
+    assert not [meta for meta in open_page(story, query="?refresh=off").attributes_of("meta") if "http-equiv" in meta]
 
 
-def test_charts_are_told_in_words(tmp_path: Path) -> None:
-    """Every picture has a name and a description that are there and unique, and every scroll area can be reached."""
+def test_charts_have_descriptions(tmp_path: Path) -> None:
+    """Every chart has a title and a unique description, and every scroll area can be reached by keyboard."""
     story = begin(tmp_path)
-    story.runs(3, broken(unseen={"ZZ": 200}))
-    page = look(story)
-    pictures = [svg for svg in page.named("svg") if svg.get("role") == "img"]
+    story.runs(3, faulty_tally(unseen={"ZZ": 200}))
+    page = open_page(story)
+    pictures = [svg for svg in page.attributes_of("svg") if svg.get("role") == "img"]
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(pictures) >= 6
     assert len(identifiers) == len(set(identifiers))
     for svg in pictures:
         assert set(svg["aria-labelledby"].split()) <= set(identifiers)
-    assert all("tabindex" in div and "aria-label" in div for div in page.named("div") if div.get("class") == "scroll")
+    assert all(
+        "tabindex" in div and "aria-label" in div for div in page.attributes_of("div") if div.get("class") == "scroll"
+    )
     assert "Mean confidence: now 0.660, from 0.660 to 0.660 in these runs; healthy is 0.842." in page.text
-    assert page.named("html")[0]["lang"] == "en"
+    assert page.attributes_of("html")[0]["lang"] == "en"
     assert page.html.count("<h1") == 1
 
 
 def test_the_worst_reading_is_the_first(tmp_path: Path) -> None:
-    """The table begins with what is worst, with its value, reference, limits and streak."""
+    """The table begins with the worst reading, with its value, reference, limits and streak."""
     story = begin(tmp_path)
-    story.runs(2, broken())
-    text = look(story).text
+    story.runs(2, faulty_tally())
+    text = open_page(story).text
     table = text[text.index("Readings of") :]
-    assert table.index("SEVERE Missing values dep_delay 97.0 % 2.0 %") < table.index(
-        "MODERATE Missing values wind_speed"
-    )
+    assert table.index("SEVERE Missing values dep_delay 97.0% 2.0%") < table.index("MODERATE Missing values wind_speed")
     assert table.index("MODERATE Missing values wind_speed") < table.index("NONE ")
-    assert "moderate > 7.0 %, severe > 27.0 %" in table
+    assert "moderate > 7.0%, severe > 27.0%" in table
     assert "2 (2 severe)" in table
 
 
-def test_a_doubtful_side_is_told_as_one(tmp_path: Path) -> None:
-    """Where nothing tells which features are damaged, the table names both sides, as text."""
+def test_alternative_features_are_shown(tmp_path: Path) -> None:
+    """Where it is not known which features are damaged, the table names both alternatives, as text."""
     story = begin(tmp_path)
-    story.runs(2, broken())
+    story.runs(2, faulty_tally())
     sides = Reading(
         Signal.BROKEN_RELATION_RATE, "dep_delay", Evidence.BAD, Level.SEVERE, 0.9, 0.0, 0.1, 0.3, 600, ("temp", HOSTILE)
     )
     with database.writing(story.engine) as connection:
         connection.execute(update(current_window_metrics).values(readings=[to_document(sides)]))
-    page = look(story)
-    assert f"Broken relations dep_delay or else temp and {HOSTILE} 90.0 %" in page.text
+    page = open_page(story)
+    assert f"Broken relations dep_delay or else temp and {HOSTILE} 90.0%" in page.text
     assert page.html.count("<script>") == 0
 
 
-def test_incidents_are_told_with_their_explanations(tmp_path: Path) -> None:
-    """An incident shows when, why, what was done and what the observer said; a resolved one how long it took."""
+def test_incidents_are_shown_with_their_explanations(tmp_path: Path) -> None:
+    """An incident shows when, why, what was done and its explanation; a resolved one shows how long it took."""
     story = begin(tmp_path)
-    opened = story.runs(2, broken()).incident
-    assert opened is not None
-    story.explain(opened.incident_id, "The feed has failed.", "Look at the feed.\nCall the airport.")
-    story.run(broken())
-    text = look(story).text
+    incident = story.runs(2, faulty_tally()).incident
+    assert incident is not None
+    story.explain(incident.incident_id, "The feed has failed.", "Look at the feed.\nCall the airport.")
+    story.run(faulty_tally())
+    text = open_page(story).text
     assert "The feed has failed." in text
     assert "Look at the feed. Call the airport." in text
-    assert "advice, which decides nothing" in text
+    assert "advice only" in text
     assert "by offline" in text
     story.runs(3, tally(fallback=True))
-    text = look(story).text
+    text = open_page(story).text
     assert "resolved" in text
     assert "resolved 2026-03-01 13:00:00 UTC after 40 min" in text
     assert "The fallback answered." in text

@@ -1,4 +1,4 @@
-"""What the documentation shows is true: commands run, generated pages are fresh, links lead somewhere."""
+"""The documentation is true: commands run, generated pages are current, links have targets."""
 
 import configparser
 import json
@@ -20,7 +20,7 @@ from stillsafe import service
 from stillsafe.errors import Failure
 from stillsafe.observer.transport import SENT_HEADERS
 from tests.ports import free_port
-from tests.postgres import served
+from tests.postgres import running_postgres
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -37,7 +37,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    return [Block(*(part.strip(" ") for part in found)) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    return [Block(*(part.strip(" ") for part in match)) for match in BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(script: str, folder: Path, **more: str) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
         env=environment(**more),
@@ -53,8 +53,8 @@ def run(script: str, folder: Path, **more: str) -> str:
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{script}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -67,9 +67,9 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the service did not listen in time")
 
 
-def test_the_tutorial_tells_the_truth(tmp_path: Path) -> None:
-    """Every command of the tutorial runs in order, and what it says will happen does."""
-    port, said, servers = str(free_port()), [], []
+def test_the_tutorial_is_true(tmp_path: Path) -> None:
+    """Every command of the tutorial runs in order, with the result that it describes."""
+    port, outputs, servers = str(free_port()), [], []
     try:
         for block in blocks(ROOT / "docs" / "tutorial.md"):
             text = block.text.replace("8123", port)
@@ -79,20 +79,20 @@ def test_the_tutorial_tells_the_truth(tmp_path: Path) -> None:
                 servers.append(subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=environment()))
                 wait_for(int(port), servers[-1])
             else:
-                said.append(run(text, tmp_path))
+                outputs.append(run(text, tmp_path))
     finally:
         for server in servers:
             server.terminate()
             server.wait()
-    story = "\n".join(said)
+    story = "\n".join(outputs)
     assert '"decided_by":"model"' in story.replace(" ", "")
     assert "violations" in story
     order = ["NORMAL -> WARNING", "WARNING -> DEGRADED", "'fallback': 100", "DEGRADED -> NORMAL"]
     places = [story.index(words) for words in order]
     assert places == sorted(places), story
-    after = story[places[-1] :]
-    assert "'model': 100" in after
-    assert "No difference" in after
+    rest_of_story = story[places[-1] :]
+    assert "'model': 100" in rest_of_story
+    assert "No difference" in rest_of_story
 
 
 def test_the_recipes_run(made_service: Path) -> None:
@@ -104,38 +104,38 @@ def test_the_recipes_run(made_service: Path) -> None:
 
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_the_operations_commands_run(made_service: Path, store: str) -> None:
-    """Every command of the operations page runs in a service folder, on the store that it is for or on either."""
-    shown = [block for block in blocks(ROOT / "docs" / "operations.md") if block.language == "sh"]
-    assert {block.about for block in shown} == {"", "only=sqlite", "only=postgresql"}
-    with served() as server:
+    """Every command of the operations page runs in a service folder, on its store or on both."""
+    shell_blocks = [block for block in blocks(ROOT / "docs" / "operations.md") if block.language == "sh"]
+    assert {block.about for block in shell_blocks} == {"", "only=sqlite", "only=postgresql"}
+    with running_postgres() as server:
         path = f"{server.programs}:{environment()['PATH']}"
         database = {"STILLSAFE_DATABASE_URL": server.url()} if store == "postgresql" else {}
         run("stillsafe monitor", made_service, **database)
-        for block in shown:
+        for block in shell_blocks:
             if block.about in {"", f"only={store}"}:
                 run(block.text, made_service, PATH=path, **database)
 
 
-def test_what_stands_in_for_cron_starts_the_monitor(made_service: Path) -> None:
-    """The commands of the systemd unit and of the CronJob run the monitor, once their paths are those of a service."""
+def test_replacements_of_cron_start_the_monitor(made_service: Path) -> None:
+    """The commands of the systemd unit and of the CronJob run the monitor, with the paths of a service."""
     page = blocks(ROOT / "docs" / "operations.md")
     unit = configparser.ConfigParser(delimiters="=")
     unit.read_string(next(block.text for block in page if block.about == "file=stillsafe-monitor.service"))
     job = next(block.text for block in page if block.language == "yaml")
-    listed = re.search(r"command: (\[.*\])", job)
-    assert listed is not None
-    for command in (unit["Service"]["ExecStart"], shlex.join(json.loads(listed[1]))):
-        here = command.replace("/srv/venv/bin/", "").replace("/srv/stillsafe", str(made_service))
-        assert "NORMAL" in run(here, made_service)
+    command_list = re.search(r"command: (\[.*\])", job)
+    assert command_list is not None
+    for command in (unit["Service"]["ExecStart"], shlex.join(json.loads(command_list[1]))):
+        local_command = command.replace("/srv/venv/bin/", "").replace("/srv/stillsafe", str(made_service))
+        assert "NORMAL" in run(local_command, made_service)
 
 
 def test_the_observer_page_is_true(made_service: Path) -> None:
-    """Its commands run, its settings are settings, and it names every failure and every header that is let through."""
+    """Its commands run, its settings are settings, and it names every failure and every header that is sent."""
     page = ROOT / "docs" / "observer.md"
-    shown = blocks(page)
+    shell_blocks = blocks(page)
     file = made_service / "stillsafe.toml"
     text = file.read_text()
-    for block in shown:
+    for block in shell_blocks:
         if block.language == "sh":
             run(block.text, made_service)
         else:
@@ -143,49 +143,49 @@ def test_the_observer_page_is_true(made_service: Path) -> None:
             file.write_text(head + block.text + rest[rest.index("\n[") :])
             assert service.settings_of(file).observer.use == "llm"
             file.write_text(text)
-    told = page.read_text()
-    assert all(f"| `{failure.value}` |" in told for failure in Failure)
-    assert all(f"`{name}" in told.lower() for name in SENT_HEADERS)
+    text_of_page = page.read_text()
+    assert all(f"| `{failure.value}` |" in text_of_page for failure in Failure)
+    assert all(f"`{name}" in text_of_page.lower() for name in SENT_HEADERS)
 
 
 def test_the_readme_shows_only_commands_that_are_tested(made_service: Path) -> None:
     """The README's make targets exist, and its stillsafe commands take the options that it shows."""
     makefile = (ROOT / "Makefile").read_text()
-    shown = [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
-    for line in shown:
+    commands = [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
+    for line in commands:
         if line.startswith("make "):
             assert re.search(rf"^{line.removeprefix('make ')}:", makefile, re.MULTILINE), line
         else:
             words = line.split()
             path = [word for word in words[1:] if not word.startswith("-")][: 2 if words[1] == "schedule" else 1]
-            helped = run(f"stillsafe {' '.join(path)} --help", made_service)
-            assert all(word in helped for word in words if word.startswith("--")), line
-    assert {"make demo", "make test"} <= set(shown)
+            help_text = run(f"stillsafe {' '.join(path)} --help", made_service)
+            assert all(word in help_text for word in words if word.startswith("--")), line
+    assert {"make demo", "make test"} <= set(commands)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     """Every relative link in a page names a file or folder that exists."""
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
 
 
-def test_the_reference_is_what_the_code_says() -> None:
+def test_the_reference_is_generated_from_the_code() -> None:
     """The generated pages are the ones that the code generates now (`make fix` writes them)."""
     for name, text in pages().items():
         assert (FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: run `make fix`"
 
 
 def test_no_address_of_a_package_index_is_committed() -> None:
-    """The pinned versions name packages and hashes, and no place to get them from."""
+    """The pinned versions name packages and hashes, and no index to get them from."""
     for name in ("requirements.lock", "pyproject.toml", "Makefile"):
         text = (ROOT / name).read_text()
         assert not re.search(r"index-url|find-links|https?://", text), name
 
 
-def test_the_version_is_told_once() -> None:
-    """The changelog and the package agree that the version is unreleased or listed."""
+def test_the_version_is_in_the_changelog() -> None:
+    """The changelog and the package agree that the version is unreleased or command_list."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {version}" in changelog or "## Unreleased" in changelog

@@ -1,1 +1,1 @@
-"""Faults on purpose: real processes, real signals, and every acknowledged answer looked for in the log."""
+"""Fault injection: real processes, real signals; every acknowledged answer has to be in the log."""

@@ -1,4 +1,4 @@
-"""The service as its users run it: `stillsafe serve` as a process of its own, and clients who remember each answer."""
+"""The service as users run it: `stillsafe serve` in its own process, and clients that record each answer."""
 
 import asyncio
 import json
@@ -23,21 +23,21 @@ from stillsafe.store.tables import prediction_logs
 from tests.ports import free_port
 
 BODY = {"mean radius": 14.0, "mean texture": 19.0, "mean smoothness": 0.1, "worst area": 800.0}
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
-class Refused(Exception):
-    """An answer that is none: its status and what it says."""
+class RequestRefused(Exception):
+    """An error response: its status and its document."""
 
-    def __init__(self, status: int, told: Any) -> None:
+    def __init__(self, status: int, document: Any) -> None:
         self.status = status
-        self.told = told
-        super().__init__(f"{status}: {told}")
+        self.document = document
+        super().__init__(f"{status}: {document}")
 
 
 @dataclass
 class Api:
-    """One service folder, served by a process that may be killed and started again.
+    """One service folder, served by a process that can be killed and restarted.
 
     Args:
         folder: with the settings.
@@ -48,65 +48,65 @@ class Api:
     folder: Path
     database: str
     workers: int = 1
-    surroundings: dict[str, str] = field(default_factory=dict)
+    extra_environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        """Start it and wait until it lives."""
+        """Start the process and wait until it is live."""
         self.port = free_port()
         command = [sys.executable, "-m", "stillsafe", "serve", "--port", str(self.port), "--workers", str(self.workers)]
         with (self.folder / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
-        until(self.alive, self.told)
+        wait_until(self.alive, self.log_text)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process of this service finds in its environment."""
-        return os.environ | {DATABASE_VARIABLE: self.database} | self.surroundings
+        """Environment variables of the service's processes."""
+        return os.environ | {DATABASE_VARIABLE: self.database} | self.extra_environment
 
     def kill(self) -> None:
-        """End it with kill -9, as the kernel does when memory is short."""
-        self._end(signal.SIGKILL)
+        """Send SIGKILL, as the kernel does when memory is short."""
+        self._stop(signal.SIGKILL)
 
     def terminate(self) -> int:
-        """Ask it to end as an init system does, and say how it ended."""
-        return self._end(signal.SIGTERM)
+        """Send SIGTERM, as an init system does; return the exit code."""
+        return self._stop(signal.SIGTERM)
 
-    def _end(self, how: signal.Signals) -> int:
+    def _stop(self, signal_number: signal.Signals) -> int:
         process, self.process = self.process, None
         if process is None:
             return 0
-        process.send_signal(how)
+        process.send_signal(signal_number)
         return process.wait()
 
     def alive(self) -> bool:
-        """Whether it answers at all."""
+        """Whether it answers `/health/live`."""
         assert self.process is not None
-        assert self.process.poll() is None, self.told()
+        assert self.process.poll() is None, self.log_text()
         with suppress(OSError):
             return bool(self.get("/health/live")["status"] == "live")
         return False
 
-    def told(self) -> str:
-        """What it has logged."""
+    def log_text(self) -> str:
+        """The log of the process."""
         return (self.folder / "serve.log").read_text()
 
     def get(self, path: str) -> Any:
-        """A document.
+        """GET a JSON document or a text.
 
         Raises:
-            Refused: the answer is an error.
-            OSError: there is no answer.
+            Refused: the response is an error.
+            OSError: there is no response.
         """
-        return self._ask("GET", path, None)
+        return self._request("GET", path, None)
 
     def predict(self, features: dict[str, Any] | None = None) -> Any:
-        """One answer; raises as `get`."""
-        return self._ask("POST", "/v1/predict", json.dumps({"features": features or BODY}))
+        """Request one prediction; raises as `get`."""
+        return self._request("POST", "/v1/predict", json.dumps({"features": features or BODY}))
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """A command of this service, ended."""
+        """Run a command of this service to its end."""
         return subprocess.run(
             [sys.executable, "-m", "stillsafe", *words],
             cwd=self.folder,
@@ -117,14 +117,14 @@ class Api:
         )
 
     def change(self, section: str, line: str) -> None:
-        """Put a line into a section of the settings; the next start reads it."""
+        """Add a line to a section of the settings for the next start."""
         settings = self.folder / "stillsafe.toml"
         text = settings.read_text()
         assert f"[{section}]" in text
         settings.write_text(text.replace(f"[{section}]", f"[{section}]\n{line}", 1))
 
-    def logged(self) -> list[Any]:
-        """The prediction log, in the order of its rows."""
+    def prediction_log(self) -> list[Any]:
+        """The rows of the prediction log, ordered by id."""
         engine = database.connect(self.database)
         try:
             with database.reading(engine) as connection:
@@ -132,37 +132,37 @@ class Api:
         finally:
             engine.dispose()
 
-    def _ask(self, method: str, path: str, body: str | None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+    def _request(self, method: str, path: str, body: str | None) -> Any:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
-        told = json.loads(content) if "json" in (answer.getheader("content-type") or "") else content.decode()
+        document = json.loads(content) if "json" in (answer.getheader("content-type") or "") else content.decode()
         if answer.status != 200:
-            raise Refused(answer.status, told)
-        return told
+            raise RequestRefused(answer.status, document)
+        return document
 
 
 @dataclass
 class Load:
-    """Clients with a connection each, one request after another, until they are told to stop.
+    """Clients with one connection each that send one request after another until `stop`.
 
     Attributes:
-        acknowledged: the answers that any client ever held, as (prediction_id, seconds since the start, decided_by).
-        failed: what was answered or raised instead.
+        answers: every answer that a client received, as (prediction_id, time of the request, decided_by).
+        failures: error responses and exceptions.
     """
 
     api: Api
     connections: int = 8
-    acknowledged: list[tuple[str, float, str]] = field(default_factory=list)
-    failed: list[object] = field(default_factory=list)
+    answers: list[tuple[str, float, str]] = field(default_factory=list)
+    failures: list[object] = field(default_factory=list)
     longest_seconds: float = 0.0
 
     def __enter__(self) -> "Load":
-        self._stopped = False
+        self._is_stopping = False
         self._thread = Thread(target=lambda: asyncio.run(self._all()), daemon=True)
         self._thread.start()
         return self
@@ -171,20 +171,22 @@ class Load:
         self.stop()
 
     @property
-    def ids(self) -> set[str]:
-        """Every acknowledged prediction's identifier."""
-        return {each[0] for each in self.acknowledged}
+    def prediction_ids(self) -> set[str]:
+        """The ids of all acknowledged predictions."""
+        return {each[0] for each in self.answers}
 
-    def more(self, count: int) -> None:
-        """Wait until so many more answers have come."""
-        wanted = len(self.acknowledged) + count
-        until(lambda: len(self.acknowledged) >= wanted, lambda: f"{self.failed[-3:]}\n{self.api.told()[-3000:]}")
+    def wait_for_answers(self, count: int) -> None:
+        """Wait for this many further answers."""
+        answer_count = len(self.answers) + count
+        wait_until(
+            lambda: len(self.answers) >= answer_count, lambda: f"{self.failures[-3:]}\n{self.api.log_text()[-3000:]}"
+        )
 
     def stop(self) -> None:
-        """Every client waits for its last answer and goes."""
-        self._stopped = True
-        self._thread.join(PATIENCE_SECONDS)
-        assert not self._thread.is_alive(), "a client still waits for its answer"
+        """Let every client receive its last answer, then end."""
+        self._is_stopping = True
+        self._thread.join(TIMEOUT_SECONDS)
+        assert not self._thread.is_alive(), "a client is still waiting for its answer"
 
     async def _all(self) -> None:
         await asyncio.gather(*(self._client() for _ in range(self.connections)))
@@ -192,31 +194,31 @@ class Load:
     async def _client(self) -> None:
         body = json.dumps({"features": BODY}).encode()
         head = f"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-        while not self._stopped:
+        while not self._is_stopping:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.api.port)
             except OSError as error:
-                self.failed.append(error)
+                self.failures.append(error)
                 await asyncio.sleep(0.05)
                 continue
             with suppress(OSError, asyncio.IncompleteReadError):
-                await self._converse(reader, writer, head + body)
+                await self._send_requests(reader, writer, head + body)
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        while not self._stopped:
+    async def _send_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        while not self._is_stopping:
             began = time.monotonic()
             try:
                 writer.write(request)
                 status, document = await _response(reader)
             except (OSError, asyncio.IncompleteReadError) as error:
-                self.failed.append(error)
+                self.failures.append(error)
                 raise
             self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
             if status == 200:
-                self.acknowledged.append((document["prediction_id"], began, document["decided_by"]))
+                self.answers.append((document["prediction_id"], began, document["decided_by"]))
             else:
-                self.failed.append((status, document))
+                self.failures.append((status, document))
 
 
 async def _response(reader: asyncio.StreamReader) -> tuple[int, Any]:
@@ -225,15 +227,17 @@ async def _response(reader: asyncio.StreamReader) -> tuple[int, Any]:
     return int(head.split()[1]), json.loads(await reader.readexactly(length))
 
 
-def until(met: Callable[[], bool], told: Callable[[], object] = lambda: "waited in vain") -> None:
-    """Wait until it is so; where it never is, fail and tell."""
-    last = time.monotonic() + PATIENCE_SECONDS
-    while not met():
-        assert time.monotonic() < last, told()
+def wait_until(
+    condition: Callable[[], bool], message: Callable[[], object] = lambda: "the condition did not come true"
+) -> None:
+    """Wait until a condition holds; fail with a message after the timeout."""
+    last = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < last, message()
         time.sleep(0.05)
 
 
-def missing_and_doubled(acknowledged: set[str], rows: Sequence[Any]) -> tuple[int, int]:
-    """How many acknowledged predictions are not in the log, and how many rows are there more than once."""
-    names = [row.prediction_id for row in rows]
-    return len(acknowledged - set(names)), len(names) - len(set(names))
+def missing_and_duplicate_counts(prediction_ids: set[str], rows: Sequence[Any]) -> tuple[int, int]:
+    """The number of acknowledged predictions that are not in the log, and of duplicate rows."""
+    logged_ids = [row.prediction_id for row in rows]
+    return len(prediction_ids - set(logged_ids)), len(logged_ids) - len(set(logged_ids))

@@ -1,4 +1,4 @@
-"""A service to break, and the table of what breaking it has shown."""
+"""Services on either store, with a database server and a connection that tests can disturb."""
 
 import os
 from collections.abc import Iterator
@@ -8,30 +8,30 @@ import pytest
 
 from tests.faults.api import Api
 from tests.faults.proxy import Proxy
-from tests.postgres import Postgres, served
+from tests.postgres import Postgres, running_postgres
 
 LONG = os.environ.get("STILLSAFE_FAULTS") == "long"
-"""Whether faults are repeated until the figures of the operations page can be printed: `make faults`."""
+"""Whether each fault is repeated as often as for the figures of the operations page: `make faults`."""
 
 
-def often(short: int, long: int) -> int:
-    """How often a fault is repeated."""
+def repetitions(short: int, long: int) -> int:
+    """Number of repetitions of a fault."""
     return long if LONG else short
 
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own, to be killed."""
-    with served(fsync=True) as running:
+    """A PostgreSQL server for one test, which may kill it."""
+    with running_postgres(fsync=True) as running:
         yield running
 
 
 @pytest.fixture
 def proxy(server: Postgres) -> Iterator[Proxy]:
-    """The line to it, to be disturbed."""
-    made = Proxy(server.port)
-    yield made
-    made.close()
+    """A proxy in front of the server, which may disturb the connection."""
+    proxy_server = Proxy(server.port)
+    yield proxy_server
+    proxy_server.close()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def on_sqlite(made_service: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def on_postgres(made_service: Path, proxy: Proxy) -> Iterator[Api]:
-    """A running service on that PostgreSQL, over that line."""
+    """A running service on that PostgreSQL server, through the proxy."""
     yield from running(Api(made_service, proxy.url))
 
 
@@ -55,7 +55,7 @@ def on_either(request: pytest.FixtureRequest) -> Api:
 
 
 def running(api: Api) -> Iterator[Api]:
-    """A service that is started, and ended however the test ends."""
+    """Start a service, and kill it after the test."""
     try:
         api.start()
         yield api

@@ -1,4 +1,4 @@
-"""The table that a run of the fault suite ends with: what was done, and what was measured."""
+"""The table of measurements at the end of a run of the fault suite."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,29 +7,29 @@ from typing import Any
 import pytest
 
 Figure = Callable[[str, object], None]
-_VERDICTS = {str(True), str(False)}
+_BOOLEANS = {str(True), str(False)}
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Figure:
-    """Notes a figure for the table at the end of the run; of what holds or does not, all noted are counted."""
+    """Record a figure for the table at the end of the run; booleans are counted."""
 
-    def noted(what: str, measured: object) -> None:
-        request.node.user_properties.append((what, str(measured)))
+    def record_figure(what: str, value: object) -> None:
+        request.node.user_properties.append((what, str(value)))
 
-    return noted
+    return record_figure
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table: what was done, and what was measured."""
+    """Print the table: the fault and the measurement."""
     reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
-    noted = [each for report in reports for each in report.user_properties]
-    verdicts = Counter(what for what, measured in noted if measured in _VERDICTS)
-    held = Counter(what for what, measured in noted if measured == str(True))
-    figures = [each for each in noted if each[1] not in _VERDICTS]
-    figures += [(what, f"{held[what]} of {count}") for what, count in verdicts.items()]
+    records = [each for report in reports for each in report.user_properties]
+    counts = Counter(what for what, value in records if value in _BOOLEANS)
+    true_counts = Counter(what for what, value in records if value == str(True))
+    figures = [each for each in records if each[1] not in _BOOLEANS]
+    figures += [(what, f"{true_counts[what]} of {count}") for what, count in counts.items()]
     if figures:
         terminalreporter.section("faults, measured")
         width = max(len(what) for what, _ in figures)
-        for what, measured in figures:
-            terminalreporter.write_line(f"{what:<{width}}  {measured}")
+        for what, value in figures:
+            terminalreporter.write_line(f"{what:<{width}}  {value}")

@@ -1,4 +1,4 @@
-"""A small TCP proxy before a server, for tests that disturb the line: it may refuse, swallow or cut."""
+"""A small TCP proxy in front of a server: it can refuse connections, drop data and reset connections."""
 
 import asyncio
 from contextlib import suppress
@@ -6,10 +6,10 @@ from threading import Thread
 
 
 class Proxy:
-    """One listening port before another one.
+    """A listening port that forwards to another port.
 
-    `mode` is `ok`, `refuse` (connections are cut at once), `blackhole` (nothing passes, nothing ends) or `reset`
-    (as refuse, and open ones are cut too).
+    `mode` is `ok`, `refuse` (new connections are reset), `blackhole` (data are dropped, connections stay open) or
+    `reset` (new and open connections are reset).
     """
 
     def __init__(self, target_port: int) -> None:
@@ -25,17 +25,17 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The address of the database behind it."""
+        """URL of the database behind the proxy."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def set(self, mode: str) -> None:
-        """Change how the line behaves, for open connections too."""
+        """Change the mode, for open connections too."""
         self.mode = mode
         if mode in ("reset", "refuse"):
-            self._loop.call_soon_threadsafe(self._cut)
+            self._loop.call_soon_threadsafe(self._abort_connections)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the proxy."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -44,7 +44,7 @@ class Proxy:
         self._server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
-        self._cut()
+        self._abort_connections()
         self._loop.run_until_complete(asyncio.sleep(0.01))
         self._loop.close()
 
@@ -52,7 +52,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def _cut(self) -> None:
+    def _abort_connections(self) -> None:
         for writer in self._open:
             writer.transport.abort()
         self._open.clear()
@@ -68,13 +68,13 @@ class Proxy:
             writer.transport.abort()
             return
         self._open.add(far_writer)
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 if self.mode == "blackhole":
-                    await asyncio.Event().wait()  # what was sent into a hole never comes out of it
+                    await asyncio.Event().wait()  # dropped data are never delivered
                 writer.write(data)
                 await writer.drain()
         writer.close()

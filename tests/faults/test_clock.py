@@ -1,4 +1,4 @@
-"""The clock jumps forth and back under the service and its monitor; nothing is lost, and nothing false is decided."""
+"""If the system clock jumps, no row is lost and no run decides on a window of the past."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 from tests.faults.api import Api
 from tests.faults.conftest import running
 
-STARTED = "2026-03-01 00:00:00"
+START_TIME = "2026-03-01 00:00:00"
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
-    """A file that says what time it is for whoever looks there."""
+    """A file with the offset of the simulated clock."""
     file = tmp_path / "clock"
     file.write_text("+0")
     return file
@@ -24,7 +24,7 @@ def clock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def on_shaky_clock(made_service: Path, clock: Path) -> Iterator[Api]:
-    """A running service whose every process looks there."""
+    """A running service whose processes use the simulated clock."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     surroundings = {
         "LD_PRELOAD": str(library),
@@ -32,39 +32,39 @@ def on_shaky_clock(made_service: Path, clock: Path) -> Iterator[Api]:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    yield from running(Api(made_service, f"sqlite:///{made_service / 'stillsafe.db'}", surroundings=surroundings))
+    yield from running(Api(made_service, f"sqlite:///{made_service / 'stillsafe.db'}", extra_environment=surroundings))
 
 
-def monitored(api: Api) -> tuple[int, str]:
-    """A run's exit code and what it says."""
-    ran = api.command("monitor")
-    return ran.returncode, ran.stdout + ran.stderr
+def run_monitor(api: Api) -> tuple[int, str]:
+    """Run the monitor; return the exit code and the output."""
+    process = api.command("monitor")
+    return process.returncode, process.stdout + process.stderr
 
 
 def test_jumps_lose_nothing_and_decide_nothing(on_shaky_clock: Api, clock: Path) -> None:
-    """A day ahead, then back: rows keep coming in, runs wait until time has passed the last one, and it shows."""
+    """After a jump back, rows are recorded, runs wait for the time of the last run, and the monitor is stale."""
     api = on_shaky_clock
     ids = [api.predict()["prediction_id"]]
-    assert monitored(api)[0] == 0
+    assert run_monitor(api)[0] == 0
     clock.write_text("+1d")
     ids.append(api.predict()["prediction_id"])
-    assert monitored(api)[0] == 0
+    assert run_monitor(api)[0] == 0
     assert api.get("/health/ready")["monitor"] == "fresh"
     clock.write_text("-2h")
     ids.append(api.predict()["prediction_id"])
-    code, told = monitored(api)
-    assert (code, "runs go forward in time" in told) == (1, True)
+    code, output = run_monitor(api)
+    assert (code, "runs go forward in time" in output) == (1, True)
     assert api.get("/health/ready")["monitor"] == "stale"
     assert json.loads(api.command("status", "--json").stdout)["stale"] is True
     clock.write_text("+25h")
     ids.append(api.predict()["prediction_id"])
-    assert monitored(api)[0] == 0
+    assert run_monitor(api)[0] == 0
     assert api.get("/health/ready")["monitor"] == "fresh"
-    rows = api.logged()
+    rows = api.prediction_log()
     assert [row.prediction_id for row in rows] == ids
     hours = [round((row.timestamp - rows[0].timestamp) / timedelta(hours=1)) for row in rows]
     assert hours == [0, 24, -2, 25]
     assert api.get("/v1/state")["state"] == "NORMAL"
-    replayed = api.command("replay", "--from-logs")
-    assert replayed.returncode == 0, replayed.stdout
+    replay = api.command("replay", "--from-logs")
+    assert replay.returncode == 0, replay.stdout
     assert os.environ.get("LD_PRELOAD") is None

@@ -1,80 +1,88 @@
-"""The database server goes away under load; answers go on, and every one of them is in the log afterwards, once."""
+"""During an outage of the database server requests are answered, and afterwards each answer is in the log once."""
 
 import json
 import time
 
 import pytest
 
-from tests.faults.api import Api, Load, Refused, missing_and_doubled, until
-from tests.faults.conftest import often
+from tests.faults.api import Api, Load, RequestRefused, missing_and_duplicate_counts, wait_until
+from tests.faults.conftest import repetitions
 from tests.faults.figures import Figure
 from tests.faults.proxy import Proxy
 from tests.postgres import Postgres
 
-CALM = {"status": "ready", "store": "up", "spooled_rows": 0}
+READY = {"status": "ready", "store": "up", "spooled_rows": 0}
 
 
-def is_calm(api: Api) -> bool:
-    """Whether the store is up and nothing waits."""
+def is_recovered(api: Api) -> bool:
+    """Whether the store is up and the spool is empty."""
     ready = api.get("/health/ready")
-    return bool(ready == ready | CALM)
+    return bool(ready == ready | READY)
 
 
 def is_spooling(api: Api) -> bool:
-    """Whether rows wait on this host."""
+    """Whether rows are in the spool."""
     return bool(api.get("/health/ready")["status"] == "spooling")
 
 
 def in_order(api: Api) -> bool:
-    """Whether the log's rows are in the order of their times."""
-    times = [row.timestamp for row in api.logged()]
+    """Whether the rows of the log are in time order."""
+    times = [row.timestamp for row in api.prediction_log()]
     return times == sorted(times)
 
 
 @pytest.mark.parametrize("mode", ["reset", "blackhole"])
-def test_a_disturbed_line_costs_nobody_an_answer(on_postgres: Api, proxy: Proxy, mode: str, figure: Figure) -> None:
-    """A cut or a silent line: no request fails, and after the drain each row is there once, in order."""
-    seconds = often(3, 10)
+def test_no_request_fails_on_a_disturbed_connection(on_postgres: Api, proxy: Proxy, mode: str, figure: Figure) -> None:
+    """With a reset or silent connection no request fails; after the drain each row is in the log once, in order."""
+    seconds = repetitions(3, 10)
     with Load(on_postgres) as load:
-        load.more(50)
+        load.wait_for_answers(50)
         proxy.set(mode)
-        until(lambda: is_spooling(on_postgres))
+        wait_until(lambda: is_spooling(on_postgres))
         time.sleep(seconds)
-        during = len(load.acknowledged)
+        during = len(load.answers)
         proxy.set("ok")
-        until(lambda: is_calm(on_postgres))
-        load.more(20)
-    missing, doubled = missing_and_doubled(load.ids, on_postgres.logged())
-    figure(f"line {mode} for {seconds} s: requests failed, of answered", f"{len(load.failed)} of {len(load.ids)}")
+        wait_until(lambda: is_recovered(on_postgres))
+        load.wait_for_answers(20)
+    missing, duplicates = missing_and_duplicate_counts(load.prediction_ids, on_postgres.prediction_log())
+    figure(
+        f"line {mode} for {seconds} s: requests failed, of answered",
+        f"{len(load.failures)} of {len(load.prediction_ids)}",
+    )
     figure(f"line {mode} for {seconds} s: longest answer", f"{load.longest_seconds:.2f} s")
-    figure(f"line {mode} for {seconds} s: rows missing / doubled after the drain", f"{missing} / {doubled}")
+    figure(f"line {mode} for {seconds} s: rows missing / doubled after the drain", f"{missing} / {duplicates}")
     assert during > 50
-    assert load.failed == []
-    assert (missing, doubled) == (0, 0)
+    assert load.failures == []
+    assert (missing, duplicates) == (0, 0)
     assert in_order(on_postgres)
 
 
-def test_a_killed_server_costs_nobody_an_answer(on_postgres: Api, server: Postgres, figure: Figure) -> None:
-    """PostgreSQL is killed under load and started again: no request fails, each row is there once, in order."""
-    seconds = often(2, 10)
+def test_no_request_fails_when_the_server_is_killed(on_postgres: Api, server: Postgres, figure: Figure) -> None:
+    """PostgreSQL is killed under load and restarted; each row is in the log once, in order."""
+    seconds = repetitions(2, 10)
     with Load(on_postgres, 32) as load:
-        load.more(50)
+        load.wait_for_answers(50)
         server.kill()
-        until(lambda: is_spooling(on_postgres))
+        wait_until(lambda: is_spooling(on_postgres))
         time.sleep(seconds)
         server.start()
-        until(lambda: is_calm(on_postgres))
-        load.more(20)
-    missing, doubled = missing_and_doubled(load.ids, on_postgres.logged())
-    figure(f"PostgreSQL killed, out for {seconds} s: requests failed", f"{len(load.failed)} of {len(load.ids)}")
-    figure(f"PostgreSQL killed, out for {seconds} s: rows missing / doubled after the drain", f"{missing} / {doubled}")
-    assert load.failed == []
-    assert (missing, doubled) == (0, 0)
+        wait_until(lambda: is_recovered(on_postgres))
+        load.wait_for_answers(20)
+    missing, duplicates = missing_and_duplicate_counts(load.prediction_ids, on_postgres.prediction_log())
+    figure(
+        f"PostgreSQL killed, out for {seconds} s: requests failed",
+        f"{len(load.failures)} of {len(load.prediction_ids)}",
+    )
+    figure(
+        f"PostgreSQL killed, out for {seconds} s: rows missing / doubled after the drain", f"{missing} / {duplicates}"
+    )
+    assert load.failures == []
+    assert (missing, duplicates) == (0, 0)
     assert in_order(on_postgres)
 
 
-def test_rows_outlive_the_process_that_took_them(on_postgres: Api, server: Postgres) -> None:
-    """Killed with rows in its spool, the service's next start brings them home."""
+def test_the_spool_outlives_its_process(on_postgres: Api, server: Postgres) -> None:
+    """After the service is killed with rows in its spool, the next start drains them."""
     ids = [on_postgres.predict()["prediction_id"]]
     server.kill()
     ids += [on_postgres.predict()["prediction_id"] for _ in range(20)]
@@ -82,59 +90,59 @@ def test_rows_outlive_the_process_that_took_them(on_postgres: Api, server: Postg
     on_postgres.kill()
     server.start()
     on_postgres.start()
-    until(lambda: is_calm(on_postgres))
-    assert [row.prediction_id for row in on_postgres.logged()] == ids
+    wait_until(lambda: is_recovered(on_postgres))
+    assert [row.prediction_id for row in on_postgres.prediction_log()] == ids
 
 
-def test_every_surface_says_so(on_postgres: Api, proxy: Proxy) -> None:
-    """Readiness, metrics, `status`, the routes that look and the log tell of the outage; the API stays ready."""
+def test_every_interface_reports_the_outage(on_postgres: Api, proxy: Proxy) -> None:
+    """Readiness, metrics, `status`, the read routes and the log report the outage; the API stays ready."""
     on_postgres.predict()
     proxy.set("reset")
     on_postgres.predict()
-    until(lambda: is_spooling(on_postgres))
+    wait_until(lambda: is_spooling(on_postgres))
     assert on_postgres.get("/health/ready")["store"].startswith("out: ")
     metrics = on_postgres.get("/metrics")
     assert "stillsafe_spooled_rows 1.0" in metrics
     assert "stillsafe_store_up 0.0" in metrics
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as error:
         on_postgres.get("/v1/state")
-    assert refused.value.status == 503
+    assert error.value.status == 503
     status = on_postgres.command("status", "--json")
-    told = json.loads(status.stdout)
-    assert (status.returncode, told["state"], told["spooled_rows"]) == (1, None, 1)
+    document = json.loads(status.stdout)
+    assert (status.returncode, document["state"], document["spooled_rows"]) == (1, None, 1)
     assert "entries wait" in on_postgres.command("status").stdout
-    assert "the store is out" in on_postgres.told()
+    assert "the store is out" in on_postgres.log_text()
     proxy.set("ok")
-    until(lambda: is_calm(on_postgres))
-    assert "the store is back" in on_postgres.told()
+    wait_until(lambda: is_recovered(on_postgres))
+    assert "the store is back" in on_postgres.log_text()
     assert json.loads(on_postgres.command("status", "--json").stdout)["store"] == "up"
 
 
-def test_an_outage_is_noticed_though_nobody_asks(on_postgres: Api, proxy: Proxy) -> None:
-    """The heartbeat finds a silent line, so that no client has to."""
+def test_an_outage_is_detected_without_requests(on_postgres: Api, proxy: Proxy) -> None:
+    """The heartbeat detects a silent connection before any request does."""
     proxy.set("blackhole")
-    until(lambda: is_spooling(on_postgres))
+    wait_until(lambda: is_spooling(on_postgres))
     began = time.monotonic()
     on_postgres.predict()
-    assert "the store is out" in on_postgres.told()
-    assert time.monotonic() - began < 2, "the request itself waited for the store's time-out"
+    assert "the store is out" in on_postgres.log_text()
+    assert time.monotonic() - began < 2, "the request waited for the store's timeout"
 
 
 def test_a_store_never_reached_gives_the_fallback(on_postgres: Api, proxy: Proxy) -> None:
-    """Started while the database is out, nobody knows the state: the fallback answers, and its rows wait."""
+    """If the service starts during an outage, the state is unknown: the fallback answers, and its rows are spooled."""
     on_postgres.kill()
     proxy.set("refuse")
     on_postgres.start()
     answer = on_postgres.predict()
     assert (answer["decided_by"], answer["system_state"]) == ("fallback", "DEGRADED")
     proxy.set("ok")
-    until(lambda: is_calm(on_postgres))
+    wait_until(lambda: is_recovered(on_postgres))
     assert on_postgres.predict()["decided_by"] == "model"
-    assert [row.decided_by for row in on_postgres.logged()] == ["fallback", "model"]
+    assert [row.decided_by for row in on_postgres.prediction_log()] == ["fallback", "model"]
 
 
 def test_the_last_known_state_expires_into_the_fallback(on_postgres: Api, proxy: Proxy) -> None:
-    """It holds for `max_state_age_seconds`; then the state is unknown, and unknown is not NORMAL."""
+    """The state is valid for `max_state_age_seconds`; afterwards it is unknown, and the fallback answers."""
     on_postgres.kill()
     on_postgres.change("serving", 'max_state_age_seconds = "3s"')
     on_postgres.start()
@@ -146,44 +154,44 @@ def test_the_last_known_state_expires_into_the_fallback(on_postgres: Api, proxy:
     assert answers[0]["decided_by"] == "model"
     assert "could not be read for more than 3 s" in answers[-1]["reason"]
     proxy.set("ok")
-    until(lambda: is_calm(on_postgres))
+    wait_until(lambda: is_recovered(on_postgres))
     assert on_postgres.predict()["decided_by"] == "model"
 
 
-def test_neither_store_nor_spool_is_a_refusal_and_heals(on_postgres: Api, proxy: Proxy) -> None:
-    """No row can be kept, so there is no answer: 503 on both surfaces, until either is back."""
+def test_without_store_and_spool_requests_are_refused(on_postgres: Api, proxy: Proxy) -> None:
+    """If no row can be recorded, predictions and readiness are 503 until store or spool is back."""
     on_postgres.predict()
     spool = on_postgres.folder / "stillsafe.spool.db"
     spool.mkdir()
     proxy.set("reset")
-    with pytest.raises(Refused) as unanswered:
+    with pytest.raises(RequestRefused) as predict_error:
         on_postgres.predict()
-    with pytest.raises(Refused) as unready:
+    with pytest.raises(RequestRefused) as health_error:
         on_postgres.get("/health/ready")
-    assert (unanswered.value.status, unready.value.status) == (503, 503)
+    assert (predict_error.value.status, health_error.value.status) == (503, 503)
     spool.rmdir()
-    kept = on_postgres.predict()
+    answer = on_postgres.predict()
     proxy.set("ok")
-    until(lambda: is_calm(on_postgres))
-    assert on_postgres.logged()[-1].prediction_id == kept["prediction_id"]
+    wait_until(lambda: is_recovered(on_postgres))
+    assert on_postgres.prediction_log()[-1].prediction_id == answer["prediction_id"]
 
 
-def test_a_run_of_the_monitor_brings_the_rows_home_first(on_postgres: Api, server: Postgres) -> None:
-    """A window is not judged while rows of it wait on this host."""
+def test_a_monitoring_run_drains_the_spool_first(on_postgres: Api, server: Postgres) -> None:
+    """The window contains the rows that were in the spool."""
     server.kill()
     for _ in range(5):
         on_postgres.predict()
     on_postgres.kill()
     server.start()
-    ran = on_postgres.command("monitor", "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["prediction_count"] == 5
+    process = on_postgres.command("monitor", "--json")
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["prediction_count"] == 5
 
 
-def test_a_run_of_the_monitor_fails_without_the_server(on_postgres: Api, server: Postgres) -> None:
-    """A run that cannot read is no calm one: it exits 1 and says why, and the next one goes on."""
+def test_a_monitoring_run_fails_without_the_server(on_postgres: Api, server: Postgres) -> None:
+    """A run that cannot read the store exits with 1, and the next run succeeds."""
     server.kill()
-    failed = on_postgres.command("monitor", "--json")
-    assert (failed.returncode, failed.stdout) == (1, "")
+    process = on_postgres.command("monitor", "--json")
+    assert (process.returncode, process.stdout) == (1, "")
     server.start()
     assert on_postgres.command("monitor", "--json").returncode == 0

@@ -1,4 +1,4 @@
-"""SQLite cannot be written: a clear refusal for as long as it lasts, and then it goes on by itself."""
+"""While SQLite cannot be written, requests get a clear 503; afterwards the service recovers by itself."""
 
 import os
 import resource
@@ -7,57 +7,57 @@ from contextlib import closing
 
 import pytest
 
-from tests.faults.api import Api, Load, Refused, missing_and_doubled
+from tests.faults.api import Api, Load, RequestRefused, missing_and_duplicate_counts
 from tests.faults.figures import Figure
 
-ROOM = 64 * 1024
+FREE_BYTES = 64 * 1024
 
 
-def refusal(api: Api) -> Refused:
-    """The error that a prediction is answered with."""
+def refusal(api: Api) -> RequestRefused:
+    """The error response to a prediction."""
     for _ in range(2_000):
         try:
             api.predict()
-        except Refused as refused:
-            return refused
-    raise AssertionError("it was never refused")
+        except RequestRefused as error:
+            return error
+    raise AssertionError("no request was refused")
 
 
 def test_a_full_disk_is_refused_and_recovers(on_sqlite: Api, figure: Figure) -> None:
-    """No more may be written to any file: 503 with the reason, and what was acknowledged is there. Then it goes on."""
+    """Without disk space the response is 503 with the reason, and acknowledged rows are in the log."""
     assert on_sqlite.process is not None
-    before = [on_sqlite.predict()["prediction_id"] for _ in range(5)]
+    first_ids = [on_sqlite.predict()["prediction_id"] for _ in range(5)]
     largest = max(each.stat().st_size for each in on_sqlite.folder.glob("stillsafe.db*"))
     limits = resource.prlimit(on_sqlite.process.pid, resource.RLIMIT_FSIZE)
     with Load(on_sqlite, 8) as load:
-        load.more(10)
-        resource.prlimit(on_sqlite.process.pid, resource.RLIMIT_FSIZE, (largest + ROOM, limits[1]))
-        told = refusal(on_sqlite)
+        load.wait_for_answers(10)
+        resource.prlimit(on_sqlite.process.pid, resource.RLIMIT_FSIZE, (largest + FREE_BYTES, limits[1]))
+        error = refusal(on_sqlite)
         resource.prlimit(on_sqlite.process.pid, resource.RLIMIT_FSIZE, limits)
-        load.more(10)
-    rows = on_sqlite.logged()
-    missing, doubled = missing_and_doubled(load.ids | set(before), rows)
-    figure("disk full: rows missing / doubled", f"{missing} / {doubled}")
-    assert (told.status, told.told["status"]) == (503, 503)
-    assert "disk" in told.told["detail"]
-    assert {each[0] for each in load.failed if isinstance(each, tuple)} <= {503}
-    assert (missing, doubled) == (0, 0)
+        load.wait_for_answers(10)
+    rows = on_sqlite.prediction_log()
+    missing, duplicates = missing_and_duplicate_counts(load.prediction_ids | set(first_ids), rows)
+    figure("disk full: rows missing / doubled", f"{missing} / {duplicates}")
+    assert (error.status, error.document["status"]) == (503, 503)
+    assert "disk" in error.document["detail"]
+    assert {each[0] for each in load.failures if isinstance(each, tuple)} <= {503}
+    assert (missing, duplicates) == (0, 0)
 
 
 def test_a_locked_database_is_refused_and_recovers(on_sqlite: Api) -> None:
-    """Somebody else holds the write lock for longer than anyone waits: 503, and readiness still reads."""
+    """While another process holds the write lock beyond the timeout, the response is 503 and readiness still works."""
     holder = sqlite3.connect(on_sqlite.folder / "stillsafe.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    told = refusal(on_sqlite)
+    error = refusal(on_sqlite)
     assert on_sqlite.get("/health/ready")["status"] == "ready"
     holder.execute("ROLLBACK")
     holder.close()
-    assert (told.status, "locked" in told.told["detail"]) == (503, True)
+    assert (error.status, "locked" in error.document["detail"]) == (503, True)
     assert on_sqlite.predict()["decided_by"] == "model"
 
 
-def test_a_damaged_file_is_told_everywhere(on_sqlite: Api) -> None:
-    """A file that is no database any more: refusals while serving, exit codes of the commands, and no traceback."""
+def test_a_damaged_file_is_reported_everywhere(on_sqlite: Api) -> None:
+    """If the file is not a database, every command exits with 1, names the database and prints no traceback."""
     on_sqlite.predict()
     on_sqlite.kill()
     file = on_sqlite.folder / "stillsafe.db"
@@ -67,15 +67,15 @@ def test_a_damaged_file_is_told_everywhere(on_sqlite: Api) -> None:
         each.unlink()
     file.write_bytes(content)
     for words in (("monitor",), ("status",), ("serve",), ("replay",)):
-        ran = on_sqlite.command(*words)
-        assert ran.returncode == 1, words
-        assert "database" in ran.stderr + ran.stdout
-        assert "Traceback" not in ran.stderr
+        process = on_sqlite.command(*words)
+        assert process.returncode == 1, words
+        assert "database" in process.stderr + process.stdout
+        assert "Traceback" not in process.stderr
 
 
 def test_another_file_under_a_running_service_is_refused(on_sqlite: Api) -> None:
-    """The database is overwritten and its log taken away: no answer that is not recorded, and no crash."""
-    kept = on_sqlite.predict()["prediction_id"]
+    """After the database is overwritten and its write-ahead log deleted, the service neither crashes nor answers."""
+    first_id = on_sqlite.predict()["prediction_id"]
     file = on_sqlite.folder / "stillsafe.db"
     with closing(sqlite3.connect(file)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -85,11 +85,11 @@ def test_another_file_under_a_running_service_is_refused(on_sqlite: Api) -> None
         file.write_bytes(os.urandom(len(content)))
     assert refusal(on_sqlite).status == 503
     assert on_sqlite.get("/health/live")["status"] == "live"
-    with pytest.raises(Refused) as unready:
+    with pytest.raises(RequestRefused) as health_error:
         on_sqlite.get("/health/ready")
-    assert unready.value.status == 503
+    assert health_error.value.status == 503
     for each in on_sqlite.folder.glob("stillsafe.db-*"):
         each.unlink()
     file.write_bytes(content)
-    ids = [kept, on_sqlite.predict()["prediction_id"]]
-    assert [row.prediction_id for row in on_sqlite.logged()] == ids
+    ids = [first_id, on_sqlite.predict()["prediction_id"]]
+    assert [row.prediction_id for row in on_sqlite.prediction_log()] == ids

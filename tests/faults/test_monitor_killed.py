@@ -1,4 +1,4 @@
-"""The monitor is killed anywhere in its run, or started many times over; what is decided is the same as ever."""
+"""If the monitor is killed or started several times at once, the decisions are those of undisturbed runs."""
 
 import subprocess
 import sys
@@ -18,48 +18,48 @@ from stillsafe.store.read.baselines import all_baselines
 from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import current_window_metrics
-from tests.faults import past
-from tests.faults.conftest import often
+from tests.faults import service_log
+from tests.faults.conftest import repetitions
 from tests.faults.figures import Figure
 
 STEPS = 12
-LOST = range(4, 8)
+MISSING_STEPS = range(4, 8)
 Rows = list[dict[str, float]]
 
 
-def started(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    """A command of the service, not waited for."""
+def start_command(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
+    """Start a command of the service without waiting for it."""
     command = [sys.executable, "-m", "stillsafe", *words]
     return subprocess.Popen(command, cwd=folder)
 
 
 def monitor(folder: Path, now: datetime) -> "subprocess.Popen[bytes]":
-    """A run of the monitor, not waited for."""
-    return started(folder, "monitor", "--now", now.isoformat())
+    """Start a monitoring run without waiting for it."""
+    return start_command(folder, "monitor", "--now", now.isoformat())
 
 
 @pytest.fixture
-def undisturbed(made_service: Path, healthy_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store on which every run ended in peace."""
+def reference_url(made_service: Path, healthy_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a store on which no run was disturbed."""
     url = f"sqlite:///{tmp_path / 'undisturbed.db'}"
     monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
-    settings = past.logged(made_service, url, healthy_rows, steps=STEPS, lost=LOST)
-    for now in past.ends(STEPS):
+    settings = service_log.fill_store(made_service, url, healthy_rows, steps=STEPS, missing_steps=MISSING_STEPS)
+    for now in service_log.run_times(STEPS):
         service.monitor(settings, now=now)
     return url
 
 
 @pytest.fixture
-def disturbed(
-    undisturbed: str, store_url: str, made_service: Path, healthy_rows: Rows, monkeypatch: pytest.MonkeyPatch
+def unmonitored_settings(
+    reference_url: str, store_url: str, made_service: Path, healthy_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """The same past on a store of either kind, not judged yet."""
+    """The same log on SQLite and on PostgreSQL, without monitoring runs."""
     monkeypatch.setenv(DATABASE_VARIABLE, store_url)
-    return past.logged(made_service, store_url, healthy_rows, steps=STEPS, lost=LOST)
+    return service_log.fill_store(made_service, store_url, healthy_rows, steps=STEPS, missing_steps=MISSING_STEPS)
 
 
 def is_whole(url: str) -> bool:
-    """Whether the state is the one that the last run wrote with its row, and no other."""
+    """Whether the state is the one that the last run wrote."""
     engine = database.connect(url)
     try:
         with database.reading(engine) as connection:
@@ -72,7 +72,7 @@ def is_whole(url: str) -> bool:
 
 
 def run_count(url: str) -> int:
-    """How many runs are in the store."""
+    """Number of runs in the store."""
     engine = database.connect(url)
     try:
         with database.reading(engine) as connection:
@@ -81,55 +81,55 @@ def run_count(url: str) -> int:
         engine.dispose()
 
 
-def test_killed_anywhere_a_run_has_happened_or_has_not(
-    disturbed: Settings, undisturbed: str, store_url: str, figure: Figure
+def test_a_killed_run_is_written_whole_or_not_at_all(
+    unmonitored_settings: Settings, reference_url: str, store_url: str, figure: Figure
 ) -> None:
-    """No run is half-written, no step of a streak is lost or doubled: the end is that of undisturbed runs."""
-    kills, random, half = often(8, 100), Random(7), 0
-    pending = past.ends(STEPS)
+    """No run is half-written, and no step of a streak is lost or duplicated."""
+    kills, random, partial_runs = repetitions(8, 100), Random(7), 0
+    pending = service_log.run_times(STEPS)
     began = time.monotonic()
-    monitor(disturbed.folder, pending[0]).wait()
+    monitor(unmonitored_settings.folder, pending[0]).wait()
     whole_seconds = time.monotonic() - began
     for _ in range(kills):
-        # One run that was killed too late is one that has happened; the last one is left for the end.
+        # A run that was killed too late has been written, so the next run starts from the count of the runs.
         now = pending[min(run_count(store_url), STEPS - 1)]
-        with monitor(disturbed.folder, now) as process:
+        with monitor(unmonitored_settings.folder, now) as process:
             time.sleep(random.uniform(0.3, 1.0) * whole_seconds)
             process.kill()
-        half += not is_whole(store_url)
+        partial_runs += not is_whole(store_url)
     for now in pending[min(run_count(store_url), STEPS - 1) :]:
-        assert monitor(disturbed.folder, now).wait() == 0
+        assert monitor(unmonitored_settings.folder, now).wait() == 0
     store = "PostgreSQL" if store_url.startswith("postgresql") else "SQLite"
-    ended, peaceful = past.told(store_url), past.told(undisturbed)
-    different = sum(ended[name] != peaceful[name] for name in ended)
-    figure(f"monitor killed at {kills} random points, {store}: half-written runs", half)
+    rows, reference_rows = service_log.monitor_rows(store_url), service_log.monitor_rows(reference_url)
+    different = sum(rows[name] != reference_rows[name] for name in rows)
+    figure(f"monitor killed at {kills} random points, {store}: half-written runs", partial_runs)
     figure(f"monitor killed at {kills} random points, {store}: tables that differ from undisturbed runs", different)
-    assert half == 0
-    assert ended == peaceful
+    assert partial_runs == 0
+    assert rows == reference_rows
 
 
-def test_many_at_once_are_one(disturbed: Settings, undisturbed: str, store_url: str) -> None:
-    """Monitors that start together, and baselines made meanwhile, leave what one monitor after another leaves."""
-    folder = disturbed.folder
-    for number, now in enumerate(past.ends(STEPS)):
-        crowd = [monitor(folder, now) for _ in range(3 if number % 4 == 0 else 1)]
+def test_concurrent_monitors_write_one_run(unmonitored_settings: Settings, reference_url: str, store_url: str) -> None:
+    """Concurrent monitors and baseline commands leave the same rows as sequential monitors."""
+    folder = unmonitored_settings.folder
+    for number, now in enumerate(service_log.run_times(STEPS)):
+        processes = [monitor(folder, now) for _ in range(3 if number % 4 == 0 else 1)]
         if number % 6 == 0:
-            crowd.append(started(folder, "baseline", "list"))
-        codes = [process.wait() for process in crowd]
+            processes.append(start_command(folder, "baseline", "list"))
+        codes = [process.wait() for process in processes]
         assert set(codes) == {0}
-    assert past.told(store_url) == past.told(undisturbed)
+    assert service_log.monitor_rows(store_url) == service_log.monitor_rows(reference_url)
 
 
-def test_baselines_made_at_once_are_each_whole(disturbed: Settings, store_url: str) -> None:
-    """Two baselines from the same rows, and a run at the same time: each is there whole, and one of them is active."""
-    making = [started(disturbed.folder, "baseline", "create", "--first", "240") for _ in range(2)]
-    judging = monitor(disturbed.folder, past.ends(STEPS)[0])
-    made = sum(process.wait() == 0 for process in making)
+def test_concurrent_baselines_are_each_complete(unmonitored_settings: Settings, store_url: str) -> None:
+    """Two baselines created during a run are both complete, and one of them is active."""
+    making = [start_command(unmonitored_settings.folder, "baseline", "create", "--first", "240") for _ in range(2)]
+    judging = monitor(unmonitored_settings.folder, service_log.run_times(STEPS)[0])
+    created_count = sum(process.wait() == 0 for process in making)
     assert judging.wait() == 0
     engine = database.connect(store_url)
     with database.reading(engine) as connection:
-        found = all_baselines(connection)
+        baselines = all_baselines(connection)
     engine.dispose()
-    assert made >= 1
-    assert len(found) == 1 + made
-    assert [each.active for each in found].count(True) == 1
+    assert created_count >= 1
+    assert len(baselines) == 1 + created_count
+    assert [each.active for each in baselines].count(True) == 1

@@ -1,4 +1,4 @@
-"""A log with rows that an older version wrote, or a person, with nothing but the mission's columns."""
+"""A log with rows of an older version, which have the mission's columns only."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ from stillsafe.store.tables import prediction_logs
 from tests.faults.api import BODY, Api
 
 
-def test_older_rows_are_read_and_judged(on_either: Api) -> None:
-    """They count like any other: the run ends well, and a replay from the log finds no difference."""
+def test_older_rows_are_read_and_evaluated(on_either: Api) -> None:
+    """The rows count like any others, and a replay from the log finds no difference."""
     now = datetime.now(UTC)
     version = on_either.get("/v1/model")["version"]
     engine = database.connect(on_either.database)
@@ -32,5 +32,5 @@ def test_older_rows_are_read_and_judged(on_either: Api) -> None:
     on_either.predict()
     assert on_either.command("monitor").returncode == 0
     assert on_either.get("/v1/windows")["windows"][0]["prediction_count"] == 101
-    replayed = on_either.command("replay", "--from-logs")
-    assert replayed.returncode == 0, replayed.stdout
+    replay = on_either.command("replay", "--from-logs")
+    assert replay.returncode == 0, replay.stdout

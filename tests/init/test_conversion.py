@@ -1,4 +1,4 @@
-"""A trusted joblib model becomes a skops file wherever that costs nothing."""
+"""A trusted joblib model becomes a skops file if its predictions stay the same."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stillsafe import settings
+from stillsafe.core.score import Score
 from stillsafe.init import conversion
-from stillsafe.model.model import Score, load
-from tests.init.making import PERSON, folder_of, made, people, served
+from stillsafe.model.load import load_model
+from tests.init.services import PERSON, folder_of, init_service, people, predictions_of
 
 NUMBERS = ["age", "visits"]
 
@@ -29,53 +30,53 @@ NUMBERS = ["age", "visits"]
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_what_skops_can_hold_becomes_skops(estimator: Any, tmp_path: Path) -> None:
-    """The folder holds no file that can run code, the person is told, and the model answers as it did."""
+    """The folder has no file that can run code, a warning reports the conversion, and the predictions are the same."""
     table = people()
     estimator.fit(table[NUMBERS], table["age"].gt(50).astype(int))
-    created = made(estimator, table, tmp_path, trust_joblib=True)
-    chosen = settings.load(created.folder / "stillsafe.toml")
-    assert (chosen.model.format, chosen.model.trusted) == ("skops", False)
-    assert folder_of(created.folder) == {"stillsafe.toml", "model.skops", "reference.json"}
-    assert any("saved as skops" in told for told in created.warnings)
+    created_service = init_service(estimator, table, tmp_path, trust_joblib=True)
+    service_settings = settings.load(created_service.folder / "stillsafe.toml")
+    assert (service_settings.model.format, service_settings.model.trusted) == ("skops", False)
+    assert folder_of(created_service.folder) == {"stillsafe.toml", "model.skops", "reference.json"}
+    assert any("saved as skops" in warning for warning in created_service.warnings)
     rows: list[Any] = table[NUMBERS].head(20).to_dict("records")
-    answers = [answer["prediction"] for answer in served(created.folder, *rows)]
+    answers = [answer["prediction"] for answer in predictions_of(created_service.folder, *rows)]
     assert np.allclose(answers, estimator.predict(table[NUMBERS].head(20)))
 
 
 def test_what_skops_cannot_hold_stays_joblib(tmp_path: Path) -> None:
-    """What skops would have to be trusted with keeps it joblib, marked so, and the person is told what that means."""
+    """A model with types that skops does not trust stays joblib, and a warning names the consequence."""
     table = people().astype({"town": "category"})
     features = table.drop(columns="stays")
     model = HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype").fit(features, table["stays"])
-    created = made(model, table, tmp_path, trust_joblib=True)
-    chosen = settings.load(created.folder / "stillsafe.toml")
-    assert (chosen.model.format, chosen.model.trusted) == ("joblib", True)
-    assert any("stays a joblib file" in told for told in created.warnings)
-    assert served(created.folder, PERSON)[0]["decided_by"] == "model"
+    created_service = init_service(model, table, tmp_path, trust_joblib=True)
+    service_settings = settings.load(created_service.folder / "stillsafe.toml")
+    assert (service_settings.model.format, service_settings.model.trusted) == ("joblib", True)
+    assert any("stays a joblib file" in warning for warning in created_service.warnings)
+    assert predictions_of(created_service.folder, PERSON)[0]["decided_by"] == "model"
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "other",
     [Score("no", 0.5, None, None), Score("yes", 0.25, None, None), Score(None, None, None, "raised ValueError")],
     ids=["prediction", "confidence", "failure"],
 )
-def test_a_difference_is_noticed(lie: Score) -> None:
-    """An answer, a confidence or a failure that is not the same forbids the conversion; rounding does not."""
+def test_a_difference_prevents_the_conversion(other: Score) -> None:
+    """Another prediction, confidence or failure prevents the conversion; rounding does not."""
     score = Score("yes", 0.5, None, None)
-    assert not conversion.alike(score, lie)
-    assert conversion.alike(score, replace(score, confidence=0.5 + 1e-15))
+    assert not conversion.equal_scores(score, other)
+    assert conversion.equal_scores(score, replace(score, confidence=0.5 + 1e-15))
 
 
-class OneOfAKind(LogisticRegression):  # type: ignore[misc] # scikit-learn has no types
-    """A type of one's own, which no skops file may bring along."""
+class CustomClassifier(LogisticRegression):  # type: ignore[misc] # scikit-learn has no types
+    """A custom type, which a skops file may not contain."""
 
 
 def test_no_trust_is_needed_for_the_result(tmp_path: Path) -> None:
-    """A type that is not trusted by name makes no skops file, however well skops could write it."""
+    """A type that is not trusted by name prevents the conversion, although skops could write it."""
     table = people()
-    created = made(LogisticRegression().fit(table[["age"]], table["stays"]), table[["age"]], tmp_path)
-    model = load(settings.load(created.folder / "stillsafe.toml"))
+    created_service = init_service(LogisticRegression().fit(table[["age"]], table["stays"]), table[["age"]], tmp_path)
+    model = load_model(settings.load(created_service.folder / "stillsafe.toml"))
     rows: list[Any] = table[["age"]].to_dict("records")
     assert conversion.as_skops(model, rows) is not None
-    strange = replace(model, estimator=OneOfAKind().fit(table[["age"]], table["stays"]))
-    assert conversion.as_skops(strange, rows) is None
+    custom_model = replace(model, estimator=CustomClassifier().fit(table[["age"]], table["stays"]))
+    assert conversion.as_skops(custom_model, rows) is None

@@ -12,15 +12,15 @@ import pytest
 from stillsafe.core.schema import FeatureSpec, FeatureType
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import infer, sample
-from tests.init.making import people, written
+from tests.init.services import people, write_sample
 
 NUMERIC, INTEGER, BOOLEAN, CATEGORY = FeatureType
 
 
-def described(values: Any, **options: Any) -> tuple[FeatureSpec, str]:
+def describe_column(values: Any, **options: Any) -> tuple[FeatureSpec, str]:
     """One column's specification and remark."""
-    found = infer.describe(pd.DataFrame({"x": pd.Series(values, **options)}))
-    return found.schema.features[0], found.remarks.get("x", "")
+    inferred_schema = infer.describe(pd.DataFrame({"x": pd.Series(values, **options)}))
+    return inferred_schema.schema.features[0], inferred_schema.remarks.get("x", "")
 
 
 TYPES = [
@@ -53,9 +53,9 @@ TYPES = [
 def test_types(values: list[Any], dtype: Any, expected: FeatureType) -> None:
     """The values say what a column is, whatever pandas calls it, and a missing value is never one of them."""
     column = pd.Series(values, dtype=dtype)
-    found = infer.describe(pd.DataFrame({"x": column}))
-    rows = infer.rows_of(pd.DataFrame({"x": column}), found.schema)
-    assert found.schema.features[0].type is expected
+    inferred_schema = infer.describe(pd.DataFrame({"x": column}))
+    rows = infer.rows_of(pd.DataFrame({"x": column}), inferred_schema.schema)
+    assert inferred_schema.schema.features[0].type is expected
     assert [row["x"] is None for row in rows] == column.isna().tolist()
     kinds = {NUMERIC: float, INTEGER: int, BOOLEAN: bool, CATEGORY: str}
     assert {type(row["x"]) for row in rows if row["x"] is not None} <= {kinds[expected]}
@@ -69,7 +69,7 @@ def test_files_do_not_change_types(form: str, tmp_path: Path) -> None:
     table = table.assign(
         whole=table["visits"].astype("Int64").mask(gaps), flag=table["member"].astype("boolean").mask(gaps)
     )
-    read = sample.read(written(table, tmp_path, form))
+    read = sample.read(write_sample(table, tmp_path, form))
     types = {spec.name: spec.type for spec in infer.describe(read).schema.features}
     assert types == {
         "age": NUMERIC,
@@ -100,7 +100,7 @@ def test_files_do_not_change_types(form: str, tmp_path: Path) -> None:
 )
 def test_limits_are_generous(values: list[float]) -> None:
     """Each value of the sample passes its own limits, and so does any within ten times its span."""
-    spec, _ = described(values)
+    spec, _ = describe_column(values)
     assert not spec.required
     assert [spec.check(value) for value in values] == values
     if spec.maximum is not None and spec.minimum is not None:
@@ -112,50 +112,50 @@ def test_limits_are_generous(values: list[float]) -> None:
 
 def test_long_categories_stay_allowed() -> None:
     """The longest text of the sample may be twice as long in a request."""
-    assert described(["a", "b" * 150])[0].max_length == 300
-    assert described(["a", "b"])[0].max_length == 200
+    assert describe_column(["a", "b" * 150])[0].max_length == 300
+    assert describe_column(["a", "b"])[0].max_length == 200
 
 
 REMARKS = [
-    ([None] * 60, "It never had a value in the sample: taken for a number."),
-    ([3] * 60, "It had one value only in the sample."),
-    (["a"] * 59 + [None], "It had one value only in the sample."),
-    ([f"user {n}" for n in range(60)], "It had 60 categories in 60 values: an identifier or free text"),
-    (list(range(60)), "It had another whole number in each row: an identifier, if it is one,"),
+    ([None] * 60, "All values are missing in the sample, so the type is assumed to be a number."),
+    ([3] * 60, "It has a single value in the sample."),
+    (["a"] * 59 + [None], "It has a single value in the sample."),
+    ([f"user {n}" for n in range(60)], "It has 60 categories in 60 values: an identifier or free text"),
+    (list(range(60)), "It has a different whole number in each row: if it is an identifier,"),
     (["a", "b"] * 30, ""),
     ([n / 7 for n in range(60)], ""),
     ([1, 2] * 30, ""),
 ]
 
 
-@pytest.mark.parametrize(("values", "remark"), REMARKS, ids=[told or "nothing" for _, told in REMARKS])
+@pytest.mark.parametrize(("values", "remark"), REMARKS, ids=[remark or "nothing" for _, remark in REMARKS])
 def test_oddities_are_explained(values: list[Any], remark: str) -> None:
     """Empty, constant and identifying columns get a sentence; ordinary ones none."""
-    told = described(values, dtype=object)[1]
-    assert told.startswith(remark)
-    assert bool(told) == bool(remark)
+    actual_remark = describe_column(values, dtype=object)[1]
+    assert actual_remark.startswith(remark)
+    assert bool(actual_remark) == bool(remark)
 
 
-REFUSED = [
-    ([pd.Timestamp("2026-01-01"), pd.NaT], "holds times"),
-    (pd.to_datetime(["2026-01-01"], utc=True), "holds times"),
-    (pd.to_timedelta(["1h"]), "holds times"),
-    (pd.period_range("2026-01", periods=2, freq="M"), "holds times"),
-    ([datetime.date(2026, 1, 1)], "holds times"),
-    ([datetime.time(12)], "holds times"),
-    ([1.0, float("inf")], "holds infinite values"),
-    ([1, "one"], r"holds values of mixed or nested kinds \(int, str\)"),
-    ([True, 1], r"holds values of mixed or nested kinds \(bool, int\)"),
-    ([[1, 2]], r"holds values of mixed or nested kinds \(list\)"),
-    ([{"a": 1}], r"holds values of mixed or nested kinds \(dict\)"),
-    ([b"bytes"], r"holds values of mixed or nested kinds \(bytes\)"),
-    ([1 + 2j], r"holds values of mixed or nested kinds \(complex\)"),
-    ([Decimal("1.5")], r"holds values of mixed or nested kinds \(Decimal\)"),
+INVALID_COLUMNS = [
+    ([pd.Timestamp("2026-01-01"), pd.NaT], "has times"),
+    (pd.to_datetime(["2026-01-01"], utc=True), "has times"),
+    (pd.to_timedelta(["1h"]), "has times"),
+    (pd.period_range("2026-01", periods=2, freq="M"), "has times"),
+    ([datetime.date(2026, 1, 1)], "has times"),
+    ([datetime.time(12)], "has times"),
+    ([1.0, float("inf")], "has infinite values"),
+    ([1, "one"], r"has values of mixed or nested kinds \(int, str\)"),
+    ([True, 1], r"has values of mixed or nested kinds \(bool, int\)"),
+    ([[1, 2]], r"has values of mixed or nested kinds \(list\)"),
+    ([{"a": 1}], r"has values of mixed or nested kinds \(dict\)"),
+    ([b"bytes"], r"has values of mixed or nested kinds \(bytes\)"),
+    ([1 + 2j], r"has values of mixed or nested kinds \(complex\)"),
+    ([Decimal("1.5")], r"has values of mixed or nested kinds \(Decimal\)"),
 ]
 
 
-@pytest.mark.parametrize(("values", "told"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_no_feature_can_be(values: Any, told: str) -> None:
+@pytest.mark.parametrize(("values", "problem"), INVALID_COLUMNS, ids=lambda value: str(value)[:40])
+def test_what_no_feature_can_be(values: Any, problem: str) -> None:
     """Times, infinities, mixed and nested values are refused by column, with a remedy."""
-    with pytest.raises(ConfigurationError, match=rf"The column 'x' {told}, which no feature can be\. \w+"):
-        described(values)
+    with pytest.raises(ConfigurationError, match=rf"The column 'x' {problem}, which no feature type .*\. \w+"):
+        describe_column(values)

@@ -1,4 +1,4 @@
-"""Proposed rules are simple, compile as the service compiles them, and earn their place on rows held out."""
+"""Proposed rules are simple, compile as the service compiles them, and improve the score on held-out rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from stillsafe.core.fallback import Answer, Fallback
-from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Row, Schema
+from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, propose
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback
-from stillsafe.settings import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackSettings
 
 CLASSIFIER, REGRESSOR = ModelKind.CLASSIFIER, ModelKind.REGRESSOR
 COUNT = 2_000
@@ -59,33 +59,35 @@ LATE: list[Answer | None] = ["late" if float(row["delay"] or 0) > 25 else "on ti
 COST: list[Answer | None] = [3.0 * float(row["delay"] or 0) + float(row["visits"] or 0) for row in ROWS]
 
 
-def compiled(proposal: Proposal, default: Answer, schema: Schema = SCHEMA) -> Fallback:
+def compile_proposal(proposal: Proposal, default: Answer, schema: Schema = SCHEMA) -> Fallback:
     rules = tuple(FallbackRule(when=rule.when, answer=rule.answer) for rule in proposal.rules)
     return compile_fallback(FallbackSettings(default=default, rules=rules), schema)
 
 
-def accuracy(fallback: Fallback, truth: Sequence[Answer | None], damaged: tuple[str, ...] = ()) -> float:
-    return float(np.mean([fallback.answer(row, damaged).answer == t for row, t in zip(ROWS, truth, strict=True)]))
+def accuracy(fallback: Fallback, labels: Sequence[Answer | None], damaged_features: tuple[str, ...] = ()) -> float:
+    return float(
+        np.mean([fallback.answer(row, damaged_features).answer == t for row, t in zip(ROWS, labels, strict=True)])
+    )
 
 
-def error(fallback: Fallback, truth: Sequence[Any], damaged: tuple[str, ...] = ()) -> float:
-    given = [float(fallback.answer(row, damaged).answer) for row in ROWS]
-    return float(np.abs(np.array(given) - np.array(truth, dtype=float)).mean())
+def error(fallback: Fallback, labels: Sequence[Any], damaged_features: tuple[str, ...] = ()) -> float:
+    predictions = [float(fallback.answer(row, damaged_features).answer) for row in ROWS]
+    return float(np.abs(np.array(predictions) - np.array(labels, dtype=float)).mean())
 
 
-def test_a_plain_truth_is_found_in_plain_words() -> None:
-    """One threshold explains everything: it is what a person would have written."""
+def test_a_simple_pattern_gives_a_simple_rule() -> None:
+    """If one threshold explains the labels, it is the first rule."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
     assert (proposal.rules[0].when, proposal.rules[0].answer) == ("delay > 25.0", "late")
-    assert accuracy(compiled(proposal, "on time"), LATE) == 1
+    assert accuracy(compile_proposal(proposal, "on time"), LATE) == 1
 
 
 def test_an_alternative_does_without_the_damaged_feature() -> None:
-    """With the important feature damaged another one stands in, and nothing changes while it is sound."""
+    """While the important feature is damaged, a rule on another one answers; otherwise nothing changes."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
-    fallback = compiled(proposal, "on time")
+    fallback = compile_proposal(proposal, "on time")
     assert [rule.heading for rule in proposal.rules if rule.heading] == [
-        "While every feature is sound:",
+        "While every feature is intact:",
         "Without delay, for when that is damaged or missing:",
     ]
     bare = accuracy(Fallback("on time"), LATE)
@@ -93,10 +95,10 @@ def test_an_alternative_does_without_the_damaged_feature() -> None:
     assert accuracy(fallback, LATE, ("delay", "delay again")) == pytest.approx(bare)
 
 
-def test_a_missing_value_is_answered_by_the_alternative() -> None:
-    """A row without the important value gets what is answered while it is damaged."""
+def test_the_alternative_answers_rows_with_a_missing_value() -> None:
+    """A row without the important value gets the same answer as while it is damaged."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
-    fallback = compiled(proposal, "on time")
+    fallback = compile_proposal(proposal, "on time")
     for row in ROWS[:50]:
         assert fallback.answer({**row, "delay": None}) == fallback.answer(row, ("delay",))
 
@@ -104,68 +106,68 @@ def test_a_missing_value_is_answered_by_the_alternative() -> None:
 def test_a_regressors_rules_are_round_numbers() -> None:
     """Medians and thresholds have as few digits as they need, and the error falls."""
     proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0)
-    fallback = compiled(proposal, 110.0)
+    fallback = compile_proposal(proposal, 110.0)
     assert all(len(f"{rule.answer:g}".replace(".", "")) <= 3 for rule in proposal.rules)
     assert error(fallback, COST) < 0.6 * error(Fallback(110.0), COST)
     assert error(fallback, COST, ("delay",)) < 0.8 * error(Fallback(110.0), COST)
 
 
-def test_the_prices_are_what_the_fallback_does() -> None:
-    """What is told of the held-out rows is what the fallback does on all of them, but for chance."""
+def test_the_evaluation_matches_the_fallback() -> None:
+    """The scores on the held-out rows are those of the compiled fallback on all rows, except for sampling noise."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0, LATE)
-    assert proposal.prices is not None
-    fallback = compiled(proposal, "on time")
-    assert proposal.prices.row_count == COUNT // 2
-    assert proposal.prices.model == 1
-    assert proposal.prices.rules == accuracy(fallback, LATE)
-    assert proposal.prices.default == pytest.approx(accuracy(Fallback("on time"), LATE), abs=0.05)
-    for price in proposal.prices.damaged:
-        assert price.score == pytest.approx(accuracy(fallback, LATE, price.damaged), abs=0.05)
+    assert proposal.evaluation is not None
+    fallback = compile_proposal(proposal, "on time")
+    assert proposal.evaluation.row_count == COUNT // 2
+    assert proposal.evaluation.model == 1
+    assert proposal.evaluation.rules == accuracy(fallback, LATE)
+    assert proposal.evaluation.default == pytest.approx(accuracy(Fallback("on time"), LATE), abs=0.05)
+    for damage in proposal.evaluation.damage_scores:
+        assert damage.score == pytest.approx(accuracy(fallback, LATE, damage.features), abs=0.05)
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), (False, True), (0, 1), (0, 7)], ids=str)
-def test_answers_are_the_models_own_classes(classes: tuple[Answer, Answer]) -> None:
-    """Texts, booleans and numbers come back as what they were."""
-    truth: list[Answer | None] = [classes[answer == "late"] for answer in LATE]
-    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, classes[0], 0)
+def test_answers_are_classes_of_the_model(classes: tuple[Answer, Answer]) -> None:
+    """Texts, booleans and numbers keep their type."""
+    labels: list[Answer | None] = [classes[answer == "late"] for answer in LATE]
+    proposal = propose(SCHEMA, ROWS, labels, CLASSIFIER, classes[0], 0)
     assert proposal.rules
     assert {type(rule.answer) for rule in proposal.rules} == {type(classes[0])}
-    assert accuracy(compiled(proposal, classes[0]), truth) == 1
+    assert accuracy(compile_proposal(proposal, classes[0]), labels) == 1
 
 
 def test_several_classes_categories_and_flags() -> None:
     """Categories with quotes, backslashes and umlauts, whole numbers and flags: each kind of condition compiles."""
-    truth: list[Answer | None] = []
+    labels: list[Answer | None] = []
     for row in ROWS:
         if row["town"] in TOWNS[:3]:
-            truth.append(row["town"])
+            labels.append(row["town"])
         else:
-            truth.append(f"{row['member']}" if int(row["visits"] or 0) > 30 else "few")
-    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, TOWNS[0], 0)
+            labels.append(f"{row['member']}" if int(row["visits"] or 0) > 30 else "few")
+    proposal = propose(SCHEMA, ROWS, labels, CLASSIFIER, TOWNS[0], 0)
     text = " ".join(rule.when for rule in proposal.rules)
     assert "town ==" in text
-    assert accuracy(compiled(proposal, TOWNS[0]), truth) > 0.7
-    flagged: list[Answer | None] = [bool(row["member"]) and int(row["visits"] or 0) > 30 for row in ROWS]
-    proposal = propose(SCHEMA, ROWS, flagged, CLASSIFIER, False, 0)
+    assert accuracy(compile_proposal(proposal, TOWNS[0]), labels) > 0.7
+    flag_labels: list[Answer | None] = [bool(row["member"]) and int(row["visits"] or 0) > 30 for row in ROWS]
+    proposal = propose(SCHEMA, ROWS, flag_labels, CLASSIFIER, False, 0)
     assert "member" in proposal.rules[0].when
     assert "visits > 30" in " ".join(rule.when for rule in proposal.rules)
-    assert accuracy(compiled(proposal, False), flagged) > 0.97
+    assert accuracy(compile_proposal(proposal, False), flag_labels) > 0.97
 
 
 def test_noise_proposes_nothing() -> None:
-    """Where nothing explains the truth nothing is proposed, and the price says so."""
+    """If no feature explains the labels, nothing is proposed, and the scores are equal."""
     random = np.random.default_rng(4)
-    truth: list[Answer | None] = [str(random.integers(2)) for _ in ROWS]
+    labels: list[Answer | None] = [str(random.integers(2)) for _ in ROWS]
     numbers: list[Answer | None] = [float(z) for z in random.normal(0, 1, COUNT)]
     for seed in range(5):
-        proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, "0", seed)
+        proposal = propose(SCHEMA, ROWS, labels, CLASSIFIER, "0", seed)
         assert proposal.rules == ()
-        assert proposal.prices is not None
-        assert proposal.prices.rules == proposal.prices.default
+        assert proposal.evaluation is not None
+        assert proposal.evaluation.rules == proposal.evaluation.default
         assert propose(SCHEMA, ROWS, numbers, REGRESSOR, 0.0, seed).rules == ()
 
 
-def test_nothing_can_be_tried() -> None:
+def test_samples_without_a_search() -> None:
     """No labels, too few of them, one answer only, or features of the same name: no rules, and no failure."""
     assert propose(SCHEMA, ROWS, None, CLASSIFIER, "on time", 0) == NO_PROPOSAL
     few: list[Answer | None] = [answer if n < 100 else None for n, answer in enumerate(LATE)]
@@ -178,21 +180,21 @@ def test_nothing_can_be_tried() -> None:
     assert propose(SCHEMA, ROWS, ["x"] * COUNT, CLASSIFIER, "never seen", 0).rules == ()
 
 
-def test_rows_without_a_known_answer_are_left_out() -> None:
-    """A label that is no class of the model teaches nothing."""
-    truth = [None if n % 10 == 0 else answer for n, answer in enumerate(LATE)]
-    proposal = propose(SCHEMA, ROWS, truth, CLASSIFIER, "on time", 0)
+def test_rows_without_a_known_label_are_left_out() -> None:
+    """A label that is not a class of the model is not used for training or evaluation."""
+    labels = [None if n % 10 == 0 else answer for n, answer in enumerate(LATE)]
+    proposal = propose(SCHEMA, ROWS, labels, CLASSIFIER, "on time", 0)
     assert proposal.rules[0].when == "delay > 25.0"
-    assert proposal.prices is not None
-    assert proposal.prices.row_count == COUNT * 9 // 20
+    assert proposal.evaluation is not None
+    assert proposal.evaluation.row_count == COUNT * 9 // 20
 
 
-def test_the_same_sample_the_same_proposal() -> None:
-    """Nothing but the seed decides what is held out."""
+def test_the_proposal_is_reproducible() -> None:
+    """Only the seed determines the held-out rows."""
     assert propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 3) == propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 3)
 
 
-def test_wild_numbers_and_missing_values_are_survived() -> None:
+def test_extreme_numbers_and_missing_values_are_no_failure() -> None:
     """Values near the ends of the numbers, columns that are empty, constant or mostly missing."""
     random = np.random.default_rng(5)
     wild = [1e308, -1e308, 5e-324, 2.0**53, -0.0]
@@ -207,43 +209,44 @@ def test_wild_numbers_and_missing_values_are_survived() -> None:
         }
         for n, row in enumerate(ROWS)
     ]
-    for truth, kind, default in ((LATE, CLASSIFIER, "on time"), (COST, REGRESSOR, 110.0)):
-        proposal = propose(SCHEMA, rows, truth, kind, default, 0)
+    for labels, kind, default in ((LATE, CLASSIFIER, "on time"), (COST, REGRESSOR, 110.0)):
+        proposal = propose(SCHEMA, rows, labels, kind, default, 0)
         assert proposal.rules
-        compiled(proposal, default)
+        compile_proposal(proposal, default)
     huge: list[Answer | None] = [wild[n % 3] for n in range(COUNT)]
     assert propose(SCHEMA, rows, huge, REGRESSOR, 0.0, 0) == NO_PROPOSAL
 
 
-def test_what_the_log_keeps_does_not_matter() -> None:
-    """A feature that is logged as a hash, or not at all, is there when a request is answered."""
-    hidden = Schema(
+def test_hashed_features_can_be_used() -> None:
+    """A feature that the log hashes or drops is available when a request is answered."""
+    schema = Schema(
         tuple(
-            replace(spec, log=log) for spec, log in zip(SCHEMA.features, [Logged.DROP, *[Logged.HASH] * 5], strict=True)
+            replace(spec, log=log)
+            for spec, log in zip(SCHEMA.features, [LogMode.DROP, *[LogMode.HASH] * 5], strict=True)
         )
     )
-    assert propose(hidden, ROWS, LATE, CLASSIFIER, "on time", 0).rules[0].when == "delay > 25.0"
+    assert propose(schema, ROWS, LATE, CLASSIFIER, "on time", 0).rules[0].when == "delay > 25.0"
 
 
 def test_a_list_is_short_and_its_conditions_too() -> None:
-    """Whatever the truth, at most sixteen rules of at most three comparisons."""
+    """Whatever the labels, at most sixteen rules of at most three comparisons."""
     random = np.random.default_rng(2)
     names = [f"f{n}" for n in range(12)]
     schema = Schema(tuple(FeatureSpec(name, FeatureType.NUMERIC) for name in names))
     values = random.normal(0, 1, (COUNT, len(names)))
     values[:, 6:] = values[:, :6] + random.normal(0, 0.5, (COUNT, 6))
     rows: list[Row] = [dict(zip(names, line, strict=True)) for line in values.tolist()]
-    truth = [float(sum(line[:6]) + 3 * (line[0] > 0) * line[1]) for line in values.tolist()]
-    proposal = propose(schema, rows, truth, REGRESSOR, 0.0, 0)
+    labels = [float(sum(line[:6]) + 3 * (line[0] > 0) * line[1]) for line in values.tolist()]
+    proposal = propose(schema, rows, labels, REGRESSOR, 0.0, 0)
     assert 5 < len(proposal.rules) <= 16
     assert all(rule.when.count("&&") <= 2 for rule in proposal.rules)
-    compiled(proposal, 0.0, schema)
+    compile_proposal(proposal, 0.0, schema)
 
 
-def test_the_most_grave_damage_is_told_first() -> None:
-    """Prices of single features, the gravest first, and none better than chance would have it."""
+def test_the_most_important_damage_comes_first() -> None:
+    """Scores of single damaged features, the largest loss first."""
     proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0)
-    assert proposal.prices is not None
-    single = [price.score for price in proposal.prices.damaged if len(price.damaged) == 1]
+    assert proposal.evaluation is not None
+    single = [damage.score for damage in proposal.evaluation.damage_scores if len(damage.features) == 1]
     assert single
-    assert all(before >= after for before, after in pairwise(single))
+    assert all(score >= next_score for score, next_score in pairwise(single))

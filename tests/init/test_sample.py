@@ -1,4 +1,4 @@
-"""The sample is read from what the file holds, and parted into what the model takes and what it does not."""
+"""The sample is read by the content of the file, and split into the model's columns, labels and the rest."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,24 +11,24 @@ import pytest
 
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import sample
-from tests.init.making import people, written
+from tests.init.services import people, write_sample
 
-NAMED = SimpleNamespace(feature_names_in_=np.array(["visits", "age"], dtype=object))
-NAMELESS = SimpleNamespace(n_features_in_=4)
+MODEL_WITH_NAMES = SimpleNamespace(feature_names_in_=np.array(["visits", "age"], dtype=object))
+MODEL_WITHOUT_NAMES = SimpleNamespace(n_features_in_=4)
 FILE = Path("sample.csv")
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_the_content_tells_the_format(form: str, tmp_path: Path) -> None:
-    """A file is read for what it is, whatever it is called."""
-    path = written(people(), tmp_path, form).rename(tmp_path / "data.bin")
+def test_the_content_determines_the_format(form: str, tmp_path: Path) -> None:
+    """The name of a file does not matter."""
+    path = write_sample(people(), tmp_path, form).rename(tmp_path / "data.bin")
     pd.testing.assert_frame_equal(sample.read(path), people())
 
 
-BROKEN = {
+INVALID_FILES = {
     "nothing": (b"", "cannot be read"),
     "header": (b"age,visits\n", "0 rows are too few"),
-    "few": (b"age\n" + b"1\n" * 49, "49 rows are too few to tell what healthy is. Give at least 50"),
+    "few": (b"age\n" + b"1\n" * 49, "49 rows are too few for a baseline. Give at least 50"),
     "ragged": (b"a,b\n" + b"1,2\n" * 60 + b"1,2,3,4\n", "cannot be read"),
     "bytes": (b"\xff\xfe\x00\x01" * 40, "cannot be read"),
     "parquet": (b"PAR1" + b"\x00" * 300, "cannot be read"),
@@ -36,16 +36,16 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("what", INVALID_FILES)
 def test_files_that_are_no_sample(what: str, tmp_path: Path) -> None:
     """Broken, empty and short files are refused by name with a remedy."""
-    content, told = BROKEN[what]
+    content, message = INVALID_FILES[what]
     (tmp_path / "sample.csv").write_bytes(content)
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as failure:
         sample.read(tmp_path / "sample.csv")
-    assert told in str(caught.value)
-    assert str(tmp_path / "sample.csv") in str(caught.value)
-    assert caught.value.remedy
+    assert message in str(failure.value)
+    assert str(tmp_path / "sample.csv") in str(failure.value)
+    assert failure.value.remedy
 
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:
@@ -67,26 +67,26 @@ def test_columns_twice(tmp_path: Path) -> None:
 def test_a_named_model_takes_its_columns_in_its_order() -> None:
     """The rest is left out by name; the label and the time are no features."""
     table = people().assign(timestamp=0)
-    given = sample.part(table, NAMED, label="stays", file=FILE)
-    assert list(given.features) == ["visits", "age"]
-    assert given.left_out == ("member", "town")
-    assert given.labels is not None
-    assert given.labels.tolist() == people()["stays"].tolist()
+    columns = sample.split_columns(table, MODEL_WITH_NAMES, label="stays", file=FILE)
+    assert list(columns.features) == ["visits", "age"]
+    assert columns.left_out == ("member", "town")
+    assert columns.labels is not None
+    assert columns.labels.tolist() == people()["stays"].tolist()
 
 
 def test_a_nameless_model_takes_what_is_there() -> None:
     """All columns but label and time, in the order of the file."""
-    given = sample.part(people().assign(timestamp=0), NAMELESS, label="stays", file=FILE)
-    assert list(given.features) == ["age", "visits", "member", "town"]
-    assert given.left_out == ()
+    columns = sample.split_columns(people().assign(timestamp=0), MODEL_WITHOUT_NAMES, label="stays", file=FILE)
+    assert list(columns.features) == ["age", "visits", "member", "town"]
+    assert columns.left_out == ()
 
 
 def test_a_model_that_takes_the_time_gets_it() -> None:
     """A `timestamp` that the model was fitted with is a feature like any other."""
     model = SimpleNamespace(feature_names_in_=["age", "timestamp"])
-    given = sample.part(people().assign(timestamp=1.0), model, label=None, file=FILE)
-    assert list(given.features) == ["age", "timestamp"]
-    assert not given.ordered
+    columns = sample.split_columns(people().assign(timestamp=1.0), model, label=None, file=FILE)
+    assert list(columns.features) == ["age", "timestamp"]
+    assert not columns.in_time_order
 
 
 TIMES = [
@@ -103,19 +103,21 @@ def test_rows_are_put_in_time_order(time: object, tmp_path: Path) -> None:
     assert callable(time)
     order = np.random.default_rng(1).permutation(240)
     table = people().assign(age=np.arange(240.0), timestamp=[time(n) for n in range(240)]).iloc[order]
-    given = sample.part(sample.read(written(table, tmp_path, "csv")), NAMED, label="stays", file=FILE)
-    assert given.ordered
-    assert given.features["age"].tolist() == list(range(240))
+    columns = sample.split_columns(
+        sample.read(write_sample(table, tmp_path, "csv")), MODEL_WITH_NAMES, label="stays", file=FILE
+    )
+    assert columns.in_time_order
+    assert columns.features["age"].tolist() == list(range(240))
 
 
 def test_the_index_may_be_the_time(tmp_path: Path) -> None:
     """Parquet keeps an index; one called `timestamp` counts as that column."""
     times = pd.date_range("2026-01-01", periods=240, freq="h", tz="UTC", name="timestamp")
-    path = written(people().set_axis(times[::-1], axis="index"), tmp_path)
-    assert sample.part(sample.read(path), NAMED, label=None, file=FILE).ordered
+    path = write_sample(people().set_axis(times[::-1], axis="index"), tmp_path)
+    assert sample.split_columns(sample.read(path), MODEL_WITH_NAMES, label=None, file=FILE).in_time_order
 
 
 def test_a_time_that_is_none() -> None:
-    """A `timestamp` column that holds no times is refused rather than ignored."""
-    with pytest.raises(ConfigurationError, match=r"The column 'timestamp' holds no times\. Write"):
-        sample.part(people().assign(timestamp="noon-ish"), NAMED, label=None, file=FILE)
+    """A `timestamp` column with other values than times is refused, not ignored."""
+    with pytest.raises(ConfigurationError, match=r"The column 'timestamp' has values that are not times\. Write"):
+        sample.split_columns(people().assign(timestamp="noon-ish"), MODEL_WITH_NAMES, label=None, file=FILE)

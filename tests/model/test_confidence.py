@@ -1,4 +1,4 @@
-"""Confidence: a probability where there is one, and elsewhere a rank that means something."""
+"""Confidence is a probability if the model has one, else a rank among healthy scores."""
 
 from typing import Any
 
@@ -41,8 +41,8 @@ FOREST = RandomForestRegressor(10, random_state=0)
         (GridSearchCV(FOREST, {"max_depth": [2]}, cv=2), ConfidenceMethod.ENSEMBLE_SPREAD),
     ],
 )
-def test_a_regressor_gets_the_best_method_it_offers(estimator: Any, method: ConfidenceMethod) -> None:
-    """The members' agreement where members predict the target themselves, the prediction's typicality elsewhere."""
+def test_a_regressor_gets_the_best_method_that_it_supports(estimator: Any, method: ConfidenceMethod) -> None:
+    """Agreement of the members if each predicts the target, else typicality of the prediction."""
     model = estimator.fit(X, Y)
     scale = scale_from(model, X)
     confidence = scale.confidence(raw_confidence(model, X)[1])
@@ -53,7 +53,7 @@ def test_a_regressor_gets_the_best_method_it_offers(estimator: Any, method: Conf
 
 
 def test_a_classifier_without_probabilities_gets_the_rank_of_its_margin() -> None:
-    """The wider the margin, binary or not, the surer the answer."""
+    """The wider the margin, binary or not, the higher the confidence."""
     for classes in (YC, YC > 0):
         model = LinearSVC().fit(XC, classes)
         method, raw = raw_confidence(model, XC)
@@ -73,29 +73,29 @@ def test_a_probability_is_its_own_confidence() -> None:
     np.testing.assert_array_equal(scale.confidence(raw_confidence(model, XC)[1]), expected)
 
 
-def test_a_classifier_that_gives_neither_is_refused() -> None:
-    """No confidence is ever made up."""
+def test_a_classifier_with_neither_is_refused() -> None:
+    """A model without probabilities and margins has no confidence, so it cannot be served."""
     with pytest.raises(ValueError, match="neither probabilities nor margins"):
         choose_method(VotingClassifier([("a", LinearSVC()), ("b", LinearSVC())]).fit(XC, YC))
 
 
-def test_agreement_and_typicality_are_the_surest() -> None:
-    """Equal members are surer than spread ones; the healthy median is surer than the tails."""
+def test_agreement_and_typicality_give_the_highest_confidence() -> None:
+    """Equal members rank above spread ones; the healthy median ranks above the tails."""
     steps = tuple(float(q) for q in range(101))
     spread = ConfidenceScale(ConfidenceMethod.ENSEMBLE_SPREAD, steps)
     assert spread.confidence(np.array([0.0, 50.0, 100.0, 900.0])).tolist() == [1.0, 0.5, 0.0, 0.0]
-    typical = ConfidenceScale(ConfidenceMethod.PREDICTION_TYPICALITY, steps)
-    np.testing.assert_allclose(typical.confidence(np.array([50.0, 75.0, 25.0, 100.0, -7.0])), [1, 0.5, 0.5, 0, 0])
+    typicality = ConfidenceScale(ConfidenceMethod.PREDICTION_TYPICALITY, steps)
+    np.testing.assert_allclose(typicality.confidence(np.array([50.0, 75.0, 25.0, 100.0, -7.0])), [1, 0.5, 0.5, 0, 0])
 
 
-def test_equal_healthy_scores_share_the_middle_of_their_ranks() -> None:
+def test_equal_healthy_scores_share_the_mean_of_their_ranks() -> None:
     """A score that many healthy rows share is neither the best nor the worst."""
     scale = ConfidenceScale(ConfidenceMethod.MARGIN_RANK, (3.0,) * 101)
     assert scale.confidence(np.array([2.0, 3.0, 4.0])).tolist() == [0.0, 0.5, 1.0]
 
 
-def test_no_score_gives_no_confidence() -> None:
-    """NaN stays NaN, to be refused, and never turns into a number."""
+def test_a_missing_score_gives_no_confidence() -> None:
+    """NaN stays NaN, so that the row fails instead of getting a number."""
     for method in list(ConfidenceMethod)[1:]:
         scale = ConfidenceScale(method, tuple(float(q) for q in range(101)))
         assert np.isnan(scale.confidence(np.array([np.nan]))).all()

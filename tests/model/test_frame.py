@@ -1,9 +1,14 @@
-"""The one way in which rows become a model's input."""
+"""Rows become the input of a model with fixed dtypes and in the model's column order."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
-from stillsafe.model.frame import frame
+from stillsafe.model.frame import frame, inputs_of
+from tests.model.models import model_of
+from tests.serving.services import GOOD, fitted_pipeline
 
 SCHEMA = Schema(
     tuple(
@@ -15,7 +20,7 @@ SCHEMA = Schema(
 
 
 def test_each_type_has_one_dtype() -> None:
-    """As a data frame read from a sample has it: never another one because of what a request happens to hold."""
+    """The dtype depends on the schema, never on the values of a request."""
     full: Row = {"numeric": 1.5, "integer": 2, "boolean": True, "category": "a"}
     rows: list[Row] = [{spec.name: full[spec.type.value] for spec in SCHEMA.features}]
     rows.append({**rows[0], **{spec.name: None for spec in SCHEMA.features if not spec.required}})
@@ -35,8 +40,16 @@ def test_each_type_has_one_dtype() -> None:
 
 
 def test_rows_may_all_be_missing_or_absent() -> None:
-    """A column of nothing but missing values keeps its dtype."""
+    """A column with only missing values keeps its dtype."""
     one: Row = {spec.name: None for spec in SCHEMA.features if not spec.required}
     maybe = Schema(tuple(spec for spec in SCHEMA.features if not spec.required))
     assert [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes] == ["float64", "float64", "object", "object"]
     assert frame(SCHEMA, []).shape == (0, 8)
+
+
+def test_columns_come_in_the_order_of_the_model(tmp_path: Path) -> None:
+    """The settings may list the features in another order than the model was fitted with."""
+    model = model_of(tmp_path, fitted_pipeline())
+    reversed_model = replace(model, features=Schema(model.features.features[::-1]))
+    assert inputs_of(model.estimator, frame(reversed_model.features, [GOOD])).columns.tolist() == [*GOOD]
+    assert reversed_model.score([GOOD]) == model.score([GOOD])

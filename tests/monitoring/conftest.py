@@ -1,4 +1,4 @@
-"""A service with a real store and made-up traffic, for everything that watches."""
+"""A service with a real store and made-up traffic, for all tests of monitoring."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,14 @@ import pytest
 from sqlalchemy import Engine
 
 from stillsafe.core.schema import Row
+from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.monitoring import baseline, run
 from stillsafe.settings import Settings, parse
 from stillsafe.store import database
 from stillsafe.store.read.state import current_state
-from stillsafe.store.write.predictions import PredictionRecord, RefusalRecord, append_predictions, append_refusals
+from stillsafe.store.records import PredictionRecord, RefusalRecord
+from stillsafe.store.write.predictions import append_predictions, append_refusals
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -37,21 +39,21 @@ DOCUMENT: dict[str, Any] = {
 
 @dataclass
 class Service:
-    """A store, its settings, and a way to make traffic and runs on a clock of its own."""
+    """A store, its settings, and methods for traffic and runs on a simulated clock."""
 
     engine: Engine
     settings: Settings
     random: Random = field(default_factory=lambda: Random(11))
     now: datetime = START
-    sent: int = 0
-    scored: int = 0
+    sent_count: int = 0
+    scored_count: int = 0
     confidence_of_shadow: float = 0.85
 
     def state(self) -> State:
-        """What everybody obeys now."""
+        """The current state."""
         with database.reading(self.engine) as connection:
-            found = current_state(connection)
-        return State.NORMAL if found is None else found.state
+            record = current_state(connection)
+        return State.NORMAL if record is None else record.state
 
     def send(
         self,
@@ -75,18 +77,18 @@ class Service:
             }
             if change is not None:
                 change(i, row)
-            self.sent += 1
-            bypassed = state is State.DEGRADED or model_error is not None
+            self.sent_count += 1
+            is_bypassed = state is State.DEGRADED or model_error is not None
             records.append(
                 PredictionRecord(
-                    f"p{self.sent}",
+                    f"p{self.sent_count}",
                     begin + over * (i / count),
                     version,
                     state,
                     row,
                     "1",
-                    None if bypassed else min(1.0, max(0.0, self.random.gauss(confidence, 0.05))),
-                    bypassed,
+                    None if is_bypassed else min(1.0, max(0.0, self.random.gauss(confidence, 0.05))),
+                    is_bypassed,
                     "made up",
                     model_error,
                 )
@@ -99,50 +101,51 @@ class Service:
         with database.writing(self.engine) as connection:
             append_refusals(connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)])
 
-    def score(self, rows: Sequence[Row]) -> list[tuple[float | None, str | None, str | None]]:
-        """A shadow scorer: as sure as `confidence_of_shadow` on average, and counting how often it is asked."""
-        self.scored += len(rows)
+    def score(self, rows: Sequence[Row]) -> list[Score]:
+        """A shadow scorer with a mean confidence of `confidence_of_shadow`; it counts the rows."""
+        self.scored_count += len(rows)
         spread = NormalDist(self.confidence_of_shadow, 0.05)
-        return [(min(1.0, spread.inv_cdf((i % 20 + 0.5) / 20)), "1", None) for i, _ in enumerate(rows)]
+        confidences = [min(1.0, spread.inv_cdf((i % 20 + 0.5) / 20)) for i, _ in enumerate(rows)]
+        return [Score("1", confidence, None, None) for confidence in confidences]
 
     def run(self) -> run.Run:
         """One monitoring run, now."""
         return run.run(self.engine, self.settings, now=self.now, score=self.score)
 
     def step(self, count: int = 300, **traffic: Any) -> State:
-        """Ten minutes of traffic and the run that judges them."""
+        """Ten minutes of traffic, and the run that evaluates them."""
         self.send(count, **traffic)
         self.now += STEP
         self.run()
         return self.state()
 
     def make_baseline(self, count: int = 2000) -> None:
-        """Healthy traffic before the start, and the baseline made of it."""
+        """Healthy traffic before the start, and its baseline."""
         self.send(count, start=START - timedelta(hours=4), over=timedelta(hours=3))
         baseline.create(self.engine, self.settings, at=START, first=count)
 
 
 def settings(folder: Path, **sections: dict[str, Any]) -> Settings:
     """The made-up service's settings, sections merged in."""
-    merged = {**DOCUMENT, **{name: {**DOCUMENT.get(name, {}), **section} for name, section in sections.items()}}
-    return parse(merged, folder=folder)
+    document = {**DOCUMENT, **{name: {**DOCUMENT.get(name, {}), **section} for name, section in sections.items()}}
+    return parse(document, folder=folder)
 
 
 @pytest.fixture
-def unwatched(named_store: str, tmp_path: Path) -> Iterator[Service]:
+def bare_service(named_store: str, tmp_path: Path) -> Iterator[Service]:
     """A service without a baseline, once on each kind of database."""
-    chosen = settings(tmp_path)
-    engine = database.connect(chosen.database_url)
+    service_settings = settings(tmp_path)
+    engine = database.connect(service_settings.database_url)
     database.upgrade(engine)
-    yield Service(engine, chosen)
+    yield Service(engine, service_settings)
     engine.dispose()
 
 
 @pytest.fixture
-def service(unwatched: Service) -> Service:
+def service(bare_service: Service) -> Service:
     """A service with a baseline."""
-    unwatched.make_baseline()
-    return unwatched
+    bare_service.make_baseline()
+    return bare_service
 
 
 def lose(feature: str, rate: float) -> Callable[[int, Row], None]:

@@ -6,27 +6,27 @@ from contextlib import contextmanager
 
 
 def read() -> str | None:
-    """Its text, or None where there is none."""
-    found = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-    assert found.returncode == 0 or "no crontab for" in found.stderr, found.stderr
-    return found.stdout if found.returncode == 0 else None
+    """The text of the crontab, or None where there is none."""
+    process = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+    assert process.returncode == 0 or "no crontab for" in process.stderr, process.stderr
+    return process.stdout if process.returncode == 0 else None
 
 
 def write(text: str) -> None:
-    """Replace it."""
+    """Replace the crontab."""
     subprocess.run(["crontab", "-"], input=text, text=True, check=True)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """None while the block runs, and afterwards what it was, whatever happens."""
-    before = read()
+def restored_crontab() -> Iterator[None]:
+    """No crontab while the block runs; afterwards the old one, whatever happens."""
+    old_text = read()
     try:
-        if before is not None:
+        if old_text is not None:
             subprocess.run(["crontab", "-r"], check=True)
         yield
     finally:
-        if before is not None:
-            write(before)
+        if old_text is not None:
+            write(old_text)
         elif read() is not None:
             subprocess.run(["crontab", "-r"], check=True)

@@ -1,4 +1,4 @@
-"""Baselines: made from healthy periods only, frozen, and honest about how much healthy traffic varies."""
+"""Baselines: from healthy periods only, unchanging, and with the variation of healthy traffic."""
 
 import json
 import math
@@ -19,10 +19,10 @@ from stillsafe.store.read.requests import first_healthy_rows
 from tests.monitoring.conftest import START, STEP, Service, lose, settings
 
 
-def test_the_first_predictions_make_a_baseline(unwatched: Service) -> None:
-    """`create` takes the asked number of healthy predictions, and the version is watched from then on."""
-    unwatched.make_baseline(500)
-    with database.reading(unwatched.engine) as connection:
+def test_the_first_predictions_make_a_baseline(bare_service: Service) -> None:
+    """`create` uses the requested number of healthy predictions, and the version is monitored from then on."""
+    bare_service.make_baseline(500)
+    with database.reading(bare_service.engine) as connection:
         active = active_baseline(connection, "1")
     assert active is not None
     assert (active.source, active.sample_size, active.confidence_count) == (BaselineSource.FIRST, 500, 500)
@@ -31,100 +31,102 @@ def test_the_first_predictions_make_a_baseline(unwatched: Service) -> None:
     assert set(active.features) == {"size", "floor", "lift", "town"}
 
 
-def test_too_few_predictions_are_refused_with_the_number(unwatched: Service) -> None:
-    """A baseline of less than was asked for is not made silently."""
-    unwatched.send(300)
-    with pytest.raises(BaselineRefused, match=r"300 healthy predictions .* 400 were asked"):
-        baseline.create(unwatched.engine, unwatched.settings, at=START, first=400)
+def test_too_few_predictions_are_refused_with_the_number(bare_service: Service) -> None:
+    """A baseline of fewer rows than requested is not made silently."""
+    bare_service.send(300)
+    with pytest.raises(BaselineRefused, match=r"300 healthy predictions .* requires 400"):
+        baseline.create(bare_service.engine, bare_service.settings, at=START, first=400)
     with pytest.raises(BaselineRefused, match="at least 200"):
-        baseline.create(unwatched.engine, unwatched.settings, at=START, first=100)
+        baseline.create(bare_service.engine, bare_service.settings, at=START, first=100)
 
 
-def test_a_period_that_contradicts_itself_is_refused(unwatched: Service) -> None:
-    """A feature lost half-way makes the halves deviate: refused with the numbers, unless a person accepts it."""
-    unwatched.send(500)
-    unwatched.send(500, start=START + STEP, change=lose("town", 0.5))
-    with pytest.raises(BaselineRefused, match=r"contradicts itself") as refused:
-        baseline.create(unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), first=1000)
-    assert any("town is missing in 50.0%" in told for told in refused.value.evidence)
-    made = baseline.create(
-        unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), first=1000, accept_contradiction=True
+def test_a_period_that_contradicts_itself_is_refused(bare_service: Service) -> None:
+    """Halves that deviate from one another are refused with the numbers, unless a person accepts it."""
+    bare_service.send(500)
+    bare_service.send(500, start=START + STEP, change=lose("town", 0.5))
+    with pytest.raises(BaselineRefused, match=r"contradicts itself") as refusal:
+        baseline.create(bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), first=1000)
+    assert any("town is missing in 50.0%" in sentence for sentence in refusal.value.evidence)
+    new_baseline = baseline.create(
+        bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), first=1000, accept_contradiction=True
     )
-    assert made.variation["missing_rate:town"] > 0.2
+    assert new_baseline.variation["missing_rate:town"] > 0.2
 
 
-def test_a_bypassed_period_is_not_healthy(unwatched: Service) -> None:
-    """A span in which the fallback answered cannot say what healthy looks like."""
-    unwatched.send(400)
-    unwatched.send(100, model_error="raised ValueError")
+def test_a_bypassed_period_is_not_healthy(bare_service: Service) -> None:
+    """A span in which the fallback answered is refused."""
+    bare_service.send(400)
+    bare_service.send(100, model_error="raised ValueError")
     with pytest.raises(BaselineRefused, match="answered by the fallback"):
         baseline.create(
-            unwatched.engine, unwatched.settings, at=START + timedelta(hours=1), since=START, until=START + STEP
+            bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), since=START, until=START + STEP
         )
 
 
-def test_a_span_counts_its_refusals(unwatched: Service) -> None:
-    """A baseline of a span of time knows how often requests were refused in it."""
-    unwatched.send(400)
-    unwatched.refuse(20)
-    made = baseline.create(unwatched.engine, unwatched.settings, at=START + STEP, since=START, until=START + STEP)
-    assert (made.source, made.refusal_count) == (BaselineSource.SPAN, 20)
-    assert made.longest_pause_seconds == pytest.approx(1.5, abs=0.1)
+def test_a_span_counts_its_refusals(bare_service: Service) -> None:
+    """A baseline of a span of time has the number of requests refused in it."""
+    bare_service.send(400)
+    bare_service.refuse(20)
+    new_baseline = baseline.create(
+        bare_service.engine, bare_service.settings, at=START + STEP, since=START, until=START + STEP
+    )
+    assert (new_baseline.source, new_baseline.refusal_count) == (BaselineSource.SPAN, 20)
+    assert new_baseline.longest_pause_seconds == pytest.approx(1.5, abs=0.1)
 
 
-def test_one_baseline_is_active_and_any_can_be(unwatched: Service) -> None:
+def test_one_baseline_is_active_and_any_can_be(bare_service: Service) -> None:
     """A new baseline takes over; an older one can be activated again; an unknown one is refused."""
-    unwatched.send(600)
-    first = baseline.create(unwatched.engine, unwatched.settings, at=START + STEP, first=300)
-    second = baseline.create(unwatched.engine, unwatched.settings, at=START + 2 * STEP, first=600)
-    with database.reading(unwatched.engine) as connection:
+    bare_service.send(600)
+    first = baseline.create(bare_service.engine, bare_service.settings, at=START + STEP, first=300)
+    second = baseline.create(bare_service.engine, bare_service.settings, at=START + 2 * STEP, first=600)
+    with database.reading(bare_service.engine) as connection:
         assert [r.baseline.baseline_id for r in all_baselines(connection) if r.active] == [second.baseline_id]
-    baseline.activate(unwatched.engine, first.baseline_id)
-    with database.reading(unwatched.engine) as connection:
+    baseline.activate(bare_service.engine, first.baseline_id)
+    with database.reading(bare_service.engine) as connection:
         assert [r.baseline.baseline_id for r in all_baselines(connection) if r.active] == [first.baseline_id]
     with pytest.raises(BaselineRefused, match="baseline list"):
-        baseline.activate(unwatched.engine, "nonsense")
+        baseline.activate(bare_service.engine, "nonsense")
 
 
-def test_variation_is_what_sampling_does_not_explain(unwatched: Service) -> None:
-    """Steady traffic varies by nearly nothing; confidence that swings from hour to hour is known to swing."""
-    unwatched.make_baseline(1000)
+def test_variation_is_what_sampling_does_not_explain(bare_service: Service) -> None:
+    """Steady traffic varies by nearly nothing; a confidence that changes from hour to hour has that variation."""
+    bare_service.make_baseline(1000)
     for hour in range(10):
-        unwatched.send(100, start=START + timedelta(hours=hour), confidence=0.75 if hour % 2 else 0.85)
+        bare_service.send(100, start=START + timedelta(hours=hour), confidence=0.75 if hour % 2 else 0.85)
     swinging = baseline.create(
-        unwatched.engine,
-        unwatched.settings,
+        bare_service.engine,
+        bare_service.settings,
         at=START + timedelta(days=1),
         since=START,
         until=START + timedelta(days=1),
     )
-    with database.reading(unwatched.engine) as connection:
+    with database.reading(bare_service.engine) as connection:
         steady = all_baselines(connection)[-1].baseline
     assert steady.variation.get("avg_confidence", 0.0) < 0.01
     assert swinging.variation["avg_confidence"] == pytest.approx(0.05, abs=0.01)
 
 
-def test_a_reference_watches_a_version_from_its_first_request(unwatched: Service, tmp_path: Path) -> None:
+def test_a_reference_monitors_a_version_from_its_first_request(bare_service: Service, tmp_path: Path) -> None:
     """The reference file becomes an active baseline once, and again only for another version."""
     rows: list[Row] = [{"size": float(i), "floor": 1, "lift": True, "town": "A"} for i in range(300)]
-    schema = unwatched.settings.schema_of_features
-    found = baseline.reference_columns(schema, rows, [0.9] * 300, ["1"] * 300, salt="")
-    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
-    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
+    schema = bare_service.settings.schema_of_features
+    columns = baseline.reference_columns(schema, rows, [0.9] * 300, ["1"] * 300, salt="")
+    new_baseline = baseline.reference_baseline(columns, schema, model_version="1", at=START)
+    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(new_baseline)}))
     for _ in range(2):
-        baseline.ensure_reference(unwatched.engine, unwatched.settings)
-    with database.reading(unwatched.engine) as connection:
-        assert active_baseline(connection, "1") == made
+        baseline.ensure_reference(bare_service.engine, bare_service.settings)
+    with database.reading(bare_service.engine) as connection:
+        assert active_baseline(connection, "1") == new_baseline
         assert len(all_baselines(connection)) == 1
 
 
-def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_path: Path) -> None:
-    """A reference that appears later is stored, and what was active stays active."""
+def test_a_reference_never_replaces_a_baseline_from_the_log(service: Service, tmp_path: Path) -> None:
+    """A reference that appears later is stored, and the active baseline stays active."""
     schema = service.settings.schema_of_features
     rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
-    found = baseline.reference_columns(schema, rows, [0.9] * 100, ["1"] * 100, salt="")
-    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
-    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(made)}))
+    columns = baseline.reference_columns(schema, rows, [0.9] * 100, ["1"] * 100, salt="")
+    new_baseline = baseline.reference_baseline(columns, schema, model_version="1", at=START)
+    (tmp_path / "reference.json").write_text(json.dumps({"baseline": to_document(new_baseline)}))
     baseline.ensure_reference(service.engine, service.settings)
     with database.reading(service.engine) as connection:
         active = active_baseline(connection, "1")
@@ -133,26 +135,26 @@ def test_a_reference_never_replaces_a_baseline_from_life(service: Service, tmp_p
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"baseline": {}}', "not json"])
-def test_a_broken_reference_is_one_clear_error(unwatched: Service, tmp_path: Path, text: str) -> None:
-    """The file is named and the remedy is told."""
+def test_a_broken_reference_is_one_clear_error(bare_service: Service, tmp_path: Path, text: str) -> None:
+    """The error names the file and the remedy."""
     (tmp_path / "reference.json").write_text(text)
     with pytest.raises(ConfigurationError, match=r"reference\.json: .* `stillsafe init`"):
-        baseline.ensure_reference(unwatched.engine, unwatched.settings)
+        baseline.ensure_reference(bare_service.engine, bare_service.settings)
 
 
-def test_rows_without_confidence_make_a_baseline_of_inputs(unwatched: Service) -> None:
+def test_rows_without_confidence_make_a_baseline_of_inputs(bare_service: Service) -> None:
     """Without any confidence the confidence statistics are unknown, not zero."""
     rows: list[Row] = [{"size": 1.0, "floor": 1, "lift": True, "town": "A"}] * 100
-    schema = unwatched.settings.schema_of_features
-    found = baseline.reference_columns(schema, rows, [None] * 100, ["1"] * 100, salt="")
-    made = baseline.reference_baseline(found, schema, model_version="1", at=START)
-    assert made.avg_confidence is None
-    assert made.confidence_sd is None
-    assert all(math.isfinite(value) for value in made.variation.values())
+    schema = bare_service.settings.schema_of_features
+    columns = baseline.reference_columns(schema, rows, [None] * 100, ["1"] * 100, salt="")
+    new_baseline = baseline.reference_baseline(columns, schema, model_version="1", at=START)
+    assert new_baseline.avg_confidence is None
+    assert new_baseline.confidence_sd is None
+    assert all(math.isfinite(value) for value in new_baseline.variation.values())
 
 
 def test_degraded_rows_are_never_first_healthy_ones(service: Service) -> None:
-    """Neither bypassed rows nor the ones that made the first runs deviate count for the first N."""
+    """Neither bypassed rows nor those of deviating runs count among the first N."""
     for _ in range(3):
         service.step(change=lose("town", 0.6))
     assert service.state() is State.DEGRADED
@@ -162,20 +164,20 @@ def test_degraded_rows_are_never_first_healthy_ones(service: Service) -> None:
 
 
 def test_a_span_with_deviating_runs_is_not_healthy(service: Service) -> None:
-    """A period in which the monitor saw deviations is refused, unless a person accepts it."""
+    """A period with deviating monitoring runs is refused, unless a person accepts it."""
     service.step()
     service.step(change=lose("town", 0.1))
-    engine, chosen, now = service.engine, service.settings, service.now
+    engine, service_settings, now = service.engine, service.settings, service.now
     with pytest.raises(BaselineRefused, match="1 monitoring runs deviated"):
-        baseline.create(engine, chosen, at=now, since=START, until=now)
-    made = baseline.create(engine, chosen, at=now, since=START, until=now, accept_contradiction=True)
-    assert made.sample_size == 600
+        baseline.create(engine, service_settings, at=now, since=START, until=now)
+    new_baseline = baseline.create(engine, service_settings, at=now, since=START, until=now, accept_contradiction=True)
+    assert new_baseline.sample_size == 600
 
 
 def test_a_burst_before_anything_changed_is_left_out(service: Service) -> None:
-    """One bad run leaves the state NORMAL, and its rows out of the next baseline."""
+    """One deviating run leaves the state NORMAL, and its rows are not in the next baseline."""
     service.step()
     service.step(change=lose("town", 1.0))
     service.step()
-    made = baseline.create(service.engine, service.settings, at=service.now, first=2600)
-    assert made.features["town"].missing_count == 0
+    new_baseline = baseline.create(service.engine, service.settings, at=service.now, first=2600)
+    assert new_baseline.features["town"].missing_count == 0

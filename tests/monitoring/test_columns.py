@@ -1,11 +1,9 @@
-"""Counting: every value lands in exactly one count, whatever the rows look like and however they are ordered."""
+"""Columns: each value of the log is read into its column, whatever the rows contain."""
 
 import json
 import math
-import random
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,96 +11,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
-from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.schema import FeatureSpec, FeatureType, Logged, Schema
-from stillsafe.core.window import Tally
-from stillsafe.monitoring import columns as columns_module
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.score import Score
 from stillsafe.monitoring.columns import (
-    Columns,
-    Gathered,
-    Labels,
-    codes,
-    columns,
-    from_snapshots,
-    onehot,
-    shadow_scored,
-    tally,
-    together,
+    ColumnBuilder,
+    DictionaryColumn,
+    RowOutcomes,
+    columns_from_snapshots,
+    numbers_or_nan,
+    output_columns,
+    prediction_numbers,
+    read_columns,
+    with_shadow_scores,
 )
-from stillsafe.monitoring.profile import profile
 from stillsafe.store.read.requests import LogRows, WindowRows
-
-AT = datetime(2026, 3, 1, tzinfo=UTC)
-SCHEMA = Schema(
-    (
-        FeatureSpec("size", FeatureType.NUMERIC, required=False),
-        FeatureSpec("lift", FeatureType.BOOLEAN, required=False),
-        FeatureSpec("town", FeatureType.CATEGORY, required=False),
-        FeatureSpec("name", FeatureType.CATEGORY, required=False, log=Logged.HASH),
-        FeatureSpec("rent", FeatureType.NUMERIC, required=False, log=Logged.HASH),
-        FeatureSpec("secret", FeatureType.NUMERIC, required=False, log=Logged.DROP),
-    )
-)
-
-
-def log(*snapshots: Any, confidence: float | None = 0.8, fallback: bool = False, error: str | None = None) -> LogRows:
-    n = len(snapshots)
-    return LogRows(
-        range(n),
-        [AT + timedelta(seconds=i) for i in range(n)],
-        [s if isinstance(s, str) else json.dumps(s) for s in snapshots],
-        ["1"] * n,
-        [confidence] * n,
-        [fallback] * n,
-        [error] * n,
-    )
-
-
-def baseline_of(found: Columns) -> Baseline:
-    return Baseline(
-        "b", "1", AT, BaselineSource.FIRST, len(found), 1, 0.8, 0.1, 0.7, 0.1, features=profile(found, SCHEMA)
-    )
-
-
-def test_each_value_is_counted_once() -> None:
-    """Present plus missing is the number of rows, for every feature that is logged at all."""
-    healthy = columns(log({"size": 1.0, "lift": True, "town": "A"}, {"size": 2, "lift": False, "town": "B"}), SCHEMA)
-    now = columns(log({"size": 0.5, "town": "A"}, {"size": 9, "lift": True, "town": "Z"}, {"town": None}), SCHEMA)
-    counted = tally(now, baseline_of(healthy), 4)
-    assert counted.prediction_count == 3
-    assert counted.refusal_count == 4
-    size, town = counted.features["size"], counted.features["town"]
-    assert (size.value_count, size.missing_count, size.below_count, size.above_count) == (2, 1, 1, 1)
-    assert (town.value_count, town.missing_count, town.unseen_count) == (2, 1, 1)
-    assert town.unseen_examples == {"Z": 1}
-    assert "secret" not in counted.features
-
-
-def test_a_hashed_feature_shows_only_what_a_hash_can() -> None:
-    """A hashed category is compared as a category, a hashed number by its absence alone."""
-    found = columns(log({"name": "aa", "rent": "bb"}, {"name": None, "rent": None}), SCHEMA)
-    healthy = baseline_of(found)
-    assert healthy.features["name"].category_counts == {"aa": 1}
-    assert healthy.features["rent"].type is None
-    assert healthy.features["rent"].missing_rate == 0.5
-    now = tally(columns(log({"name": "new", "rent": "new"}), SCHEMA), healthy, 0)
-    assert now.features["name"].unseen_count == 1
-    assert now.features["rent"].unseen_count == 0
+from tests.monitoring.log_rows import SCHEMA, log_rows
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "snapshot",
     [
         *("not json", "{},{}", "[1]", '"text"', "null", '{"size": "five"}', '{"size": [1]}'),
         '{"size": 1' + "0" * 400 + "}",
     ],
 )
-def test_a_damaged_snapshot_is_missing_and_costs_nobody_else(broken: str) -> None:
-    """A row that cannot be read counts as missing values; its neighbours are counted as they are."""
-    counted = tally(columns(log({"size": 1.0}, broken, {"size": 3.0}), SCHEMA), None, 0)
-    assert counted.prediction_count == 3
-    assert (counted.features["size"].value_count, counted.features["size"].missing_count) == (2, 1)
+def test_a_damaged_snapshot_is_missing_and_affects_no_other_row(snapshot: str) -> None:
+    """The values of a row that cannot be read are missing; its neighbours are read as they are."""
+    rows = read_columns(log_rows({"size": 1.0}, snapshot, {"size": 3.0}), SCHEMA)
+    assert len(rows) == 3
+    assert np.isnan(rows.numbers["size"]).tolist() == [False, True, False]
 
 
 PLAIN = (
@@ -113,10 +50,10 @@ PLAIN = (
     | st.floats()
     | st.text(max_size=4)
 )
-NESTED = st.lists(PLAIN, max_size=2) | st.dictionaries(st.text(max_size=2), PLAIN, max_size=2)
-VALUES = PLAIN | NESTED | st.lists(NESTED, max_size=2)
+COMPOUND = st.lists(PLAIN, max_size=2) | st.dictionaries(st.text(max_size=2), PLAIN, max_size=2)
+VALUES = PLAIN | COMPOUND | st.lists(COMPOUND, max_size=2)
 NAMES = st.sampled_from([*(spec.name for spec in SCHEMA.features), "unknown"])
-WRITTEN = st.builds(
+DOCUMENTS = st.builds(
     json.dumps,
     st.dictionaries(NAMES, VALUES, max_size=6),
     ensure_ascii=st.booleans(),
@@ -164,25 +101,22 @@ ODD = st.sampled_from(
 )
 
 
-@given(st.lists(WRITTEN | ODD | st.text(max_size=6), max_size=12))
-def test_snapshots_are_read_as_they_stand(texts: list[str]) -> None:
-    """Whatever lies in the log, each value is what the standard library's parser finds in its own row alone."""
+@given(st.lists(DOCUMENTS | ODD | st.text(max_size=6), max_size=12))
+def test_snapshots_are_read_one_by_one(texts: list[str]) -> None:
+    """Whatever the log contains, each value is what the standard library's parser finds in its own row alone."""
     n = len(texts)
-    rest: dict[str, Any] = {
-        "confidences": [0.5] * n,
-        "model_errors": [None] * n,
-        "fallback_used": [False] * n,
-        "predictions": ["1"] * n,
-    }
-    found = columns(log(*texts, confidence=0.5), SCHEMA)
-    expected = from_snapshots([parsed(text) for text in texts], SCHEMA, **rest)
+    outcomes = RowOutcomes(
+        confidences=[0.5] * n, model_errors=[None] * n, fallback_used=[False] * n, predictions=["1"] * n
+    )
+    rows = read_columns(log_rows(*texts, confidence=0.5), SCHEMA)
+    expected = columns_from_snapshots([_json_object(text) for text in texts], SCHEMA, outcomes)
     for name, column in expected.numbers.items():
-        assert found.numbers[name].tobytes() == column.tobytes()
-    for name, labels in expected.categories.items():
-        assert list(map(repr, found.categories[name].tolist())) == list(map(repr, labels.tolist()))
+        assert rows.numbers[name].tobytes() == column.tobytes()
+    for name, category in expected.categories.items():
+        assert list(map(repr, rows.categories[name].tolist())) == list(map(repr, category.tolist()))
 
 
-def parsed(text: str) -> dict[str, Any]:
+def _json_object(text: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except ValueError:
@@ -191,167 +125,131 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def test_a_text_is_never_a_number() -> None:
-    """Whatever stands beside it: a row counts the same in every window that it is in."""
-    alone, beside = ('{"size": "5"}',), ('{"size": "5"}', '{"size": [1]}', '{"size": 2}')
-    for texts in (alone, beside):
-        assert np.isnan(columns(log(*texts), SCHEMA).numbers["size"][0])
-    assert columns(log(*beside), SCHEMA).numbers["size"][2] == 2
+    """A row counts the same in every window, whatever other rows are in it."""
+    one_row, more_rows = ('{"size": "5"}',), ('{"size": "5"}', '{"size": [1]}', '{"size": 2}')
+    for texts in (one_row, more_rows):
+        assert np.isnan(read_columns(log_rows(*texts), SCHEMA).numbers["size"][0])
+    assert read_columns(log_rows(*more_rows), SCHEMA).numbers["size"][2] == 2
 
 
 @pytest.mark.parametrize("name", ['a "b"', "a\\b", "a\tb"])
-def test_a_feature_may_be_called_anything(name: str) -> None:
-    """Also what JSON has to escape."""
-    found = columns(log(json.dumps({name: 2})), Schema((FeatureSpec(name, FeatureType.NUMERIC),)))
-    assert found.numbers[name].tolist() == [2.0]
+def test_a_feature_may_have_any_name(name: str) -> None:
+    """Also one that JSON has to escape."""
+    rows = read_columns(log_rows(json.dumps({name: 2})), Schema((FeatureSpec(name, FeatureType.NUMERIC),)))
+    assert rows.numbers[name].tolist() == [2.0]
 
 
 def test_two_broken_snapshots_make_no_whole_one() -> None:
-    """Halves of rows that would fit together are still two rows in which everything is missing."""
-    found = columns(log('{},{"size": 1', '"town": "A"}'), SCHEMA)
-    assert math.isnan(found.numbers["size"].sum())
-    assert found.categories["town"].tolist() == [None, None]
+    """Halves that would form a valid document are still two rows in which everything is missing."""
+    rows = read_columns(log_rows('{},{"size": 1', '"town": "A"}'), SCHEMA)
+    assert math.isnan(rows.numbers["size"].sum())
+    assert rows.categories["town"].tolist() == [None, None]
 
 
-@given(st.lists(st.tuples(*[st.sampled_from([-9.0, 0.0, 1.0, 2.0, 3.0, 99.0, None])] * 3), min_size=1, max_size=40))
-def test_pairs_of_bins_are_counted_row_by_row(rows: list[tuple[float | None, ...]]) -> None:
-    """How often two bins were seen together is what the table of ones and zeros says, however many rows at once."""
-    healthy = FeatureBaseline(FeatureType.NUMERIC, 1, 0, bins=Bins((0.5, 1.5), -1.0, 4.0))
-    features = [healthy, replace(healthy, bins=Bins((1.0,), 0.0, 3.0)), replace(healthy, bins=Bins((), 0.0, 1.0))]
-    binned = [
-        codes(np.array(column, dtype=np.float64), before)
-        for column, before in zip(zip(*rows, strict=True), features, strict=True)
-    ]
-    table = onehot(features, binned, inside=True)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(columns_module, "COUNTED_AT_ONCE", 7)
-        counted = together(features, binned)
-    assert counted.tolist() == (table.T @ table).tolist()
-
-
-def test_confidence_counts_only_what_is_there() -> None:
-    """Rows without a confidence are no confidences of zero."""
-    counted = tally(columns(log({}, {}, confidence=None), SCHEMA), None, 0)
-    assert counted.confidence_count == 0
-    assert counted.avg_confidence is None
-
-
-def test_a_model_error_is_counted() -> None:
-    """A loudly failed prediction is an error and a fallback answer."""
-    counted = tally(columns(log({}, {}, confidence=None, fallback=True, error="raised"), SCHEMA), None, 0)
-    assert (counted.model_error_count, counted.fallback_count) == (2, 2)
-
-
-def test_shadow_scores_only_what_was_bypassed() -> None:
+def test_shadow_scores_replace_only_bypassed_rows() -> None:
     """Rows that the model answered keep their confidence; bypassed ones get the shadow's, failures become errors."""
-    given = log({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True)
-    found = columns(given, SCHEMA)
-    scored = shadow_scored(
-        found,
-        given.input_summaries,
+    bypassed_rows = log_rows({"size": 1.0}, {"size": 2.0}, {"size": "broken"}, confidence=None, fallback=True)
+    rows = with_shadow_scores(
+        read_columns(bypassed_rows, SCHEMA),
+        bypassed_rows.input_summaries,
         SCHEMA,
-        lambda rows: [(0.9, "yes", None), (None, None, "raised ValueError")][: len(rows)],
+        lambda rows: [Score("yes", 0.9, None, None), Score(None, None, None, "raised ValueError")][: len(rows)],
     )
-    assert scored.confidences[0] == 0.9
-    assert math.isnan(scored.confidences[1])
-    assert scored.model_errors.tolist() == [False, True, True]
-    assert scored.answers.tolist() == ["yes", None, None]
-    own = columns(log({"size": 1.0}), SCHEMA)
-    assert shadow_scored(own, [], SCHEMA, lambda rows: [(0.1, "no", None) for _ in rows]).confidences[0] == 0.8
+    assert rows.confidences[0] == 0.9
+    assert math.isnan(rows.confidences[1])
+    assert rows.model_errors.tolist() == [False, True, True]
+    assert rows.predictions.tolist() == ["yes", None, None]
+    model_rows = read_columns(log_rows({"size": 1.0}), SCHEMA)
+    same_rows = with_shadow_scores(model_rows, [], SCHEMA, lambda rows: [Score("no", 0.1, None, None) for _ in rows])
+    assert same_rows.confidences[0] == 0.8
 
 
-def test_a_window_gathered_from_parts_is_the_whole() -> None:
-    """Rows that come some at a time, in any order, give the tally of all of them; what is fresh stays so."""
-    rows = [
-        {"size": i % 7 + 0.5, "lift": i % 3 == 0, "town": "ABC"[i % 3], "name": 1 if i % 2 else True} for i in range(50)
+def test_columns_from_batches_are_those_of_all_rows() -> None:
+    """Batches in any order have the rows of the whole; fresh rows stay fresh."""
+    texts = [
+        f'{{"size": {i % 7}.5, "lift": {"true" if i % 3 else "false"}, "town": "{"ABC"[i % 3]}"}}' for i in range(50)
     ]
-    whole = tally(columns(log(*rows), SCHEMA), None, 3)
-    gathered = Gathered(SCHEMA)
-    for first in (30, 0, 10, 40, 20):
-        some = log(*rows[first : first + 10])
-        part = [first + i >= 25 for i in range(10)]
-        given = WindowRows(
-            some.ids,
-            part,
-            some.input_summaries,
-            some.predictions,
-            some.confidences,
-            some.fallback_used,
-            some.model_errors,
+    log, builder, order = log_rows(*texts), ColumnBuilder(SCHEMA), [30, 0, 10, 40, 20]
+    for start in order:
+        batch = slice(start, start + 10)
+        window_rows = WindowRows(
+            log.ids[batch],
+            [row >= 25 for row in range(50)[batch]],
+            log.input_summaries[batch],
+            log.predictions[batch],
+            log.confidences[batch],
+            log.fallback_used[batch],
+            log.model_errors[batch],
         )
-        gathered.add(columns(given, SCHEMA))
-    found = gathered.columns()
-    assert tally(found, None, 3) == whole
-    assert tally(found, None, 0, found.fresh).prediction_count == 25
-
-
-@given(st.lists(st.sampled_from([None, "a", "b", "c", "d"])), st.lists(st.booleans()))
-def test_labels_are_their_values(values: list[str | None], flags: list[bool]) -> None:
-    """Told again, counted or cut, a column of labels is the column of texts that it was made of."""
-    rows = (flags + [False] * len(values))[: len(values)]
-    labels, mask = Labels.of(values), np.array(rows, dtype=np.bool_)
-    chosen = [value for value, row in zip(values, rows, strict=True) if row]
-    assert labels.tolist() == values
-    assert labels[mask].tolist() == chosen
-    assert labels[mask].counts() == Counter(chosen)
-    assert labels[1:3].tolist() == values[1:3]
-    assert labels.without(mask).tolist() == [None if row else each for each, row in zip(values, rows, strict=True)]
+        builder.add(read_columns(window_rows, SCHEMA))
+    rows, row_numbers = builder.columns(), [row for start in order for row in range(start, start + 10)]
+    whole = read_columns(log, SCHEMA)
+    for name, column in whole.numbers.items():
+        assert np.array_equal(rows.numbers[name], column[row_numbers], equal_nan=True)
+    for name, category in whole.categories.items():
+        assert rows.categories[name].tolist() == category[row_numbers].tolist()
+    assert rows.predictions.tolist() == whole.predictions[row_numbers].tolist()
+    assert rows.fresh.tolist() == [row >= 25 for row in row_numbers]
 
 
 def test_an_empty_window_has_every_feature() -> None:
-    """Nothing gathered counts as nothing of each feature, as an empty log does."""
-    found = Gathered(SCHEMA).columns()
-    assert tally(found, None, 0) == tally(columns(log(), SCHEMA), None, 0)
-    assert set(tally(found, None, 0).features) == {"size", "lift", "town", "name", "rent"}
+    """A builder without rows has an empty column for each logged feature, as an empty log has."""
+    rows, log = ColumnBuilder(SCHEMA).columns(), read_columns(log_rows(), SCHEMA)
+    assert len(rows) == len(log) == 0
+    assert rows.numbers.keys() == log.numbers.keys() == {"size", "lift"}
+    assert rows.categories.keys() == log.categories.keys() == {"town", "name", "rent"}
 
 
-def test_a_profile_keeps_range_and_categories() -> None:
-    """A baseline knows the range of numbers and how often each category came."""
-    features = profile(columns(log({"size": 3.0, "town": "A"}, {"size": 5.0, "town": "A"}, {}), SCHEMA), SCHEMA)
-    assert (features["size"].minimum, features["size"].maximum) == (3.0, 5.0)
-    assert features["town"].category_counts == {"A": 2}
-    assert features["town"].missing_rate == pytest.approx(1 / 3)
+@given(st.lists(st.sampled_from([None, "a", "b", "c", "d"])), st.lists(st.booleans()))
+def test_a_dictionary_column_is_its_values(values: list[str | None], flags: list[bool]) -> None:
+    """Read, counted or cut, it equals the list of texts that it was made of."""
+    rows = (flags + [False] * len(values))[: len(values)]
+    column, mask = DictionaryColumn.of(values), np.array(rows, dtype=np.bool_)
+    selection = [value for value, row in zip(values, rows, strict=True) if row]
+    assert column.tolist() == values
+    assert column[mask].tolist() == selection
+    assert column[mask].counts() == Counter(selection)
+    assert column[1:3].tolist() == values[1:3]
+    assert column.without(mask).tolist() == [None if row else each for each, row in zip(values, rows, strict=True)]
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(-1e9, 1e9)), st.sampled_from(["A", "B", "Z", None])),
-        min_size=1,
-        max_size=60,
-    ),
-    st.integers(0, 2**32),
-)
-def test_the_order_of_rows_is_irrelevant(rows: list[tuple[float, float | None, str | None]], seed: int) -> None:
-    """The same rows in another order give the very same tally, to the last bit."""
-
-    def count(ordered: list[tuple[float, float | None, str | None]]) -> Tally:
-        n = len(ordered)
-        texts = [json.dumps({"size": size, "town": town}) for _, size, town in ordered]
-        confidences = [confidence for confidence, _, _ in ordered]
-        found = columns(
-            LogRows(range(n), [AT] * n, texts, ["1"] * n, confidences, [False] * n, [None] * n),
-            SCHEMA,
-        )
-        return tally(found, healthy, 0)
-
-    healthy = baseline_of(columns(log({"size": 1.0, "town": "A"}, {"size": 2.0, "town": "B"}), SCHEMA))
-    shuffled = rows.copy()
-    random.Random(seed).shuffle(shuffled)
-    assert count(rows) == count(shuffled)
+def test_a_selection_has_the_selected_rows_in_every_column() -> None:
+    """By a mask or by a slice: timestamps, confidences, flags, numbers and categories of the same rows."""
+    log = log_rows({"size": 1.0, "town": "A"}, {"size": 2.0, "town": "B"}, {"size": 3.0, "town": "C"})
+    rows = replace(read_columns(log, SCHEMA), confidences=np.array([0.1, 0.2, 0.3]))
+    for selection in (rows[np.array([False, True, True])], rows[1:]):
+        assert len(selection) == 2
+        assert list(selection.timestamps) == log.timestamps[1:]
+        assert selection.confidences.tolist() == [0.2, 0.3]
+        assert selection.numbers["size"].tolist() == [2.0, 3.0]
+        assert selection.categories["town"].tolist() == ["B", "C"]
+        assert selection.predictions.tolist() == ["1", "1"]
 
 
-def test_strange_categories_cost_nobody_else_anything() -> None:
-    """A category that is a list is missing; one with half a character is counted under a name that can be stored."""
-    found = columns(log({"town": ["A"]}, {"town": "\ud800"}, {"town": "A"}), SCHEMA)
-    counted = tally(found, baseline_of(columns(log({"town": "A"}), SCHEMA)), 0).features["town"]
-    assert (counted.value_count, counted.missing_count, counted.unseen_examples) == (2, 1, {"?": 1})
+def test_a_prediction_of_the_fallback_is_none_of_the_model() -> None:
+    """Rows that bypassed the model have no prediction; outputs exist only where the model has any."""
+    rows = read_columns(log_rows({}, {}, confidence=None, fallback=True), SCHEMA)
+    assert rows.predictions.tolist() == [None, None]
+    assert output_columns(rows) == {}
+    assert set(output_columns(read_columns(log_rows({}), SCHEMA))) == {"confidence", "prediction"}
 
 
-def test_a_confidence_that_is_none_is_no_confidence() -> None:
-    """Garbage in the confidence column is neither a zero nor an error for the rows beside it."""
-    rows = log({}, {})
-    found = columns(LogRows(*rows_with(rows, confidences=["abc", 0.8])), SCHEMA)
-    assert tally(found, None, 0).confidence_count == 1
+def test_predictions_are_numbers_where_their_text_is_one() -> None:
+    """Other text, and a missing prediction, is NaN."""
+    numbers = prediction_numbers(DictionaryColumn.of(["1.5", "yes", None, "-2"]))
+    assert numbers[[0, 3]].tolist() == [1.5, -2.0]
+    assert np.isnan(numbers[[1, 2]]).all()
 
 
-def rows_with(rows: LogRows, **changed: Any) -> list[Any]:
-    return [changed.get(name, getattr(rows, name)) for name in LogRows.__dataclass_fields__]
+def test_what_no_float_can_hold_is_missing() -> None:
+    """Texts, None and integers that are too large are NaN, whatever else is in the column."""
+    numbers = numbers_or_nan([1, True, "2", None, 10**400, 0.5])
+    assert np.isnan(numbers).tolist() == [False, False, True, True, True, False]
+
+
+def test_a_confidence_that_is_no_number_is_missing() -> None:
+    """Garbage in the confidence column does not affect the rows beside it."""
+    log = log_rows({}, {})
+    fields = [getattr(log, name) for name in LogRows.__dataclass_fields__]
+    fields[[*LogRows.__dataclass_fields__].index("confidences")] = ["abc", 0.8]
+    assert np.isnan(read_columns(LogRows(*fields), SCHEMA).confidences).tolist() == [True, False]

@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
-from stillsafe.monitoring import run
-from stillsafe.monitoring.replay import replay
+from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION
+from stillsafe.monitoring import hold
+from stillsafe.monitoring.replay import FIRST_VERSION, ReplayResult, replay
 from stillsafe.store import database
+from stillsafe.store.read.runs import RunRecord, all_runs
+from stillsafe.store.tables import current_window_metrics
 from tests.monitoring.conftest import Service, lose
 
-_TAMPERED = {
+_TAMPERING = {
     "sqlite": "replace(\"window\", '300', '301')",
     "postgresql": "CAST(replace(CAST(\"window\" AS TEXT), '300', '301') AS JSON)",
 }
@@ -22,47 +25,43 @@ def history(service: Service) -> Service:
     service.step()
     for _ in range(3):
         service.step(change=lose("town", 0.6))
-    run.hold(service.engine, by="Ada", reason="to be sure", at=service.now)
+    hold.hold(service.engine, by="Ada", reason="to be sure", at=service.now)
     service.step()
-    run.release(service.engine, by="Ada", reason="sure", at=service.now)
+    hold.release(service.engine, by="Ada", reason="sure", at=service.now)
     for _ in range(3):
         service.step()
     service.step(10)
     return service
 
 
-def again(service: Service) -> object:
+def from_logs(service: Service) -> ReplayResult:
+    """A replay that recounts the windows too."""
     return replay(
         service.engine,
         from_logs=True,
         schema=service.settings.schema_of_features,
         model_version="1",
         score=service.score,
-    ).difference
+    )
 
 
 def test_same_stored_metrics_same_decisions(history: Service) -> None:
     """Every decision and every window recomputes to what is stored."""
     assert replay(history.engine).difference is None
-    found = replay(
-        history.engine,
-        from_logs=True,
-        schema=history.settings.schema_of_features,
-        model_version="1",
-        score=history.score,
-    )
-    assert found.difference is None
-    assert (found.runs, found.windows, found.not_recounted) == (9, 9, {})
+    result = from_logs(history)
+    assert result.difference is None
+    assert result.not_recomputed == {}
+    assert (result.runs, result.windows, result.not_recounted) == (9, 9, {})
 
 
 def test_later_rows_do_not_change_earlier_windows(history: Service) -> None:
     """Rows that arrive late, even with an old timestamp, stay out of windows that were judged without them."""
     history.send(500, start=history.now - timedelta(hours=1))
-    assert again(history) is None
+    assert from_logs(history).difference is None
 
 
 @pytest.mark.parametrize(
-    ("tampering", "told"),
+    ("tampering", "words"),
     [
         ("UPDATE current_window_metrics SET severity = 'NORMAL' WHERE id = 4", "Run 4"),
         ("UPDATE current_window_metrics SET state_after = 'NORMAL' WHERE id = 4", "state_after"),
@@ -75,13 +74,13 @@ def test_later_rows_do_not_change_earlier_windows(history: Service) -> None:
         ("DELETE FROM incidents", "incidents"),
     ],
 )
-def test_tampering_is_found(history: Service, tampering: str, told: str) -> None:
+def test_tampering_is_found(history: Service, tampering: str, words: str) -> None:
     """A changed decision, window, state or operator's action is named with its run and both values."""
     with database.writing(history.engine) as connection:
-        connection.execute(text(tampering.format(tampered=_TAMPERED[connection.dialect.name])))
+        connection.execute(text(tampering.format(tampered=_TAMPERING[connection.dialect.name])))
     difference = replay(history.engine).difference
     assert difference is not None
-    assert told in str(difference)
+    assert words in str(difference)
 
 
 def test_a_tampered_log_is_found_from_the_logs(history: Service) -> None:
@@ -89,14 +88,125 @@ def test_a_tampered_log_is_found_from_the_logs(history: Service) -> None:
     with database.writing(history.engine) as connection:
         connection.execute(text("UPDATE prediction_logs SET confidence_score = 0.1 WHERE id = 2100"))
     assert replay(history.engine).difference is None
-    assert "confidence" in str(again(history))
+    assert "confidence" in str(from_logs(history).difference)
 
 
 def test_windows_that_cannot_be_recounted_are_named(history: Service) -> None:
     """Without the model at hand shadow-scored windows are left out, and said to be."""
-    found = replay(
+    result = replay(
         history.engine, from_logs=True, schema=history.settings.schema_of_features, model_version="2", score=None
     )
-    assert found.difference is None
-    assert found.not_recounted
-    assert all("model version 1" in why for why in found.not_recounted.values())
+    assert result.difference is None
+    assert result.not_recounted
+    assert all("model version 1" in why for why in result.not_recounted.values())
+
+
+def execute(service: Service, statement: str) -> None:
+    """Change the store by hand."""
+    with database.writing(service.engine) as connection:
+        connection.execute(text(statement))
+
+
+def run_4(service: Service) -> RunRecord:
+    """The run that made the state DEGRADED."""
+    with database.reading(service.engine) as connection:
+        return list(all_runs(connection))[3]
+
+
+def change_runs(service: Service, first: int = 1, last: int = 9, **columns: object) -> None:
+    """Change columns of some runs by hand."""
+    runs = update(current_window_metrics).where(current_window_metrics.c.id.between(first, last))
+    with database.writing(service.engine) as connection:
+        connection.execute(runs.values(**columns))
+
+
+def test_levels_of_other_rules_are_taken_and_their_states_folded(history: Service) -> None:
+    """The installed rules cannot recompute them, so another value of the same level is no difference."""
+    readings = [{**each, "value": 0.123} if each["level"] == "SEVERE" else each for each in run_4(history).readings]
+    change_runs(history, 4, 4, readings=readings)
+    difference = replay(history.engine).difference
+    assert difference is not None
+    assert "readings" in difference.what
+    change_runs(history, 4, 4, rules_version=99)
+    result = replay(history.engine)
+    assert (result.difference, result.runs, result.not_recomputed) == (None, 9, {99: 1})
+
+
+def test_a_state_that_does_not_follow_from_the_levels_of_other_rules_is_found(history: Service) -> None:
+    """Severity, state, memory and incident are folded for every version of the rules."""
+    change_runs(history, 4, 4, rules_version=99)
+    readings = [
+        {**each, "level": "MODERATE"} if each["level"] == "SEVERE" else each for each in run_4(history).readings
+    ]
+    change_runs(history, 4, 4, readings=readings)
+    difference = replay(history.engine).difference
+    assert difference is not None
+    assert (difference.run_id, difference.what) == (4, "severity")
+
+
+@pytest.mark.parametrize("column", ["severity", "state_before", "state_after", "incident_id"])
+def test_tampering_with_a_run_of_other_rules_is_found(history: Service, column: str) -> None:
+    """The columns that its state shows in are compared."""
+    change_runs(history, 4, 4, rules_version=99, **{column: "x"})
+    difference = replay(history.engine).difference
+    assert difference is not None
+    assert (difference.run_id, difference.what) == (4, column)
+
+
+def test_all_runs_of_other_rules_are_folded(history: Service) -> None:
+    """A database that other rules have written replays, and says how many runs of each."""
+    change_runs(history, 1, 3, rules_version=98)
+    change_runs(history, 4, 9, rules_version=99)
+    result = from_logs(history)
+    assert (result.difference, result.runs, result.windows, result.not_recounted) == (None, 9, 9, {})
+    assert result.not_recomputed == {98: 3, 99: 6}
+
+
+def test_a_window_that_other_rules_counted_may_be_counted_otherwise(history: Service) -> None:
+    """From the log it does not recount, which is no difference where other rules counted it, and is said."""
+    execute(history, "UPDATE prediction_logs SET confidence_score = 0.1 WHERE id BETWEEN 2100 AND 3300")
+    windows = from_logs(history)
+    assert windows.difference is not None
+    change_runs(history, rules_version=99)
+    result = from_logs(history)
+    assert result.difference is None
+    assert result.not_recounted
+    assert all(reason.startswith("rules 99 counted it") for reason in result.not_recounted.values())
+
+
+@pytest.mark.parametrize("wording", [WORDING_VERSION - 1, None])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("UPDATE current_window_metrics SET reason = 'other words'", "reason"),
+        ("UPDATE incidents SET decision_reason = 'other words'", "incidents"),
+        ("UPDATE incidents SET resolution = 'other words'", "incidents"),
+    ],
+)
+def test_sentences_are_compared_in_the_same_wording_only(
+    history: Service, wording: int | None, change: str, what: str
+) -> None:
+    """A sentence of this version's wording is recomputed to the letter, one of another wording is not compared."""
+    execute(history, change)
+    difference = replay(history.engine).difference
+    assert difference is not None
+    assert what in difference.what
+    change_runs(history, wording_version=wording)
+    assert replay(history.engine).difference is None
+
+
+def test_other_sentences_hide_no_other_difference_of_an_incident(history: Service) -> None:
+    """The columns beside the sentences are compared in every wording."""
+    change_runs(history, wording_version=1)
+    execute(history, "UPDATE incidents SET severity = 'WARNING', decision_reason = 'other words'")
+    difference = replay(history.engine).difference
+    assert difference is not None
+    assert difference.what.endswith(".severity")
+
+
+def test_a_run_that_names_no_rules_was_decided_by_the_first(history: Service) -> None:
+    """A row of an older version, or one written by hand, has no version."""
+    change_runs(history, rules_version=None)
+    result = replay(history.engine)
+    assert result.difference is None
+    assert result.not_recomputed == ({} if RULES_VERSION == FIRST_VERSION else {FIRST_VERSION: 9})

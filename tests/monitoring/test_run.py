@@ -1,4 +1,4 @@
-"""One run: what it judges, what it writes, and what happens when it is doubled, late or killed."""
+"""One run: what it evaluates, what it writes, and what happens when it is started twice, late or killed."""
 
 import gc
 import os
@@ -16,13 +16,13 @@ from sqlalchemy import func, select
 
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Severity, State
-from stillsafe.errors import RefusedError, RunRefused, StoreError
+from stillsafe.errors import RunRefused, StoreError
 from stillsafe.monitoring import run
-from stillsafe.monitoring.run import Outcome
+from stillsafe.monitoring.run import RunOutcome
 from stillsafe.store import database
 from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.requests import WindowRows
-from stillsafe.store.read.runs import all_actions, last_run
+from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import current_window_metrics, incidents, system_state
 from tests.monitoring.conftest import STEP, Service, lose, settings
@@ -30,9 +30,9 @@ from tests.monitoring.conftest import STEP, Service, lose, settings
 
 def test_the_whole_loop(service: Service) -> None:
     """A lost feature leads from NORMAL over WARNING to DEGRADED, and its return back to NORMAL."""
-    broken = lose("town", 0.6)
+    fault = lose("town", 0.6)
     states = [service.step()]
-    states += [service.step(change=broken) for _ in range(4)]
+    states += [service.step(change=fault) for _ in range(4)]
     states += [service.step() for _ in range(4)]
     names = [state.value for state in states]
     assert names == ["NORMAL", "NORMAL", "WARNING", "DEGRADED", "DEGRADED", "DEGRADED", "DEGRADED", "NORMAL", "NORMAL"]
@@ -52,23 +52,23 @@ def test_no_single_anomaly_acts(service: Service) -> None:
 
 
 def test_cycles_are_collected_again_after_a_run(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's collector rests while rows are read and no longer, even where reading them fails."""
+    """Python's cycle collector is off while rows are read and on afterwards, even if reading them fails."""
 
-    def broken(*_given: object, with_ids: bool) -> Iterator[WindowRows]:
+    def failing_batches(*_arguments: object, with_ids: bool) -> Iterator[WindowRows]:
         assert not gc.isenabled()
         yield from ()
         raise StoreError(f"gone, {with_ids=}")
 
     service.step()
     assert gc.isenabled()
-    monkeypatch.setattr("stillsafe.monitoring.run.window_batches", broken)
+    monkeypatch.setattr("stillsafe.monitoring.run.window_batches", failing_batches)
     with pytest.raises(StoreError):
         service.step()
     assert gc.isenabled()
 
 
 def test_one_burst_is_evidence_once(service: Service) -> None:
-    """Windows overlap: a burst that lies in two of them deviates in one run only."""
+    """Windows overlap, so a burst that is in two of them deviates in one run only."""
     service.send(300)
     service.send(300, start=service.now + timedelta(minutes=8), over=timedelta(minutes=2), change=lose("town", 1.0))
     service.now += STEP
@@ -90,48 +90,48 @@ def test_a_window_is_half_open(service: Service) -> None:
     end = service.now
     for at in (end - timedelta(minutes=15), end):
         service.send(1, start=at, over=timedelta(0))
-    done = service.run()
-    assert done.window is not None
-    assert done.window.total.prediction_count == 1
+    result = service.run()
+    assert result.window is not None
+    assert result.window.total.prediction_count == 1
 
 
 def test_too_few_predictions_conclude_nothing(service: Service) -> None:
     """A quiet window is recorded as inconclusive, and neither grows nor heals a streak."""
-    broken = lose("town", 0.9)
-    service.step(change=broken)
+    fault = lose("town", 0.9)
+    service.step(change=fault)
     for _ in range(3):
         service.step(20)
     with database.reading(service.engine) as connection:
         quiet = last_run(connection)
     assert quiet is not None
     assert quiet.evidence == "INSUFFICIENT"
-    assert service.step(change=broken) is State.WARNING
+    assert service.step(change=fault) is State.WARNING
 
 
-def test_an_unwatched_version_is_never_calm(unwatched: Service) -> None:
-    """Without a baseline every run is inconclusive and says so."""
-    unwatched.step()
-    with database.reading(unwatched.engine) as connection:
+def test_a_version_without_baseline_is_never_calm(bare_service: Service) -> None:
+    """Without a baseline every run is inconclusive, with the reason."""
+    bare_service.step()
+    with database.reading(bare_service.engine) as connection:
         last = last_run(connection)
     assert last is not None
     assert last.evidence == "INSUFFICIENT"
     assert "no active baseline" in (last.reason or "")
 
 
-def test_recovery_is_judged_on_shadow_scores(service: Service) -> None:
-    """While the model is bypassed its confidence on the logged inputs decides whether it may come back."""
+def test_recovery_rests_on_shadow_scores(service: Service) -> None:
+    """While the model is bypassed, its confidence on the logged inputs decides the recovery."""
     for _ in range(3):
         service.step(confidence=0.5)
     assert service.state() is State.DEGRADED
     service.confidence_of_shadow = 0.5
     assert [service.step() for _ in range(3)] == [State.DEGRADED] * 3
-    assert service.scored >= 900
+    assert service.scored_count >= 900
     service.confidence_of_shadow = 0.85
     assert [service.step() for _ in range(3)] == [State.DEGRADED, State.DEGRADED, State.NORMAL]
 
 
 def test_without_shadow_recovery_rests_on_the_inputs(service: Service) -> None:
-    """Where the log does not hold what the model needs, calm input signals end the degradation."""
+    """Where the log lacks features that the model needs, calm input signals end the degradation."""
     for _ in range(3):
         service.step(change=lose("town", 0.6))
     for _ in range(3):
@@ -142,7 +142,7 @@ def test_without_shadow_recovery_rests_on_the_inputs(service: Service) -> None:
 
 
 def test_refusals_are_a_signal(service: Service) -> None:
-    """A client that is refused all the time makes an incident although every recorded prediction is healthy."""
+    """A client whose requests are always refused causes an incident, although every prediction is healthy."""
     for _ in range(3):
         service.refuse(200)
         service.step(100)
@@ -151,7 +151,7 @@ def test_refusals_are_a_signal(service: Service) -> None:
     assert incident.trigger_signals == ["refusal_rate"]
 
 
-def test_a_model_that_fails_loudly_is_bypassed(service: Service) -> None:
+def test_a_model_that_raises_is_bypassed(service: Service) -> None:
     """Model errors are recorded, are a signal, and become critical."""
     for _ in range(3):
         service.send(100, model_error="raised ValueError")
@@ -159,16 +159,16 @@ def test_a_model_that_fails_loudly_is_bypassed(service: Service) -> None:
     assert service.state() is State.DEGRADED
 
 
-def test_the_same_time_is_judged_once(service: Service) -> None:
+def test_the_same_window_is_evaluated_once(service: Service) -> None:
     """Starting twice for one slot does nothing the second time and leaves one row."""
     service.step()
-    assert service.run().outcome is Outcome.ALREADY_DONE
+    assert service.run().outcome is RunOutcome.ALREADY_DONE
     with database.reading(service.engine) as connection:
         assert connection.execute(select(func.count()).select_from(current_window_metrics)).scalar() == 1
 
 
 def test_time_runs_forward(service: Service) -> None:
-    """A run before the last one is refused with the two times, not squeezed in."""
+    """A run before the last one is refused with the two times."""
     service.step()
     service.now -= timedelta(minutes=3)
     with pytest.raises(RunRefused, match="runs go forward in time"):
@@ -176,43 +176,10 @@ def test_time_runs_forward(service: Service) -> None:
 
 
 def test_two_at_once_do_not_double(service: Service) -> None:
-    """While one run holds the place, another one does nothing and says so."""
-    with database.alone(service.engine, "monitor") as alone:
-        assert alone
-        assert service.run().outcome is Outcome.BUSY
-
-
-def test_an_operators_hold_overrules_and_is_recorded(service: Service) -> None:
-    """A hold forces DEGRADED whatever the evidence; its release gives the state back to the evidence."""
-    service.step()
-    run.hold(service.engine, by="Ada", reason="wrong prices", at=service.now)
-    assert service.step() is State.DEGRADED
-    with pytest.raises(RefusedError, match="Held already by Ada"):
-        run.hold(service.engine, by="Bob", reason="me too", at=service.now)
-    run.release(service.engine, by="Ada", reason="mended", at=service.now)
-    assert service.state() is State.NORMAL
-    with pytest.raises(RefusedError, match="Nothing is held"):
-        run.release(service.engine, by="Ada", reason="again", at=service.now)
-    with database.reading(service.engine) as connection:
-        assert [(a.action, a.by) for a in all_actions(connection)] == [("hold", "Ada"), ("release", "Ada")]
-
-
-def test_a_hold_during_a_run_is_not_lost(service: Service) -> None:
-    """An operator who acts while a window is being counted is obeyed by that run's result."""
-
-    def score_while_holding(rows: object) -> list[tuple[float | None, str | None, str | None]]:
-        run.hold(service.engine, by="Ada", reason="now", at=service.now)
-        return [(0.85, None, None) for _ in list(rows)]  # type: ignore[call-overload] # any sequence will do
-
-    for _ in range(3):
-        service.step(change=lose("town", 0.6))
-    service.send(300)
-    service.now += STEP
-    run.run(service.engine, service.settings, now=service.now, score=score_while_holding)
-    with database.reading(service.engine) as connection:
-        state = current_state(connection)
-    assert state is not None
-    assert state.held
+    """While one run has the lock, another one does nothing and reports that."""
+    with database.try_lock(service.engine, "monitor") as owns_lock:
+        assert owns_lock
+        assert service.run().outcome is RunOutcome.BUSY
 
 
 def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
@@ -229,7 +196,7 @@ def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
 
 
 def test_observe_mode_records_what_would_have_been(service: Service) -> None:
-    """In observe mode the state moves and the incident says that no fallback was activated."""
+    """In observe mode the state changes and the incident records that no fallback was activated."""
     service.settings = settings(Path(service.settings.folder), service={"mode": "observe"})
     for _ in range(3):
         service.step(change=lose("town", 0.6))
@@ -252,7 +219,7 @@ def test_an_unreadable_store_fails_loudly(service: Service) -> None:
 
 
 def test_a_killed_run_has_never_happened(service: Service, tmp_path: Path) -> None:
-    """Kill -9 at many moments of a run leaves no half-written run, and the next run goes on from the last whole one."""
+    """Kill -9 at many moments of a run leaves no partial run, and the next run starts from the last complete one."""
     script = textwrap.dedent("""
         import sys
         from datetime import datetime
@@ -260,10 +227,10 @@ def test_a_killed_run_has_never_happened(service: Service, tmp_path: Path) -> No
         from stillsafe.monitoring import run
         from stillsafe.store import database
         from tests.monitoring.conftest import settings
-        chosen = settings(Path(sys.argv[1]))
-        engine = database.connect(chosen.database_url)
+        service_settings = settings(Path(sys.argv[1]))
+        engine = database.connect(service_settings.database_url)
         print("ready", flush=True)
-        run.run(engine, chosen, now=datetime.fromisoformat(sys.argv[2]), score=None)
+        run.run(engine, service_settings, now=datetime.fromisoformat(sys.argv[2]), score=None)
     """)
     for attempt in range(6):
         service.send(300, change=lose("town", 0.6))
@@ -279,14 +246,14 @@ def test_a_killed_run_has_never_happened(service: Service, tmp_path: Path) -> No
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        _assert_whole(service)
+        _assert_consistent(service)
         service.run()
-        _assert_whole(service)
+        _assert_consistent(service)
     assert service.state() is State.DEGRADED
 
 
-def _assert_whole(service: Service) -> None:
-    """State, runs and incidents tell one story."""
+def _assert_consistent(service: Service) -> None:
+    """State, runs and incidents agree."""
     with database.reading(service.engine) as connection:
         state, last = current_state(connection), last_run(connection)
         count = connection.execute(select(func.count()).select_from(system_state)).scalar()

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from stillsafe.core.schema import Row
-from stillsafe.monitoring import baseline, run
+from stillsafe.monitoring import baseline, hold
 from stillsafe.monitoring.replay import replay
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, to_document
@@ -31,11 +31,11 @@ POLICY = {"min_predictions": 20, "warning_runs": 2, "critical_runs": 3, "recover
 @pytest.fixture
 def engines(tmp_path: Path, postgres_url: str) -> Iterator[list[Engine]]:
     """An empty store of each kind."""
-    made = [database.connect(url) for url in (f"sqlite:///{tmp_path / 'log.db'}", postgres_url)]
-    for engine in made:
+    store_engines = [database.connect(url) for url in (f"sqlite:///{tmp_path / 'log.db'}", postgres_url)]
+    for engine in store_engines:
         database.upgrade(engine)
-    yield made
-    for engine in made:
+    yield store_engines
+    for engine in store_engines:
         engine.dispose()
 
 
@@ -73,7 +73,7 @@ def live(service: Service, random: Random) -> None:
         service.now += STEP * random.choice((1, 1, 1, 1, 9))
         service.run()
         if random.random() < 0.1:
-            act = run.release if held else run.hold
+            act = hold.release if held else hold.hold
             act(service.engine, by="Ada", reason="to be sure", at=service.now)
             held = not held
 
@@ -95,14 +95,16 @@ def test_the_same_history_is_decided_alike_on_both_stores(
     engines: list[Engine], tmp_path: Path, seed: int, figure: Figure
 ) -> None:
     """Whatever happens, both stores hold the same windows, decisions, state and incidents, and both replay."""
-    chosen, told = settings(tmp_path, policy=POLICY), []
+    service_settings, contents = settings(tmp_path, policy=POLICY), []
     for engine in engines:
-        service = Service(engine, chosen, Random(seed))
+        service = Service(engine, service_settings, Random(seed))
         live(service, Random(seed))
-        told.append(left_behind(engine))
-        again = replay(engine, from_logs=True, schema=chosen.schema_of_features, model_version="1", score=service.score)
+        contents.append(left_behind(engine))
+        again = replay(
+            engine, from_logs=True, schema=service_settings.schema_of_features, model_version="1", score=service.score
+        )
         assert again.difference is None
         assert again.runs == INTERVALS
-    assert len(told[0]["current_window_metrics"]) == INTERVALS
-    figure("random histories that leave the same in both stores, byte for byte", told[0] == told[1])
-    assert told[0] == told[1]
+    assert len(contents[0]["current_window_metrics"]) == INTERVALS
+    figure("random histories that leave the same in both stores, byte for byte", contents[0] == contents[1])
+    assert contents[0] == contents[1]

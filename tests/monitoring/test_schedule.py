@@ -1,4 +1,4 @@
-"""The crontab entry: what it says, what it refuses, and that nothing else in the crontab is touched."""
+"""The crontab entry: its text, its refusals, and that no other line of the crontab changes."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import schedule
-from tests.monitoring.crontab import kept, read, write
+from tests.monitoring.crontab import read, restored_crontab, write
 
 PYTHON = Path("/opt/venv/bin/python")
 OTHERS = """# my notes, which come first
@@ -32,8 +32,8 @@ SHELL=/bin/bash
 
 @pytest.fixture
 def crontab() -> Iterator[None]:
-    """This user's real crontab, put back afterwards."""
-    with kept():
+    """This user's real crontab, restored afterwards."""
+    with restored_crontab():
         yield
 
 
@@ -45,12 +45,12 @@ def config(tmp_path: Path) -> Path:
 
 
 def command(entry: str) -> str:
-    """What cron makes of an entry: without the five fields, up to a bare percent sign, escaped ones undone."""
+    """The command of an entry as cron reads it: after the five fields, up to a percent sign without a backslash."""
     return re.split(r"(?<!\\)%", entry.split(" ", 5)[5])[0].replace(r"\%", "%")
 
 
-def play(entry: str) -> subprocess.CompletedProcess[str]:
-    """Give the shell what cron makes of an entry, as from a bare environment."""
+def run_entry(entry: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of an entry in a shell with cron's small environment."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}
     return subprocess.run(
         ["/bin/sh", "-c", command(entry)],
@@ -64,7 +64,7 @@ def play(entry: str) -> subprocess.CompletedProcess[str]:
 
 
 def stand_in(folder: Path, script: str) -> Path:
-    """A program in the interpreter's place, to see what it is started with."""
+    """A program in place of the interpreter, to record how it is started."""
     program = folder / "a python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -84,28 +84,28 @@ def stand_in(folder: Path, script: str) -> Path:
         (86400, "0 0 * * *"),
     ],
 )
-def test_an_interval_that_comes_round_evenly_has_its_five_fields(
+def test_an_interval_that_divides_hour_or_day_has_its_five_fields(
     config: Path, every_seconds: float, fields: str
 ) -> None:
-    """Whole minutes that divide an hour and whole hours that divide a day are what a crontab can say."""
+    """A crontab can express whole minutes that divide an hour, and whole hours that divide a day."""
     assert schedule.entry(config, every_seconds, python=PYTHON).startswith(f"{fields} cd ")
 
 
 @pytest.mark.parametrize(
-    ("every_seconds", "told"),
+    ("every_seconds", "message"),
     [
-        (420, r"7 minutes does not come round evenly.*the nearest is 6 minutes"),
-        (90, r"1.5 minutes does not"),
-        (60.5, r"does not come round evenly.*the nearest is 1 minute\."),
-        (5400, r"90 minutes does not"),
-        (18000, r"5 hours does not.*the nearest is 4 hours"),
-        (172800, r"48 hours does not.*the nearest is 24 hours"),
+        (420, r"an interval of 7 minutes\..*the nearest is 6 minutes"),
+        (90, r"an interval of 1\.5 minutes"),
+        (60.5, r"cannot express.*the nearest is 1 minute\."),
+        (5400, r"an interval of 90 minutes"),
+        (18000, r"an interval of 5 hours.*the nearest is 4 hours"),
+        (172800, r"an interval of 48 hours.*the nearest is 24 hours"),
         (2, r"once a minute at most, and `monitor.every` is 2 s\..*run the monitor in a loop"),
     ],
 )
-def test_an_interval_that_does_not_is_refused_with_the_remedy(config: Path, every_seconds: float, told: str) -> None:
-    """An uneven interval would silently be another one, so it is refused, and the sentence says what fits."""
-    with pytest.raises(RefusedError, match=told):
+def test_an_interval_that_does_not_is_refused_with_the_remedy(config: Path, every_seconds: float, message: str) -> None:
+    """Cron would silently use another interval, so it is refused, and the error names the nearest one."""
+    with pytest.raises(RefusedError, match=message):
         schedule.entry(config, every_seconds, python=PYTHON)
 
 
@@ -121,22 +121,22 @@ def test_the_entry_runs_the_monitor_where_cron_knows_nothing(config: Path) -> No
     python = stand_in(config.parent, 'echo "$@"; pwd; echo "$STILLSAFE_DATABASE_URL"; echo complaint >&2')
     entry = schedule.entry(config, 600, python=python)
     for _ in range(2):
-        played = play(entry)
-        assert (played.returncode, played.stdout, played.stderr) == (0, "", "")
-    logged = (config.parent / "stillsafe.monitor.log").read_text().splitlines()
+        process = run_entry(entry)
+        assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+    log_lines = (config.parent / "stillsafe.monitor.log").read_text().splitlines()
     expected = [f"-m stillsafe monitor --config {config}", str(config.parent), "postgresql://me:s3cret@host/name"]
-    assert logged == [*expected, "complaint"] * 2
+    assert log_lines == [*expected, "complaint"] * 2
     assert "s3cret" not in entry
 
 
 def test_the_entry_needs_no_variables(config: Path) -> None:
-    """A service without `.env` runs as well, and the job's failure is the entry's."""
-    played = play(schedule.entry(config, 600, python=stand_in(config.parent, "exit 2")))
-    assert played.returncode == 2
+    """A service without `.env` runs as well, and the entry fails as the job does."""
+    process = run_entry(schedule.entry(config, 600, python=stand_in(config.parent, "exit 2")))
+    assert process.returncode == 2
 
 
-def test_a_run_that_still_runs_is_not_joined_by_another(config: Path) -> None:
-    """While one job is under way, the next one ends at once and does nothing."""
+def test_no_second_job_starts_while_one_runs(config: Path) -> None:
+    """While one job is under way, the next one ends at once without a run."""
     python = stand_in(config.parent, "echo started; read line < gate")
     os.mkfifo(config.parent / "gate")
     entry = schedule.entry(config, 60, python=python)
@@ -145,17 +145,17 @@ def test_a_run_that_still_runs_is_not_joined_by_another(config: Path) -> None:
         try:
             while not (log.exists() and log.read_text()):
                 assert first.poll() is None
-            second = play(entry)
+            second = run_entry(entry)
         finally:
             (config.parent / "gate").write_text("go on\n")
     assert second.returncode == 1
     assert log.read_text() == "started\n"
-    assert play(schedule.entry(config, 60, python=stand_in(config.parent, "echo again"))).returncode == 0
+    assert run_entry(schedule.entry(config, 60, python=stand_in(config.parent, "echo again"))).returncode == 0
 
 
 @pytest.mark.serial
 @pytest.mark.usefixtures("crontab")
-def test_the_crontab_says_what_was_installed(config: Path) -> None:
+def test_the_crontab_has_the_installed_entry(config: Path) -> None:
     """Installing writes the entry that `--print` shows; `show` finds it; `remove` ends it, once."""
     assert schedule.show(config) is None
     entry = schedule.install(config, 600, python=Path(sys.executable))
@@ -167,7 +167,7 @@ def test_the_crontab_says_what_was_installed(config: Path) -> None:
 
 @pytest.mark.serial
 @pytest.mark.usefixtures("crontab")
-def test_other_lines_are_left_alone(config: Path) -> None:
+def test_other_lines_do_not_change(config: Path) -> None:
     """Byte for byte, and in their order: other jobs, variables, comments, and other services' monitors."""
     write(OTHERS)
     schedule.install(config, 600, python=PYTHON)
@@ -179,7 +179,7 @@ def test_other_lines_are_left_alone(config: Path) -> None:
 
 @pytest.mark.serial
 @pytest.mark.usefixtures("crontab")
-def test_a_line_that_somebody_switched_off_is_theirs(config: Path) -> None:
+def test_a_commented_out_entry_stays(config: Path) -> None:
     """A commented-out entry counts as absent and stays."""
     off = f"# {schedule.entry(config, 600, python=PYTHON)}\n"
     write(off)
@@ -192,7 +192,7 @@ def test_a_line_that_somebody_switched_off_is_theirs(config: Path) -> None:
 @pytest.mark.serial
 @pytest.mark.usefixtures("crontab")
 def test_services_do_not_mix(config: Path) -> None:
-    """Each settings file has an entry of its own, though one path be the beginning of another."""
+    """Each settings file has an entry of its own, even if one path is the beginning of another."""
     neighbour = config.with_name("stillsafe.toml.toml")
     entries = [schedule.install(one, 600, python=PYTHON) for one in (config, neighbour)]
     assert [schedule.show(config), schedule.show(neighbour)] == entries
@@ -202,8 +202,8 @@ def test_services_do_not_mix(config: Path) -> None:
 
 @pytest.mark.serial
 @pytest.mark.usefixtures("crontab")
-def test_what_the_crontab_program_refuses_is_told(tmp_path: Path) -> None:
-    """A line that cron will not take leaves the crontab as it was, and the reason is passed on."""
+def test_a_refusal_of_the_crontab_program_is_reported(tmp_path: Path) -> None:
+    """A line that cron refuses leaves the crontab as it was, and the error has cron's reason."""
     write(OTHERS)
     config = tmp_path.joinpath(*["a-rather-long-name-for-a-folder" * 5] * 4, "stillsafe.toml")
     with pytest.raises(RefusedError, match=r"The crontab was not changed: .*too long"):
@@ -212,11 +212,11 @@ def test_what_the_crontab_program_refuses_is_told(tmp_path: Path) -> None:
 
 
 def test_without_cron_the_remedy_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine without cron every command says which package to install."""
+    """On a machine without cron every command names the package to install."""
     monkeypatch.setenv("PATH", str(config.parent))
     for attempt in (schedule.show, schedule.remove):
-        with pytest.raises(RefusedError, match=r"no `crontab` here.*apt-get install cron"):
+        with pytest.raises(RefusedError, match=r"`crontab` is not installed.*apt-get install cron"):
             attempt(config)
     stand_in(config.parent, "").rename(config.parent / "crontab")
-    with pytest.raises(RefusedError, match=r"no `flock` here.*apt-get install util-linux"):
+    with pytest.raises(RefusedError, match=r"`flock` is not installed.*apt-get install util-linux"):
         schedule.install(config, 600, python=PYTHON)

@@ -1,11 +1,11 @@
-"""Incidents to explain: one that reads well, and any that there could be."""
+"""Incidents to explain: an example, and a strategy for any incident."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 
-from stillsafe.core.incident import tell
+from stillsafe.core.incident import summary
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.observer.payload import VERSION, IncidentPayload, Substitute, Traffic, deviations
 
@@ -18,31 +18,31 @@ def reading(
     feature: str | None = "dep_delay",
     value: float = 0.97,
     level: Level = Level.SEVERE,
-    **changed: Any,
+    **fields: Any,
 ) -> Reading:
     """A reading that deviates."""
-    told = {"reference": 0.02, "moderate_limit": 0.05, "severe_limit": 0.25, "sample_count": 607, **changed}
-    return Reading(signal, feature, Evidence.BAD, level, value, **told)
+    numbers = {"reference": 0.02, "moderate_limit": 0.05, "severe_limit": 0.25, "sample_count": 607, **fields}
+    return Reading(signal, feature, Evidence.BAD, level, value, **numbers)
 
 
 def payload(
     *readings: Reading,
     status: str = "escalated",
     severity: str | None = None,
-    enforced: bool = True,
+    is_enforced: bool = True,
     new_values: dict[str, dict[str, int]] | None = None,
     repeated_values: dict[str, float] | None = None,
     kept_features: tuple[str, ...] = ("dep_delay", "carrier", "distance"),
-    **changed: Any,
+    **overrides: Any,
 ) -> IncidentPayload:
-    """One step of an incident that these readings made."""
-    read = readings or (reading(),)
+    """One step of an incident that these readings caused."""
+    causes = readings or (reading(),)
     severity = severity or {"opened": "WARNING", "escalated": "CRITICAL", "resolved": "NORMAL"}[status]
     critical = severity == "CRITICAL"
-    told = tell(tuple(read))
-    made = deviations(
-        () if status == "resolved" else read,
-        {each.key: (3, 3 if critical else 0) for each in read},
+    reason = summary(tuple(causes))
+    all_deviations = deviations(
+        () if status == "resolved" else causes,
+        {each.key: (3, 3 if critical else 0) for each in causes},
         kept_features=kept_features,
         new_values=new_values or {},
         repeated_values=repeated_values or {},
@@ -58,16 +58,16 @@ def payload(
         "model_version": "7",
         "state_before": "WARNING",
         "state_after": "DEGRADED" if critical else severity,
-        "reason": "Recovered after 3 consecutive calm runs." if status == "resolved" else told,
-        "earlier_reason": told if status == "resolved" else "",
-        "deviations": made,
+        "reason": "Recovered after 3 consecutive calm runs." if status == "resolved" else reason,
+        "earlier_reason": reason if status == "resolved" else "",
+        "deviations": all_deviations,
         "further_deviations": 0,
-        "fallback": Substitute(critical and enforced, "0.5", 2, ("dep_delay",)),
+        "fallback": Substitute(critical and is_enforced, "0.5", 2, ("dep_delay",)),
         "traffic": Traffic(612, 12, 3, 1),
         "window_start": AT - timedelta(minutes=15),
         "window_end": AT,
     }
-    return IncidentPayload(**{**fields, **changed})
+    return IncidentPayload(**{**fields, **overrides})
 
 
 rates = st.floats(0, 1).map(lambda rate: round(rate, 6))
@@ -81,12 +81,12 @@ readings = st.builds(
     sample_count=st.integers(1, 10**7),
 )
 payloads = st.builds(
-    lambda read, made_of: payload(*read, **made_of),
+    lambda causes, arguments: payload(*causes, **arguments),
     st.lists(readings, min_size=1, max_size=5),
     st.fixed_dictionaries(
         {
             "status": st.sampled_from(["opened", "escalated", "resolved"]),
-            "enforced": st.booleans(),
+            "is_enforced": st.booleans(),
             "service": st.sampled_from(["flights", "model 3000", "7-eleven"]),
             "model_version": st.sampled_from(["7", "1.2.3", "2026-01-05", "v4"]),
             "at": st.datetimes(AT.replace(tzinfo=None), datetime(2027, 1, 1)).map(lambda at: at.replace(tzinfo=UTC)),

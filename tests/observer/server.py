@@ -1,4 +1,4 @@
-"""A server that speaks the chat-completions protocol, and misbehaves on command."""
+"""A server of the chat-completions protocol that misbehaves on command."""
 
 import gzip
 import json
@@ -30,13 +30,13 @@ EVIL = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request, taken down and given to the behaviour of the hour."""
+    """Records a request and passes it to the server's behaviour."""
 
     protocol_version = "HTTP/1.1"
     server: "Server"
 
     def do_POST(self) -> None:
-        """What clients of the protocol send."""
+        """A request of the protocol."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = {"path": self.path, "headers": dict(self.headers), **json.loads(body)}
         self.server.requests.append(request)
@@ -44,12 +44,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.behaviour(self, request)
 
     def do_GET(self) -> None:
-        """Nobody should come here: a redirect leads to it."""
+        """A request that only a followed redirect would cause."""
         self.server.requests.append({"path": self.path, "headers": dict(self.headers)})
         self.send_error(404)
 
     def log_message(self, *_arguments: object) -> None:
-        """Silence."""
+        """Log nothing."""
 
     def give(self, body: bytes, status: int = 200, **headers: str) -> None:
         """A whole response."""
@@ -73,11 +73,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the protocol begins."""
+        """The base address of the protocol."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, *_arguments: object) -> None:
-        """A client that hung up is no news here."""
+        """Ignore clients that close the connection."""
 
 
 Behaviour = Callable[[Handler, dict[str, Any]], None]
@@ -104,35 +104,35 @@ def completion(content: str | None, finish_reason: str = "stop", model: str = MO
     return json.dumps({"id": "1", "object": "chat.completion", "model": model, "choices": [choice]}).encode()
 
 
-def saying(answer: object, finish_reason: str = "stop") -> Behaviour:
-    """Answers so, whatever it is asked; text as it is, all else as JSON."""
+def answering(answer: object, finish_reason: str = "stop") -> Behaviour:
+    """Answers every request alike; text unchanged, other values as JSON."""
     content = answer if isinstance(answer, str) or answer is None else json.dumps(answer)
     return lambda handler, _request: handler.give(completion(content, finish_reason))
 
 
 def failing(status: int) -> Behaviour:
-    """Answers with an error, whose words are not to be trusted either."""
-    told = json.dumps({"error": {"message": f"{ORDERS} key sk-secret", "type": TERMINAL}}).encode()
-    return lambda handler, _request: handler.give(told, status)
+    """Answers with an error whose text is hostile."""
+    body = json.dumps({"error": {"message": f"{ORDERS} key sk-secret", "type": TERMINAL}}).encode()
+    return lambda handler, _request: handler.give(body, status)
 
 
-def giving(body: bytes, **headers: str) -> Behaviour:
+def responding(body: bytes, **headers: str) -> Behaviour:
     """Answers with these bytes."""
     return lambda handler, _request: handler.give(body, 200, **headers)
 
 
 def hang(_handler: Handler, _request: object) -> None:
-    """Takes the request and says nothing."""
+    """Accepts the request and never answers."""
     time.sleep(3600)
 
 
 def hang_up(handler: Handler, _request: object) -> None:
-    """Takes the request and goes."""
+    """Accepts the request and closes the connection."""
     handler.close_connection = True
 
 
 def drip_headers(handler: Handler, _request: object) -> None:
-    """Begins an answer and never comes to its point."""
+    """Sends headers one byte at a time, without end."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while True:
         handler.wfile.write(b"a")
@@ -140,7 +140,7 @@ def drip_headers(handler: Handler, _request: object) -> None:
 
 
 def drip(handler: Handler, _request: object) -> None:
-    """Sends an answer a byte at a time, for ever."""
+    """Sends a body one byte at a time, without end."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Connection", "close")
@@ -151,7 +151,7 @@ def drip(handler: Handler, _request: object) -> None:
 
 
 def stream_for_ever(handler: Handler, _request: object) -> None:
-    """Sends as fast as it can, and without end."""
+    """Sends as fast as possible, without end."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Connection", "close")
@@ -161,7 +161,7 @@ def stream_for_ever(handler: Handler, _request: object) -> None:
 
 
 def redirect(handler: Handler, _request: object) -> None:
-    """Sends the client, and the key with it, somewhere else."""
+    """Redirects the client, and the key with it, to another path."""
     handler.give(b"", 307, Location="/v1/elsewhere")
 
 
@@ -178,23 +178,23 @@ MISBEHAVIOURS: dict[str, Behaviour] = {
     "drips headers": drip_headers,
     "streams for ever": stream_for_ever,
     "redirects": redirect,
-    "nothing": giving(b""),
-    "not JSON": giving(b"<html>busy</html>", Content_Type="text/html"),
-    "half a document": giving(completion(json.dumps(GOOD))[:80]),
-    "deep": giving(b"[" * 200_000),
-    "of another protocol": giving(b'{"choices": [{"message": {"content": {"state": "NORMAL"}}}]}'),
-    "no choices": giving(b'{"choices": []}'),
-    "10 MB": giving(completion("x" * 10_000_000)),
-    "packed": giving(gzip.compress(completion("x" * 10_000_000)), Content_Encoding="gzip"),
-    "empty answer": saying(""),
-    "null answer": saying(None),
-    "cut": saying(json.dumps(GOOD)[:40], "length"),
-    "deep answer": saying('{"summary": ' + "[" * 50_000),
-    **{f"much of {sign!r}": saying(sign * 200_000 + ".", "length") for sign in ("x", ":", " ", "\n", "1", "1,")},
-    "many escapes": saying("\x1b[" * 30_000),
-    "many words": saying("a b: " * 40_000),
-    "orders": saying(ORDERS),
-    "SQL": saying(SQL),
-    "everything evil": saying(EVIL),
-    "evil text": saying(f"Summary: {EVIL['summary']}\nRecommendations:\n- {SQL}"),
+    "nothing": responding(b""),
+    "not JSON": responding(b"<html>busy</html>", Content_Type="text/html"),
+    "half a document": responding(completion(json.dumps(GOOD))[:80]),
+    "deep": responding(b"[" * 200_000),
+    "of another protocol": responding(b'{"choices": [{"message": {"content": {"state": "NORMAL"}}}]}'),
+    "no choices": responding(b'{"choices": []}'),
+    "10 MB": responding(completion("x" * 10_000_000)),
+    "packed": responding(gzip.compress(completion("x" * 10_000_000)), Content_Encoding="gzip"),
+    "empty answer": answering(""),
+    "null answer": answering(None),
+    "cut": answering(json.dumps(GOOD)[:40], "length"),
+    "deep answer": answering('{"summary": ' + "[" * 50_000),
+    **{f"much of {sign!r}": answering(sign * 200_000 + ".", "length") for sign in ("x", ":", " ", "\n", "1", "1,")},
+    "many escapes": answering("\x1b[" * 30_000),
+    "many words": answering("a b: " * 40_000),
+    "orders": answering(ORDERS),
+    "SQL": answering(SQL),
+    "everything evil": answering(EVIL),
+    "evil text": answering(f"Summary: {EVIL['summary']}\nRecommendations:\n- {SQL}"),
 }

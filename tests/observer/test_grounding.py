@@ -1,4 +1,4 @@
-"""Grounding: the payload's numbers pass however a reader would say them, and no other number does."""
+"""Grounding: the payload's numbers pass in every usual notation, and no other number passes."""
 
 import re
 from itertools import pairwise
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stillsafe.core.signals import Level, Signal
 from stillsafe.observer import facts, offline
-from stillsafe.observer.grounding import MARK, marked, unverified
+from stillsafe.observer.grounding import MARK, mark_unverified, unverified_numbers
 from stillsafe.observer.payload import IncidentPayload
 from tests.observer.incidents import payload, payloads, reading
 
@@ -23,8 +23,8 @@ PAYLOAD = payload(
 )
 
 
-def doubted(text: str, about: IncidentPayload = PAYLOAD) -> list[str]:
-    return [doubt.number for doubt in unverified(text, about)]
+def unverified(text: str, incident: IncidentPayload = PAYLOAD) -> list[str]:
+    return [number.number for number in unverified_numbers(text, incident)]
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def doubted(text: str, about: IncidentPayload = PAYLOAD) -> list[str]:
         "no number at all, two or three words",
     ],
 )
-def test_what_the_payload_holds_is_grounded(text: str) -> None:
+def test_supported_numbers_are_grounded(text: str) -> None:
     """Rates and percentages, rounded, with separators, as distances, times and dates."""
-    assert doubted(text) == []
+    assert unverified(text) == []
 
 
 @pytest.mark.parametrize(
@@ -73,36 +73,37 @@ def test_what_the_payload_holds_is_grounded(text: str) -> None:
         ("97.4 %", ["97.4 %"]),
     ],
 )
-def test_what_it_does_not_hold_is_returned(text: str, numbers: list[str]) -> None:
+def test_unsupported_numbers_are_returned(text: str, numbers: list[str]) -> None:
     """Invented numbers, right numbers in the wrong unit, wrong signs, and a client's number without its quotes."""
-    assert doubted(text) == numbers
+    assert unverified(text) == numbers
 
 
 @given(payloads)
-def test_our_own_words_are_grounded(made: IncidentPayload) -> None:
-    """No number of the fact sheet or of the offline explanation is doubted, whatever the incident."""
-    told = offline.explain(made)
-    for text in (facts.sheet(made), told.summary, told.likely_causes, told.recommendations):
-        assert doubted(text, made) == []
+def test_the_offline_texts_are_grounded(incident: IncidentPayload) -> None:
+    """Every number of the fact sheet and of the offline explanation is grounded, for any incident."""
+    explanation = offline.explain(incident)
+    texts = (explanation.summary, explanation.likely_causes, explanation.recommendations)
+    for text in (facts.fact_sheet(incident), *texts):
+        assert unverified(text, incident) == []
 
 
 @given(payloads, st.text(alphabet=st.sampled_from("0123456789.,:%- eEkm½\n[]abT٣"), max_size=60) | st.text())
-def test_places_are_exact_and_marks_can_be_taken_off(made: IncidentPayload, text: str) -> None:
-    """For any text each doubt names its own place, in order and apart, and the marks alone are added."""
-    doubts = unverified(text, made)
-    assert all(text[doubt.start : doubt.end] == doubt.number for doubt in doubts)
-    assert all(one.end <= next_one.start for one, next_one in pairwise(doubts))
-    shown = marked(text, doubts)
-    assert len(shown) == len(text) + len(doubts) * len(MARK)
-    for count, doubt in enumerate(doubts):
-        end = doubt.end + count * len(MARK)
-        assert shown[:end].endswith(doubt.number)
-        assert shown[end:].startswith(MARK)
+def test_positions_are_exact_and_only_marks_are_added(incident: IncidentPayload, text: str) -> None:
+    """For any text the positions are in order and do not overlap, and marking adds nothing but marks."""
+    numbers = unverified_numbers(text, incident)
+    assert all(text[number.start : number.end] == number.number for number in numbers)
+    assert all(number.end <= next_number.start for number, next_number in pairwise(numbers))
+    marked_text = mark_unverified(text, numbers)
+    assert len(marked_text) == len(text) + len(numbers) * len(MARK)
+    for count, number in enumerate(numbers):
+        end = number.end + count * len(MARK)
+        assert marked_text[:end].endswith(number.number)
+        assert marked_text[end:].startswith(MARK)
 
 
 @given(payloads, st.integers(10**9, 10**12))
-def test_a_number_out_of_nowhere_is_doubted(made: IncidentPayload, number: int) -> None:
-    """However it is written, a number far from all of the payload's is marked."""
+def test_a_distant_number_is_never_grounded(incident: IncidentPayload, number: int) -> None:
+    """A number far from every number of the payload is returned in every notation."""
     for text in (f"{number}", f"{number:,}", f"{number}%", f"around {number} hours", f"x{number}"):
-        assert len(unverified(text, made)) == 1
-        assert re.sub(r"\D", "", unverified(text, made)[0].number) == str(number)
+        assert len(unverified_numbers(text, incident)) == 1
+        assert re.sub(r"\D", "", unverified_numbers(text, incident)[0].number) == str(number)

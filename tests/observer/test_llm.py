@@ -1,4 +1,4 @@
-"""Asking a language model: every server's dialect, every kind of failure by its name, never beyond the budget."""
+"""Calling a language model: every response format, every kind of failure, never beyond the budget."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stillsafe.errors import Failure, ObserverFailed
-from stillsafe.observer import llm, prompt
+from stillsafe.observer import llm
 from stillsafe.observer.payload import Explanation
 from tests.observer.incidents import payload
 from tests.observer.server import (
@@ -19,14 +19,14 @@ from tests.observer.server import (
     MODEL,
     Behaviour,
     Handler,
+    answering,
     completion,
     failing,
     hang,
     listening,
-    saying,
 )
 
-TOLD = Explanation(
+EXPLANATION = Explanation(
     "A feature is missing. The fallback answers.",
     "The feed has failed.",
     "Look at the feed.\nCall its owner.",
@@ -34,19 +34,19 @@ TOLD = Explanation(
 )
 
 
-def endpoint(url: str, **changed: Any) -> llm.Endpoint:
-    told: dict[str, Any] = {"timeout_seconds": 30, "retries": 0, "budget_seconds": 60, "parameters": {}, **changed}
-    return llm.Endpoint(url, MODEL, None, **told)
+def endpoint(url: str, **options: Any) -> llm.Endpoint:
+    limits: dict[str, Any] = {"timeout_seconds": 30, "retries": 0, "budget_seconds": 60, "parameters": {}, **options}
+    return llm.Endpoint(url, MODEL, None, **limits)
 
 
-def knows(*forms: str) -> Behaviour:
-    """A server that knows some forms of answer and fails at others, as real ones do."""
+def supporting(*formats: str) -> Behaviour:
+    """A server that supports some response formats and fails for the others, as real ones do."""
 
     def behave(handler: Handler, request: dict[str, Any]) -> None:
-        form = request.get("response_format", {"type": "text"})
-        name = form["type"] + ("+schema" if form["type"] == "json_object" and "schema" in form else "")
-        if name not in forms:
-            handler.give(b'{"error": "no such form"}', 500)
+        value = request.get("response_format", {"type": "text"})
+        name = value["type"] + ("+schema" if value["type"] == "json_object" and "schema" in value else "")
+        if name not in formats:
+            handler.give(b'{"error": "no such format"}', 500)
         elif name == "text":
             handler.give(
                 completion("Summary: It broke.\nLikely causes:\n- The feed.\n1. The join.\nRecommendations:\nLook.")
@@ -58,19 +58,21 @@ def knows(*forms: str) -> Behaviour:
 
 
 @pytest.mark.parametrize(
-    ("forms", "asked", "told"),
+    ("formats", "request_count", "explanation"),
     [
-        (("json_schema",), 1, TOLD),
-        (("json_object+schema", "json_object"), 2, TOLD),
-        (("json_object",), 3, TOLD),
+        (("json_schema",), 1, EXPLANATION),
+        (("json_object+schema", "json_object"), 2, EXPLANATION),
+        (("json_object",), 3, EXPLANATION),
         (("text",), 4, Explanation("It broke.", "The feed.\nThe join.", "Look.", MODEL)),
     ],
 )
-def test_the_ladder_goes_down_to_what_a_server_knows(forms: tuple[str, ...], asked: int, told: Explanation) -> None:
-    """A JSON schema first, then an object, then text: whatever the server has, there is an explanation."""
-    with listening(knows(*forms)) as server:
-        assert llm.explain(payload(), endpoint(server.url)) == told
-        assert len(server.requests) == asked
+def test_formats_are_tried_until_the_server_supports_one(
+    formats: tuple[str, ...], request_count: int, explanation: Explanation
+) -> None:
+    """A JSON schema first, then an object, then text: every server gives an explanation."""
+    with listening(supporting(*formats)) as server:
+        assert llm.explain(payload(), endpoint(server.url)) == explanation
+        assert len(server.requests) == request_count
 
 
 @pytest.mark.parametrize(
@@ -82,25 +84,25 @@ def test_the_ladder_goes_down_to_what_a_server_knows(forms: tuple[str, ...], ask
     ],
 )
 def test_json_is_found_where_models_put_it(content: str) -> None:
-    """In fences, between words, with a string where a list should be, with fields that nobody asked for."""
-    with listening(saying(content)) as server:
-        assert llm.explain(payload(), endpoint(server.url)) == TOLD
+    """In fences, between sentences, with a string in place of a list, with unknown fields."""
+    with listening(answering(content)) as server:
+        assert llm.explain(payload(), endpoint(server.url)) == EXPLANATION
 
 
-def test_a_cut_answer_is_not_taken_for_a_whole_one() -> None:
-    """JSON that a limit cut off is asked for again in another form; of cut text only whole sentences are kept."""
+def test_a_truncated_answer_is_not_complete() -> None:
+    """Truncated JSON is requested again in another format; truncated text keeps only its complete sentences."""
 
-    def cut(handler: Handler, request: dict[str, Any]) -> None:
+    def truncate(handler: Handler, request: dict[str, Any]) -> None:
         text = json.dumps(GOOD) if "response_format" in request else "It broke. The fallback ans"
         handler.give(completion(text, "length"))
 
-    with listening(cut) as server:
+    with listening(truncate) as server:
         assert llm.explain(payload(), endpoint(server.url)) == Explanation("It broke.", "", "", MODEL)
         assert len(server.requests) == 4
 
 
-def test_who_really_answered_is_told() -> None:
-    """The model that was asked for is named, and the one that the server says it used, where that is another."""
+def test_the_model_that_answered_is_named() -> None:
+    """The configured model is named, and the model in the reply if it is another."""
     with listening(lambda handler, _: handler.give(completion(json.dumps(GOOD), model="other\x1b[31m"))) as server:
         assert llm.explain(payload(), endpoint(server.url)).llm_model == f"{MODEL} (as other)"
 
@@ -108,11 +110,11 @@ def test_who_really_answered_is_told() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("401", Failure.REFUSED),
-        ("404", Failure.REFUSED),
-        ("429", Failure.LIMITED),
-        ("500", Failure.BROKEN),
-        ("redirects", Failure.BROKEN),
+        ("401", Failure.ACCESS_REFUSED),
+        ("404", Failure.ACCESS_REFUSED),
+        ("429", Failure.RATE_LIMITED),
+        ("500", Failure.SERVER_ERROR),
+        ("redirects", Failure.SERVER_ERROR),
         ("hangs up", Failure.UNREACHABLE),
         ("streams for ever", Failure.TOO_LONG),
         ("10 MB", Failure.TOO_LONG),
@@ -125,106 +127,94 @@ def test_who_really_answered_is_told() -> None:
         ("null answer", Failure.UNUSABLE),
     ],
 )
-def test_each_failure_has_its_name(name: str, kind: Failure) -> None:
-    """What went wrong is told by its kind and in words of ours; the server's own words are not repeated."""
+def test_each_failure_has_its_kind(name: str, kind: Failure) -> None:
+    """The error has the kind of failure and never quotes the server."""
     with listening(MISBEHAVIOURS[name]) as server:
-        told = failure(lambda: llm.explain(payload(), endpoint(server.url)))
+        error = failure(lambda: llm.explain(payload(), endpoint(server.url)))
         assert all(request["path"] == "/v1/chat/completions" for request in server.requests)
-    assert told.kind is kind
-    assert "sk-secret" not in str(told)
-    assert "Ignore" not in str(told)
+    assert error.kind is kind
+    assert "sk-secret" not in str(error)
+    assert "Ignore" not in str(error)
 
 
 def failure(call: Callable[[], object]) -> ObserverFailed:
-    with pytest.raises(ObserverFailed) as raised:
+    with pytest.raises(ObserverFailed) as error:
         call()
-    return raised.value
+    return error.value
 
 
-@pytest.mark.parametrize(("status", "asked"), [(429, 2), (401, 1), (500, 4)])
-def test_only_what_may_pass_is_tried_again(status: int, asked: int) -> None:
-    """A busy server is asked again, one that refuses is not, and a broken one only in other forms."""
+@pytest.mark.parametrize(("status", "request_count"), [(429, 2), (401, 1), (500, 4)])
+def test_only_transient_failures_are_retried(status: int, request_count: int) -> None:
+    """A busy server gets a retry, a refusal none, and a server error only the other formats."""
     with listening(failing(status)) as server:
         failure(lambda: llm.explain(payload(), endpoint(server.url, retries=1)))
-        assert len(server.requests) == asked
+        assert len(server.requests) == request_count
 
 
-def test_a_server_that_comes_back_is_asked_again() -> None:
-    """After two refusals for want of time the third attempt has the answer."""
+def test_a_server_that_recovers_is_used() -> None:
+    """After two answers of 429 the third attempt has the explanation."""
 
     def recovering(handler: Handler, _request: object) -> None:
-        behaviour = failing(429) if len(handler.server.requests) < 3 else saying(GOOD)
+        behaviour = failing(429) if len(handler.server.requests) < 3 else answering(GOOD)
         behaviour(handler, {})
 
     with listening(recovering) as server:
-        assert llm.explain(payload(), endpoint(server.url, retries=2)) == TOLD
+        assert llm.explain(payload(), endpoint(server.url, retries=2)) == EXPLANATION
 
 
 @pytest.mark.parametrize("name", ["hangs", "drips", "drips headers"])
-def test_the_budget_is_the_end(name: str) -> None:
-    """However busily a server does nothing, it is left alone when the budget is spent; retries do not prolong it."""
-    llm.within(60, lambda: __import__("openai"))
+def test_no_call_exceeds_the_budget(name: str) -> None:
+    """A server that sends bytes without end is abandoned when the budget is spent; retries do not extend it."""
+    llm.run_within(60, lambda: __import__("openai"))
     with listening(MISBEHAVIOURS[name]) as server:
-        began = time.monotonic()
-        told = failure(lambda: llm.explain(payload(), endpoint(server.url, budget_seconds=1, retries=10)))
-        assert time.monotonic() - began < 1 + 20
-    assert told.kind is Failure.SLOW
+        start = time.monotonic()
+        error = failure(lambda: llm.explain(payload(), endpoint(server.url, budget_seconds=1, retries=10)))
+        assert time.monotonic() - start < 1 + 20
+    assert error.kind is Failure.SLOW
 
 
 def test_a_silent_server_times_out_before_the_budget() -> None:
-    """A timeout is of one attempt: there is another where retries are left."""
+    """The timeout applies to one attempt; a retry follows if one is left."""
     with listening(hang) as server:
-        told = failure(lambda: llm.explain(payload(), endpoint(server.url, timeout_seconds=0.3, retries=1)))
+        error = failure(lambda: llm.explain(payload(), endpoint(server.url, timeout_seconds=0.3, retries=1)))
         assert len(server.requests) == 2
-    assert told.kind is Failure.SLOW
+    assert error.kind is Failure.SLOW
 
 
-def test_nobody_listening_is_unreachable() -> None:
-    """A port that is closed, and a host that does not exist."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        told = failure(lambda: llm.explain(payload(), endpoint(f"http://127.0.0.1:{held.getsockname()[1]}/v1")))
-    assert told.kind is Failure.UNREACHABLE
+def test_a_closed_port_is_unreachable() -> None:
+    """The failure has its own kind."""
+    with socket.socket() as closed_port:
+        closed_port.bind(("127.0.0.1", 0))
+        error = failure(lambda: llm.explain(payload(), endpoint(f"http://127.0.0.1:{closed_port.getsockname()[1]}/v1")))
+    assert error.kind is Failure.UNREACHABLE
 
 
-def test_no_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment names as a proxy for other programs hears nothing of incidents."""
-    with listening(saying(GOOD)) as server, listening(saying("Hello!")) as proxy:
+def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment names for other programs gets no request."""
+    with listening(answering(GOOD)) as server, listening(answering("Hello!")) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        assert llm.explain(payload(), endpoint(server.url)) == TOLD
+        assert llm.explain(payload(), endpoint(server.url)) == EXPLANATION
         assert proxy.requests == []
 
 
 def test_the_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has not installed the extra is told its name."""
+    """Without the extra the error names the package to install."""
     monkeypatch.setitem(sys.modules, "openai", None)
-    told = failure(lambda: llm.explain(payload(), endpoint("http://127.0.0.1:9/v1")))
-    assert told.kind is Failure.NOT_INSTALLED
-    assert 'pip install "stillsafe[llm]"' in str(told)
+    error = failure(lambda: llm.explain(payload(), endpoint("http://127.0.0.1:9/v1")))
+    assert error.kind is Failure.NOT_INSTALLED
+    assert 'pip install "stillsafe[llm]"' in str(error)
 
 
-def test_a_key_is_never_shown() -> None:
-    """Whoever prints an endpoint prints no key."""
+def test_the_representation_hides_the_key() -> None:
+    """A printed endpoint does not show its key."""
     assert "sk-" not in repr(llm.Endpoint("http://host/v1", MODEL, "sk-1", 1, 0, 1, {}))
 
 
-def test_parameters_are_sent_as_they_are() -> None:
-    """What one server needs and another refuses is the settings' to say."""
-    with listening(saying(GOOD)) as server:
+def test_parameters_are_sent_unchanged() -> None:
+    """The request has the configured fields and no defaults of its own."""
+    with listening(answering(GOOD)) as server:
         llm.explain(payload(), endpoint(server.url, parameters={"max_completion_tokens": 7, "seed": 1}))
-        (sent,) = server.requests
-    assert (sent["max_completion_tokens"], sent["seed"]) == (7, 1)
-    assert "max_tokens" not in sent
-
-
-def test_text_is_cleaned_and_cut() -> None:
-    """Escapes, control signs and directions go; lines become one; what is too long is cut."""
-    assert prompt.clean("a\x1b[31mb\x1b]0;t\x07c\n\td\u202ee\x00", 100) == "abc d e"
-    assert prompt.clean("x" * 50, 10) == "xxxxxxx..."
-    assert prompt.from_json('{"summary": "\\u0000 "}', MODEL) is None
-    many = json.dumps({"summary": "s", "likely_causes": ["c"] * 99, "recommendations": ["r" * 9999]})
-    told = prompt.from_json(many, MODEL)
-    assert told is not None
-    assert len(told.likely_causes.splitlines()) == prompt.MOST_POINTS
-    assert len(told.recommendations) == prompt.LONGEST_POINT
+        (request,) = server.requests
+    assert (request["max_completion_tokens"], request["seed"]) == (7, 1)
+    assert "max_tokens" not in request

@@ -8,13 +8,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from stillsafe.serving.app import build
-from tests.serving.services import Service, fitted, opened, saved
+from tests.serving.services import Service, fitted_pipeline, opened, save_model
 
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model, saved with skops."""
-    return saved(fitted(), tmp_path_factory.mktemp("model"))
+    return save_model(fitted_pipeline(), tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

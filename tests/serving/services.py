@@ -20,7 +20,8 @@ from sqlalchemy import Engine, delete, insert, select
 
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.state import State
-from stillsafe.model.model import Model, load
+from stillsafe.model.load import load_model
+from stillsafe.model.model import Model
 from stillsafe.rules import compile_fallback
 from stillsafe.serving.predict import Context
 from stillsafe.settings import Settings, parse
@@ -59,7 +60,7 @@ def pipeline(last: Any, *, unknown: str = "ignore") -> Any:
     return make_pipeline(columns, last)
 
 
-def fitted(last: Any | None = None, *, unknown: str = "ignore") -> Any:
+def fitted_pipeline(last: Any | None = None, *, unknown: str = "ignore") -> Any:
     """That pipeline, fitted: will somebody of this age stay?"""
     healthy = sample()
     answers = np.where(healthy["age"] + 3 * healthy["visits"] > 65, "yes", "no")
@@ -82,7 +83,7 @@ def settings_of(model: Path, /, **sections: dict[str, Any]) -> Settings:
     return parse(document(model, **sections), folder=model.parent)
 
 
-def saved(estimator: Any, folder: Path) -> Path:
+def save_model(estimator: Any, folder: Path) -> Path:
     """A skops file."""
     io.dump(estimator, folder / "model.skops")
     return folder / "model.skops"
@@ -119,15 +120,15 @@ class Service:
         """The same service with sections of its settings changed."""
         settings = self.context.settings
         folder = settings.folder
-        changed = parse(document(folder / settings.model.file, **sections), folder=folder)
-        rules = compile_fallback(changed.fallback, changed.schema_of_features)
-        model = replace(self.context.model, features=changed.schema_of_features)
-        return Service(fresh(self.context, settings=changed, fallback=rules, model=model), self.clock)
+        changes = parse(document(folder / settings.model.file, **sections), folder=folder)
+        rules = compile_fallback(changes.fallback, changes.schema_of_features)
+        model = replace(self.context.model, features=changes.schema_of_features)
+        return Service(fresh(self.context, settings=changes, fallback=rules, model=model), self.clock)
 
     def decide(
-        self, state: State, *, reason: str = "because", valid_for: float = 1200, damaged: tuple[str, ...] = ()
+        self, state: State, *, reason: str = "because", valid_for: float = 1200, damaged_features: tuple[str, ...] = ()
     ) -> None:
-        """Write the state that everybody obeys from now on."""
+        """Write the state that applies from now on."""
         values = {
             "id": 1,
             "current_state": state.value,
@@ -136,7 +137,7 @@ class Service:
             "severity": "NORMAL",
             "checked_at": self.clock.now,
             "valid_until": self.clock.now + timedelta(seconds=valid_for),
-            "damaged_features": list(damaged),
+            "damaged_features": list(damaged_features),
         }
         with database.writing(self.engine) as connection:
             connection.execute(delete(system_state))
@@ -161,16 +162,16 @@ class Service:
             return list(connection.execute(select(refusals).order_by(refusals.c.id)))
 
     def close_store(self) -> None:
-        """Take the log away, as a database does that is gone."""
+        """Rename the log's tables, so that no request can be recorded."""
         with database.writing(self.engine) as connection:
             connection.exec_driver_sql("ALTER TABLE prediction_logs RENAME TO gone")
             connection.exec_driver_sql("ALTER TABLE refusals RENAME TO gone_too")
 
 
-def fresh(context: Context, **changed: Any) -> Context:
-    """A copy with a deadline and a turn of its own."""
+def fresh(context: Context, **changes: Any) -> Context:
+    """A copy with a deadline and a write lock of its own."""
     fields = ("settings", "engine", "model", "fallback", "clock", "new_id")
-    return Context(**{name: changed.get(name, getattr(context, name)) for name in fields})
+    return Context(**{name: changes.get(name, getattr(context, name)) for name in fields})
 
 
 def opened(folder: Path, model: Model | None = None, **sections: dict[str, Any]) -> Iterator[Service]:
@@ -180,5 +181,5 @@ def opened(folder: Path, model: Model | None = None, **sections: dict[str, Any])
     database.upgrade(engine)
     clock = Clock()
     rules = compile_fallback(settings.fallback, settings.schema_of_features)
-    yield Service(Context(settings, engine, model or load(settings), rules, clock, lambda: str(uuid4())), clock)
+    yield Service(Context(settings, engine, model or load_model(settings), rules, clock, lambda: str(uuid4())), clock)
     engine.dispose()

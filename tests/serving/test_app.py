@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stillsafe.core.state import State
 from stillsafe.serving.app import build
@@ -22,13 +21,13 @@ def _problem(response: Any, status: int) -> ProblemDocument:
     """The problem in a response, checked against its own documentation."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
-    found = ProblemDocument.model_validate_json(response.content)
-    assert found.status == status
-    return found
+    document = ProblemDocument.model_validate_json(response.content)
+    assert document.status == status
+    return document
 
 
-def _features(**changed: Any) -> dict[str, Any]:
-    return {"features": {**GOOD, **changed}}
+def _features(**changes: Any) -> dict[str, Any]:
+    return {"features": {**GOOD, **changes}}
 
 
 def test_a_prediction_is_what_is_documented(service: Service, client: TestClient) -> None:
@@ -36,21 +35,21 @@ def test_a_prediction_is_what_is_documented(service: Service, client: TestClient
     service.decide(State.NORMAL)
     service.watch()
     response = client.post(PREDICT, json=_features())
-    found = PredictionDocument.model_validate_json(response.content)
+    answer = PredictionDocument.model_validate_json(response.content)
     assert response.status_code == 200
-    assert (found.prediction, found.decided_by, found.system_state) == ("no", "model", "NORMAL")
-    assert found.probabilities is not None
-    assert found.confidence == max(found.probabilities.values())
-    assert (found.watched, found.monitor_stale, found.fallback_used) == (True, False, False)
-    assert found.prediction_id == service.log()[0].prediction_id
+    assert (answer.prediction, answer.decided_by, answer.system_state) == ("no", "model", "NORMAL")
+    assert answer.probabilities is not None
+    assert answer.confidence == max(answer.probabilities.values())
+    assert (answer.watched, answer.monitor_stale, answer.fallback_used) == (True, False, False)
+    assert answer.prediction_id == service.log()[0].prediction_id
 
 
 def test_a_degraded_answer_is_the_fallback(service: Service, client: TestClient) -> None:
-    """With a null for the confidence, never a made-up number."""
+    """With a null for the confidence."""
     service.decide(State.DEGRADED)
-    found = client.post(PREDICT, json={"features": OLD}).json()
-    assert (found["prediction"], found["confidence"], found["probabilities"]) == ("yes", None, None)
-    assert (found["decided_by"], found["fallback_used"], found["system_state"]) == ("fallback", True, "DEGRADED")
+    answer = client.post(PREDICT, json={"features": OLD}).json()
+    assert (answer["prediction"], answer["confidence"], answer["probabilities"]) == ("yes", None, None)
+    assert (answer["decided_by"], answer["fallback_used"], answer["system_state"]) == ("fallback", True, "DEGRADED")
 
 
 def _raw(age: str = "1", visits: str = "1", member: str = "true", more: str = "") -> bytes:
@@ -101,8 +100,8 @@ DEFECTS: list[tuple[bytes, dict[str, str], int, list[tuple[str, str]]]] = [
 @pytest.fixture
 def narrow(service: Service) -> Iterator[TestClient]:
     """A client of a service with small limits."""
-    limited = service.with_settings(serving={"max_body_bytes": 100_000, "max_batch": 3})
-    with TestClient(build(limited.context), raise_server_exceptions=False) as client:
+    narrow_service = service.with_settings(serving={"max_body_bytes": 100_000, "max_batch": 3})
+    with TestClient(build(narrow_service.context), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -116,12 +115,12 @@ def test_malformed_input_never_reaches_the_model(
     wrong: list[tuple[str, str]],
 ) -> None:
     """4xx that names each feature, what was wrong and what is allowed; recorded as a refusal, without values."""
-    found = _problem(narrow.post(PREDICT, content=body, headers=headers), status)
-    assert [(each.feature, each.kind) for each in found.violations] == wrong
-    assert all(each.problem and each.allowed for each in found.violations)
+    refusal = _problem(narrow.post(PREDICT, content=body, headers=headers), status)
+    assert [(each.feature, each.kind) for each in refusal.violations] == wrong
+    assert all(each.problem and each.allowed for each in refusal.violations)
     assert service.log() == []
-    recorded = [[(each["feature"], each["kind"]) for each in row.violations] for row in service.refusals()]
-    assert recorded == [wrong]
+    refusals = [[(each["feature"], each["kind"]) for each in row.violations] for row in service.refusals()]
+    assert refusals == [wrong]
 
 
 @pytest.mark.parametrize(
@@ -135,34 +134,34 @@ def test_malformed_input_never_reaches_the_model(
     ],
 )
 def test_a_content_type_is_optional(client: TestClient, headers: dict[str, str]) -> None:
-    """A client that sends JSON without saying so is understood."""
+    """JSON without a content type is accepted."""
     assert client.post(PREDICT, content=json.dumps(_features()), headers=headers).status_code == 200
 
 
 def test_a_chunked_body_has_the_same_limit(narrow: TestClient) -> None:
-    """Without a Content-Length nothing longer is read either."""
+    """It applies without a Content-Length, too."""
 
     def chunks() -> Iterator[bytes]:
         for _ in range(200):
             yield b" " * 1000
 
     _problem(narrow.post(PREDICT, content=chunks()), 413)
-    lying = narrow.post(PREDICT, content=json.dumps(_features()), headers={"content-length": "1"})
-    assert lying.status_code < 500
+    short_length = narrow.post(PREDICT, content=json.dumps(_features()), headers={"content-length": "1"})
+    assert short_length.status_code < 500
 
 
-def test_a_batch_keeps_order_and_costs_nobody_a_neighbours_fault(service: Service, narrow: TestClient) -> None:
-    """Per instance an answer or a problem, each as it would be alone."""
+def test_a_batch_keeps_order_and_answers_each_instance_by_itself(service: Service, narrow: TestClient) -> None:
+    """Per instance an answer or a problem, as in a single request."""
     service.decide(State.NORMAL)
     instances = b'[{"age": 30, "visits": 3, "member": true}, {"age": NaN, "age": 1}, 7]'
     response = narrow.post(BATCH, content=b'{"instances": ' + instances + b"}")
     assert response.status_code == 200
-    found = BatchDocument.model_validate_json(response.content).results
-    assert isinstance(found[0], PredictionDocument)
-    assert [each.error.violations[0].kind for each in found[1:]] == ["repeated", "wrong_type"]  # type: ignore[union-attr] # both were refused
-    alone = narrow.post(PREDICT, json={"features": {"age": 30, "visits": 3, "member": True}}).json()
-    assert found[0].prediction == alone["prediction"]
-    assert found[0].confidence == pytest.approx(alone["confidence"])
+    results = BatchDocument.model_validate_json(response.content).results
+    assert isinstance(results[0], PredictionDocument)
+    assert [each.error.violations[0].kind for each in results[1:]] == ["repeated", "wrong_type"]  # type: ignore[union-attr] # both were refused
+    single = narrow.post(PREDICT, json={"features": {"age": 30, "visits": 3, "member": True}}).json()
+    assert results[0].prediction == single["prediction"]
+    assert results[0].confidence == pytest.approx(single["confidence"])
     assert (len(service.log()), len(service.refusals())) == (2, 2)
 
 
@@ -176,7 +175,7 @@ def test_a_batch_keeps_order_and_costs_nobody_a_neighbours_fault(service: Servic
         ([GOOD], 422, "wrong_type"),
     ],
 )
-def test_a_batch_that_is_none_is_refused_and_recorded(
+def test_an_invalid_batch_is_refused_and_recorded(
     service: Service, narrow: TestClient, body: Any, status: int, kind: str
 ) -> None:
     """Empty, too long or no batch at all: one refusal."""
@@ -186,7 +185,7 @@ def test_a_batch_that_is_none_is_refused_and_recorded(
 
 @pytest.mark.parametrize("path", [PREDICT, BATCH])
 def test_a_store_that_is_down_is_a_clear_503(service: Service, client: TestClient, path: str) -> None:
-    """An answer that cannot be recorded is not given; the client is told when to come back, and nothing of the SQL."""
+    """An answer that cannot be recorded is not given; the problem says when to try again, and nothing of the SQL."""
     service.decide(State.NORMAL)
     service.close_store()
     response = client.post(path, json={"features": GOOD} if path == PREDICT else {"instances": [GOOD, {}]})
@@ -195,25 +194,25 @@ def test_a_store_that_is_down_is_a_clear_503(service: Service, client: TestClien
 
 
 def test_a_refusal_needs_no_store(service: Service, client: TestClient) -> None:
-    """Bad input is bad input, whether or not it can be written down."""
+    """A bad request is refused, whether or not the refusal can be recorded."""
     service.close_store()
     _problem(client.post(PREDICT, json={"features": {}}), 422)
     results = client.post(BATCH, json={"instances": [{}]}).json()["results"]
     assert results[0]["error"]["status"] == 422
 
 
-def test_a_fault_of_ours_is_a_problem_too(service: Service) -> None:
-    """Nothing of its cause is shown."""
+def test_an_internal_error_is_a_problem_too(service: Service) -> None:
+    """Its cause is not shown."""
 
-    def broken() -> str:
+    def broken_id() -> str:
         raise KeyError("secret")
 
     from tests.serving.services import fresh
 
-    app = build(fresh(service.context, new_id=broken))
+    app = build(fresh(service.context, new_id=broken_id))
     with TestClient(app, raise_server_exceptions=False) as client:
-        found = _problem(client.post(PREDICT, json=_features()), 500)
-    assert "secret" not in found.detail
+        failure = _problem(client.post(PREDICT, json=_features()), 500)
+    assert "secret" not in failure.detail
 
 
 def test_a_closed_app_takes_no_more(service: Service) -> None:
@@ -247,14 +246,14 @@ def test_a_closed_app_takes_no_more(service: Service) -> None:
 )
 def test_every_error_is_a_problem(client: TestClient, method: str, path: str, status: int) -> None:
     """RFC 9457 everywhere, naming the parameter where one is at fault."""
-    found = _problem(client.request(method, path), status)
-    assert [each.feature for each in found.violations] == (
+    document = _problem(client.request(method, path), status)
+    assert [each.feature for each in document.violations] == (
         [path.partition("?")[2].partition("=")[0]] if status == 422 else []
     )
 
 
 def test_the_documentation_covers_requests_answers_and_errors(client: TestClient) -> None:
-    """Every route names its shapes and its errors, and every reference leads somewhere."""
+    """Every route has its schemas and its errors, and every reference has a target."""
     document = client.get("/openapi.json").json()
     shapes = document["components"]["schemas"]
     text = json.dumps(document)
@@ -264,8 +263,8 @@ def test_the_documentation_covers_requests_answers_and_errors(client: TestClient
     for path in (PREDICT, BATCH):
         route = document["paths"][path]["post"]
         assert {"200", "400", "408", "413", "415", "422", "500", "503"} <= set(route["responses"])
-        for status, told in route["responses"].items():
-            assert ("application/problem+json" in told["content"]) == (status != "200")
+        for status, response in route["responses"].items():
+            assert ("application/problem+json" in response["content"]) == (status != "200")
         assert "age" in json.dumps(route["requestBody"])
     assert "HTTPValidationError" not in text
     assert client.get("/docs").status_code == 200
@@ -274,25 +273,5 @@ def test_the_documentation_covers_requests_answers_and_errors(client: TestClient
 def _references(value: Any) -> list[str]:
     if isinstance(value, dict):
         own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
-        return own + [found for each in value.values() for found in _references(each)]
-    return [found for each in value for found in _references(each)] if isinstance(value, list) else []
-
-
-@pytest.mark.parametrize(("path", "body"), [(PREDICT, {"features": GOOD}), (BATCH, {"instances": [GOOD]})])
-def test_no_prediction_goes_past_middleware_that_was_added(service: Service, path: str, body: Any) -> None:
-    """Whoever guards the application guards its predictions, too."""
-    passed = []
-
-    def guard(app: ASGIApp) -> ASGIApp:
-        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                passed.append(scope["path"])
-            await app(scope, receive, send)
-
-        return guarded
-
-    app = build(service.context)
-    app.add_middleware(guard)
-    with TestClient(app) as client:
-        assert client.post(path, json=body).status_code == 200
-    assert passed == [path]
+        return own + [reference for each in value.values() for reference in _references(each)]
+    return [reference for each in value for reference in _references(each)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The lane: what waits is answered together, in order, and a failure goes to those it concerns."""
+"""The micro-batcher: waiting requests are answered together and in order; an error goes to its own batch."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,140 +7,145 @@ from typing import TypeVar
 
 import pytest
 
-from stillsafe.serving.batcher import Lane, LaneClosed
+from stillsafe.serving.batcher import BatcherClosed, MicroBatcher
 
 T = TypeVar("T")
 
 
-class Recorded:
-    """Squares numbers, once it may, and remembers what it was given together."""
+class RecordingAnswer:
+    """Squares numbers once it is allowed to, and records the batches."""
 
     def __init__(self) -> None:
-        self.drains: list[list[int]] = []
-        self.may = Event()
-        self.entered = Event()
+        self.batches: list[list[int]] = []
+        self.may_answer = Event()
+        self.is_entered = Event()
 
     def __call__(self, items: list[int]) -> list[int]:
         """The squares."""
-        self.drains.append(items)
-        self.entered.set()
-        assert self.may.wait(5)
+        self.batches.append(items)
+        self.is_entered.set()
+        assert self.may_answer.wait(5)
         if 13 in items:
             raise RuntimeError("unlucky")
         return [item * item for item in items]
 
 
-def _run(story: Callable[[Lane[int, int], Recorded], object], max_batch: int = 100) -> None:
-    async def told() -> None:
-        answer = Recorded()
-        lane: Lane[int, int] = Lane(answer, max_batch)
-        lane.start()
+def _run(story: Callable[[MicroBatcher[int, int], RecordingAnswer], object], max_batch: int = 100) -> None:
+    async def run_story() -> None:
+        answer = RecordingAnswer()
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, max_batch)
+        batcher.start()
         try:
             async with asyncio.timeout(10):
-                await story(lane, answer)  # type: ignore[misc] # a story is a coroutine function
+                await story(batcher, answer)  # type: ignore[misc] # a story is a coroutine function
         finally:
-            answer.may.set()
-            await lane.close()
+            answer.may_answer.set()
+            await batcher.close()
 
-    asyncio.run(told())
+    asyncio.run(run_story())
 
 
-async def _gathered(lane: Lane[int, int], answer: Recorded, *requests: list[int]) -> list[asyncio.Task[list[int]]]:
-    """The first request is being answered while the others gather behind it."""
-    first = asyncio.create_task(lane.submit([0]))
-    await asyncio.to_thread(answer.entered.wait, 5)
+async def _collect(
+    batcher: MicroBatcher[int, int], answer: RecordingAnswer, *requests: list[int]
+) -> list[asyncio.Task[list[int]]]:
+    """The tasks of the first request, which is being answered, and of the others, which wait."""
+    first = asyncio.create_task(batcher.submit([0]))
+    await asyncio.to_thread(answer.is_entered.wait, 5)
     tasks = [first]
     for request in requests:
-        tasks.append(asyncio.create_task(lane.submit(request)))
+        tasks.append(asyncio.create_task(batcher.submit(request)))
         await asyncio.sleep(0)
-    answer.may.set()
+    answer.may_answer.set()
     return tasks
 
 
 def test_all_that_waits_is_answered_by_one_call() -> None:
     """Requests that came while another was answered go together, and each gets its own answers in order."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [1], [2, 3], [4])
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [1], [2, 3], [4])
         assert await asyncio.gather(*tasks) == [[0], [1], [4, 9], [16]]
-        assert answer.drains == [[0], [1, 2, 3, 4]]
+        assert answer.batches == [[0], [1, 2, 3, 4]]
 
     _run(story)
 
 
-def test_a_drain_stops_at_the_limit_and_splits_no_request() -> None:
-    """What does not fit waits for the next drain; one large request goes whole and by itself, and keeps its turn."""
+def test_a_batch_stops_at_the_limit_and_splits_no_request() -> None:
+    """What does not fit waits for the next batch; a large request is a batch of its own, in its turn."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [1], [2], [3], [4, 5, 6, 7, 8], [9])
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [1], [2], [3], [4, 5, 6, 7, 8], [9])
         await asyncio.gather(*tasks)
-        assert answer.drains == [[0], [1, 2], [3], [4, 5, 6, 7, 8], [9]]
+        assert answer.batches == [[0], [1, 2], [3], [4, 5, 6, 7, 8], [9]]
 
     _run(story, max_batch=2)
 
 
-def test_a_failure_goes_to_everybody_in_the_drain_and_to_nobody_else() -> None:
-    """Those before and after are answered."""
+def test_an_error_goes_to_every_request_of_its_batch_and_no_other() -> None:
+    """Earlier and later batches are answered."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [13], [2])
-        failed = await asyncio.gather(*tasks, return_exceptions=True)
-        assert failed[0] == [0]
-        assert [type(error) for error in failed[1:]] == [RuntimeError, RuntimeError]
-        assert await lane.submit([3]) == [9]
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [13], [2])
+        failures = await asyncio.gather(*tasks, return_exceptions=True)
+        assert failures[0] == [0]
+        assert [type(error) for error in failures[1:]] == [RuntimeError, RuntimeError]
+        assert await batcher.submit([3]) == [9]
 
     _run(story)
 
 
-def test_a_client_that_went_away_costs_nobody_else_anything() -> None:
-    """A request cancelled before its turn is dropped, one cancelled during its turn is answered to nobody."""
+def test_a_cancelled_request_affects_no_other() -> None:
+    """A request cancelled before its turn is dropped; the answer to one cancelled later is dropped."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        first = asyncio.create_task(lane.submit([0]))
-        await asyncio.to_thread(answer.entered.wait, 5)
-        gone, stays = asyncio.create_task(lane.submit([1])), asyncio.create_task(lane.submit([2]))
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        first = asyncio.create_task(batcher.submit([0]))
+        await asyncio.to_thread(answer.is_entered.wait, 5)
+        cancelled_request, kept_request = (
+            asyncio.create_task(batcher.submit([1])),
+            asyncio.create_task(batcher.submit([2])),
+        )
         await asyncio.sleep(0)
         first.cancel()
-        gone.cancel()
-        await asyncio.gather(first, gone, return_exceptions=True)
-        answer.may.set()
-        assert await stays == [4]
-        assert answer.drains == [[0], [2]]
+        cancelled_request.cancel()
+        await asyncio.gather(first, cancelled_request, return_exceptions=True)
+        answer.may_answer.set()
+        assert await kept_request == [4]
+        assert answer.batches == [[0], [2]]
 
     _run(story)
 
 
 def test_closing_answers_what_was_accepted_and_accepts_nothing_more() -> None:
-    """Nobody who was let in is left waiting."""
+    """Every accepted request is answered."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [1], [2])
-        await lane.close()
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [1], [2])
+        await batcher.close()
         assert await asyncio.gather(*tasks) == [[0], [1], [4]]
-        with pytest.raises(LaneClosed):
-            await lane.submit([3])
-        lane.start()
-        assert await lane.submit([3]) == [9]
+        with pytest.raises(BatcherClosed):
+            await batcher.submit([3])
+        batcher.start()
+        assert await batcher.submit([3]) == [9]
 
     _run(story)
 
 
-def test_nothing_to_ask_needs_no_turn() -> None:
-    """An empty request is answered without a drain."""
+def test_an_empty_request_needs_no_batch() -> None:
+    """It is answered at once."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        assert await lane.submit([]) == []
-        assert answer.drains == []
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        assert await batcher.submit([]) == []
+        assert answer.batches == []
 
     _run(story)
 
 
-def test_what_is_left_over_is_answered_before_the_lane_closes() -> None:
-    """A request that did not fit was accepted all the same."""
+def test_requests_over_the_limit_are_answered_before_the_batcher_closes() -> None:
+    """A request that did not fit was accepted."""
 
-    async def story(lane: Lane[int, int], answer: Recorded) -> None:
-        tasks = await _gathered(lane, answer, [1], [2, 3])
-        await lane.close()
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [1], [2, 3])
+        await batcher.close()
         assert await asyncio.gather(*tasks) == [[0], [1], [4, 9]]
 
     _run(story, max_batch=2)

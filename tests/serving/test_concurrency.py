@@ -1,4 +1,4 @@
-"""A real server, many clients at once: everything acknowledged is on disk, whatever happens beside it."""
+"""A real server, many clients at once: every acknowledged answer is on disk."""
 
 import asyncio
 import http.client
@@ -16,13 +16,13 @@ import uvicorn
 
 from stillsafe.core.state import State
 from stillsafe.serving.app import build
-from tests.serving.services import GOOD, OLD, Service, fitted
+from tests.serving.services import GOOD, OLD, Service, fitted_pipeline
 
 CLIENTS, EACH = 16, 25
 
 
 @contextmanager
-def _served(service: Service) -> Iterator[int]:
+def _server(service: Service) -> Iterator[int]:
     """The app behind a real server on a port of its own."""
     server = uvicorn.Server(uvicorn.Config(build(service.context), port=0, log_config=None, access_log=False))
     thread = Thread(target=lambda: asyncio.run(server.serve()))
@@ -59,59 +59,62 @@ def test_no_acknowledged_prediction_is_missing_from_the_log(service: Service) ->
         [{"features": {**GOOD, "age": 20 + client, "visits": number}} for number in range(EACH)]
         for client in range(CLIENTS)
     ]
-    with _served(service) as port:
+    with _server(service) as port:
         answers = _all(port, bodies)
     assert {status for status, _ in answers} == {200}
-    logged = {row.prediction_id: row for row in service.log()}
-    assert len(logged) == len(answers) == CLIENTS * EACH
-    asked = [body["features"] for each in bodies for body in each]
-    for features, (_, answer) in zip(asked, answers, strict=True):
-        row = logged[answer["prediction_id"]]
+    log = {row.prediction_id: row for row in service.log()}
+    assert len(log) == len(answers) == CLIENTS * EACH
+    requests = [body["features"] for each in bodies for body in each]
+    for features, (_, answer) in zip(requests, answers, strict=True):
+        row = log[answer["prediction_id"]]
         assert (row.input_summary["age"], row.input_summary["visits"]) == (features["age"], features["visits"])
         assert (row.prediction, row.confidence_score) == (answer["prediction"], answer["confidence"])
 
 
-def test_bad_neighbours_in_the_lane_change_no_answer(service: Service) -> None:
-    """Malformed bodies and rows on which the model raises cost only themselves, however busy the lane."""
+def test_bad_requests_in_a_batch_change_no_answer(service: Service) -> None:
+    """Malformed bodies and rows on which the model raises affect only themselves, however busy the batcher."""
     service.decide(State.NORMAL)
-    failing = service.with_estimator(fitted(unknown="error"))
+    failing = service.with_estimator(fitted_pipeline(unknown="error"))
     good: list[Any] = [{"features": GOOD}] * EACH
     poison: list[Any] = [{"features": {**OLD, "town": "Atlantis"}}] * EACH
-    malformed: list[Any] = [b'{"features": {"age": NaN', b"[" * 5000, b'{"features": {"age": "x"}}'] * 8
-    with _served(failing) as port:
-        alone = _client(port, [{"features": GOOD}])[0][1]
-        answers = _all(port, [good, poison, malformed, good, poison, malformed, good, good])
+    malformed_bodies: list[Any] = [b'{"features": {"age": NaN', b"[" * 5000, b'{"features": {"age": "x"}}'] * 8
+    with _server(failing) as port:
+        single = _client(port, [{"features": GOOD}])[0][1]
+        answers = _all(port, [good, poison, malformed_bodies, good, poison, malformed_bodies, good, good])
     by_status: dict[int, list[Any]] = {}
     for status, answer in answers:
         by_status.setdefault(status, []).append(answer)
-    assert {status: len(found) for status, found in by_status.items()} == {200: 6 * EACH, 422: 48}
-    decided = [answer for answer in by_status[200] if answer["decided_by"] == "model"]
-    assert len(decided) == 4 * EACH
-    assert {answer["prediction"] for answer in decided} == {alone["prediction"]}
-    assert {round(answer["confidence"], 9) for answer in decided} == {round(alone["confidence"], 9)}
+    assert {status: len(answers_of_status) for status, answers_of_status in by_status.items()} == {
+        200: 6 * EACH,
+        422: 48,
+    }
+    model_answers = [answer for answer in by_status[200] if answer["decided_by"] == "model"]
+    assert len(model_answers) == 4 * EACH
+    assert {answer["prediction"] for answer in model_answers} == {single["prediction"]}
+    assert {round(answer["confidence"], 9) for answer in model_answers} == {round(single["confidence"], 9)}
     assert len(service.log()) == 6 * EACH + 1
     assert len(service.refusals()) == 48
 
 
-def test_a_decision_is_obeyed_by_every_answer_after_it(service: Service) -> None:
+def test_a_decision_applies_to_every_later_answer(service: Service) -> None:
     """Once DEGRADED is written, no request that begins afterwards is answered by the model."""
     service.decide(State.NORMAL)
-    with _served(service) as port, ThreadPoolExecutor(4) as pool:
-        before = [pool.submit(_client, port, [{"features": GOOD}] * 20) for _ in range(4)]
+    with _server(service) as port, ThreadPoolExecutor(4) as pool:
+        earlier = [pool.submit(_client, port, [{"features": GOOD}] * 20) for _ in range(4)]
         sleep(0.02)
         service.decide(State.DEGRADED)
-        after = _client(port, [{"features": GOOD}] * 5)
-        seen = [answer["system_state"] for future in before for _, answer in future.result()]
-    assert {answer["decided_by"] for _, answer in after} == {"fallback"}
-    assert set(seen) <= {"NORMAL", "DEGRADED"}
+        later_answers = _client(port, [{"features": GOOD}] * 5)
+        states = [answer["system_state"] for future in earlier for _, answer in future.result()]
+    assert {answer["decided_by"] for _, answer in later_answers} == {"fallback"}
+    assert set(states) <= {"NORMAL", "DEGRADED"}
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_every_worker_obeys_the_same_row(service: Service, count: int) -> None:
-    """Two apps on one database, as two workers are, both record and both obey."""
+def test_every_worker_applies_the_same_state(service: Service, count: int) -> None:
+    """Two apps on one database, like two workers: both record, and the state applies to both."""
     other = Service(replace(service.context), service.clock)
     service.decide(State.DEGRADED)
-    with _served(service) as first, _served(other) as second:
+    with _server(service) as first, _server(other) as second:
         ports = [first, second] * count
         answers = [answer for port in ports for answer in _client(port, [{"features": OLD}] * 5)]
     assert {(status, answer["decided_by"]) for status, answer in answers} == {(200, "fallback")}

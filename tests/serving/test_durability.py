@@ -34,18 +34,18 @@ def _process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
             process.kill()
 
 
-def _acknowledged(port: int, most: int = 1_000_000) -> list[str]:
+def _acknowledged_ids(port: int, most: int = 1_000_000) -> list[str]:
     """Identifiers of the answers received, as many as wanted or until the server is gone."""
-    received: list[str] = []
+    received_ids: list[str] = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with closing(connection), suppress(OSError, http.client.HTTPException, ValueError):
-        while len(received) < most:
+        while len(received_ids) < most:
             connection.request("POST", "/v1/predict", BODY)
             response = connection.getresponse()
             content = response.read()
             if response.status == 200:
-                received.append(json.loads(content)["prediction_id"])
-    return received
+                received_ids.append(json.loads(content)["prediction_id"])
+    return received_ids
 
 
 @pytest.fixture
@@ -59,16 +59,16 @@ def test_kill_minus_nine_loses_nothing_acknowledged(on_either: Service) -> None:
     """Every answer that any client ever held is a row, though the process died between two instructions."""
     on_either.decide(State.NORMAL)
     with _process(on_either.context.settings.folder) as (process, port), ThreadPoolExecutor(6) as pool:
-        first = _acknowledged(port, most=1)
-        clients = [pool.submit(_acknowledged, port) for _ in range(6)]
+        first = _acknowledged_ids(port, most=1)
+        clients = [pool.submit(_acknowledged_ids, port) for _ in range(6)]
         while len(on_either.log()) <= 100:  # in full swing, however slow the machine
             sleep(0.1)
         process.kill()
-        received = first + [prediction_id for client in clients for prediction_id in client.result()]
-    logged = {row.prediction_id for row in on_either.log()}
-    assert len(received) > 50
-    assert set(received) <= logged
-    assert len(logged) - len(received) <= 6
+        received_ids = first + [prediction_id for client in clients for prediction_id in client.result()]
+    log_ids = {row.prediction_id for row in on_either.log()}
+    assert len(received_ids) > 50
+    assert set(received_ids) <= log_ids
+    assert len(log_ids) - len(received_ids) <= 6
 
 
 def test_a_full_disk_is_a_clear_503_and_loses_nothing(service: Service, client: TestClient) -> None:
@@ -81,12 +81,12 @@ def test_a_full_disk_is_a_clear_503_and_loses_nothing(service: Service, client: 
     event.listen(service.engine, "connect", no_room)
     service.engine.dispose()
     answers = [client.post("/v1/predict", content=BODY) for _ in range(60)]
-    refused = client.post("/v1/predict", json={"features": {}})
+    refusal = client.post("/v1/predict", json={"features": {}})
     event.remove(service.engine, "connect", no_room)
     service.engine.dispose()
-    given = [answer.json()["prediction_id"] for answer in answers if answer.status_code == 200]
+    ids = [answer.json()["prediction_id"] for answer in answers if answer.status_code == 200]
     assert {answer.status_code for answer in answers} == {200, 503}
-    assert [row.prediction_id for row in service.log()] == given
+    assert [row.prediction_id for row in service.log()] == ids
     assert "retry-after" in answers[-1].headers
-    assert refused.status_code == 422
+    assert refusal.status_code == 422
     assert client.post("/v1/predict", content=BODY).status_code == 200

@@ -1,4 +1,4 @@
-"""Whatever is sent, the service answers, or says what is wrong; it never falls over, and never guesses."""
+"""Whatever a client sends, the service answers it or names what is wrong; it never fails."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def calm(service: Service) -> Iterator[TestClient]:
         yield client
 
 
-def _told(response: Any) -> None:
+def _check_response(response: Any) -> None:
     if response.status_code == 200:
         PredictionDocument.model_validate_json(response.content)
     else:
@@ -54,24 +54,24 @@ def _told(response: Any) -> None:
 @given(body=bodies)
 def test_no_json_body_breaks_a_prediction(calm: TestClient, body: Any) -> None:
     """An answer of the documented shape, or a refusal that names what is wrong."""
-    _told(calm.post("/v1/predict", content=json.dumps(body)))
+    _check_response(calm.post("/v1/predict", content=json.dumps(body)))
 
 
 @SLOWLY
 @given(content=st.binary(max_size=300) | st.text(alphabet='{}[]",:0123456789.eE+-tfn \\u', max_size=80).map(str.encode))
 def test_no_bytes_break_a_prediction(calm: TestClient, content: bytes) -> None:
-    """Nor does anything that is hardly JSON."""
-    _told(calm.post("/v1/predict", content=content))
+    """Nor do bytes that are hardly JSON."""
+    _check_response(calm.post("/v1/predict", content=content))
 
 
 @SLOWLY
-@given(given=st.lists(instances, min_size=1, max_size=4), place=st.integers(0, 4))
-def test_no_instance_breaks_its_batch(calm: TestClient, given: list[Any], place: int) -> None:
+@given(instance_list=st.lists(instances, min_size=1, max_size=4), place=st.integers(0, 4))
+def test_no_instance_breaks_its_batch(calm: TestClient, instance_list: list[Any], place: int) -> None:
     """A good instance is answered whatever stands beside it, and every instance has its place."""
-    given.insert(place, GOOD)
-    results = calm.post("/v1/predict/batch", content=json.dumps({"instances": given})).json()["results"]
-    assert len(results) == len(given)
-    assert results[min(place, len(given) - 1)]["decided_by"] == "model"
+    instance_list.insert(place, GOOD)
+    results = calm.post("/v1/predict/batch", content=json.dumps({"instances": instance_list})).json()["results"]
+    assert len(results) == len(instance_list)
+    assert results[min(place, len(instance_list) - 1)]["decided_by"] == "model"
 
 
 @SLOWLY
@@ -81,5 +81,5 @@ def test_no_instance_breaks_its_batch(calm: TestClient, given: list[Any], place:
     )
 )
 def test_no_header_breaks_a_prediction(calm: TestClient, headers: dict[str, str]) -> None:
-    """A body by another name is refused, not misread."""
-    _told(calm.post("/v1/predict", content=json.dumps({"features": GOOD}), headers=headers))
+    """A body of another content type is refused."""
+    _check_response(calm.post("/v1/predict", content=json.dumps({"features": GOOD}), headers=headers))

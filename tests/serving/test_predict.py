@@ -1,4 +1,4 @@
-"""A request's story: the state is obeyed, the answer is on disk before it is heard, and unknown is not NORMAL."""
+"""Answering and recording: the state applies, the answer is on disk before it is sent, unknown is not NORMAL."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,158 +14,167 @@ from sqlalchemy import delete, func, select
 from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
-from stillsafe.serving.predict import answer, refuse
+from stillsafe.serving.predict import answer, record_refusals
 from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs, system_state
 from stillsafe.store.write.decisions import record_hold
-from tests.serving.services import GOOD, OLD, Service, fitted, fresh
+from tests.serving.services import GOOD, OLD, Service, fitted_pipeline, fresh
 
 ROW: Any = {**GOOD, "age": 30.0}
 OLDER: Any = {**OLD, "age": 70.0}
 
 
 class Hanging:
-    """Wraps an estimator so that it hangs until it is released."""
+    """Wraps an estimator so that it blocks until an event is set."""
 
-    def __init__(self, estimator: Any, released: Event) -> None:
+    def __init__(self, estimator: Any, release: Event) -> None:
         self.estimator = estimator
-        self.released = released
+        self.release = release
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.estimator, name)
 
     def predict(self, rows: Any) -> Any:
         """Late."""
-        self.released.wait(10)
+        self.release.wait(10)
         return self.estimator.predict(rows)
 
 
 class Forbidden:
-    """An estimator that must not be asked."""
+    """An estimator that must not be called."""
 
     def predict(self, _rows: Any) -> Any:
         """Fails the test."""
-        raise AssertionError("the model was asked")
+        raise AssertionError("the model was called")
 
 
 def test_no_prediction_leaves_unrecorded(service: Service) -> None:
-    """When an answer is there, another connection already reads its row, and the row says what the answer says."""
+    """When an answer returns, another connection can already read its row, and the row has the same values."""
     service.decide(State.NORMAL)
-    for answered in answer(service.context, [ROW, OLDER, {**ROW, "town": None}]):
+    for record in answer(service.context, [ROW, OLDER, {**ROW, "town": None}]):
         with service.engine.connect() as other:
             row = other.execute(
-                select(prediction_logs).where(prediction_logs.c.prediction_id == answered.prediction_id)
+                select(prediction_logs).where(prediction_logs.c.prediction_id == record.prediction_id)
             ).one()
-        assert (row.timestamp, row.model_version) == (answered.timestamp, "v1")
-        assert (row.prediction, row.confidence_score) == (answered.prediction, answered.confidence)
+        assert (row.timestamp, row.model_version) == (record.timestamp, "v1")
+        assert (row.prediction, row.confidence_score) == (record.prediction, record.confidence_score)
         assert (row.system_state, row.fallback_used, row.decided_by) == ("NORMAL", False, "model")
-        assert (row.reason, row.model_error) == (answered.reason, None)
+        assert (row.reason, row.model_error) == (record.reason, None)
     assert [row.input_summary for row in service.log()] == [ROW, OLDER, {**ROW, "town": None}]
 
 
-def test_a_drain_is_one_commit(service: Service) -> None:
-    """Where the last row cannot be written, none is, and nobody gets an answer."""
+def test_a_batch_is_one_commit(service: Service) -> None:
+    """If the last row cannot be written, none is, and no request gets an answer."""
     service.decide(State.NORMAL)
-    twice = Service(fresh(service.context, new_id=lambda: "same"), service.clock)
+    repeating = Service(fresh(service.context, new_id=lambda: "same"), service.clock)
     with pytest.raises(StoreError):
-        answer(twice.context, [ROW, OLDER])
+        answer(repeating.context, [ROW, OLDER])
     assert service.log() == []
 
 
 def test_degraded_bypasses_the_model(service: Service) -> None:
-    """The answer is the deterministic fallback, without a confidence, and says why; the model is not asked."""
+    """The answer is the deterministic fallback's, without a confidence and with the reason; the model is not called."""
     service.decide(State.DEGRADED, reason="Mean confidence is 0.6.")
-    bypassed = service.with_estimator(Forbidden())
-    young, old = answer(bypassed.context, [ROW, OLDER])
+    bypassed_service = service.with_estimator(Forbidden())
+    young, old = answer(bypassed_service.context, [ROW, OLDER])
     assert (young.prediction, old.prediction) == ("no", "yes")
-    for answered in (young, old):
-        assert (answered.decided_by, answered.fallback_used) == ("fallback", True)
-        assert (answered.confidence, answered.probabilities, answered.model_error) == (None, None, None)
-        assert answered.system_state is State.DEGRADED
-        assert "Mean confidence is 0.6." in answered.reason
+    for record in (young, old):
+        assert (record.decided_by, record.fallback_used) == ("fallback", True)
+        assert (record.confidence_score, record.probabilities, record.model_error) == (None, None, None)
+        assert record.system_state is State.DEGRADED
+        assert "Mean confidence is 0.6." in record.reason
     assert "rule 1: age > 60.0" in old.reason
     assert [row.system_state for row in service.log()] == ["DEGRADED", "DEGRADED"]
     assert [row.confidence_score for row in service.log()] == [None, None]
 
 
-def test_warning_still_asks_the_model(service: Service) -> None:
+def test_in_warning_the_model_answers(service: Service) -> None:
     """Only DEGRADED bypasses."""
     service.decide(State.WARNING)
-    answered = answer(service.context, [ROW])[0]
-    assert (answered.decided_by, answered.system_state) == ("model", State.WARNING)
+    record = answer(service.context, [ROW])[0]
+    assert (record.decided_by, record.system_state) == ("model", State.WARNING)
 
 
 def test_an_operators_hold_bypasses_the_model(service: Service) -> None:
-    """Even where no run was ever made."""
+    """Even before the first run."""
     with database.writing(service.engine) as connection:
         record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
-    answered = answer(service.with_estimator(Forbidden()).context, [ROW])[0]
-    assert answered.decided_by == "fallback"
-    assert "Held by ann: odd answers" in answered.reason
+    record = answer(service.with_estimator(Forbidden()).context, [ROW])[0]
+    assert record.decided_by == "fallback"
+    assert "Held by ann: odd answers" in record.reason
 
 
 def test_a_rule_that_reads_a_damaged_feature_is_skipped(service: Service) -> None:
-    """The fallback leans only on what can still be trusted."""
-    service.decide(State.DEGRADED, damaged=("age",))
-    answered = answer(service.context, [OLDER])[0]
-    assert answered.prediction == "no"
-    assert "the default" in answered.reason
+    """The fallback uses only features that are intact."""
+    service.decide(State.DEGRADED, damaged_features=("age",))
+    record = answer(service.context, [OLDER])[0]
+    assert record.prediction == "no"
+    assert "the default" in record.reason
 
 
-def test_a_rule_that_breaks_costs_nobody_an_answer(service: Service) -> None:
-    """The default answers, for that row alone."""
+def test_a_rule_that_raises_is_skipped_by_itself_and_logged(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """The later rules still apply to that row, and the log names the rule."""
 
     def matches(row: Any) -> bool:
         if row["age"] > 60:
             raise OverflowError
         return True
 
-    fallback = replace(service.context.fallback, rules=(Rule("odd", frozenset(), matches, lambda _row: "yes"),))
+    rules = (
+        Rule("odd", frozenset(), matches, lambda _row: "yes"),
+        Rule("old", frozenset(), lambda _row: True, lambda _row: "old"),
+    )
+    fallback = replace(service.context.fallback, rules=rules)
     service.decide(State.DEGRADED)
-    answered = answer(fresh(service.context, fallback=fallback), [ROW, OLDER])
-    assert [each.prediction for each in answered] == ["yes", "no"]
+    records = answer(fresh(service.context, fallback=fallback), [ROW, OLDER])
+    assert [record.prediction for record in records] == ["yes", "old"]
+    assert "rule 2: old" in records[1].reason
+    (failure,) = [each for each in caplog.records if each.message == "a fallback rule failed and was skipped"]
+    assert failure.exc_info is not None
+    assert isinstance(failure.exc_info[1], OverflowError)
+    assert failure.exc_info[1].__notes__ == ["Fallback rule 1: odd"]
 
 
 def test_observe_mode_never_bypasses(service: Service) -> None:
-    """The model answers, and the answer says what would have happened."""
+    """The model answers, and the reason names the state that does not apply."""
     service.decide(State.DEGRADED)
     service.clock.now += timedelta(days=1)
     observing = service.with_settings(service={"mode": "observe"}, serving={"on_stale_monitor": "fallback"})
-    answered = answer(observing.context, [ROW])[0]
-    assert (answered.decided_by, answered.system_state) == ("model", State.DEGRADED)
-    assert answered.confidence is not None
-    assert "mode observe" in answered.reason
+    record = answer(observing.context, [ROW])[0]
+    assert (record.decided_by, record.system_state) == ("model", State.DEGRADED)
+    assert record.confidence_score is not None
+    assert "mode observe" in record.reason
 
 
 def test_before_the_first_run_the_state_is_normal_and_stale(service: Service) -> None:
-    """Nobody watches yet, and every answer says so."""
-    answered = answer(service.context, [ROW])[0]
-    assert (answered.system_state, answered.monitor_stale, answered.watched) == (State.NORMAL, True, False)
-    assert "stale" in answered.reason
-    assert "unwatched" in answered.reason
+    """No run has checked the model yet, and every answer says so."""
+    record = answer(service.context, [ROW])[0]
+    assert (record.system_state, record.monitor_stale, record.watched) == (State.NORMAL, True, False)
+    assert "stale" in record.reason
+    assert "unwatched" in record.reason
 
 
 @pytest.mark.parametrize(("seconds", "stale"), [(1199, False), (1200, False), (1201, True)])
-def test_a_dead_monitor_shows_in_every_answer(service: Service, seconds: int, stale: bool) -> None:
-    """Within two intervals; by default the model goes on answering, and the answer says that nobody watches."""
+def test_a_stopped_monitor_shows_in_every_answer(service: Service, seconds: int, stale: bool) -> None:
+    """After two intervals; by default the model goes on answering, and the reason says that the monitor is stale."""
     service.decide(State.NORMAL)
     service.watch()
     service.clock.now += timedelta(seconds=seconds)
-    answered = answer(service.context, [ROW])[0]
-    assert (answered.monitor_stale, answered.watched) == (stale, True)
-    assert ("stale" in answered.reason) == stale
-    assert answered.decided_by == "model"
+    record = answer(service.context, [ROW])[0]
+    assert (record.monitor_stale, record.watched) == (stale, True)
+    assert ("stale" in record.reason) == stale
+    assert record.decided_by == "model"
 
 
-def test_a_dead_monitor_may_mean_fallback(service: Service) -> None:
-    """Where the settings say so, an unwatched model is not asked."""
+def test_a_stopped_monitor_may_mean_fallback(service: Service) -> None:
+    """If the settings say so, the fallback answers while no monitor runs."""
     service.decide(State.NORMAL)
     strict = service.with_settings(serving={"on_stale_monitor": "fallback"})
     assert answer(strict.context, [ROW])[0].decided_by == "model"
     service.clock.now += timedelta(seconds=1201)
-    answered = answer(strict.with_estimator(Forbidden()).context, [ROW])[0]
-    assert (answered.decided_by, answered.system_state) == ("fallback", State.NORMAL)
-    assert "stale" in answered.reason
+    record = answer(strict.with_estimator(Forbidden()).context, [ROW])[0]
+    assert (record.decided_by, record.system_state) == ("fallback", State.NORMAL)
+    assert "stale" in record.reason
 
 
 def _without_state(service: Service) -> None:
@@ -183,23 +192,23 @@ def test_unknown_is_not_normal(service: Service, break_it: Callable[[Service], N
 
 
 def test_a_failing_model_gets_the_fallback_for_its_own_rows(service: Service) -> None:
-    """The failure is logged with its kind, and the neighbours are the model's."""
+    """The failure is logged with its kind, and the model answers the other rows."""
     service.decide(State.NORMAL)
-    failing = service.with_estimator(fitted(unknown="error"))
+    failing = service.with_estimator(fitted_pipeline(unknown="error"))
     rows = [ROW, {**OLDER, "town": "Atlantis"}, ROW]
-    answered = answer(failing.context, rows)
-    assert [each.decided_by for each in answered] == ["model", "fallback", "model"]
-    assert (answered[1].prediction, answered[1].confidence) == ("yes", None)
-    assert "The model failed: raised ValueError." in answered[1].reason
+    records = answer(failing.context, rows)
+    assert [each.decided_by for each in records] == ["model", "fallback", "model"]
+    assert (records[1].prediction, records[1].confidence_score) == ("yes", None)
+    assert "The model failed: raised ValueError." in records[1].reason
     assert [row.model_error for row in service.log()] == [None, "raised ValueError", None]
     assert {row.system_state for row in service.log()} == {"NORMAL"}
 
 
 def test_a_model_that_answers_nan_gets_the_fallback(service: Service) -> None:
-    """A number that is none never leaves."""
+    """NaN is never sent."""
 
-    class Broken:
-        """Probabilities of nothing."""
+    class BrokenModel:
+        """A classifier whose probabilities are NaN."""
 
         def predict(self, rows: Any) -> Any:
             """Answers."""
@@ -209,24 +218,24 @@ def test_a_model_that_answers_nan_gets_the_fallback(service: Service) -> None:
             """None."""
             return np.full((len(rows), 2), np.nan)
 
-    answered = answer(service.with_estimator(Broken()).context, [ROW])[0]
-    assert (answered.decided_by, answered.model_error) == ("fallback", "not finite")
+    record = answer(service.with_estimator(BrokenModel()).context, [ROW])[0]
+    assert (record.decided_by, record.model_error) == ("fallback", "not finite")
 
 
 def test_a_hanging_model_costs_one_deadline(service: Service) -> None:
-    """Its own drain waits that long; while it hangs the next get the fallback at once; then the model is back."""
+    """Its batch waits that long; until the call returns, later batches get the fallback at once."""
     service.decide(State.NORMAL)
-    released = Event()
+    release = Event()
     slow = service.with_settings(model={"timeout": 0.2})
-    slow = slow.with_estimator(Hanging(slow.context.model.estimator, released))
+    slow = slow.with_estimator(Hanging(slow.context.model.estimator, release))
     first = answer(slow.context, [ROW])[0]
     began = perf_counter()
     second = answer(slow.context, [OLDER])[0]
     assert perf_counter() - began < 0.2
     assert [(each.decided_by, each.model_error) for each in (first, second)] == [("fallback", "timed out")] * 2
     assert "timed out" in first.reason
-    released.set()
-    while slow.context.deadline.stuck:
+    release.set()
+    while slow.context.deadline.is_busy:
         pass
     assert answer(slow.context, [ROW])[0].decided_by == "model"
     assert [row.model_error for row in service.log()] == ["timed out", "timed out", None]
@@ -251,7 +260,7 @@ def test_the_log_holds_a_sanitised_snapshot(service: Service) -> None:
 
 def test_refusals_are_written_together_without_values(service: Service) -> None:
     """Feature and kind of error, nothing else."""
-    refuse(service.context, [(("age", "missing"), ("town", "wrong_type")), (("body", "not_json"),)])
+    record_refusals(service.context, [(("age", "missing"), ("town", "wrong_type")), (("body", "not_json"),)])
     assert [row.violations for row in service.refusals()] == [
         [{"feature": "age", "kind": "missing"}, {"feature": "town", "kind": "wrong_type"}],
         [{"feature": "body", "kind": "not_json"}],
@@ -259,23 +268,23 @@ def test_refusals_are_written_together_without_values(service: Service) -> None:
     assert {(row.timestamp, row.model_version) for row in service.refusals()} == {(service.clock.now, "v1")}
 
 
-def test_the_state_is_read_anew_by_every_drain(service: Service) -> None:
-    """A decision is obeyed from the next drain on, and back again."""
-    decided = []
+def test_every_batch_reads_the_state(service: Service) -> None:
+    """A decision applies from the next batch on."""
+    decisions = []
     for state in (State.NORMAL, State.DEGRADED, State.WARNING, State.DEGRADED, State.NORMAL):
         service.decide(state)
-        decided.append(answer(service.context, [ROW])[0].decided_by)
-    assert decided == ["model", "fallback", "model", "fallback", "model"]
+        decisions.append(answer(service.context, [ROW])[0].decided_by)
+    assert decisions == ["model", "fallback", "model", "fallback", "model"]
 
 
-def test_writers_take_turns(service: Service) -> None:
-    """Answers and refusals from several threads are all written, none lost to the database's lock."""
+def test_writers_share_a_lock(service: Service) -> None:
+    """Answers and refusals from several threads are all written; none fails at the database's lock."""
     service.decide(State.NORMAL)
 
     def work() -> None:
         for _ in range(10):
             answer(service.context, [ROW])
-            refuse(service.context, [(("age", "missing"),)])
+            record_refusals(service.context, [(("age", "missing"),)])
 
     threads = [Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -288,12 +297,12 @@ def test_writers_take_turns(service: Service) -> None:
 
 
 def test_a_state_row_without_a_run_counts_as_stale(service: Service) -> None:
-    """A row written by hand says what to obey, and not that anybody watches."""
+    """A row written by hand gives the state, and no sign of a running monitor."""
     service.decide(State.NORMAL)
     with database.writing(service.engine) as connection:
         connection.execute(delete(system_state))
         connection.execute(
             system_state.insert().values(current_state="DEGRADED", last_updated=service.clock.now, reason="by hand")
         )
-    answered = answer(service.context, [ROW])[0]
-    assert (answered.decided_by, answered.monitor_stale) == ("fallback", True)
+    record = answer(service.context, [ROW])[0]
+    assert (record.decided_by, record.monitor_stale) == ("fallback", True)

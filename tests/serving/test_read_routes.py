@@ -1,4 +1,4 @@
-"""What can be looked at: every route says what the store says, in the documented shape."""
+"""Read routes: every route returns what the store holds, in the documented schema."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +25,7 @@ from stillsafe.serving.schemas import (
     WindowsDocument,
 )
 from stillsafe.store import database
+from stillsafe.store.read.incidents import ExplanationRecord
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.decisions import record_hold, record_run
 from stillsafe.store.write.explanations import append_explanation
@@ -46,8 +47,8 @@ def _degrade(service: Service) -> Memory:
             end = service.clock.now
             window = Window(end - timedelta(minutes=15), end, "v1", tally, tally)
             decision = decide(policy, baseline, window, memory)
-            seen = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
-            record_run(connection, policy, window, memory, decision, seen, enforced=True)
+            last_rows = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
+            record_run(connection, policy, window, memory, decision, last_rows, enforce=True)
             memory = decision.memory
             service.clock.now += timedelta(minutes=10)
         service.clock.now -= timedelta(minutes=10)
@@ -60,33 +61,33 @@ def _baseline(at: datetime) -> Baseline:
     return Baseline("b1", "v1", at, BaselineSource.REFERENCE, 300, 300, 0.9, 0.1, 0.7, 0.1)
 
 
-def _got(client: TestClient, path: str, kind: Callable[[bytes], Any]) -> Any:
+def _get(client: TestClient, path: str, kind: Callable[[bytes], Any]) -> Any:
     response = client.get(path)
     assert response.status_code == 200, response.text
     return kind(response.content)
 
 
 def test_the_state_before_anything_was_decided(client: TestClient) -> None:
-    """NORMAL to be obeyed, stale, unwatched, and plainly so."""
-    found = _got(client, "/v1/state", StateDocument.model_validate_json)
-    assert (found.state, found.stale, found.watched, found.held) == ("NORMAL", True, False, False)
-    assert (found.checked_at, found.valid_until, found.last_updated) == (None, None, None)
-    assert "never run" in found.reason
-    ready = _got(client, "/health/ready", ReadyDocument.model_validate_json)
+    """It is NORMAL, stale and unwatched."""
+    state = _get(client, "/v1/state", StateDocument.model_validate_json)
+    assert (state.state, state.stale, state.watched, state.held) == ("NORMAL", True, False, False)
+    assert (state.checked_at, state.valid_until, state.last_updated) == (None, None, None)
+    assert "never run" in state.reason
+    ready = _get(client, "/health/ready", ReadyDocument.model_validate_json)
     assert (ready.status, ready.monitor, ready.watched) == ("ready", "never ran", False)
 
 
 def test_a_degradation_is_visible_everywhere(service: Service, client: TestClient) -> None:
-    """State, incident, windows and readiness tell the same story."""
+    """State, incident, windows and readiness agree."""
     memory = _degrade(service)
-    state = _got(client, "/v1/state", StateDocument.model_validate_json)
+    state = _get(client, "/v1/state", StateDocument.model_validate_json)
     assert (state.state, state.severity, state.stale, state.mode) == ("DEGRADED", "CRITICAL", False, "enforce")
     assert (state.incident_id, state.baseline_id, state.damaged_features) == (memory.incident_id, "b1", ["town"])
     assert state.checked_at == service.clock.now
-    incidents = _got(client, "/v1/incidents?unresolved=true", IncidentsDocument.model_validate_json).incidents
+    incidents = _get(client, "/v1/incidents?unresolved=true", IncidentsDocument.model_validate_json).incidents
     assert [each.incident_id for each in incidents] == [memory.incident_id]
     assert (incidents[0].severity, incidents[0].fallback_activated, incidents[0].resolved) == ("CRITICAL", True, False)
-    windows = _got(client, "/v1/windows", WindowsDocument.model_validate_json).windows
+    windows = _get(client, "/v1/windows", WindowsDocument.model_validate_json).windows
     assert [(each.state_before, each.state_after) for each in windows] == [
         ("DEGRADED", "DEGRADED"),
         ("WARNING", "DEGRADED"),
@@ -98,8 +99,8 @@ def test_a_degradation_is_visible_everywhere(service: Service, client: TestClien
     }
     assert windows[0].readings[0]["signal"] == "avg_confidence"
     assert windows[0].feature_anomalies["missing_rate:town"]["value"] == 1.0
-    assert len(_got(client, "/v1/windows?limit=1", WindowsDocument.model_validate_json).windows) == 1
-    assert _got(client, "/health/ready", ReadyDocument.model_validate_json).state == "DEGRADED"
+    assert len(_get(client, "/v1/windows?limit=1", WindowsDocument.model_validate_json).windows) == 1
+    assert _get(client, "/health/ready", ReadyDocument.model_validate_json).state == "DEGRADED"
 
 
 def test_an_incident_comes_with_its_explanations(service: Service, client: TestClient) -> None:
@@ -108,27 +109,29 @@ def test_an_incident_comes_with_its_explanations(service: Service, client: TestC
     with database.writing(service.engine) as connection:
         append_explanation(
             connection,
-            incident_id=incident_id,
-            incident_status="opened",
-            generated_at=service.clock.now,
-            source="offline",
-            likely_causes="",
-            summary="<b>towns</b>",
-            recommendations="look upstream",
-            llm_model="none",
+            ExplanationRecord(
+                incident_id=incident_id,
+                incident_status="opened",
+                generated_at=service.clock.now,
+                source="offline",
+                likely_causes="",
+                summary="<b>towns</b>",
+                recommendations="look upstream",
+                llm_model="none",
+            ),
         )
-    found = _got(client, f"/v1/incidents/{incident_id}", ExplainedIncidentDocument.model_validate_json)
-    assert "town" in found.decision_reason
-    assert [each.summary for each in found.explanations] == ["<b>towns</b>"]
+    incident = _get(client, f"/v1/incidents/{incident_id}", ExplainedIncidentDocument.model_validate_json)
+    assert "town" in incident.decision_reason
+    assert [each.summary for each in incident.explanations] == ["<b>towns</b>"]
 
 
 def test_a_hold_names_who_and_why(service: Service, client: TestClient) -> None:
-    """The operator is part of the state."""
+    """The state has the operator's name and reason."""
     with database.writing(service.engine) as connection:
         record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
-    found = _got(client, "/v1/state", StateDocument.model_validate_json)
-    assert (found.state, found.held, found.held_by, found.hold_reason) == ("DEGRADED", True, "ann", "odd answers")
-    assert found.stale
+    state = _get(client, "/v1/state", StateDocument.model_validate_json)
+    assert (state.state, state.held, state.held_by, state.hold_reason) == ("DEGRADED", True, "ann", "odd answers")
+    assert state.stale
 
 
 @pytest.mark.parametrize(("seconds", "monitor"), [(0, "fresh"), (1200, "fresh"), (1201, "stale")])
@@ -136,32 +139,32 @@ def test_a_dead_monitor_is_visible(service: Service, client: TestClient, seconds
     """Two intervals after its last run, in the state and in readiness."""
     service.decide(State.NORMAL)
     service.clock.now += timedelta(seconds=seconds)
-    assert _got(client, "/health/ready", ReadyDocument.model_validate_json).monitor == monitor
-    assert _got(client, "/v1/state", StateDocument.model_validate_json).stale == (monitor == "stale")
+    assert _get(client, "/health/ready", ReadyDocument.model_validate_json).monitor == monitor
+    assert _get(client, "/v1/state", StateDocument.model_validate_json).stale == (monitor == "stale")
 
 
-def test_model_schema_and_baseline_say_what_is_served(service: Service, client: TestClient) -> None:
-    """And whether it is watched."""
-    model = _got(client, "/v1/model", ModelDocument.model_validate_json)
+def test_model_schema_and_baseline_describe_the_served_model(service: Service, client: TestClient) -> None:
+    """With its identifier once it is watched."""
+    model = _get(client, "/v1/model", ModelDocument.model_validate_json)
     assert (model.version, model.kind, model.classes) == ("v1", "classifier", ["no", "yes"])
     assert (model.confidence_method, model.watched, model.baseline_id) == ("class_probability", False, None)
-    schema = _got(client, "/v1/schema", SchemaDocument.model_validate_json)
+    schema = _get(client, "/v1/schema", SchemaDocument.model_validate_json)
     assert [(each.name, each.type, each.required) for each in schema.features] == [
         (each["name"], each["type"], each.get("required", True)) for each in FEATURES
     ]
     assert schema.features[0].allowed == "a number from 0 to 120"
     service.watch()
-    baseline = _got(client, "/v1/baseline", BaselineDocument.model_validate_json)
+    baseline = _get(client, "/v1/baseline", BaselineDocument.model_validate_json)
     assert (baseline.baseline_id, baseline.sample_size, baseline.active) == ("b1", 300, True)
-    assert _got(client, "/v1/model", ModelDocument.model_validate_json).watched
+    assert _get(client, "/v1/model", ModelDocument.model_validate_json).watched
 
 
 def test_a_baseline_shows_the_missions_columns(service: Service, client: TestClient) -> None:
     """Ranges, frequencies and missing rates per feature."""
     _degrade(service)
-    found = _got(client, "/v1/baseline", BaselineDocument.model_validate_json)
-    assert found.category_frequencies["town"]["Ulm"] == pytest.approx(2 / 3)
-    assert found.missing_value_rates == {"town": 0.0}
+    baseline = _get(client, "/v1/baseline", BaselineDocument.model_validate_json)
+    assert baseline.category_frequencies["town"]["Ulm"] == pytest.approx(2 / 3)
+    assert baseline.missing_value_rates == {"town": 0.0}
 
 
 @pytest.mark.parametrize("path", GETS)
@@ -190,8 +193,8 @@ def test_a_garbled_state_is_a_503_and_not_a_fault(service: Service, client: Test
     service.decide(State.NORMAL)
     with database.writing(service.engine) as connection:
         connection.exec_driver_sql(damage)
-    asked = [client.get(path) for path in ("/v1/state", "/health/ready")]
-    asked.append(client.post("/v1/predict", json={"features": GOOD}))
-    assert [response.status_code for response in asked] == [503] * 3
-    scraped = client.get("/metrics")
-    assert (scraped.status_code, "stillsafe_store_up 0.0" in scraped.text) == (200, True)
+    responses = [client.get(path) for path in ("/v1/state", "/health/ready")]
+    responses.append(client.post("/v1/predict", json={"features": GOOD}))
+    assert [response.status_code for response in responses] == [503] * 3
+    scrape = client.get("/metrics")
+    assert (scrape.status_code, "stillsafe_store_up 0.0" in scrape.text) == (200, True)

@@ -1,4 +1,4 @@
-"""`stillsafe serve` as a process: it says what is wrong with an address, and ends when it is told to."""
+"""`stillsafe serve` as a process: a wrong address is a clear error, and a signal ends it."""
 
 import http.client
 import signal
@@ -18,41 +18,41 @@ COMMAND = [sys.executable, "-c", "from stillsafe.cli import main; main()", "serv
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+def used_port() -> Iterator[int]:
+    """A port that another socket listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
 
-def _refused(folder: Path, *words: str) -> str:
+def _refusal(folder: Path, *words: str) -> str:
     ran = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 2, ran.stderr
     return ran.stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_one_clear_line(made_service: Path, taken: int, workers: str) -> None:
+def test_a_port_in_use_is_one_clear_line(made_service: Path, used_port: int, workers: str) -> None:
     """Exit code 2, the address, the reason and the remedy."""
-    told = _refused(made_service, "--host", "127.0.0.1", "--port", str(taken), "--workers", workers)
-    assert told.count("\n") == 1
-    assert f"The address 127.0.0.1:{taken} cannot be used: Address already in use" in told
-    assert "choose another with --port" in told
+    message = _refusal(made_service, "--host", "127.0.0.1", "--port", str(used_port), "--workers", workers)
+    assert message.count("\n") == 1
+    assert f"The address 127.0.0.1:{used_port} cannot be used: Address already in use" in message
+    assert "choose another with --port" in message
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "::g"])
 def test_an_impossible_host_is_one_clear_line(made_service: Path, host: str) -> None:
     """An address of another machine, a name that is none, and half an IPv6 address."""
-    told = _refused(made_service, "--host", host, "--port", "0")
-    assert (told.count("\n"), f"The address {host}:0 cannot be used" in told) == (1, True)
+    message = _refusal(made_service, "--host", host, "--port", "0")
+    assert (message.count("\n"), f"The address {host}:0 cannot be used" in message) == (1, True)
 
 
 def test_an_impossible_port_is_refused(made_service: Path) -> None:
     """Ports end at 65535."""
-    assert "65535" in _refused(made_service, "--port", "70000")
+    assert "65535" in _refusal(made_service, "--port", "70000")
 
 
 def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
-    """Told to stop, it waits for an unfinished body for the time of grace and no longer."""
+    """After a signal it waits for an unfinished body, but no longer than the grace period."""
     port = free_port()
     command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -71,7 +71,7 @@ def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
 
 def _wait_until_live(port: int) -> None:
     for _ in range(600):
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             try:
                 connection.request("GET", "/health/live")
                 assert connection.getresponse().status == 200

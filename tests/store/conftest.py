@@ -1,4 +1,4 @@
-"""A migrated database for every test of the store, and made-up values to put into it."""
+"""A migrated database for every test of the store, and example records."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,8 @@ from stillsafe.core.schema import FeatureType, Row
 from stillsafe.core.state import State
 from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.store import database
-from stillsafe.store.write.predictions import PredictionRecord, append_predictions
+from stillsafe.store.records import PredictionRecord
+from stillsafe.store.write.predictions import append_predictions
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -35,14 +36,14 @@ def engine(empty: Engine) -> Engine:
 
 @pytest.fixture
 def connection(engine: Engine) -> Iterator[Connection]:
-    """One transaction on it, which sees what it writes."""
+    """One write transaction on that database."""
     with database.writing(engine) as connection:
         yield connection
 
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
-    """The same, for what only SQLite promises."""
+    """An engine on a migrated SQLite database, for the guarantees of SQLite."""
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     yield engine
@@ -51,7 +52,7 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A migrated SQLite file that nobody has open, to be damaged."""
+    """A migrated SQLite file without open connections, to be damaged."""
     path = tmp_path / "damaged.db"
     engine = database.connect(f"sqlite:///{path}")
     database.upgrade(engine)

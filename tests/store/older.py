@@ -26,6 +26,8 @@ def make_older(url: str) -> None:
     with database.writing(engine) as connection:
         for table in ("prunes", "explanation_failures", "llm_explanations"):
             connection.execute(text(f"DROP TABLE {table}"))
+        for column in ("rules_version", "wording_version"):
+            connection.execute(text(f"ALTER TABLE current_window_metrics DROP COLUMN {column}"))
         _TABLES.create_all(connection)
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     engine.dispose()

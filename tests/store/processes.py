@@ -1,4 +1,4 @@
-"""Real processes on one database: only they have locks of their own, and only they can be killed."""
+"""Real processes on one database, since only processes have locks of their own and can be killed."""
 
 import subprocess
 import sys
@@ -12,9 +12,9 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def until(reached: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something that another process brings about in its own time; fail where it never does."""
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition that another process brings about; fail after a time limit."""
     last = time.monotonic() + seconds
-    while not reached():
+    while not condition():
         assert time.monotonic() < last, "it never happened"
         time.sleep(0.02)

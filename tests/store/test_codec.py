@@ -1,4 +1,4 @@
-"""Core values as documents: what is read back is what was written, byte for byte the same everywhere."""
+"""Core values as documents: each value is read back equal, and equal values have equal bytes."""
 
 import json
 from collections.abc import Callable
@@ -119,8 +119,8 @@ DOCUMENTS = st.recursive(
 @pytest.mark.parametrize(
     ("kind", "values"), [(Baseline, BASELINES), (Window, WINDOWS), (Memory, MEMORIES), (Policy, POLICIES)]
 )
-def test_what_is_written_is_read_back(kind: type[Any], values: st.SearchStrategy[Any]) -> None:
-    """For every value there is: as a document, and through its text, it comes back equal."""
+def test_a_value_is_read_back_equal(kind: type[Any], values: st.SearchStrategy[Any]) -> None:
+    """For any value: from its document, and from the document's text."""
 
     @given(values)
     @settings(max_examples=60, deadline=None)
@@ -132,7 +132,7 @@ def test_what_is_written_is_read_back(kind: type[Any], values: st.SearchStrategy
 
 
 def test_readings_become_documents() -> None:
-    """What a run concluded is written with the words of the core, as plain JSON."""
+    """Readings become plain JSON with the field names of the core."""
     decision = decide(Policy(), baseline(), window(1, unseen_rate=0.5), Memory())
     documents = to_document(decision.readings)
     (deviating,) = [document for document in documents if document["evidence"] == "BAD"]
@@ -143,37 +143,37 @@ def test_readings_become_documents() -> None:
 
 @given(DOCUMENTS)
 def test_equal_documents_have_equal_bytes(document: Any) -> None:
-    """The text does not depend on the order in which keys were put in, and is the document."""
-    assert dumps(document) == dumps(_turned(document))
+    """The text does not depend on the order of the keys."""
+    assert dumps(document) == dumps(_with_reversed_keys(document))
     assert loads(dumps(document)) == document
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("place", [lambda n: n, lambda n: [n], lambda n: {"a": {"b": [1.0, n]}}])
-def test_what_json_lacks_is_refused(number: float, place: Callable[[float], Any]) -> None:
-    """NaN and infinity are never written, however deep they hide."""
+@pytest.mark.parametrize("nest", [lambda n: n, lambda n: [n], lambda n: {"a": {"b": [1.0, n]}}])
+def test_numbers_that_json_lacks_are_refused(number: float, nest: Callable[[float], Any]) -> None:
+    """NaN and infinity are never written, at any depth."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        dumps(place(number))
+        dumps(nest(number))
 
 
 @pytest.mark.parametrize("document", [None, 7, "x", [], {}, {"state": "CALM"}, {"calm_runs": "many"}])
-def test_what_is_no_such_value_is_refused(document: Any) -> None:
-    """A document of another kind is never read as one of this."""
-    kind = Memory if document != {} else Hold  # every part of a memory may be left out
+def test_a_document_of_another_kind_is_refused(document: Any) -> None:
+    """It never becomes a value of the wrong kind."""
+    kind = Memory if document != {} else Hold  # an empty document is a valid memory
     with pytest.raises(ValidationError):
         from_document(kind, document)
 
 
-def test_damaged_text_is_told() -> None:
-    """A stored text that is no JSON is a store error in one sentence."""
+def test_damaged_text_is_a_store_error() -> None:
+    """A stored text that is not JSON is reported in one sentence."""
     with pytest.raises(StoreError, match=r"^The database holds a document that is not JSON: .*\.$"):
         loads('{"state": ')
 
 
-def _turned(document: Any) -> Any:
+def _with_reversed_keys(document: Any) -> Any:
     if isinstance(document, dict):
-        return {key: _turned(value) for key, value in reversed(document.items())}
-    return [_turned(item) for item in document] if isinstance(document, list) else document
+        return {key: _with_reversed_keys(value) for key, value in reversed(document.items())}
+    return [_with_reversed_keys(item) for item in document] if isinstance(document, list) else document
 
 
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | NAMES | st.just(":null")
@@ -181,13 +181,12 @@ VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(row=st.dictionaries(NAMES | st.just(":null"), VALUES, max_size=6))
-def test_a_snapshot_is_written_as_any_document_is(row: dict[str, Any]) -> None:
-    """It reads back as what the slow way writes, keys in the same order; and it refuses what that refuses."""
+def test_a_snapshot_equals_the_slow_encoding(row: dict[str, Any]) -> None:
+    """It is read back as `storable_json` writes it, with the same order of keys, and the same rows are refused."""
     try:
         expected = loads(storable_json(row))
     except ValueError:
         with pytest.raises(ValueError, match="not JSON compliant"):
             storable_snapshot(row)
         return
-    found = loads(storable_snapshot(row))
-    assert repr(found) == repr(expected)
+    assert repr(loads(storable_snapshot(row))) == repr(expected)

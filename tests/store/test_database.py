@@ -1,4 +1,4 @@
-"""The engine: durable, one writer at a time, all or nothing, and clear about what is wrong."""
+"""Engines, transactions and locks: durable, atomic, exclusive, and with clear errors."""
 
 import os
 import resource
@@ -32,8 +32,9 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from stillsafe.core.state import State
-from stillsafe.store import database, prediction_log
-from stillsafe.store.write.predictions import PredictionRecord
+from stillsafe.store import database
+from stillsafe.store.records import PredictionRecord
+from stillsafe.store.write.predictions import append_predictions
 
 url, name, commits, rows = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 engine, at = database.connect(url), datetime(2026, 3, 1, tzinfo=UTC)
@@ -41,21 +42,21 @@ for commit in range(commits):
     version = f"{name}-{commit}"
     ids = [f"{version}-{row}" for row in range(rows)]
     with database.writing(engine) as connection:
-        for one in ids:
-            record = PredictionRecord(one, at, version, State.NORMAL, {}, "1", 0.9, False, "why")
-            prediction_log.append(connection, [record])
+        for prediction_id in ids:
+            record = PredictionRecord(prediction_id, at, version, State.NORMAL, {}, "1", 0.9, False, "why")
+            append_predictions(connection, [record])
     print(version, flush=True)
 """
-TAKER = """
+HOLDER = """
 import sys
 from stillsafe.store import database
-with database.alone(database.connect(sys.argv[1]), "monitor") as alone:
-    print(alone, flush=True)
+with database.try_lock(database.connect(sys.argv[1]), "monitor") as owns_lock:
+    print(owns_lock, flush=True)
     sys.stdin.read()
 """
 
 
-def rows(engine: Engine) -> int:
+def row_count(engine: Engine) -> int:
     with database.reading(engine) as connection:
         return prediction_count(connection)
 
@@ -65,12 +66,12 @@ def all_ids(engine: Engine) -> list[int]:
         return list(connection.execute(select(prediction_logs.c.id).order_by(prediction_logs.c.id)).scalars())
 
 
-def every_row(engine: Engine) -> LogRows:
+def all_rows(engine: Engine) -> LogRows:
     with database.reading(engine) as connection:
         return first_healthy_rows(connection, "1", 10_000)
 
 
-def enter(engine: Engine) -> None:
+def begin_writing(engine: Engine) -> None:
     with database.writing(engine):
         pytest.fail("this database cannot be written")
 
@@ -80,14 +81,14 @@ def address(engine: Engine) -> str:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections give up on a lock almost at once."""
+def short_busy_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections wait only 50 ms for a lock."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.05)
 
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Without the administrator's rights, for whom no file is read-only."""
+    """Without the administrator's rights, to whom every file is writable."""
     if os.geteuid() != 0:
         yield
         return
@@ -103,120 +104,120 @@ def test_every_sqlite_connection_is_durable(tmp_path: Path) -> None:
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     with engine.connect() as first, engine.connect() as second, engine.connect() as third:
         for connection in (first, second, third):
-            found = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
-            assert found == ["wal", 2]
+            pragmas = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
+            assert pragmas == ["wal", 2]
             assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
     engine.dispose()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_busy_timeout")
 def test_writing_takes_the_lock_at_once(sqlite: Engine) -> None:
-    """A second writer waits before it has read anything, so nobody decides on what is about to change."""
+    """A second writer waits before it reads anything, so no decision rests on rows that are about to change."""
     other = database.connect(address(sqlite))
     with database.writing(sqlite):
         with pytest.raises(StoreError, match=r"^The database cannot be written: database is locked\.$"):
-            enter(other)
-        assert rows(other) == 0
+            begin_writing(other)
+        assert row_count(other) == 0
     write(other, prediction(1))
-    assert rows(sqlite) == 1
+    assert row_count(sqlite) == 1
     other.dispose()
 
 
-def test_what_a_block_wrote_is_undone_when_it_raises(engine: Engine) -> None:
-    """All of a transaction or nothing, whatever goes wrong in it; and the error comes through as it is."""
+def test_a_block_that_raises_is_rolled_back(engine: Engine) -> None:
+    """A transaction is atomic whatever error ends it, and the error reaches the caller unchanged."""
 
-    def stumble() -> None:
+    def fail() -> None:
         with database.writing(engine) as connection:
             append_predictions(connection, [prediction(1), prediction(2)])
             assert prediction_count(connection) == 2
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        stumble()
-    assert rows(engine) == 0
+        fail()
+    assert row_count(engine) == 0
 
 
-def test_one_bad_row_undoes_the_good_ones(engine: Engine) -> None:
+def test_one_bad_row_rolls_back_the_others(engine: Engine) -> None:
     """A commit that the database refuses leaves none of its rows."""
     with pytest.raises(StoreError, match=r"(?i)^The database cannot be written: .*unique constraint.*\.$"):
         write(engine, prediction(1), prediction(2), prediction(1))
-    assert rows(engine) == 0
+    assert row_count(engine) == 0
 
 
-def test_a_reader_sees_one_moment(engine: Engine) -> None:
-    """What is committed while somebody reads is not seen in the middle of the reading."""
+def test_a_reader_sees_one_snapshot(engine: Engine) -> None:
+    """A read transaction does not see what others commit meanwhile."""
     write(engine, prediction(1))
     with database.reading(engine) as connection:
         assert prediction_count(connection) == 1
         write(engine, prediction(2))
         assert prediction_count(connection) == 1
-    assert rows(engine) == 2
+    assert row_count(engine) == 2
 
 
-def test_two_processes_writing_at_once_both_land(engine: Engine) -> None:
-    """Writers wait for one another: every row of every process arrives."""
+def test_processes_that_write_at_once_lose_no_row(engine: Engine) -> None:
+    """Writers wait for one another: every row of every process is stored."""
     writers = [python(WRITER, address(engine), name, 25, 4) for name in "abc"]
     for writer in writers:
-        _, complaint = writer.communicate(timeout=60)
-        assert (writer.returncode, complaint) == (0, "")
+        _, stderr = writer.communicate(timeout=60)
+        assert (writer.returncode, stderr) == (0, "")
     with database.reading(engine) as connection:
         per_commit = select(func.count()).select_from(prediction_logs).group_by(prediction_logs.c.model_version)
         assert connection.execute(per_commit).scalars().all() == [4] * 75
 
 
-@pytest.mark.parametrize("commits_seen", [1, 7, 20])
-def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(engine: Engine, commits_seen: int) -> None:
-    """Kill -9 at any moment: each acknowledged commit is there whole, and no half of another one."""
+@pytest.mark.parametrize("commit_count", [1, 7, 20])
+def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(engine: Engine, commit_count: int) -> None:
+    """After kill -9 at any moment each acknowledged commit is complete, and no other commit is partial."""
     with python(WRITER, address(engine), "killed", 100_000, 5) as writer:
         assert writer.stdout is not None
-        acknowledged = [writer.stdout.readline().strip() for _ in range(commits_seen)]
+        committed_versions = [writer.stdout.readline().strip() for _ in range(commit_count)]
         writer.kill()
-        acknowledged += writer.stdout.read().split()
+        committed_versions += writer.stdout.read().split()
         assert writer.wait() == -signal.SIGKILL
     with database.reading(engine) as connection:
         counts = select(prediction_logs.c.model_version, func.count()).group_by(prediction_logs.c.model_version)
-        found: dict[str, int] = dict(connection.execute(counts).all())
-    assert set(found) >= set(acknowledged)
-    assert len(found) <= len(acknowledged) + 1
-    assert set(found.values()) == {5}
+        rows_by_version: dict[str, int] = dict(connection.execute(counts).all())
+    assert set(rows_by_version) >= set(committed_versions)
+    assert len(rows_by_version) <= len(committed_versions) + 1
+    assert set(rows_by_version.values()) == {5}
     write(engine, prediction(1))
 
 
-def test_only_one_is_alone(engine: Engine) -> None:
-    """Two at the same purpose: the second is told so; another purpose is another place."""
+def test_one_process_at_a_time_has_the_lock_of_a_purpose(engine: Engine) -> None:
+    """The second one gets False; another purpose is another lock, and a released lock is free again."""
     with (
-        database.alone(engine, "monitor") as first,
-        database.alone(engine, "monitor") as second,
-        database.alone(engine, "other") as elsewhere,
+        database.try_lock(engine, "monitor") as first,
+        database.try_lock(engine, "monitor") as second,
+        database.try_lock(engine, "other") as other_purpose,
     ):
-        assert (first, second, elsewhere) == (True, False, True)
-    with database.alone(engine, "monitor") as again:
+        assert (first, second, other_purpose) == (True, False, True)
+    with database.try_lock(engine, "monitor") as again:
         assert again
 
 
-def test_a_killed_process_leaves_its_place(engine: Engine) -> None:
-    """The place belongs to the process: nothing stays taken when it dies, once the server has noticed."""
-    code = TAKER.replace("sys.stdin.read()", "import time; time.sleep(60)")
+def test_a_killed_process_loses_its_lock(engine: Engine) -> None:
+    """The lock is free again once the kernel or the server has noticed that the process is dead."""
+    code = HOLDER.replace("sys.stdin.read()", "import time; time.sleep(60)")
     with python(code, address(engine)) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        with database.alone(engine, "monitor") as alone:
-            assert not alone
+        with database.try_lock(engine, "monitor") as owns_lock:
+            assert not owns_lock
         holder.kill()
         holder.wait()
-    until(lambda: _is_alone(engine))
+    until(lambda: _gets_lock(engine))
 
 
-def _is_alone(engine: Engine) -> bool:
-    with database.alone(engine, "monitor") as alone:
-        return alone
+def _gets_lock(engine: Engine) -> bool:
+    with database.try_lock(engine, "monitor") as owns_lock:
+        return owns_lock
 
 
 def test_a_naive_datetime_is_refused(engine: Engine) -> None:
-    """A time without a zone is a mistake, and is never guessed."""
+    """A time without a time zone is an error: no zone is assumed."""
     with pytest.raises(StoreError, match="a datetime without a time zone cannot be stored"):
         write(engine, prediction(1, START.replace(tzinfo=None)))
-    assert rows(engine) == 0
+    assert row_count(engine) == 0
 
 
 @pytest.mark.parametrize(
@@ -233,64 +234,73 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(engine: Engine, moment: dat
     with database.writing(engine) as connection:
         values = {"at": moment, "action": "hold", "by": "me", "reason": "why"}
         connection.execute(insert(operator_actions).values(values))
-        (found,) = all_actions(connection)
-    assert found.at == moment
-    assert found.at.utcoffset() == timedelta(0)
+        (action,) = all_actions(connection)
+    assert action.at == moment
+    assert action.at.utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_no_document_holds_what_json_lacks(engine: Engine, number: float) -> None:
     """NaN and infinity are refused where documents are written."""
-    wrong = replace(prediction(1), input_summary={"size": number})
+    record = replace(prediction(1), input_summary={"size": number})
     with pytest.raises(StoreError, match="not JSON compliant"):
-        write(engine, wrong)
-    assert rows(engine) == 0
+        write(engine, record)
+    assert row_count(engine) == 0
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
-        ("nonsense", "URL is not one. Write for example sqlite:///"),
-        ("sqlite://host/log.db", "URL is not one. Write for example sqlite:///"),
-        ("mysql://host/name", "does not store in mysql. Use a sqlite or postgresql URL."),
-        ("sqlite+nosuch:///log.db", "no database driver sqlite+nosuch. Leave out what follows the +"),
-        ("postgresql+nosuch://me:s3cret@host/name", "through psycopg 3 alone. Leave out what follows the +"),
-        ("postgresql+pg8000://me:s3cret@host/name", "through psycopg 3 alone. Leave out what follows"),
+        ("nonsense", "URL is not valid. Write for example sqlite:///"),
+        ("sqlite://host/log.db", "URL is not valid. Write for example sqlite:///"),
+        ("mysql://host/name", "does not support mysql. Write a sqlite or postgresql URL."),
+        ("sqlite+nosuch:///log.db", "no database driver sqlite+nosuch. Leave out the + sign"),
+        (
+            "postgresql+nosuch://me:s3cret@host/name",
+            "psycopg 3 for PostgreSQL and no other driver. Leave out the + sign",
+        ),
+        (
+            "postgresql+pg8000://me:s3cret@host/name",
+            "psycopg 3 for PostgreSQL and no other driver. Leave out the + sign",
+        ),
     ],
 )
-def test_a_url_that_names_no_database_of_ours_is_a_configuration_error(url: str, told: str) -> None:
-    """A wrong URL is told with its remedy, and without its password."""
-    with pytest.raises(ConfigurationError) as refused:
+def test_an_unsupported_url_is_a_configuration_error(url: str, message: str) -> None:
+    """The error names the remedy and never the password."""
+    with pytest.raises(ConfigurationError) as error:
         database.connect(url)
-    assert told in str(refused.value)
-    assert "s3cret" not in str(refused.value)
+    assert message in str(error.value)
+    assert "s3cret" not in str(error.value)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """No database can be opened in it: a store error, in one sentence."""
+def test_a_missing_folder_is_a_store_error(tmp_path: Path) -> None:
+    """No database or lock file can be opened in it."""
     engine = database.connect(f"sqlite:///{tmp_path / 'nowhere' / 'log.db'}")
     with pytest.raises(StoreError, match=r"^The database cannot be read: unable to open database file\.$"):
-        rows(engine)
+        row_count(engine)
     with pytest.raises(StoreError, match=r"^The database cannot be written: unable to open database file\.$"):
-        enter(engine)
-    with pytest.raises(StoreError, match="lock beside the database cannot"), database.alone(engine, "monitor"):
-        pytest.fail("there is no place to take")
+        begin_writing(engine)
+    with (
+        pytest.raises(StoreError, match=r"lock file log\.db\.monitor\.lock cannot"),
+        database.try_lock(engine, "monitor"),
+    ):
+        pytest.fail("there is nothing to lock")
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
-    """Somebody else's file is neither read nor overwritten."""
+def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
+    """A file of another program is not overwritten."""
     file = tmp_path / "log.db"
     file.write_text("a shopping list\n" * 100)
     engine = database.connect(f"sqlite:///{file}")
     with pytest.raises(StoreError, match=r"^The database cannot be read: file is not a database\.$"):
-        rows(engine)
+        row_count(engine)
     with pytest.raises(StoreError, match=r"file is not a database\.$"):
         database.upgrade(engine)
     assert file.read_text().startswith("a shopping list")
 
 
-def test_a_damaged_file_is_told(file: Path) -> None:
-    """Pages that make no sense are a store error for whoever reads them."""
+def test_a_damaged_file_is_a_store_error(file: Path) -> None:
+    """Reading damaged pages raises a store error."""
     engine = database.connect(f"sqlite:///{file}")
     write(engine, *(prediction(number) for number in range(2000)))
     engine.dispose()
@@ -298,12 +308,12 @@ def test_a_damaged_file_is_told(file: Path) -> None:
     content[4096 * 20 :] = b"\xff" * len(content[4096 * 20 :])
     file.write_bytes(content)
     with pytest.raises(StoreError, match=r"^The database cannot be read: database disk image is malformed\.$"):
-        every_row(engine)
+        all_rows(engine)
     engine.dispose()
 
 
-def test_a_read_only_file_is_told() -> None:
-    """What may not be written raises a store error, and nothing pretends to have been stored."""
+def test_a_read_only_file_is_a_store_error() -> None:
+    """Reading and writing raise a store error, and nothing is stored."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         engine = database.connect(f"sqlite:///{folder / 'log.db'}")
@@ -313,16 +323,16 @@ def test_a_read_only_file_is_told() -> None:
         folder.chmod(0o555)
         with as_nobody():
             with pytest.raises(StoreError, match=r"^The database cannot be read: .+\.$"):
-                rows(engine)
+                row_count(engine)
             with pytest.raises(StoreError, match=r"^The database cannot be written: .+\.$"):
-                enter(engine)
+                begin_writing(engine)
         folder.chmod(0o755)
-        assert rows(engine) == 0
+        assert row_count(engine) == 0
         engine.dispose()
 
 
-def test_a_database_that_was_moved_away_is_not_written_any_more(tmp_path: Path) -> None:
-    """An engine whose file was moved, and another put in its place, reads and writes the one that is there."""
+def test_a_database_that_was_moved_is_opened_anew(tmp_path: Path) -> None:
+    """An engine whose file was moved and put back reads the file that is there, not the one that it had open."""
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     with database.writing(engine) as connection:
@@ -339,33 +349,33 @@ def test_a_database_that_was_moved_away_is_not_written_any_more(tmp_path: Path) 
         assert len(connection.exec_driver_sql("SELECT * FROM operator_actions").all()) == 1
 
 
-def test_a_time_that_is_none_is_a_store_error(tmp_path: Path) -> None:
-    """A timestamp written by hand that cannot be read is told as damage, and not as a bug."""
+def test_an_invalid_time_is_a_store_error(tmp_path: Path) -> None:
+    """A timestamp that was edited by hand and cannot be parsed is damage, not a bug."""
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     with database.writing(engine) as connection:
         connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, 'garbage', 'hold', 'a', 'b', NULL)")
-    with pytest.raises(StoreError, match="time that is none"), database.reading(engine) as connection:
+    with pytest.raises(StoreError, match="invalid time"), database.reading(engine) as connection:
         connection.execute(select(operator_actions)).all()
 
 
-def ask(engine: Engine, setting: str) -> object:
+def server_setting(engine: Engine, setting: str) -> object:
     with database.reading(engine) as connection:
         return connection.execute(select(func.current_setting(setting))).scalar()
 
 
-@pytest.mark.parametrize(("default", "kept"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
-def test_a_servers_default_weakens_nothing(postgres_url: str, default: str, kept: str) -> None:
-    """A commit is on disk when it returns, though server or role say otherwise; what is stronger stays."""
+@pytest.mark.parametrize(("default", "effective"), [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")])
+def test_a_servers_default_weakens_nothing(postgres_url: str, default: str, effective: str) -> None:
+    """A commit is on the disk when it returns, whatever the server's or role's default; a stronger default stays."""
     engine = database.connect(f"{postgres_url}%20-csynchronous_commit%3D{default}%20-cextra_float_digits%3D-9")
-    assert ask(engine, "synchronous_commit") == kept
-    assert ask(engine, "extra_float_digits") == "1"
-    assert ask(engine, "TimeZone") == "UTC"
-    assert ask(engine, "lock_timeout") == f"{database.BUSY_TIMEOUT_SECONDS}s"
+    assert server_setting(engine, "synchronous_commit") == effective
+    assert server_setting(engine, "extra_float_digits") == "1"
+    assert server_setting(engine, "TimeZone") == "UTC"
+    assert server_setting(engine, "lock_timeout") == f"{database.BUSY_TIMEOUT_SECONDS}s"
 
 
-def test_who_changes_the_state_waits_for_the_one_who_does(postgres_url: str, impatient: None) -> None:
-    """On PostgreSQL, too, nobody decides on a state that is about to change; predictions are not held up by it."""
+def test_changes_of_the_state_are_serialized(postgres_url: str, short_busy_timeout: None) -> None:
+    """On PostgreSQL, too, a transaction that changes the state waits for the one before; predictions do not wait."""
     engine = database.connect(postgres_url)
     database.upgrade(engine)
     with database.writing(engine) as first:
@@ -373,61 +383,61 @@ def test_who_changes_the_state_waits_for_the_one_who_does(postgres_url: str, imp
         write(engine, prediction(1))
         with pytest.raises(StoreError, match="lock timeout"), database.writing(engine) as second:
             current_state(second)
-        with database.reading(engine) as looking:
-            assert current_state(looking) is None
+        with database.reading(engine) as reader:
+            assert current_state(reader) is None
     with database.writing(engine) as third:
         assert current_state(third) is None
 
 
-def test_a_run_begins_when_what_is_being_written_has_landed(postgres_url: str, impatient: None) -> None:
-    """Ids are given before the commit, so whoever is alone waits for open writers, and then none can slip in below."""
+def test_the_monitors_lock_waits_for_open_writers(postgres_url: str, short_busy_timeout: None) -> None:
+    """Ids are assigned before the commit, so the lock waits for open writers: no lower id appears afterwards."""
     engine = database.connect(postgres_url)
     database.upgrade(engine)
     with database.writing(engine) as connection:
         append_predictions(connection, [prediction(1)])
-        with pytest.raises(StoreError, match="lock timeout"), database.alone(engine, "monitor"):
-            pytest.fail("a row is still on its way")
-    with database.alone(engine, "monitor") as alone:
-        assert alone
-        assert rows(engine) == 1
+        with pytest.raises(StoreError, match="lock timeout"), database.try_lock(engine, "monitor"):
+            pytest.fail("a writer has not committed yet")
+    with database.try_lock(engine, "monitor") as owns_lock:
+        assert owns_lock
+        assert row_count(engine) == 1
         write(engine, prediction(2))
 
 
-def test_another_schema_is_another_place(postgres: Postgres, postgres_url: str) -> None:
-    """Two services in one database, each in a schema of its own, do not keep one another out."""
+def test_each_schema_has_its_own_locks(postgres: Postgres, postgres_url: str) -> None:
+    """Two services in one database, each in its own schema, do not block each other."""
     engine, other = (database.connect(url) for url in (postgres_url, postgres.empty()))
-    with database.alone(engine, "monitor") as first, database.alone(other, "monitor") as second:
+    with database.try_lock(engine, "monitor") as first, database.try_lock(other, "monitor") as second:
         assert (first, second) == (True, True)
 
 
 def test_postgresql_without_its_driver_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain install has no driver for PostgreSQL: what to install is said, once the URL asks for it."""
+    """A plain installation has no driver for PostgreSQL; the error names the package to install."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigurationError, match=r"pip install stillsafe\[postgres\]"):
         database.connect("postgresql://me:s3cret@host/name")
 
 
 def test_a_database_of_another_encoding_is_refused(postgres: Postgres, postgres_url: str) -> None:
-    """A database that cannot hold every text is refused before anything is in it."""
+    """A database that cannot store every text is refused before its tables are created."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE narrow ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(StoreError, match="encoded in LATIN1: create it with ENCODING 'UTF8'"):
         database.upgrade(database.connect(postgres.url("narrow")))
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
-    """Nobody listens: a store error in one line, and without the password."""
+def test_an_unreachable_server_is_a_store_error() -> None:
+    """The error has one line and no password."""
     engine = database.connect("postgresql://me:s3cret@127.0.0.1:1/name")
-    for attempt in (rows, enter):
-        with pytest.raises(StoreError, match=r"^The database cannot be (read|written): connection") as told:
+    for attempt in (row_count, begin_writing):
+        with pytest.raises(StoreError, match=r"^The database cannot be (read|written): connection") as error:
             attempt(engine)
-        assert "s3cret" not in str(told.value)
-    with pytest.raises(StoreError, match="cannot be read"), database.alone(engine, "monitor"):
-        pytest.fail("there is no place to take")
+        assert "s3cret" not in str(error.value)
+    with pytest.raises(StoreError, match="cannot be read"), database.try_lock(engine, "monitor"):
+        pytest.fail("there is nothing to lock")
 
 
-def test_text_that_no_database_can_hold_is_replaced(engine: Engine) -> None:
-    """The zero character and half a surrogate pair cost neither the row nor its meaning, and read alike everywhere."""
+def test_text_that_no_database_can_store_is_replaced(engine: Engine) -> None:
+    """U+0000 and a lone surrogate become U+FFFD, equally in every database; the rest of the text stays."""
     bad, good = "a\x00b\ud800c", "a\ufffdb\ufffdc"
     write(engine, replace(prediction(1), input_summary={bad: bad, "path": "\\u0000"}, prediction=bad, reason=bad))
     with database.reading(engine) as connection:
@@ -436,38 +446,38 @@ def test_text_that_no_database_can_hold_is_replaced(engine: Engine) -> None:
 
 
 def test_a_copy_is_whole_while_others_write(sqlite: Engine, tmp_path: Path) -> None:
-    """The copy holds everything committed before it began, in order and without gaps, and opens like any database."""
+    """The copy has every commit from before it began, in order and without gaps, and opens like any database."""
     url = sqlite.url.render_as_string()
     writer = python(WRITER, url, "w", "60", "3")
     assert writer.stdout is not None
     for _ in range(5):
         writer.stdout.readline()
-    before = rows(sqlite)
+    count_before = row_count(sqlite)
     database.back_up(sqlite, tmp_path / "copy.db")
-    _told, complaint = writer.communicate(timeout=60)
-    assert (writer.returncode, complaint) == (0, "")
+    _, stderr = writer.communicate(timeout=60)
+    assert (writer.returncode, stderr) == (0, "")
     copy = database.connect(f"sqlite:///{tmp_path / 'copy.db'}")
     database.require_current(copy)
-    found, everything = all_ids(copy), all_ids(sqlite)
+    copied_ids, ids = all_ids(copy), all_ids(sqlite)
     copy.dispose()
-    assert before <= len(found) <= len(everything) == 180
-    assert len(found) % 3 == 0
-    assert found == everything[: len(found)]
+    assert count_before <= len(copied_ids) <= len(ids) == 180
+    assert len(copied_ids) % 3 == 0
+    assert copied_ids == ids[: len(copied_ids)]
 
 
 def test_a_copy_replaces_nothing(sqlite: Engine, tmp_path: Path) -> None:
-    """A file that is there is left alone, and one that cannot be written leaves nothing behind."""
+    """An existing file stays as it is, and a copy that fails leaves no file."""
     (tmp_path / "there").write_text("mine")
     with pytest.raises(StoreError, match="exists already"):
         database.back_up(sqlite, tmp_path / "there")
     assert (tmp_path / "there").read_text() == "mine"
     with pytest.raises(StoreError, match="cannot be copied"):
         database.back_up(sqlite, tmp_path / "nowhere" / "copy.db")
-    before = sorted(tmp_path.iterdir())
+    files_before = sorted(tmp_path.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
     try:
         with pytest.raises(StoreError, match="cannot be copied"):
             database.back_up(sqlite, tmp_path / "copy.db")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.iterdir()) == files_before

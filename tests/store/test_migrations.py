@@ -1,4 +1,7 @@
-"""The migrations lead to the schema that the code speaks, and the schema is the mission's."""
+"""The migrations lead to the schema that the code uses, and the schema has the mission's tables and columns."""
+
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
 from alembic import command
@@ -7,12 +10,17 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from stillsafe.core.policy import RULES_VERSION, EvidencePolicy
 from stillsafe.errors import SchemaMismatch
 from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.runs import all_runs
 from stillsafe.store.tables import metadata
-from tests.postgres import served
+from tests.postgres import running_postgres
 from tests.store.processes import python
 
+_RULES_VERSION = import_module("stillsafe.store.migrations.versions.0004_rules_version")
+BATCH, EVIDENCE_OF_RULES_1 = _RULES_VERSION.BATCH, _RULES_VERSION.EVIDENCE_OF_RULES_1
 MISSION = {
     "prediction_logs": {
         "id",
@@ -76,6 +84,8 @@ OURS = {
         "last_prediction_row",
         "last_refusal_row",
         "fresh_since",
+        "rules_version",
+        "wording_version",
     },
     "system_state": {"severity", "checked_at", "valid_until", "held", "damaged_features", "memory"},
     "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
@@ -84,7 +94,7 @@ OURS = {
         *("prompt_version", "seconds", "unverified"),
     },
 }
-BESIDE = {"refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"}
+FURTHER_TABLES = {"refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"}
 
 
 def test_migrations_lead_to_the_tables(engine: Engine) -> None:
@@ -96,7 +106,7 @@ def test_migrations_lead_to_the_tables(engine: Engine) -> None:
 
 def test_there_are_the_six_tables_of_the_mission(engine: Engine) -> None:
     """The six tables are there by name, and beside them only what the promises need."""
-    assert set(inspect(engine).get_table_names()) == {*MISSION, *BESIDE}
+    assert set(inspect(engine).get_table_names()) == {*MISSION, *FURTHER_TABLES}
 
 
 @pytest.mark.parametrize("table", MISSION)
@@ -110,8 +120,10 @@ def test_a_column_of_ours_may_be_left_out(engine: Engine, table: str) -> None:
     """What the mission does not name is null, has a default, or is the counted key, so other writers need not know."""
     inspector = inspect(engine)
     keys = set(inspector.get_pk_constraint(table)["constrained_columns"])
-    wanted = {c["name"] for c in inspector.get_columns(table) if not c["nullable"] and c["default"] is None} - keys
-    assert wanted <= MISSION[table]
+    required_columns = {
+        c["name"] for c in inspector.get_columns(table) if not c["nullable"] and c["default"] is None
+    } - keys
+    assert required_columns <= MISSION[table]
 
 
 def test_upgrading_again_changes_nothing(engine: Engine) -> None:
@@ -150,8 +162,35 @@ def test_older_explanations_stay_and_are_told_apart(empty: Engine) -> None:
     with database.writing(empty) as connection:
         connection.execute(text(insert))
     with database.reading(empty) as connection:
-        told = connection.execute(text("SELECT summary, source, unverified FROM llm_explanations ORDER BY id")).all()
-    assert [tuple(row) for row in told] == [("why", "offline", None), ("why", None, None)]
+        output = connection.execute(text("SELECT summary, source, unverified FROM llm_explanations ORDER BY id")).all()
+    assert [tuple(row) for row in output] == [("why", "offline", None), ("why", None, None)]
+
+
+def test_older_runs_get_the_versions_and_the_numbers_of_the_first_rules(empty: Engine) -> None:
+    """Each run of a database of an older schema was decided by rules 1: its policy gets their numbers."""
+    _upgrade_to(empty, "0003")
+    insert = text("""
+        INSERT INTO current_window_metrics
+            (window_start, window_end, prediction_count, feature_anomalies, unseen_categories, policy)
+        VALUES ('2026-01-01 00:00:00', :window_end, 0, '{}', false, :policy)
+    """)
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    ends = [f"{first + timedelta(minutes=10 * number):%Y-%m-%d %H:%M:%S}" for number in range(BATCH + 20)]
+    runs = [{"window_end": end, "policy": None if end == ends[4] else '{"warning_runs": 3}'} for end in ends]
+    with database.writing(empty) as connection:
+        connection.execute(insert, runs)
+    database.upgrade(empty)
+    with database.reading(empty) as connection:
+        run_records = list(all_runs(connection))
+    assert {(run.rules_version, run.wording_version) for run in run_records} == {(1, 1)}
+    policies = [run.policy for run in run_records]
+    assert policies[4] is None
+    assert all(p == {"warning_runs": 3, "evidence": EVIDENCE_OF_RULES_1} for p in policies if p is not None)
+
+
+def test_the_numbers_of_the_first_rules_are_those_of_the_policy() -> None:
+    """As long as the rules are the first ones, the migration writes just what a run of today stores."""
+    assert RULES_VERSION > 1 or to_document(EvidencePolicy()) == EVIDENCE_OF_RULES_1
 
 
 def _upgrade_to(engine: Engine, revision: str) -> None:
@@ -165,10 +204,10 @@ def _upgrade_to(engine: Engine, revision: str) -> None:
 def test_two_processes_may_upgrade_at_once(store_url: str) -> None:
     """Server and monitor started together on a new database both find it ready."""
     upgrade = "import sys; from stillsafe.store import database; database.upgrade(database.connect(sys.argv[1]))"
-    started = [python(upgrade, store_url) for _ in range(3)]
-    for process in started:
-        told, complaint = process.communicate(timeout=60)
-        assert (process.returncode, told, complaint) == (0, "", "")
+    processes = [python(upgrade, store_url) for _ in range(3)]
+    for process in processes:
+        output, complaint = process.communicate(timeout=60)
+        assert (process.returncode, output, complaint) == (0, "", "")
     database.require_current(database.connect(store_url))
 
 
@@ -181,7 +220,7 @@ def test_a_database_without_tables_is_refused(empty: Engine) -> None:
 
 def test_an_older_database_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that this version could upgrade is not touched until a person says so."""
-    monkeypatch.setattr(database, "known_revisions", lambda: ["9999", *_KNOWN])
+    monkeypatch.setattr(database, "known_revisions", lambda: ["9999", *_KNOWN_REVISIONS])
     with pytest.raises(SchemaMismatch, match=r"older version: back it up, then run `stillsafe db upgrade`\.$"):
         database.require_current(engine)
 
@@ -199,18 +238,18 @@ def test_a_newer_database_is_refused(engine: Engine) -> None:
 @pytest.mark.parametrize("version", [16, 18])
 def test_every_server_that_is_supported_takes_the_schema(version: int) -> None:
     """The schema is made, found current and written on the oldest server that is supported and on the newest."""
-    with served(version) as server:
+    with running_postgres(version) as server:
         engine = database.connect(server.empty())
         database.upgrade(engine)
         database.require_current(engine)
         with database.writing(engine) as connection:
             connection.execute(text(_STATE))
-            found = connection.execute(text("SHOW server_version")).scalar_one()
+            server_version = connection.execute(text("SHOW server_version")).scalar_one()
         engine.dispose()
-    assert found.startswith(f"{version}.")
+    assert server_version.startswith(f"{version}.")
 
 
-_KNOWN = database.known_revisions()
+_KNOWN_REVISIONS = database.known_revisions()
 _STATE = """
     INSERT INTO system_state (id, current_state, last_updated, reason)
     VALUES (1, 'WARNING', '2026-01-01 00:00:00', 'why')

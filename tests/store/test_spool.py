@@ -1,4 +1,4 @@
-"""Entries wait on disk, in order, and are forgotten only on purpose."""
+"""The spool: entries are on the disk, in order, until they are deleted."""
 
 import sqlite3
 from pathlib import Path
@@ -14,34 +14,33 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "stillsafe.spool.db")
 
 
-def test_what_waits_comes_back_in_order_to_another_process(spool: Spool) -> None:
-    """Entries are kept with their kinds and in the order of their arrival, whoever opens the file next."""
+def test_another_process_reads_the_entries_in_order(spool: Spool) -> None:
+    """Entries keep their kinds and their order of arrival, whichever process opens the file next."""
     entries = [Entry("prediction", {"number": number}) for number in range(5)]
     spool.append(entries[:3])
     spool.append(entries[3:])
-    found = Spool(spool.path).first(10)
-    assert [each.entry for each in found] == entries
-    assert [each.entry for each in spool.first(2)] == entries[:2]
+    assert [each.entry for each in Spool(spool.path).oldest(10)] == entries
+    assert [each.entry for each in spool.oldest(2)] == entries[:2]
     spool.close()
 
 
-def test_what_is_forgotten_is_gone_and_what_came_later_stays(spool: Spool) -> None:
-    """A drainer forgets what it has moved and nothing that was added meanwhile, and ids are never given again."""
+def test_only_entries_up_to_the_id_are_deleted(spool: Spool) -> None:
+    """A drainer deletes what it has moved and no later entry, and no id is assigned twice."""
     spool.append([Entry("prediction", number) for number in range(3)])
-    moved = spool.first(10)[-1].id
+    last_id = spool.oldest(10)[-1].id
     spool.append([Entry("prediction", 3)])
-    spool.forget(moved)
-    assert [each.entry.document for each in spool.first(10)] == [3]
-    spool.forget(moved + 1)
+    spool.delete_up_to(last_id)
+    assert [each.entry.document for each in spool.oldest(10)] == [3]
+    spool.delete_up_to(last_id + 1)
     spool.append([Entry("prediction", 4)])
-    assert spool.first(1)[0].id > moved + 1
+    assert spool.oldest(1)[0].id > last_id + 1
     spool.close()
 
 
 def test_an_unused_spool_leaves_no_file(spool: Spool) -> None:
-    """Asking whether anything waits makes nothing."""
+    """Counting and reading create no file."""
     assert spool.count() == 0
-    assert spool.first(10) == []
+    assert spool.oldest(10) == []
     assert not spool.path.exists()
 
 
@@ -55,24 +54,24 @@ def test_every_entry_is_synced(spool: Spool) -> None:
 
 
 def test_one_drainer_at_a_time(spool: Spool) -> None:
-    """The second one is told so, and has its turn when the first has gone."""
+    """The second one gets False, and True once the first has ended."""
     other = Spool(spool.path)
-    with spool.alone() as first, other.alone() as second:
+    with spool.try_lock() as first, other.try_lock() as second:
         assert (first, second) == (True, False)
-    with other.alone() as again:
+    with other.try_lock() as again:
         assert again
 
 
-def test_a_damaged_spool_is_told_and_not_taken_for_an_empty_one(spool: Spool) -> None:
-    """Unknown is not empty."""
+def test_a_damaged_spool_is_a_store_error(spool: Spool) -> None:
+    """A damaged spool never counts as empty."""
     spool.path.write_bytes(b"no database at all, but long enough to look like one" * 10)
-    for ask in (spool.count, spool.require_writable, lambda: spool.append([Entry("prediction", 1)])):
+    for operation in (spool.count, spool.require_writable, lambda: spool.append([Entry("prediction", 1)])):
         with pytest.raises(StoreError, match=r"stillsafe\.spool\.db cannot be"):
-            ask()
+            operation()
 
 
-def test_a_locked_spool_recovers_by_itself(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever holds it for too long costs the requests of that time, and no later ones."""
+def test_a_locked_spool_recovers(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that locks the spool for too long makes only the requests of that time fail."""
     monkeypatch.setattr("stillsafe.store.spool.BUSY_TIMEOUT_SECONDS", 0.05)
     spool.append([Entry("prediction", 1)])
     spool.close()
@@ -83,5 +82,5 @@ def test_a_locked_spool_recovers_by_itself(spool: Spool, monkeypatch: pytest.Mon
     holder.execute("ROLLBACK")
     holder.close()
     spool.append([Entry("prediction", 3)])
-    assert [each.entry.document for each in spool.first(10)] == [1, 3]
+    assert [each.entry.document for each in spool.oldest(10)] == [1, 3]
     spool.close()

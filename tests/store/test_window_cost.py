@@ -1,4 +1,4 @@
-"""What one window costs does not grow with history: every query of a run goes by an index, on either store."""
+"""The cost of a window does not grow with history: every query of a run uses an index, on both databases."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -44,37 +44,37 @@ def long_log(engine: Engine) -> Engine:
 
 
 @pytest.fixture
-def told(long_log: Engine) -> Iterator[list[str]]:
-    """How the database goes about each query that is executed."""
-    plans: list[str] = []
+def plans(long_log: Engine) -> Iterator[list[str]]:
+    """The query plan of each query that is executed."""
+    executed_plans: list[str] = []
     explain = "EXPLAIN QUERY PLAN " if long_log.dialect.name == "sqlite" else "EXPLAIN "
 
-    def remember(connection: Any, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+    def record_plan(connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         if not statement.startswith("SELECT"):
             return
-        asked = connection.connection.cursor()
-        asked.execute(explain + statement, parameters)
-        plans.append("\n".join(str(row[-1]) for row in asked.fetchall()))
-        asked.close()
+        cursor = connection.connection.cursor()
+        cursor.execute(explain + statement, parameters)
+        executed_plans.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
+        cursor.close()
 
-    event.listen(long_log, "before_cursor_execute", remember)
-    yield plans
-    event.remove(long_log, "before_cursor_execute", remember)
+    event.listen(long_log, "before_cursor_execute", record_plan)
+    yield executed_plans
+    event.remove(long_log, "before_cursor_execute", record_plan)
 
 
-@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize("has_statistics", [False, True])
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_of_a_run_goes_by_an_index(long_log: Engine, told: list[str], query: str, analysed: bool) -> None:
-    """No query reads rows that are older than the window, whether or not the database knows its own statistics."""
-    if analysed:
+def test_a_query_of_a_run_uses_an_index(long_log: Engine, plans: list[str], query: str, has_statistics: bool) -> None:
+    """No query reads rows that are older than the window, with and without the database's statistics."""
+    if has_statistics:
         with long_log.connect() as connection:
             for table in ("prediction_logs", "refusals"):
                 connection.exec_driver_sql(f"ANALYZE {table}")
             connection.commit()
     with database.reading(long_log) as connection:
         QUERIES[query](connection)
-    assert told
-    for plan in told:
+    assert plans
+    for plan in plans:
         assert "Seq Scan" not in plan
         if query == "newest row":
             assert "Backward" in plan or plan.startswith("SEARCH")

@@ -4,9 +4,9 @@ import os
 
 os.environ["WHYLOGS_NO_ANALYTICS"] = "True"  # whylogs reports every use to its makers otherwise
 
-import measured
+import cost_report
 import whylogs
 
 if __name__ == "__main__":
-    _, current = measured.tables()
-    measured.tell(lambda: whylogs.log(pandas=current).view().to_pandas())
+    _, current = cost_report.tables()
+    cost_report.print_cost(lambda: whylogs.log(pandas=current).view().to_pandas())

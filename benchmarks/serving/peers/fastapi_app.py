@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic import create_model
 
 LOG = os.environ.get("BENCHMARK_LOG")
-fitted = pipeline.load()
+model = pipeline.load()
 fields: Any = {name: (float | None if number else str | None, None) for name, number in pipeline.COLUMNS.items()}
 Features = create_model("Features", **fields)
 Request = create_model("Request", features=(Features, ...))
@@ -30,14 +30,14 @@ if LOG:
 
 def record(rows: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
     """One commit for the request."""
-    kept = [(json.dumps(row), str(a["prediction"]), a["confidence"]) for row, a in zip(rows, answers, strict=True)]
+    log_rows = [(json.dumps(row), str(a["prediction"]), a["confidence"]) for row, a in zip(rows, answers, strict=True)]
     with writing, log:
-        log.executemany("INSERT INTO log (features, prediction, confidence) VALUES (?, ?, ?)", kept)
+        log.executemany("INSERT INTO log (features, prediction, confidence) VALUES (?, ?, ?)", log_rows)
 
 
-def answered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the model says, recorded if that is wanted."""
-    answers: list[dict[str, Any]] = pipeline.answers(fitted, rows)
+def answer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The model's predictions, recorded if BENCHMARK_LOG is set."""
+    answers: list[dict[str, Any]] = pipeline.answers(model, rows)
     if LOG:
         record(rows, answers)
     return answers
@@ -52,10 +52,10 @@ def ready() -> dict[str, bool]:
 @app.post("/predict")
 def predict(request: Request) -> dict[str, Any]:  # type: ignore[valid-type]
     """One row."""
-    return answered([request.features.model_dump()])[0]  # type: ignore[attr-defined]
+    return answer([request.features.model_dump()])[0]  # type: ignore[attr-defined]
 
 
 @app.post("/batch")
 def batch(request: Batch) -> list[dict[str, Any]]:  # type: ignore[valid-type]
     """Many rows."""
-    return answered([row.model_dump() for row in request.instances])  # type: ignore[attr-defined]
+    return answer([row.model_dump() for row in request.instances])  # type: ignore[attr-defined]

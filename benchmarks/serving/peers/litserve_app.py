@@ -14,7 +14,7 @@ class Flights(litserve.LitAPI):  # type: ignore[misc] # its packages are not in 
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - the library's signature
         """Once per worker."""
-        self.fitted = pipeline.load()
+        self.model = pipeline.load()
 
     def decode_request(self, request: dict[str, Any]) -> Any:
         """The row of one request."""
@@ -26,7 +26,7 @@ class Flights(litserve.LitAPI):  # type: ignore[misc] # its packages are not in 
 
     def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """All that waited."""
-        answers: list[dict[str, Any]] = pipeline.answers(self.fitted, rows)
+        answers: list[dict[str, Any]] = pipeline.answers(self.model, rows)
         return answers
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:

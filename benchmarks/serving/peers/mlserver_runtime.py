@@ -13,14 +13,14 @@ class Flights(MLModel):  # type: ignore[misc] # its packages are not in this env
 
     async def load(self) -> bool:
         """Once per server."""
-        self.fitted = pipeline.load()
+        self.model = pipeline.load()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """All rows of a request, or of the requests that waited together."""
         columns = {tensor.name: list(tensor.data) for tensor in payload.inputs}
         rows = pd.DataFrame({name: _column(columns[name], number) for name, number in pipeline.COLUMNS.items()})
-        chances = self.fitted.predict_proba(rows)
+        chances = self.model.predict_proba(rows)
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("chances", chances)])
 
 

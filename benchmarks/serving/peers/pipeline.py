@@ -30,7 +30,7 @@ def _column(rows: list[dict[str, Any]], name: str) -> list[Any]:
     return [np.nan if (value := row.get(name)) is None else value for row in rows]
 
 
-def answers(fitted: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answers(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Per row the class, and the probability of the likelier one."""
-    chances = fitted.predict_proba(frame(rows))
+    chances = model.predict_proba(frame(rows))
     return [{"prediction": int(row.argmax()), "confidence": float(row.max())} for row in chances]

@@ -1,1 +1,1 @@
-"""The rules played over a history: what they would have done, and what that would have been worth."""
+"""Backtest: apply the monitoring rules to a table of past requests, and compare fallback and model on its labels."""

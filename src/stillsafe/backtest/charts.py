@@ -1,21 +1,21 @@
-"""A backtest's runs as geometry, in the shapes and on the axis of the dashboard's charts. Pure."""
+"""The charts of a backtest report, drawn with the shapes and the time axis of the dashboard's charts. Pure."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 
 from stillsafe.backtest.result import Backtest, BacktestRun, Basis
 from stillsafe.backtest.text import score_words
 from stillsafe.core.evidence.impact import Metric
-from stillsafe.dashboard import charts
-from stillsafe.dashboard.charts import Axis, Box, Chart, Label, Path, Scale
+from stillsafe.dashboard import charts, shapes
 from stillsafe.dashboard.formatting import moment
+from stillsafe.dashboard.shapes import Axis, Chart, Label, Path, Scale
 from stillsafe.dashboard.snapshot import Snapshot
 
 TOP = 22.0
-STATE_HEIGHT, SEVERITY_HEIGHT, BETWEEN = 34.0, 12.0, 5.0
+STATE_HEIGHT, SEVERITY_HEIGHT, GAP = 34.0, 12.0, 5.0
 SCORES_HEIGHT = 190.0
 MOST_TICKS, FEW_TICKS = 12, 4
+MOST_STATES_LISTED = 12
 _ROUND_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 SCORES = (
     ("served", "as served", "served_score"),
@@ -24,141 +24,117 @@ SCORES = (
 )
 
 
-def strips(found: Backtest, seen: Snapshot) -> Chart:
-    """State and severity of each run as two coloured bands; runs that concluded nothing are thinner."""
-    severity_top = TOP + STATE_HEIGHT + BETWEEN
+def state_chart(result: Backtest, snapshot: Snapshot) -> Chart:
+    """Draw the state and the severity of each run as two coloured bands; inconclusive runs are thinner."""
+    severity_top = TOP + STATE_HEIGHT + GAP
     bottom = severity_top + SEVERITY_HEIGHT
-    chart = Chart("strips", "State after each run, and its severity", _told(found), charts.WIDTH, bottom + charts.FOOT)
-    times = charts.axis(seen)
-    for before, run in zip([None, *found.runs], found.runs, strict=False):
-        begin = run.window_start if before is None else before.window_end
-        left, right = times.x(begin), times.x(run.window_end)
-        thin = 0.0 if run.conclusive else 10.0
-        title = run_title(found, run)
-        chart.boxes.append(_box(left, right, TOP + thin, TOP + STATE_HEIGHT - thin, f"state-{run.state.value}", title))
-        chart.boxes.append(_box(left, right, severity_top, bottom, f"severity-{run.severity.value}", title))
-    for y, word in ((TOP + STATE_HEIGHT / 2, "state"), (severity_top + SEVERITY_HEIGHT / 2, "severity")):
-        chart.labels.append(Label(_n(charts.LEFT - 6), _n(y + 4), word, "row", "end"))
-    _mark(chart, found, times, 3.0, TOP - 4.0)
-    _ticks(chart, found, times, bottom, MOST_TICKS)
+    chart = Chart(
+        "runs", "State after each run, and its severity", _state_summary(result), charts.WIDTH, bottom + charts.FOOT
+    )
+    axis = charts.time_axis(snapshot)
+    for previous, run in zip([None, *result.runs], result.runs, strict=False):
+        start = run.window_start if previous is None else previous.window_end
+        left, right = axis.x(start), axis.x(run.window_end)
+        inset = 0.0 if run.conclusive else 10.0
+        title = run_title(result, run)
+        chart.boxes.append(
+            shapes.box(left, right, TOP + inset, TOP + STATE_HEIGHT - inset, f"state-{run.state.value}", title)
+        )
+        chart.boxes.append(shapes.box(left, right, severity_top, bottom, f"severity-{run.severity.value}", title))
+    for y, text in ((TOP + STATE_HEIGHT / 2, "state"), (severity_top + SEVERITY_HEIGHT / 2, "severity")):
+        chart.labels.append(Label(charts.LEFT - shapes.VALUE_LABEL_GAP, y + shapes.HALF_LETTER, text, "row", "end"))
+    _mark_injection(chart, result, axis, 3.0, TOP - 4.0)
+    _ticks(chart, result, axis, bottom, MOST_TICKS)
     return chart
 
 
-def scores(found: Backtest, seen: Snapshot, metric: Metric) -> Chart:
-    """What the answers of each run were worth: as served, by the model alone, by the fallback alone."""
-    title = {Metric.ACCURACY: "Right answers", Metric.MEAN_ABSOLUTE_ERROR: "Mean absolute error"}[metric]
-    chart = Chart("scores", title, _told_scores(found, metric), charts.WIDTH, SCORES_HEIGHT)
-    times, bottom = charts.axis(seen), SCORES_HEIGHT - charts.FOOT
-    known = [score for run in found.runs for _, _, name in SCORES if (score := getattr(run, name)) is not None]
-    scale = _scale(known, bottom)
-    _grid(chart, scale, times, lambda value: score_words(metric, value).replace(".0%", "%"))
-    _mark(chart, found, times, TOP, bottom)
+def score_chart(result: Backtest, snapshot: Snapshot, metric: Metric) -> Chart:
+    """Draw the scores of each run as three curves: as served, by the model alone, by the fallback alone."""
+    title = {Metric.ACCURACY: "Accuracy", Metric.MEAN_ABSOLUTE_ERROR: "Mean absolute error"}[metric]
+    chart = Chart("scores", title, _score_summary(result, metric), charts.WIDTH, SCORES_HEIGHT)
+    axis, bottom = charts.time_axis(snapshot), SCORES_HEIGHT - charts.FOOT
+    values = [score for run in result.runs for _, _, name in SCORES if (score := getattr(run, name)) is not None]
+    scale = _scale(values, bottom)
+    shapes.add_grid(chart, scale, axis.left, axis.right, lambda value: score_words(metric, value).replace(".0%", "%"))
+    _mark_injection(chart, result, axis, TOP, bottom)
     for kind, _, name in SCORES:
-        chart.paths.extend(_curve(found.runs, times, scale, kind, name))
-    _ticks(chart, found, times, bottom, MOST_TICKS)
+        chart.paths.extend(_curve(result.runs, axis, scale, kind, name))
+    _ticks(chart, result, axis, bottom, MOST_TICKS)
     return chart
 
 
-def multiple(found: Backtest, seen: Snapshot, key: str) -> Chart:
-    """One signal as a small chart between its limits."""
-    chart = charts.multiple(seen, key)
-    times = charts.axis(seen, charts.SMALL_WIDTH, charts.SMALL_LEFT, charts.SMALL_RIGHT)
+def signal_chart(result: Backtest, snapshot: Snapshot, key: str) -> Chart:
+    """Draw one signal as a small chart with its limits."""
+    chart = charts.signal_chart(snapshot, key)
+    axis = charts.time_axis(snapshot, charts.SMALL_WIDTH, charts.SMALL_LEFT, charts.SMALL_RIGHT)
     bottom = chart.height - charts.FOOT
-    _mark(chart, found, times, charts.TOP, bottom)
-    if found.basis is Basis.ROWS:  # the times are made up: the runs' numbers say more
+    _mark_injection(chart, result, axis, charts.TOP, bottom)
+    if result.basis is Basis.ROWS:  # artificial times: label the axis with run numbers
         chart.labels[:] = [label for label in chart.labels if label.kind != "time"]
         chart.paths[:] = [path for path in chart.paths if path.kind != "tick"]
-        _ticks(chart, found, times, bottom, FEW_TICKS)
+        _ticks(chart, result, axis, bottom, FEW_TICKS)
     return chart
 
 
-def run_title(found: Backtest, run: BacktestRun) -> str:
-    """A run in one line."""
-    until = run.window_end if found.basis is Basis.TIME else run.data_until
-    when = f", until {moment(until)}" if until is not None else ""
-    broken = ", broken on purpose" if run.injected else ""
-    return f"Run {run.number}{when}{broken}: {run.state.value}, severity {run.severity.value}. {run.reason}"
+def run_title(result: Backtest, run: BacktestRun) -> str:
+    """Describe a run in one line."""
+    until = run.window_end if result.basis is Basis.TIME else run.data_until
+    time = f", until {moment(until)}" if until is not None else ""
+    fault = ", faults injected" if run.injected else ""
+    return f"Run {run.number}{time}{fault}: {run.state.value}, severity {run.severity.value}. {run.reason}"
 
 
-def _mark(chart: Chart, found: Backtest, times: Axis, top: float, bottom: float) -> None:
-    """The stretch that was broken on purpose, beneath everything else."""
-    broken = [run for run in found.runs if run.injected]
-    if not broken or found.injection is None:
+def _mark_injection(chart: Chart, result: Backtest, axis: Axis, top: float, bottom: float) -> None:
+    """Mark the runs with injected faults, behind everything else."""
+    injected_runs = [run for run in result.runs if run.injected]
+    if not injected_runs or result.injection is None:
         return
-    left, right = times.x(broken[0].window_start), times.x(broken[-1].window_end)
-    title = f"broken on purpose: {', '.join(found.injection.faults)}"
-    chart.boxes.insert(0, _box(left, right, top, bottom, "injected", title))
-    if chart.identifier == "strips":
-        chart.labels.append(Label(_n(left + 5), _n(bottom - 4), title, "injected"))
+    left, right = axis.x(injected_runs[0].window_start), axis.x(injected_runs[-1].window_end)
+    title = f"faults injected: {', '.join(result.injection.faults)}"
+    chart.boxes.insert(0, shapes.box(left, right, top, bottom, "injected", title))
+    if chart.identifier == "runs":
+        chart.labels.append(Label(left + 5.0, bottom - 4.0, title, "injected"))
 
 
-def _ticks(chart: Chart, found: Backtest, times: Axis, y: float, most: int) -> None:
-    """The runs' numbers or, by time, their times."""
-    step = next((step for step in _ROUND_STEPS if len(found.runs) / step <= most), _ROUND_STEPS[-1])
-    days = (found.runs[-1].window_end - found.runs[0].window_end).days
-    for run in found.runs:
+def _ticks(chart: Chart, result: Backtest, axis: Axis, y: float, most_ticks: int) -> None:
+    """Label the axis with the runs' times or, by rows, with their numbers."""
+    step = next((step for step in _ROUND_STEPS if len(result.runs) / step <= most_ticks), _ROUND_STEPS[-1])
+    days = (result.runs[-1].window_end - result.runs[0].window_end).days
+    for run in result.runs:
         if run.number % step == 0:
-            x = times.x(run.window_end)
-            by_time = found.basis is Basis.TIME
+            x = axis.x(run.window_end)
+            by_time = result.basis is Basis.TIME
             text = f"{run.window_end:%d %b}" if by_time and days > 1 else f"{run.window_end:%H:%M}"
-            chart.paths.append(Path(_data([(x, y), (x, y + 4)]), "tick"))
-            chart.labels.append(Label(_n(x), _n(y + 17), text if by_time else str(run.number), "time", "middle"))
+            shapes.add_time_tick(chart, x, y, text if by_time else str(run.number))
 
 
-def _scale(known: Sequence[float], bottom: float) -> Scale:
-    if not known:
+def _scale(values: Sequence[float], bottom: float) -> Scale:
+    if not values:
         return Scale(0.0, 1.0, TOP, bottom)
-    low, high = min(known), max(known)
+    low, high = min(values), max(values)
     pad = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
     return Scale(max(low - pad, 0.0), high + pad, TOP, bottom)
 
 
-def _grid(chart: Chart, scale: Scale, times: Axis, words: Callable[[float], str]) -> None:
-    step = _round_step((scale.high - scale.low) / 4)
-    first = -(-scale.low // step)
-    for i in range(int(first), int(scale.high // step) + 1):
-        y = scale.y(i * step)
-        chart.paths.append(Path(_data([(times.left, y), (times.right, y)]), "grid"))
-        chart.labels.append(Label(_n(times.left - 6), _n(y + 4), words(i * step), "value", "end"))
+def _curve(runs: Sequence[BacktestRun], axis: Axis, scale: Scale, kind: str, name: str) -> Iterator[Path]:
+    """Draw one score as line segments, with gaps where it is None."""
+    for has_score, segment in groupby(runs, key=lambda run: getattr(run, name) is not None):
+        if has_score:
+            points = [(axis.x(run.window_end), scale.y(getattr(run, name))) for run in segment]
+            yield shapes.line(points, f"score-{kind}")
 
 
-def _round_step(least: float) -> float:
-    """The smallest step of one digit that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(max(least, 1e-9)))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
+def _state_summary(result: Backtest) -> str:
+    changes = [(b.number, b.state.value) for a, b in pairwise(result.runs) if a.state is not b.state]
+    first_state = (1, result.runs[0].state.value)
+    states = [f"{state} from run {number}" for number, state in [first_state, *changes][:MOST_STATES_LISTED]]
+    return f"{len(result.runs)} runs: {', '.join(states)}."
 
 
-def _curve(runs: Sequence[BacktestRun], times: Axis, scale: Scale, kind: str, name: str) -> Iterator[Path]:
-    """A score as a line that breaks where it is unknown."""
-    for known, stretch in groupby(runs, key=lambda run: getattr(run, name) is not None):
-        if known:
-            points = [(times.x(run.window_end), scale.y(getattr(run, name))) for run in stretch]
-            yield Path(_data(points), f"score-{kind}")
-
-
-def _told(found: Backtest) -> str:
-    moves = [(b.number, b.state.value) for a, b in pairwise(found.runs) if a.state is not b.state]
-    told = ", ".join(f"{state} from run {number}" for number, state in [(1, found.runs[0].state.value), *moves][:12])
-    return f"{len(found.runs)} runs: {told}."
-
-
-def _told_scores(found: Backtest, metric: Metric) -> str:
-    price = found.price
-    if price is None:
+def _score_summary(result: Backtest, metric: Metric) -> str:
+    comparison = result.price
+    if comparison is None:
         return "Unknown."
-    by_model = score_words(metric, price.total_model_score)
-    return f"Over the history {by_model} by the model alone, {score_words(metric, price.total_served_score)} as served."
-
-
-def _box(left: float, right: float, top: float, bottom: float, kind: str, title: str) -> Box:
-    return Box(_n(left), _n(top), _n(max(right - left, 0.5)), _n(max(bottom - top, 0.0)), kind, title)
-
-
-def _data(points: Sequence[tuple[float, float]]) -> str:
-    spots = [f"{_n(x)} {_n(y)}" for x, y in points]
-    # A single point is a line to itself, which a round end makes visible.
-    return "M" + "L".join(spots if len(spots) > 1 else spots * 2)
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}"
+    model = score_words(metric, comparison.total_model_score)
+    served_score = score_words(metric, comparison.total_served_score)
+    return f"Over the history {model} by the model alone, {served_score} as served."

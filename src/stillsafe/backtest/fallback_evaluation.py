@@ -1,6 +1,6 @@
-"""What a backtest found the fallback to be worth, kept beside the settings so that `check` can tell it.
+"""The last backtest's comparison of fallback and model, stored next to the settings for `stillsafe check`.
 
-A price holds for one fallback and one model version; of another it says nothing.
+It is valid for one `[fallback]` section and one model version only.
 """
 
 import hashlib
@@ -12,25 +12,26 @@ from pathlib import Path
 from stillsafe.backtest.result import Backtest
 from stillsafe.core.evidence.impact import Metric
 from stillsafe.errors import ConfigurationError
-from stillsafe.settings import FallbackSettings, Settings
+from stillsafe.settings import Settings
+from stillsafe.settings_sections import FallbackSettings
 from stillsafe.store.codec import dumps, from_document, to_document
 
 FILE = "price.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class FallbackEvaluation:
     """The scores of model and fallback over the runs that the fallback would have answered.
 
     Attributes:
-        fallback_digest: of the section `[fallback]`, as `digest` makes it.
-        model_version: whose answers the fallback replaced.
-        metric: what the scores are.
-        model_score, fallback_score: had the model gone on, and with the fallback.
-        run_count: how many runs.
-        injected: faults that the history was broken with on purpose.
+        fallback_digest: of the section `[fallback]`, see `digest`.
+        model_version: that the fallback replaced.
+        metric: of the scores.
+        model_score, fallback_score: if the model, or the fallback, had answered.
+        run_count: number of these runs.
+        injected: faults injected into the history.
         made_at: aware UTC.
-        source: the history's file name.
+        source: file name of the history.
     """
 
     fallback_digest: str
@@ -45,56 +46,56 @@ class Price:
 
 
 def digest(fallback: FallbackSettings) -> str:
-    """What tells one `[fallback]` from another: the SHA-256 of what it says."""
+    """SHA-256 of a `[fallback]` section, as hexadecimal digits."""
     return hashlib.sha256(dumps(fallback.model_dump(mode="json")).encode()).hexdigest()
 
 
-def write(settings: Settings, found: Backtest, *, at: datetime, source: str) -> Path | None:
-    """Keep the price that a backtest found; None, and nothing is written, where it found none.
+def write(settings: Settings, result: Backtest, *, at: datetime, source: str) -> Path | None:
+    """Store the comparison of a backtest; None, and nothing is written, if the backtest has none.
 
     Args:
-        settings: the service.
-        found: the backtest.
-        at: the time of making, aware UTC.
-        source: the history's file name.
+        settings: of the service.
+        result: the backtest.
+        at: current time, aware UTC.
+        source: file name of the history.
 
     Raises:
         ConfigurationError: the file cannot be written.
     """
-    price = found.price
-    if found.metric is None or price is None or price.model_score is None or price.fallback_score is None:
+    scores = result.price
+    if result.metric is None or scores is None or scores.model_score is None or scores.fallback_score is None:
         return None
-    kept = Price(
+    evaluation = FallbackEvaluation(
         digest(settings.fallback),
         settings.model.version,
-        found.metric,
-        price.model_score,
-        price.fallback_score,
-        price.run_count,
-        () if found.injection is None else found.injection.faults,
+        result.metric,
+        scores.model_score,
+        scores.fallback_score,
+        scores.run_count,
+        () if result.injection is None else result.injection.faults,
         at,
         source,
     )
     path = settings.path(FILE)
     try:
-        path.write_text(f"{dumps(to_document(kept))}\n", encoding="utf-8")
+        path.write_text(f"{dumps(to_document(evaluation))}\n", encoding="utf-8")
     except OSError as error:
-        told = error.strerror or str(error)
-        raise ConfigurationError(f"It cannot be written: {told}.", "Check its rights.", file=str(path)) from error
+        message = f"The file cannot be written: {error.strerror or error}."
+        raise ConfigurationError(message, "Check its permissions.", file=str(path)) from error
     return path
 
 
-def read(settings: Settings) -> Price | None:
-    """The price that was kept last, or None where there is none.
+def read(settings: Settings) -> FallbackEvaluation | None:
+    """The stored comparison, or None if there is none.
 
     Raises:
-        ConfigurationError: the file is no price.
+        ConfigurationError: the file is invalid.
     """
     path = settings.path(FILE)
     if not path.exists():
         return None
     try:
-        return from_document(Price, json.loads(path.read_text(encoding="utf-8")))
+        return from_document(FallbackEvaluation, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        remedy = "Delete it, or make it again with `stillsafe backtest`."
-        raise ConfigurationError("It is no price.", remedy, file=str(path)) from error
+        message, remedy = "The fallback evaluation is invalid.", "Delete the file, or run `stillsafe backtest` again."
+        raise ConfigurationError(message, remedy, file=str(path)) from error

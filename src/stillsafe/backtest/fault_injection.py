@@ -1,6 +1,7 @@
-"""Break a history on purpose: what would the rules have said if this feed had failed?"""
+"""Fault injection: corrupt a history deliberately, to see whether the monitoring rules detect it."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,33 +10,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
 
-FACTOR = 100  # a fraction sent as a percentage, euros sent as cents
-SENTINEL = -999
-LAG = 100  # rows by which a stale feed is behind
-COMMON = 0.05  # share of rows from which a category counts as common
-UPPER_QUARTER = 0.75
-MOST_NAMED = 20
+UNIT_FACTOR = 100  # as if a fraction were sent as a percentage, or euros as cents
+SENTINEL_VALUE = -999
+STALE_LAG = 100  # rows
+COMMON_SHARE = 0.05  # fraction of rows from which a category is common
+UPPER_QUARTILE = 0.75
+MOST_NAMES_LISTED = 20
 
 
 class Fault(StrEnum):
-    """One way in which data goes wrong upstream; `shift` is no fault of the data, but other customers."""
+    """A kind of upstream data fault. `shift` is not a fault: it changes the population, and the data stay correct."""
 
     UNIT_CHANGE = "unit_change"
+    """Numbers are multiplied by `UNIT_FACTOR`."""
     NULLS = "nulls"
-    STUCK = "stuck"
+    """Values are missing."""
+    STUCK_VALUE = "stuck"
+    """Every value is the last one before the fault."""
     STALE = "stale"
-    SWAPPED = "swapped"
-    PERMUTED = "permuted"
-    RENAMED = "renamed"
+    """Values are those of the row `STALE_LAG` rows earlier."""
+    SWAP = "swapped"
+    """Two features have each other's values."""
+    PERMUTATION = "permuted"
+    """Values belong to other rows, as after a join on a wrong key."""
+    RENAMING = "renamed"
+    """Categories have new names."""
     SENTINEL = "sentinel"
+    """Numbers are `SENTINEL_VALUE`."""
     SHIFT = "shift"
+    """Rows are replaced by rows from one end of a feature's distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A fault and the features that it befalls."""
+    """A fault and the features that it affects."""
 
     fault: Fault
     features: tuple[str, ...]
@@ -46,49 +57,49 @@ _Columns = dict[str, _Column]
 
 
 def parse(text: str) -> Injection:
-    """An injection as it is written: `permuted:dep_delay`, `swapped:a,b`.
+    """Parse an injection such as `permuted:dep_delay` or `swapped:a,b`.
 
     Args:
         text: the fault, a colon, and features separated by commas.
 
     Raises:
-        ConfigurationError: it is not written so; the message says what is possible.
+        ConfigurationError: the text has another form, or the fault is unknown.
     """
-    word, _, named = text.partition(":")
-    features = tuple(dict.fromkeys(name for part in named.split(",") if (name := part.strip())))
-    if word.strip() not in tuple(Fault) or not features:
+    fault, _, names = text.partition(":")
+    features = tuple(dict.fromkeys(name for part in names.split(",") if (name := part.strip())))
+    if fault.strip() not in tuple(Fault) or not features:
         raise ConfigurationError(
-            f"{text!r} is no injection.",
+            f"{text!r} is not a valid injection.",
             f"Write a fault, a colon and features, as in swapped:age,income. The faults are: {', '.join(Fault)}.",
         )
-    return Injection(Fault(word.strip()), features)
+    return Injection(Fault(fault.strip()), features)
 
 
 def inject(
     columns: Mapping[str, "NDArray[Any] | Sequence[object]"], injection: Injection, rows: NDArray[np.bool_], seed: int
 ) -> dict[str, list[object]]:
-    """The same columns with the given rows damaged; the columns given stay as they are.
+    """Return a copy of the columns with a fault in the given rows.
 
     Args:
-        columns: name -> (n,) plain values in the order of time; None or NaN is missing. Columns that are no features,
-            such as the label, are left alone, except by a shift, which brings whole rows.
+        columns: name -> (n,) plain values in time order; None or NaN is missing. A column that is not a feature, such
+            as the label, changes only by a shift, which replaces whole rows.
         injection: the fault and its features.
-        rows: (n,) which rows it befalls.
-        seed: of what chance decides.
+        rows: (n,) the rows that it affects.
+        seed: of the random generator.
 
     Returns:
         name -> (n,) plain values, None for missing.
 
     Raises:
-        ConfigurationError: the fault cannot befall these features.
+        ConfigurationError: the fault does not fit these features.
     """
-    plain = {name: _plain(column) for name, column in columns.items()}
-    _require(injection, plain)
-    draw = np.random.default_rng(seed)
-    hit = np.flatnonzero(rows)
-    if len(hit) == 0:
-        return plain
-    return {**plain, **_INJECT[injection.fault](plain, injection.features, hit, draw)}
+    plain_columns = {name: _plain(column) for name, column in columns.items()}
+    _require_fitting(injection, plain_columns)
+    row_numbers = np.flatnonzero(rows)
+    if len(row_numbers) == 0:
+        return plain_columns
+    random = np.random.default_rng(seed)
+    return {**plain_columns, **_INJECTORS[injection.fault](plain_columns, injection.features, row_numbers, random)}
 
 
 def _plain(column: "NDArray[Any] | Sequence[object]") -> _Column:
@@ -97,36 +108,36 @@ def _plain(column: "NDArray[Any] | Sequence[object]") -> _Column:
     return [None if isinstance(value, float) and math.isnan(value) else value for value in plain]
 
 
-def _require(injection: Injection, columns: _Columns) -> None:
-    """Refuse what makes no sense.
+def _require_fitting(injection: Injection, columns: _Columns) -> None:
+    """Check that the features exist and suit the fault.
 
     Raises:
-        ConfigurationError: naming what there is.
+        ConfigurationError: they do not; the message lists the features that do.
     """
     for name in injection.features:
         if name not in columns:
-            some = ", ".join([*columns][:MOST_NAMED]) + (", ..." if len(columns) > MOST_NAMED else "")
-            raise ConfigurationError(f"There is no feature {name!r}.", f"There are: {some}.")
+            names = join_names(columns, MOST_NAMES_LISTED)
+            raise ConfigurationError(f"There is no feature {name!r}.", f"There are: {names}.")
     fault, features = injection.fault, injection.features
-    if fault is Fault.SWAPPED and (len(features) != 2 or len({_is_number(columns[name]) for name in features}) != 1):
+    if fault is Fault.SWAP and (len(features) != 2 or len({_is_number(columns[name]) for name in features}) != 1):
         raise ConfigurationError(
             f"{', '.join(features)} cannot be swapped.", "Swap two features that are both numbers or both are not."
         )
     if fault is Fault.SHIFT and len(features) != 1:
-        raise ConfigurationError(f"A shift goes by one feature, not by {len(features)}.", "Name one.")
+        raise ConfigurationError(f"A shift takes one feature, not {len(features)}.", "Name one.")
     if fault in (Fault.UNIT_CHANGE, Fault.SENTINEL):
-        _require_kind(fault, columns, features, number=True)
-    if fault is Fault.RENAMED:
-        _require_kind(fault, columns, features, number=False)
+        _require_type(fault, columns, features, number=True)
+    if fault is Fault.RENAMING:
+        _require_type(fault, columns, features, number=False)
 
 
-def _require_kind(fault: Fault, columns: _Columns, features: Sequence[str], *, number: bool) -> None:
-    fitting = [name for name, column in columns.items() if _fits(column, number=number)]
+def _require_type(fault: Fault, columns: _Columns, features: Sequence[str], *, number: bool) -> None:
+    candidates = [name for name, column in columns.items() if _fits(column, number=number)]
     for name in features:
-        if name not in fitting:
+        if name not in candidates:
             raise ConfigurationError(
                 f"{fault} needs a feature that is {'a number' if number else 'a category'}, and {name!r} is not.",
-                f"There are: {', '.join(fitting[:MOST_NAMED]) or 'none'}.",
+                f"There are: {join_names(candidates, MOST_NAMES_LISTED) or 'none'}.",
             )
 
 
@@ -142,103 +153,104 @@ def _is_number(column: _Column) -> bool:
 _Injector = Callable[[_Columns, tuple[str, ...], NDArray[np.intp], np.random.Generator], _Columns]
 
 
-def _each(change: Callable[[_Column, list[int]], list[Any]]) -> _Injector:
-    """A fault of a feature by itself: from its column and the rows hit to what these rows hold then."""
+def _column_fault(corrupt: Callable[[_Column, list[int]], list[Any]]) -> _Injector:
+    """A fault of single features: `corrupt` maps a column and the affected rows to the new values of these rows."""
 
-    def injected(
-        columns: _Columns, features: tuple[str, ...], hit: NDArray[np.intp], draw: np.random.Generator
+    def injector(
+        columns: _Columns, features: tuple[str, ...], rows: NDArray[np.intp], random: np.random.Generator
     ) -> _Columns:
-        del draw
-        places = [int(place) for place in hit]
-        return {name: _put(columns[name], places, change(columns[name], places)) for name in features}
+        del random
+        indices = rows.tolist()
+        return {name: _replace(columns[name], indices, corrupt(columns[name], indices)) for name in features}
 
-    return injected
-
-
-def _put(column: _Column, places: Sequence[int], values: Sequence[Any]) -> _Column:
-    changed = list(column)
-    for place, value in zip(places, values, strict=True):
-        changed[place] = value
-    return changed
+    return injector
 
 
-def _value_by_value(change: Callable[[Any], Any]) -> _Injector:
-    """A fault that befalls each value; a missing one stays missing."""
-    return _each(lambda column, hit: [None if column[i] is None else change(column[i]) for i in hit])
+def _replace(column: _Column, indices: Sequence[int], values: Sequence[Any]) -> _Column:
+    new_column = list(column)
+    for index, value in zip(indices, values, strict=True):
+        new_column[index] = value
+    return new_column
 
 
-def _stuck(column: _Column, hit: list[int]) -> list[Any]:
-    """The last value before the fault for ever; without one, the first that there is."""
-    before = next((value for value in reversed(column[: hit[0]]) if value is not None), None)
-    return [next((value for value in column if value is not None), None) if before is None else before] * len(hit)
+def _value_fault(corrupt: Callable[[Any], Any]) -> _Injector:
+    """A fault of single values; missing values stay missing."""
+    return _column_fault(lambda column, rows: [None if column[i] is None else corrupt(column[i]) for i in rows])
 
 
-def _stale(column: _Column, hit: list[int]) -> list[Any]:
-    """The value of earlier rows; where there were none yet, of the last ones."""
-    lag = min(LAG, len(column) // 2)
-    return [column[(i - lag) % len(column)] for i in hit]
+def _repeat_last_value(column: _Column, rows: list[int]) -> list[Any]:
+    """The last value before the fault; if there is none, the first value of the column."""
+    previous = next((value for value in reversed(column[: rows[0]]) if value is not None), None)
+    first = next((value for value in column if value is not None), None)
+    return [first if previous is None else previous] * len(rows)
 
 
-def _swapped(
-    columns: _Columns, features: tuple[str, ...], hit: NDArray[np.intp], draw: np.random.Generator
+def _delay(column: _Column, rows: list[int]) -> list[Any]:
+    """The value of an earlier row; the first rows take the values of the last ones."""
+    lag = min(STALE_LAG, len(column) // 2)
+    return [column[(i - lag) % len(column)] for i in rows]
+
+
+def _swap(
+    columns: _Columns, features: tuple[str, ...], rows: NDArray[np.intp], random: np.random.Generator
 ) -> _Columns:
-    del draw
-    places = [int(place) for place in hit]
-    one, other = features
+    del random
+    indices = rows.tolist()
+    first, second = features
     return {
-        name: _put(columns[name], places, [columns[source][i] for i in places])
-        for name, source in ((one, other), (other, one))
+        name: _replace(columns[name], indices, [columns[source][i] for i in indices])
+        for name, source in ((first, second), (second, first))
     }
 
 
-def _permuted(
-    columns: _Columns, features: tuple[str, ...], hit: NDArray[np.intp], draw: np.random.Generator
+def _permute(
+    columns: _Columns, features: tuple[str, ...], rows: NDArray[np.intp], random: np.random.Generator
 ) -> _Columns:
-    """Several features stay together: a join that found the wrong row."""
-    return _taken(columns, features, hit, draw.permutation(hit))
+    """Features of one injection get the same permutation, as after a join on a wrong key."""
+    return _copy_rows(columns, features, rows, random.permutation(rows))
 
 
-def _shift(columns: _Columns, features: tuple[str, ...], hit: NDArray[np.intp], draw: np.random.Generator) -> _Columns:
-    chosen = _far_end(columns[features[0]], features[0])
-    return _taken(columns, tuple(columns), hit, draw.choice(chosen, len(hit)))
+def _shift(
+    columns: _Columns, features: tuple[str, ...], rows: NDArray[np.intp], random: np.random.Generator
+) -> _Columns:
+    candidates = _tail_rows(columns[features[0]], features[0])
+    return _copy_rows(columns, tuple(columns), rows, random.choice(candidates, len(rows)))
 
 
-def _far_end(column: _Column, name: str) -> NDArray[np.intp]:
-    """The rows to draw from: the feature's upper quarter, or its rarest common category.
+def _tail_rows(column: _Column, name: str) -> NDArray[np.intp]:
+    """The rows that a shift draws from: the feature's upper quarter, or its rarest common category.
 
     Raises:
         ConfigurationError: every value is missing.
     """
     if _is_number(column):
         numbers = np.array([np.nan if value is None else value for value in column], np.float64)
-        return np.flatnonzero(numbers >= np.nanquantile(numbers, UPPER_QUARTER))
-    counts: dict[Any, int] = {}
-    for value in column:
-        if value is not None:
-            counts[value] = counts.get(value, 0) + 1
+        return np.flatnonzero(numbers >= np.nanquantile(numbers, UPPER_QUARTILE))
+    counts = Counter(value for value in column if value is not None)
     if not counts:
         raise ConfigurationError(f"Every value of {name!r} is missing.", "Shift by another feature.")
-    common = [value for value, count in counts.items() if count >= COMMON * len(column)] or [
-        max(counts, key=counts.__getitem__)
-    ]
-    rarest = min(common, key=lambda value: (counts[value], str(value)))
+    common = [value for value, count in counts.items() if count >= COMMON_SHARE * len(column)]
+    candidates = common or [max(counts, key=counts.__getitem__)]
+    rarest = min(candidates, key=lambda value: (counts[value], str(value)))
     return np.flatnonzero([value == rarest for value in column])
 
 
-def _taken(columns: _Columns, names: Sequence[str], hit: NDArray[np.intp], sources: NDArray[np.intp]) -> _Columns:
-    """The columns with the rows hit filled from the source rows."""
-    places, origins = hit.tolist(), sources.tolist()
-    return {name: _put(columns[name], places, [columns[name][i] for i in origins]) for name in names}
+def _copy_rows(
+    columns: _Columns, names: Sequence[str], rows: NDArray[np.intp], source_rows: NDArray[np.intp]
+) -> _Columns:
+    """The named columns with `rows` replaced by `source_rows`."""
+    indices, sources = rows.tolist(), source_rows.tolist()
+    return {name: _replace(columns[name], indices, [columns[name][i] for i in sources]) for name in names}
 
 
-_INJECT: dict[Fault, _Injector] = {
-    Fault.UNIT_CHANGE: _value_by_value(lambda value: value * FACTOR),
-    Fault.NULLS: _each(lambda _column, hit: [None] * len(hit)),
-    Fault.STUCK: _each(_stuck),
-    Fault.STALE: _each(_stale),
-    Fault.SWAPPED: _swapped,
-    Fault.PERMUTED: _permuted,
-    Fault.RENAMED: _value_by_value(lambda value: f"{value} (renamed)"),
-    Fault.SENTINEL: _each(lambda _column, hit: [SENTINEL] * len(hit)),
+_INJECTORS: dict[Fault, _Injector] = {
+    Fault.UNIT_CHANGE: _value_fault(lambda value: value * UNIT_FACTOR),
+    Fault.NULLS: _column_fault(lambda _column, rows: [None] * len(rows)),
+    Fault.STUCK_VALUE: _column_fault(_repeat_last_value),
+    Fault.STALE: _column_fault(_delay),
+    Fault.SWAP: _swap,
+    Fault.PERMUTATION: _permute,
+    Fault.RENAMING: _value_fault(lambda value: f"{value} (renamed)"),
+    Fault.SENTINEL: _column_fault(lambda _column, rows: [SENTINEL_VALUE] * len(rows)),
     Fault.SHIFT: _shift,
 }

@@ -1,120 +1,125 @@
-"""A backtest as one HTML file that needs nothing else: no script, no style sheet, no network."""
+"""The backtest report: one self-contained HTML file without scripts, external style sheets or network access."""
 
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillsafe.backtest import charts
-from stillsafe.backtest.result import FALLBACK, Backtest, BacktestRun, Basis, SignalSummary, fallback_worse
-from stillsafe.backtest.text import difference_words, headline, injection_sentence, price_sentences, score_words
-from stillsafe.core.signals import Signal
+from stillsafe.backtest.result import FALLBACK, Backtest, BacktestRun, Basis, SignalSummary
+from stillsafe.backtest.summary import is_fallback_worse
+from stillsafe.backtest.text import difference_words, fallback_sentences, headline, injection_sentence, score_words
+from stillsafe.core.signals import SIGNALS, Signal
 from stillsafe.core.window import Tally
-from stillsafe.dashboard import deviations, formatting
+from stillsafe.dashboard import formatting
 from stillsafe.dashboard.snapshot import Run, Snapshot
 from stillsafe.dashboard.status_banner import Tone
-from stillsafe.dashboard.views import FOLDER, with_code
+from stillsafe.dashboard.views import FOLDER, build_templates
 from stillsafe.settings import Settings
 from stillsafe.store.read.runs import RunRecord
 
-MOST_MULTIPLES, NEAREST_SHOWN = 9, 3
-MOST_SIGNALS = 15
+MOST_DEVIATING_CHARTS, NEAREST_CHARTS = 9, 3
+MOST_SIGNALS_LISTED = 15
 MOST_RUNS_LISTED = 2_000
-_WORDS = {Tone.CALM: "ALL CALM", Tone.WATCH: "WARNINGS", Tone.DANGER: "BYPASSED", Tone.UNKNOWN: "UNKNOWN"}
+_BANNER_WORDS = {Tone.CALM: "NO ALARM", Tone.WATCH: "WARNINGS", Tone.DANGER: "BYPASSED", Tone.UNKNOWN: "UNKNOWN"}
 
 
-def render(found: Backtest, settings: Settings, *, made_at: datetime, command: str) -> str:
-    """The report.
+def render(result: Backtest, settings: Settings, *, made_at: datetime, command: str) -> str:
+    """Render the report.
 
     Args:
-        found: the backtest, with one run at least.
-        settings: the service.
-        made_at: the time of making, aware UTC.
-        command: how to get the same again; no folder of this machine in it.
+        result: the backtest, with at least one run.
+        settings: of the service.
+        made_at: current time, aware UTC.
+        command: the command line that reproduces the report, without folders of this machine.
     """
-    seen = snapshot(found, settings, made_at)
-    tone = tone_of(found)
+    runs_snapshot = snapshot(result, settings, made_at)
+    tone = banner_tone(result)
     context: dict[str, Any] = {
-        "found": found,
+        "result": result,
         "settings": settings,
         "made_at": made_at,
         "command": command,
         "style": _style(),
         "tone": tone.value,
-        "word": _WORDS[tone],
-        "headline": headline(found),
-        "sentences": _sentences(found),
-        "prices": list(price_sentences(found)),
-        "price_rows": _price_rows(found),
-        "by_time": found.basis is Basis.TIME,
-        "strip": charts.strips(found, seen),
-        "scores": None if found.metric is None else charts.scores(found, seen, found.metric),
+        "word": _BANNER_WORDS[tone],
+        "headline": headline(result),
+        "sentences": _banner_sentences(result),
+        "fallback_sentences": list(fallback_sentences(result)),
+        "score_rows": _score_rows(result),
+        "by_time": result.basis is Basis.TIME,
+        "state_chart": charts.state_chart(result, runs_snapshot),
+        "score_chart": None if result.metric is None else charts.score_chart(result, runs_snapshot, result.metric),
         "score_kinds": charts.SCORES,
-        "metric": None if found.metric is None else found.metric.value.replace("_", " "),
-        "multiples": [charts.multiple(found, seen, signal.key) for signal in shown_signals(found)],
-        "deviated": any(signal.bad_rate for signal in found.signals),
-        "signals": [_signal_row(signal) for signal in found.signals[:MOST_SIGNALS]],
-        "runs": [_run_row(found, run) for run in found.runs[:MOST_RUNS_LISTED]],
+        "metric": None if result.metric is None else result.metric.value.replace("_", " "),
+        "signal_charts": [charts.signal_chart(result, runs_snapshot, signal.key) for signal in charted_signals(result)],
+        "has_deviations": any(signal.bad_rate for signal in result.signals),
+        "signals": [_signal_row(signal) for signal in result.signals[:MOST_SIGNALS_LISTED]],
+        "runs": [_run_row(result, run) for run in result.runs[:MOST_RUNS_LISTED]],
     }
-    return _templates().get_template("report.html").render(context)
+    return build_templates().get_template("report.html").render(context)
 
 
-def tone_of(found: Backtest) -> Tone:
-    """How the banner looks: unknown is never calm."""
-    if not found.conclusive_rate:
+def banner_tone(result: Backtest) -> Tone:
+    """The tone of the banner: UNKNOWN without a conclusive run, even if there was no alarm."""
+    if not result.conclusive_rate:
         return Tone.UNKNOWN
-    if found.degraded_count:
+    if result.degraded_count:
         return Tone.DANGER
-    return Tone.WATCH if found.incidents else Tone.CALM
+    return Tone.WATCH if result.incidents else Tone.CALM
 
 
-def shown_signals(found: Backtest) -> tuple[SignalSummary, ...]:
-    """The signals that deviated most; where none did, those that came nearest."""
-    deviating = tuple(signal for signal in found.signals if signal.bad_rate)
-    return deviating[:MOST_MULTIPLES] or found.signals[:NEAREST_SHOWN]
+def charted_signals(result: Backtest) -> tuple[SignalSummary, ...]:
+    """The signals that deviated most; if none did, the signals closest to their limits."""
+    deviating = tuple(signal for signal in result.signals if signal.bad_rate)
+    return deviating[:MOST_DEVIATING_CHARTS] or result.signals[:NEAREST_CHARTS]
 
 
-def _sentences(found: Backtest) -> list[str]:
-    told = [] if found.injection is None else [injection_sentence(found.injection)]
-    return [*told, next(price_sentences(found))]
+def _banner_sentences(result: Backtest) -> list[str]:
+    injection = [] if result.injection is None else [injection_sentence(result.injection)]
+    return [*injection, next(fallback_sentences(result))]
 
 
-def _price_rows(found: Backtest) -> list[tuple[str, str, str, str]]:
-    """What was answered, by the model alone, as served, and the difference."""
-    price, metric = found.price, found.metric
-    if price is None or metric is None:
+def _score_rows(result: Backtest) -> list[tuple[str, str, str, str]]:
+    """Table rows: scope, score of the model alone, score as served, difference."""
+    comparison, metric = result.price, result.metric
+    if comparison is None or metric is None:
         return []
-    bypassed = f"while bypassed ({price.run_count} runs, {formatting.count(price.row_count)} labelled answers)"
+    bypass_scope = (
+        f"while bypassed ({comparison.run_count} runs, {formatting.count(comparison.row_count)} labelled rows)"
+    )
     rows = []
-    for what, model, served in (
-        (bypassed, price.model_score, price.fallback_score),
-        ("over the whole history", price.total_model_score, price.total_served_score),
+    for scope, model, as_served in (
+        (bypass_scope, comparison.model_score, comparison.fallback_score),
+        ("over the whole history", comparison.total_model_score, comparison.total_served_score),
     ):
-        if model is not None and served is not None:
-            apart = difference_words(metric, served - model)
-            verdict = "worse" if fallback_worse(metric, model, served) else "better" if served != model else "the same"
-            rows.append((what, score_words(metric, model), score_words(metric, served), f"{apart}, {verdict}"))
+        if model is not None and as_served is not None:
+            difference = difference_words(metric, as_served - model)
+            worse = is_fallback_worse(metric, model, as_served)
+            direction = "worse" if worse else "better" if as_served != model else "the same"
+            rows.append(
+                (scope, score_words(metric, model), score_words(metric, as_served), f"{difference}, {direction}")
+            )
     return rows
 
 
 def _signal_row(signal: SignalSummary) -> tuple[str, str, str, str]:
     name, _, feature = signal.key.partition(":")
-    furthest = formatting.NOTHING if signal.largest_ratio is None else f"{signal.largest_ratio:.2f}"
-    return deviations.name(Signal(name)), feature, formatting.percent(signal.bad_rate), furthest
+    largest_ratio = formatting.NO_VALUE if signal.largest_ratio is None else f"{signal.largest_ratio:.2f}"
+    return SIGNALS[Signal(name)].label, feature, formatting.percent(signal.bad_rate), largest_ratio
 
 
-def _run_row(found: Backtest, run: BacktestRun) -> dict[str, Any]:
-    until = run.window_end if found.basis is Basis.TIME else run.data_until
-    scores = [score_words(found.metric, getattr(run, name)) for _, _, name in charts.SCORES] if found.metric else []
+def _run_row(result: Backtest, run: BacktestRun) -> dict[str, Any]:
+    until = run.window_end if result.basis is Basis.TIME else run.data_until
+    scores = [score_words(result.metric, getattr(run, name)) for _, _, name in charts.SCORES] if result.metric else []
     return {"run": run, "until": formatting.moment(until), "scores": scores, "bypassed": run.decided_by == FALLBACK}
 
 
-def snapshot(found: Backtest, settings: Settings, now: datetime) -> Snapshot:
-    """The runs as the dashboard's charts take them. Nothing comes after the last run, so now is then."""
-    runs = tuple(_seen(found, run) for run in found.runs)
+def snapshot(result: Backtest, settings: Settings, now: datetime) -> Snapshot:
+    """Convert the runs to the input of the dashboard's charts; the time axis ends at the last run."""
+    runs = tuple(_dashboard_run(result, run) for run in result.runs)
     return Snapshot(
-        now=found.runs[-1].window_end if found.runs else now,
+        now=result.runs[-1].window_end if result.runs else now,
         settings=settings,
         state=None,
         runs=runs,
@@ -125,7 +130,7 @@ def snapshot(found: Backtest, settings: Settings, now: datetime) -> Snapshot:
     )
 
 
-def _seen(found: Backtest, run: BacktestRun) -> Run:
+def _dashboard_run(result: Backtest, run: BacktestRun) -> Run:
     record = RunRecord(
         id=run.number,
         window_start=run.window_start,
@@ -135,8 +140,8 @@ def _seen(found: Backtest, run: BacktestRun) -> Run:
         low_confidence_rate=run.low_confidence_rate,
         feature_anomalies={},
         unseen_categories=False,
-        model_version=found.model_version,
-        baseline_id=found.baseline_id,
+        model_version=result.model_version,
+        baseline_id=result.baseline_id,
         policy=None,
         window=None,
         readings=None,
@@ -156,20 +161,6 @@ def _seen(found: Backtest, run: BacktestRun) -> Run:
 
 
 def _style() -> Markup:
-    """The dashboard's style and the report's own: files of ours, with nothing of a client's in them."""
+    """The style sheets of the dashboard and of the report."""
     texts = [(FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("stillsafe.css", "report.css")]
-    return Markup("\n".join(texts))  # noqa: S704 - our own files
-
-
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for words in (formatting.percent, formatting.count, formatting.moment, formatting.span, formatting.decimal):
-        environment.filters[words.__name__] = words
-    environment.filters["with_code"] = with_code
-    return environment
+    return Markup("\n".join(texts))  # noqa: S704 - files of this package, no user data

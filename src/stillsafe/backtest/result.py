@@ -1,50 +1,44 @@
-"""What a backtest found: frozen values, and the figures that follow from its runs. Pure.
+"""The result of a backtest: frozen values. Pure."""
 
-Beside the layers that make it (`monitoring`) and draw it (`dashboard`), which do not see each other.
-"""
-
-import math
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from stillsafe.core.evidence.impact import Metric
-from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Level, Reading
+from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import Severity, State
 
 FALLBACK, MODEL = "fallback", "model"
-ACCEPTED_ALARM_RATE = 0.01
-ROUND_STEP = 0.01
 
 
 class Basis(StrEnum):
-    """What a run's window is: a stretch of time, as the live monitor has it, or a fixed number of rows."""
+    """What defines the window of a run."""
 
     TIME = "time"
+    """An interval of time, as in the live monitor."""
     ROWS = "rows"
+    """A fixed number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestRun:
-    """One run over the history: what the live monitor would have concluded, and what the answers were worth.
+    """One run: what the live monitor would have decided, and the scores of the rows since the previous run.
 
     Attributes:
-        number: counted from 1.
-        window_start, window_end: aware UTC; made up, one interval after the other, where runs are by rows.
-        data_from, data_until: times of the first and the last request since the run before, or None where unknown.
+        number: from 1.
+        window_start, window_end: aware UTC; artificial consecutive intervals where runs are by rows.
+        data_from, data_until: times of the first and the last request since the previous run, or None if unknown.
         prediction_count, refusal_count: in the window.
         evidence, severity, reason, readings: of the decision.
-        state, state_before: after the run and before it.
-        decided_by: who would have answered the requests since the run before, `model` or `fallback`.
-        shadow: whether bypassed rows were scored aside for this run.
-        injected: whether any request since the run before was broken on purpose.
+        state, state_before: after and before the run.
+        decided_by: who would have answered the requests since the previous run: `model` or `fallback`.
+        shadow: whether this run used shadow scores of bypassed rows.
+        injected: whether any request since the previous run has an injected fault.
         avg_confidence, low_confidence_rate: over the window, or None without any confidence.
-        labelled_count: of the answers since the run before, those whose truth is known; the scores are over them.
-        model_score: had the model answered; None without labels, as are the other two.
-        fallback_score: had the fallback answered.
-        served_score: of who would have answered.
+        labelled_count: rows since the previous run with a known label; the scores are over these rows.
+        model_score: if the model had answered; all three scores are None without labels.
+        fallback_score: if the fallback had answered.
+        served_score: of whichever would have answered.
     """
 
     number: int
@@ -72,22 +66,22 @@ class BacktestRun:
 
     @property
     def conclusive(self) -> bool:
-        """Whether there was evidence enough to say anything."""
+        """Whether the evidence sufficed for a conclusion."""
         return self.evidence is not Evidence.INSUFFICIENT
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestIncident:
-    """One incident that there would have been.
+    """One incident that the live monitor would have opened.
 
     Attributes:
-        incident_id: as the live monitor would have called it.
-        start, end: windows' ends of the runs that opened and resolved it; `end` is None where the history ends first.
-        first_run, last_run: the numbers of these runs; the last run of the history where it was not resolved.
-        severity: the worst.
-        reason: why, at its worst.
-        resolution: how it ended, or None.
-        trigger_signals: reading keys behind it, at its worst.
+        incident_id: the id that the live monitor would have assigned.
+        start, end: window ends of the runs that opened and resolved it; `end` is None if the history ends first.
+        first_run, last_run: numbers of these runs; the last run of the history if the incident is unresolved.
+        severity: the highest.
+        reason: at the highest severity.
+        resolution: how it was resolved, or None.
+        trigger_signals: keys of the readings that caused it, at the highest severity.
         fallback_run_count: runs that the fallback would have answered.
     """
 
@@ -108,9 +102,9 @@ class SignalSummary:
     """One signal over all runs.
 
     Attributes:
-        key: which signal, of which feature.
-        bad_rate: share of the conclusive runs in which it deviated, in [0, 1].
-        largest_ratio: its largest distance from healthy in moderate limits; above 1 it deviates. None if never judged.
+        key: the signal and its feature.
+        bad_rate: fraction of the conclusive runs in which it deviated, in [0, 1].
+        largest_ratio: largest deviation divided by the moderate limit; above 1 the signal deviates.
     """
 
     key: str
@@ -119,17 +113,16 @@ class SignalSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class FallbackPrice:
-    """What the fallback would have cost or saved, over the labelled answers of the runs that it would have answered.
+class FallbackComparison:
+    """Scores of fallback and model over the labelled rows of the runs that the fallback would have answered.
 
     Attributes:
-        run_count, row_count: how many runs and labelled answers; the scores are None where there are none.
-        model_score, fallback_score: had the model gone on, and with the fallback.
-        difference: the fallback's score less the model's: above 0 the fallback is better if the score is accuracy,
-            worse if it is an error.
-        healthy_score: the model's in the calm runs in NORMAL that were not broken on purpose, or None without any.
-        lost: how much worse the model was in the bypassed runs than in the calm ones, or None where unknown.
-        total_model_score, total_served_score: over all labelled answers of the history.
+        run_count, row_count: number of these runs and labelled rows; the scores are None if there are none.
+        model_score, fallback_score: if the model, or the fallback, had answered.
+        difference: `fallback_score - model_score`: above 0 the fallback is better for accuracy, worse for an error.
+        healthy_score: the model's in calm NORMAL runs without injected faults, or None without any.
+        lost: how much worse the model is in the bypassed runs than `healthy_score`, or None if unknown.
+        total_model_score, total_served_score: over all labelled rows of the history.
     """
 
     run_count: int
@@ -145,13 +138,13 @@ class FallbackPrice:
 
 @dataclass(frozen=True, slots=True)
 class SuggestedLimit:
-    """A pair of effects of the policy under which hardly any of these runs would deviate.
+    """Limits of one signal under which at most 1% of the conclusive runs would deviate by it.
 
     Attributes:
-        signal: which signal's, as `[policy]` names it.
-        moderate, severe: suggested; no severe one of a signal that is never severe.
+        signal: its name in `[policy]`.
+        moderate, severe: suggested; `severe` is None for a signal that has no severe limit.
         moderate_now, severe_now: in force.
-        bad_rate: share of the conclusive runs in which the signal deviates now, in [0, 1].
+        bad_rate: fraction of the conclusive runs in which the signal deviates now, in [0, 1].
     """
 
     signal: str
@@ -163,16 +156,16 @@ class SuggestedLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class InjectedStretch:
-    """What was broken on purpose, and how soon that was told.
+class InjectionOutcome:
+    """Which faults were injected, and how many runs it took to detect them.
 
     Attributes:
-        faults: as they were asked for.
-        share: where in the history they begin, in [0, 1).
-        first_run: the first run with broken requests.
-        state_before: the state that they met.
-        runs_to_warning, runs_to_degraded: how many runs it took, the first one included, until the state was WARNING
-            (or worse) and DEGRADED; None where it never was, 1 where it was so already.
+        faults: as requested.
+        share: where in the history they start, as a fraction of its rows in [0, 1).
+        first_run: number of the first run with injected faults.
+        state_before: the state before that run.
+        runs_to_warning, runs_to_degraded: runs from `first_run` (inclusive) until the state was WARNING or worse, and
+            DEGRADED; None if it never was, 1 if it already was.
     """
 
     faults: tuple[str, ...]
@@ -185,25 +178,25 @@ class InjectedStretch:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What the rules would have done on a history.
+    """What the monitoring rules would have done on a history.
 
     Attributes:
-        service, model_version, baseline_id: whose, and what it was judged by.
-        basis: what a run's window is.
-        rows_per_run: where runs are by rows.
-        window_seconds, every_seconds: where they are by time.
-        row_count, refused_count: rows of the history, and those of them that the schema refuses.
-        metric: what the scores are, or None without labels.
+        service, model_version, baseline_id: what was evaluated, and against which baseline.
+        basis: what defines the window of a run.
+        rows_per_run: if runs are by rows, else None.
+        window_seconds, every_seconds: window length and interval if runs are by time, else None.
+        row_count, refused_count: rows of the history, and those that the schema refuses.
+        metric: of all scores, or None without labels.
         runs, incidents: in time order.
-        conclusive_rate: share of the runs with evidence enough, in [0, 1].
-        alarm_rate, critical_rate: share of the conclusive runs with severity WARNING or worse, and CRITICAL.
-        degraded_rate: share of the time in DEGRADED, in [0, 1].
-        degraded_count, relapse_count: times that DEGRADED was entered, and those of them soon after a recovery.
-        signals: those that ever deviated or came near it, the worst first.
-        price: None without labels.
-        suggested_limits, suggested_toml: limits, and the same as lines for `[policy]`.
-        injection: None where nothing was broken on purpose.
-        notices: what a person should know about how this was done, one sentence each.
+        conclusive_rate: fraction of the runs with sufficient evidence, in [0, 1].
+        alarm_rate, critical_rate: fraction of the conclusive runs with severity WARNING or worse, and CRITICAL.
+        degraded_rate: fraction of the runs in DEGRADED, in [0, 1].
+        degraded_count, relapse_count: how often DEGRADED was entered, and how often soon after a recovery.
+        signals: one summary per evaluated signal, the largest deviation rate first.
+        price: the fallback comparison, or None without labels.
+        suggested_limits, suggested_toml: as values, and as lines for `[policy]`.
+        injection: None without injected faults.
+        notices: caveats of this backtest, one sentence each.
     """
 
     service: str
@@ -225,168 +218,8 @@ class Backtest:
     degraded_count: int
     relapse_count: int
     signals: tuple[SignalSummary, ...]
-    price: FallbackPrice | None
+    price: FallbackComparison | None
     suggested_limits: tuple[SuggestedLimit, ...]
     suggested_toml: tuple[str, ...]
-    injection: InjectedStretch | None
+    injection: InjectionOutcome | None
     notices: tuple[str, ...]
-
-
-def share(runs: Sequence[BacktestRun], holds: Callable[[BacktestRun], bool]) -> float:
-    """Share of the runs of which something holds, in [0, 1]; 0 without runs."""
-    return sum(map(holds, runs)) / len(runs) if runs else 0.0
-
-
-def ratio(reading: Reading) -> float | None:
-    """How far a reading lies from healthy, in moderate limits; None where it was not judged, 0 on the good side."""
-    apart = _distance(reading)
-    if apart is None or not reading.moderate_limit:
-        return None
-    return apart / reading.moderate_limit
-
-
-def signal_summaries(runs: Sequence[BacktestRun]) -> tuple[SignalSummary, ...]:
-    """Every signal that was judged, the one that deviated most often first, then the one that came nearest."""
-    conclusive = [run for run in runs if run.conclusive]
-    bad: dict[str, int] = {}
-    largest: dict[str, float] = {}
-    for run in conclusive:
-        for reading in run.readings:
-            if (apart := ratio(reading)) is not None:
-                bad[reading.key] = bad.get(reading.key, 0) + (reading.evidence is Evidence.BAD)
-                largest[reading.key] = max(largest.get(reading.key, 0.0), apart)
-    found = [SignalSummary(key, bad[key] / len(conclusive), round(largest[key], 3)) for key in bad]
-    return tuple(sorted(found, key=lambda s: (-s.bad_rate, -(s.largest_ratio or 0.0), s.key)))
-
-
-def fallback_price(metric: Metric, runs: Sequence[BacktestRun]) -> FallbackPrice:
-    """What the fallback would have cost or saved."""
-    bypassed = [run for run in runs if run.decided_by == FALLBACK and run.labelled_count]
-    calm = [run for run in runs if _calm(run)]
-    model, fallback = _mean(bypassed, "model_score"), _mean(bypassed, "fallback_score")
-    healthy = _mean(calm, "model_score")
-    sign = 1 if metric is Metric.ACCURACY else -1
-    return FallbackPrice(
-        run_count=len(bypassed),
-        row_count=sum(run.labelled_count for run in bypassed),
-        model_score=model,
-        fallback_score=fallback,
-        difference=None if model is None or fallback is None else fallback - model,
-        healthy_score=healthy,
-        lost=None if model is None or healthy is None else sign * (healthy - model),
-        total_model_score=_mean(runs, "model_score"),
-        total_served_score=_mean(runs, "served_score"),
-    )
-
-
-def suggested_limits(policy: Policy, runs: Sequence[BacktestRun]) -> tuple[SuggestedLimit, ...]:
-    """For each effect of the policy that made readings deviate, the smallest round one that hardly ever would have.
-
-    Taken on each signal's furthest reading of each run, so that a signal of many features counts once a run. Raising
-    an effect never makes a reading deviate that does not now, so only the deviating ones need be looked at.
-    """
-    conclusive = [run for run in runs if run.conclusive]
-    tolerated = int(ACCEPTED_ALARM_RATE * len(conclusive))
-    signals = sorted({reading.signal for run in conclusive for reading in run.readings if reading.level is not _CALM})
-    found = []
-    for signal in signals:
-        effects = _effects(policy, signal.value)
-        if effects is None:
-            continue
-        bad = [_furthest(run, signal.value, (Level.MODERATE, Level.SEVERE)) for run in conclusive]
-        moderate = _enough(bad, tolerated, effects[0])
-        severe = effects[1]
-        if severe is not None:
-            worst = [_furthest(run, signal.value, (Level.SEVERE,)) for run in conclusive]
-            severe = max(_enough(worst, tolerated, severe), moderate)
-        if (moderate, severe) != effects:
-            bad_rate = sum(distance > 0 for distance in bad) / len(conclusive)
-            found.append(SuggestedLimit(signal.value, moderate, severe, *effects, bad_rate))
-    return tuple(found)
-
-
-def toml_lines(limits: Sequence[SuggestedLimit]) -> tuple[str, ...]:
-    """The limits that would change, as lines for `[policy]`."""
-    return tuple(
-        f"{limit.signal}_{level} = {new:g}  # {now:g} now"
-        for limit in limits
-        for level, new, now in (
-            ("moderate", limit.moderate, limit.moderate_now),
-            ("severe", limit.severe, limit.severe_now),
-        )
-        if new != now
-    )
-
-
-def injected_stretch(faults: tuple[str, ...], start: float, runs: Sequence[BacktestRun]) -> InjectedStretch | None:
-    """How soon what was broken on purpose was told; None where no run saw it."""
-    broken = [run for run in runs if run.injected]
-    if not broken:
-        return None
-    first = broken[0]
-    warned = next((run.number for run in broken if run.state is not State.NORMAL), None)
-    degraded = next((run.number for run in broken if run.state is State.DEGRADED), None)
-    return InjectedStretch(
-        faults,
-        start,
-        first.number,
-        first.state_before,
-        None if warned is None else warned - first.number + 1,
-        None if degraded is None else degraded - first.number + 1,
-    )
-
-
-def degradations(runs: Iterable[BacktestRun]) -> int:
-    """How often DEGRADED was entered."""
-    return sum(run.state is State.DEGRADED and run.state_before is not State.DEGRADED for run in runs)
-
-
-def fallback_worse(metric: Metric, model_score: float, fallback_score: float) -> bool:
-    """Whether the fallback's answers were worth less than the model's."""
-    return fallback_score < model_score if metric is Metric.ACCURACY else fallback_score > model_score
-
-
-def _calm(run: BacktestRun) -> bool:
-    return run.evidence is Evidence.OK and run.state_before is run.state is State.NORMAL and not run.injected
-
-
-_CALM = Level.NONE
-
-
-def _distance(reading: Reading) -> float | None:
-    """How far a reading lies from healthy on the side that hurts, or None where it was not judged."""
-    if reading.evidence is Evidence.INSUFFICIENT or reading.value is None:
-        return None
-    # A silence has no reference distance: its limit counts from zero.
-    reference = 0.0 if reading.signal.value.endswith("_seconds") else reading.reference or 0.0
-    apart = reading.value - reference
-    # Signals with one bad side deviate upwards only, so what deviates downwards is read in both directions.
-    return abs(apart) if reading.level is not _CALM or reading.signal.value == "avg_confidence" else max(apart, 0.0)
-
-
-def _furthest(run: BacktestRun, signal: str, levels: tuple[Level, ...]) -> float:
-    return max(
-        (_distance(r) or 0.0 for r in run.readings if r.signal.value == signal and r.level in levels), default=0.0
-    )
-
-
-def _effects(policy: Policy, signal: str) -> tuple[float, float | None] | None:
-    """The policy's pair of effects, or None of a signal that has none."""
-    try:
-        return policy.effects(signal)
-    except AttributeError:
-        return None
-
-
-def _enough(distances: Sequence[float], tolerated: int, now: float) -> float:
-    """The smallest round effect, not below the present one, that at most `tolerated` of the distances exceed."""
-    over = sorted(distances, reverse=True)
-    needed = over[tolerated] if len(over) > tolerated else 0.0
-    return now if needed <= now else round(math.ceil(round(needed / ROUND_STEP, 6)) * ROUND_STEP, 6)
-
-
-def _mean(runs: Iterable[BacktestRun], score: str) -> float | None:
-    """A score over all labelled answers of some runs."""
-    known = [(getattr(run, score), run.labelled_count) for run in runs if getattr(run, score) is not None]
-    count = sum(n for _, n in known)
-    return math.fsum(value * n for value, n in known) / count if count else None

@@ -1,54 +1,43 @@
-"""A history as the service would have met it: checked, refused or scored, once and for all rows."""
+"""A history validated against the schema and scored by the model, once for all rows."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.backtest.history import History, true_answers
-from stillsafe.backtest.run_schedule import Micros
+from stillsafe.backtest.history import History, Micros
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.impact import Metric
 from stillsafe.core.fallback import Answer, Fallback
 from stillsafe.core.schema import Row, sanitise
+from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError
-from stillsafe.monitoring.columns import Columns, Mask, from_snapshots
+from stillsafe.model.labels import parse_labels
+from stillsafe.monitoring.columns import Columns, Mask, RowOutcomes, columns_from_snapshots
+from stillsafe.progress import Progress
 from stillsafe.settings import Settings
 
-SCORED_AT_ONCE = 5_000
-CHECKED_AT_ONCE = 5_000
+SCORING_CHUNK = 5_000
+PROGRESS_INTERVAL = 5_000
 
 Numbers = NDArray[np.float64]
-Progress = Callable[[str, float], None]
-"""Told what is being done and the share of it that is done, in [0, 1]."""
+Scorer = Callable[[Sequence[Row]], Sequence[Score]]
+"""Scores clean rows, one result per row."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """What the model says of one row: its answer, the same as the log writes it, its confidence, or how it failed."""
-
-    prediction: Answer | None
-    text: str | None
-    confidence: float | None
-    error: str | None
-
-
-Scorer = Callable[[Sequence[Row]], Sequence[Scored]]
-
-
-@dataclass(frozen=True, slots=True)
-class Judges:
-    """All that the history is judged by.
+class BacktestContext:
+    """What a backtest evaluates a history with.
 
     Attributes:
-        settings: the service.
-        baseline: what healthy looks like.
+        settings: of the service.
+        baseline: the reference baseline.
         score: the model.
-        classes: the answers of a classifier; empty of a regressor.
-        fallback: the conservative answer.
+        classes: a classifier's classes; empty for a regressor.
+        fallback: compiled from the settings.
     """
 
     settings: Settings
@@ -59,128 +48,130 @@ class Judges:
 
     @property
     def metric(self) -> Metric:
-        """What an answer is measured by."""
+        """Accuracy for a classifier, mean absolute error for a regressor."""
         return Metric.ACCURACY if self.classes else Metric.MEAN_ABSOLUTE_ERROR
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """The rows that the schema lets pass, scored. `n` rows, in time order.
+class ScoredHistory:
+    """The valid rows of a history with the model's predictions. `n` rows, in time order.
 
     Attributes:
-        rows: clean.
-        at: (n,) microseconds since 1970.
-        dated: (n,) when they really came, or None where that is unknown.
-        found: as the log would hold them, had the model answered each.
-        worth: (n,) of the model's answers: 1 if right, else 0, of a regressor how far off; NaN where unknown.
-        truth: (n,) true answers, None where unknown.
-        refused_at: (k,) when the refused ones came.
-        broken_at: when the first row that was broken on purpose came, or None.
+        rows: validated.
+        times: (n,) times in the run schedule, in microseconds since 1970.
+        request_times: (n,) times from the table, or None if it has none.
+        columns: the rows as logged if the model had answered each of them.
+        row_scores: (n,) of the model's predictions: 1 correct, 0 wrong; for a regressor the absolute error; NaN
+            without a label.
+        labels: (n,) parsed, None where unknown.
+        refusal_times: (k,) times of the rows that the schema refuses.
+        injection_start: time of the first row with an injected fault, or None.
     """
 
     rows: Sequence[Row]
-    at: Micros
-    dated: Micros | None
-    found: Columns
-    worth: Numbers
-    truth: Sequence[Answer | None]
-    refused_at: Micros
-    broken_at: int | None
+    times: Micros
+    request_times: Micros | None
+    columns: Columns
+    row_scores: Numbers
+    labels: Sequence[Answer | None]
+    refusal_times: Micros
+    injection_start: int | None
 
 
-def serve(history: History, judges: Judges, at: Micros, broken: Mask, tell: Progress) -> Served:
-    """The history checked and scored.
+def score_history(
+    history: History, context: BacktestContext, row_times: Micros, injected: Mask, progress: Progress
+) -> ScoredHistory:
+    """Validate and score a history.
 
     Args:
-        history: requests of the past.
-        judges: the schema and the model.
-        at: (n,) when each row came, in microseconds since 1970.
-        broken: (n,) rows that were broken on purpose.
-        tell: told what is being done.
+        history: past requests.
+        context: the schema and the model.
+        row_times: (n,) time of each row in the run schedule, in microseconds since 1970.
+        injected: (n,) rows with an injected fault.
+        progress: called at each step.
 
     Raises:
-        ConfigurationError: the schema refuses every row, or the labels are not the model's.
+        ConfigurationError: the schema refuses every row, or no label fits the model.
     """
-    truth = None if history.labels is None else true_answers(history.labels, judges.classes)
-    rows, passed = _checked(history.columns, judges, tell)
-    scores = _scored(judges, rows, tell)
-    known = [None] * len(rows) if truth is None else [truth[i] for i in np.flatnonzero(passed).tolist()]
-    return Served(
-        rows,
-        at[passed],
-        None if history.micros is None else history.micros[passed],
-        _logged(rows, scores, judges.settings),
-        worth([score.prediction for score in scores], known, judges.metric),
-        known,
-        at[~passed],
-        int(at[broken][0]) if broken.any() else None,
+    history_labels = None if history.labels is None else parse_labels(history.labels, context.classes)
+    rows, valid = _validate(history.columns, context, progress)
+    scores = _score(rows, context, progress)
+    labels = (
+        [None] * len(rows)
+        if history_labels is None
+        else [history_labels[index] for index in np.flatnonzero(valid).tolist()]
+    )
+    return ScoredHistory(
+        rows=rows,
+        times=row_times[valid],
+        request_times=None if history.micros is None else history.micros[valid],
+        columns=_log_columns(rows, scores, context.settings),
+        row_scores=score_rows([score.prediction for score in scores], labels, context.metric),
+        labels=labels,
+        refusal_times=row_times[~valid],
+        injection_start=int(row_times[injected][0]) if injected.any() else None,
     )
 
 
-def _checked(columns: Mapping[str, Sequence[object]], judges: Judges, tell: Progress) -> tuple[list[Row], Mask]:
-    """The clean rows, and which of the history's they are.
+def _validate(
+    columns: Mapping[str, Sequence[object]], context: BacktestContext, progress: Progress
+) -> tuple[list[Row], Mask]:
+    """The valid rows, and which rows of the history they are.
 
     Raises:
-        ConfigurationError: the schema refuses all of them.
+        ConfigurationError: the schema refuses every row.
     """
-    schema = judges.settings.schema_of_features
+    schema = context.settings.schema_of_features
     count = len(next(iter(columns.values())))
     rows: list[Row] = []
-    passed = np.zeros(count, dtype=np.bool_)
-    wrong: Counter[str] = Counter()
-    for i, values in enumerate(zip(*(columns[name] for name in schema.names), strict=True)):
-        checked = schema.validate(dict(zip(schema.names, values, strict=True)))
-        if isinstance(checked, dict):
-            rows.append(checked)
-            passed[i] = True
+    valid = np.zeros(count, dtype=np.bool_)
+    violations: Counter[str] = Counter()
+    for index, values in enumerate(zip(*(columns[name] for name in schema.names), strict=True)):
+        result = schema.validate(dict(zip(schema.names, values, strict=True)))
+        if isinstance(result, dict):
+            rows.append(result)
+            valid[index] = True
         else:
-            wrong.update(map(str, checked))
-        if i % CHECKED_AT_ONCE == 0:
-            tell("Checking rows", i / count)
+            violations.update(map(str, result))
+        if index % PROGRESS_INTERVAL == 0:
+            progress("Checking rows", index / count)
     if not rows:
-        told = f"The schema refuses all {count} rows, most often because of {wrong.most_common(1)[0][0]}."
-        raise ConfigurationError(told, "Mend the columns' types, or [[features]] of the settings.")
-    return rows, passed
+        message = f"The schema refuses all {count} rows, most often because of {violations.most_common(1)[0][0]}."
+        raise ConfigurationError(message, "Correct the columns' types, or [[features]] in the settings.")
+    return rows, valid
 
 
-def _scored(judges: Judges, rows: Sequence[Row], tell: Progress) -> list[Scored]:
-    scores: list[Scored] = []
-    for start in range(0, len(rows), SCORED_AT_ONCE):
-        tell("Scoring", start / len(rows))
-        scores.extend(judges.score(rows[start : start + SCORED_AT_ONCE]))
+def _score(rows: Sequence[Row], context: BacktestContext, progress: Progress) -> list[Score]:
+    scores: list[Score] = []
+    for start in range(0, len(rows), SCORING_CHUNK):
+        progress("Scoring rows", start / len(rows))
+        scores.extend(context.score(rows[start : start + SCORING_CHUNK]))
     return scores
 
 
-def _logged(rows: Sequence[Row], scores: Sequence[Scored], settings: Settings) -> Columns:
-    """The rows as the log holds them where the model answers."""
+def _log_columns(rows: Sequence[Row], scores: Sequence[Score], settings: Settings) -> Columns:
+    """The rows as the prediction log would hold them in state NORMAL."""
     schema, salt = settings.schema_of_features, settings.service.hash_salt
-    return from_snapshots(
-        sanitise(schema, rows, salt),
-        schema,
+    outcomes = RowOutcomes(
         confidences=[score.confidence for score in scores],
         model_errors=[score.error for score in scores],
         fallback_used=[score.error is not None for score in scores],
         predictions=[score.text for score in scores],
     )
+    return columns_from_snapshots(sanitise(schema, rows, salt), schema, outcomes)
 
 
-def worth(answers: Sequence[Answer | None], truth: Sequence[Answer | None], metric: Metric) -> Numbers:
-    """What each answer is worth: 1 if it is right, else 0; of a number how far off it is; NaN where unknown."""
-    pairs = zip(answers, truth, strict=True)
-    if metric is Metric.ACCURACY:
-        return np.array([math.nan if t is None or a is None else float(a == t) for a, t in pairs], dtype=np.float64)
-    return np.array([_apart(a, t) for a, t in pairs], dtype=np.float64)
+def score_rows(predictions: Sequence[Answer | None], labels: Sequence[Answer | None], metric: Metric) -> Numbers:
+    """Score each prediction: 1 correct, 0 wrong; for a regressor the absolute error; NaN where either is None."""
+    score = _correctness if metric is Metric.ACCURACY else _absolute_error
+    return np.array([score(*pair) for pair in zip(predictions, labels, strict=True)], dtype=np.float64)
 
 
-def _apart(answer: Answer | None, truth: Answer | None) -> float:
-    if isinstance(answer, int | float) and isinstance(truth, int | float):
-        return abs(answer - truth)
+def _correctness(prediction: Answer | None, label: Answer | None) -> float:
+    return math.nan if prediction is None or label is None else float(prediction == label)
+
+
+def _absolute_error(prediction: Answer | None, label: Answer | None) -> float:
+    if isinstance(prediction, int | float) and isinstance(label, int | float):
+        return abs(prediction - label)
     return math.nan
-
-
-def conservative(fallback: Fallback, row: Row, damaged: Sequence[str]) -> Answer:
-    """The fallback's answer to a row, without the rules that read a damaged feature."""
-    try:
-        return fallback.answer(row, damaged).answer
-    except Exception:  # noqa: BLE001 - as in serving: a rule that breaks on one row costs that row its rules, no more
-        return replace(fallback, rules=()).answer(row).answer

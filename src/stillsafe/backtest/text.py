@@ -1,82 +1,84 @@
-"""A backtest in sentences, for the terminal, the report and `check`. Pure."""
+"""The sentences of a backtest, for the terminal, the report and `check`. Pure."""
 
 from collections.abc import Iterator
 
-from stillsafe.backtest.result import Backtest, InjectedStretch, fallback_worse
+from stillsafe.backtest.result import Backtest, InjectionOutcome
+from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.core.evidence.impact import Metric
 from stillsafe.core.state import State
 
 
 def score_words(metric: Metric, score: float | None) -> str:
-    """A score in words."""
+    """Format a score: accuracy in per cent, an error in the unit of the predictions."""
     if score is None:
         return "unknown"
     return f"{score:.1%}" if metric is Metric.ACCURACY else f"{score:.4g}"
 
 
 def difference_words(metric: Metric, difference: float) -> str:
-    """A difference of two scores in words, with its sign."""
+    """Format a difference of two scores with its sign: accuracy in points."""
     return f"{100 * difference:+.1f} points" if metric is Metric.ACCURACY else f"{difference:+.4g}"
 
 
-def headline(found: Backtest) -> str:
-    """The backtest in one sentence."""
-    if not found.conclusive_rate:
-        return "Nothing can be said: no run had requests enough."
-    if found.degraded_count:
-        times = "once" if found.degraded_count == 1 else f"{found.degraded_count} times"
+def headline(result: Backtest) -> str:
+    """Summarise the backtest in one sentence."""
+    if not result.conclusive_rate:
+        return "No conclusion: no run had enough requests."
+    if result.degraded_count:
+        times = "once" if result.degraded_count == 1 else f"{result.degraded_count} times"
         return (
-            f"The model would have been bypassed {times}, for {found.degraded_rate:.0%} of the time; "
-            f"{found.alarm_rate:.0%} of the conclusive runs alarm."
+            f"The model would have been bypassed {times}, for {result.degraded_rate:.0%} of the time; "
+            f"{result.alarm_rate:.0%} of the conclusive runs alarm."
         )
-    if found.incidents:
-        return f"There would have been warnings in {found.alarm_rate:.0%} of the conclusive runs, and no bypass."
-    return "All calm: no alarm on this history."
+    if result.incidents:
+        return f"There would have been warnings in {result.alarm_rate:.0%} of the conclusive runs, and no bypass."
+    return "No alarm on this history."
 
 
-def price_sentences(found: Backtest) -> Iterator[str]:
-    """What the fallback would have cost or saved, in words."""
-    price, metric = found.price, found.metric
-    if price is None or metric is None:
-        yield "Without labels nobody can say what the fallback would have cost or saved."
+def fallback_sentences(result: Backtest) -> Iterator[str]:
+    """Compare the fallback with the model, in sentences; the first one alone is a summary."""
+    comparison, metric = result.price, result.metric
+    if comparison is None or metric is None:
+        yield "Without labels the benefit of the fallback is unknown."
         return
-    told = metric.value.replace("_", " ")
-    if price.model_score is None or price.fallback_score is None or price.difference is None:
+    metric_name = metric.value.replace("_", " ")
+    model_score, fallback_score = comparison.model_score, comparison.fallback_score
+    total_model = score_words(metric, comparison.total_model_score)
+    if model_score is None or fallback_score is None or comparison.difference is None:
         yield (
-            f"The fallback would have answered nothing, so it cost nothing. The model's {told} over the history: "
-            f"{score_words(metric, price.total_model_score)}."
+            "The fallback would have answered no request, so it changes no score. The model's "
+            f"{metric_name} over the history: {total_model}."
         )
         return
-    model, fallback = score_words(metric, price.model_score), score_words(metric, price.fallback_score)
-    worse = fallback_worse(metric, price.model_score, price.fallback_score)
-    verdict = "cost more than it saved" if worse else "earned its keep"
+    model, fallback = score_words(metric, model_score), score_words(metric, fallback_score)
+    worse = is_fallback_worse(metric, model_score, fallback_score)
+    effect = "make no difference" if model == fallback else "make it worse" if worse else "improve on the model"
     yield (
-        f"The fallback {'cost and saved nothing to speak of' if model == fallback else verdict}: over the "
-        f"{price.run_count} runs that it would have answered its {told} is {fallback}, the model's {model} "
-        f"({difference_words(metric, price.difference)})."
+        f"The fallback would {effect}: in the {comparison.run_count} runs that it would have answered, its "
+        f"{metric_name} is {fallback}, the model's {model} ({difference_words(metric, comparison.difference)})."
     )
-    if price.healthy_score is not None and price.lost is not None:
-        lost = difference_words(metric, price.lost).lstrip("+-")
-        moved = f"lost {lost}" if price.lost > 0 else f"lost nothing (it gained {lost})"
+    if comparison.healthy_score is not None and comparison.lost is not None:
+        amount = difference_words(metric, comparison.lost).lstrip("+-")
+        change = "worse" if comparison.lost > 0 else "better"
         yield (
-            f"The model itself {moved} there against its calm runs ({score_words(metric, price.healthy_score)}). Over "
-            f"the whole history: {score_words(metric, price.total_model_score)} by the model alone, "
-            f"{score_words(metric, price.total_served_score)} as served."
+            f"In these runs the model is {amount} {change} than in its healthy runs "
+            f"({score_words(metric, comparison.healthy_score)}). Over the whole history: {total_model} by the model "
+            f"alone, {score_words(metric, comparison.total_served_score)} as served."
         )
 
 
-def injection_sentence(injection: InjectedStretch) -> str:
-    """How soon the broken stretch was told, in words."""
-    broken = f"Broken on purpose from run {injection.first_run} on: {', '.join(injection.faults)}."
-    degraded = f"DEGRADED {_after(injection.runs_to_degraded)}"
+def injection_sentence(injection: InjectionOutcome) -> str:
+    """How soon the injected faults were detected."""
+    start = f"Faults injected from run {injection.first_run} on: {', '.join(injection.faults)}."
+    time_to_degraded = f"DEGRADED {_after_runs(injection.runs_to_degraded)}"
     match injection.state_before:
         case State.NORMAL:
-            return f"{broken} WARNING {_after(injection.runs_to_warning)}, {degraded}."
+            return f"{start} WARNING {_after_runs(injection.runs_to_warning)}, {time_to_degraded}."
         case State.WARNING:
-            return f"{broken} The state was WARNING already; {degraded}."
+            return f"{start} The state was already WARNING; {time_to_degraded}."
         case State.DEGRADED:
-            return f"{broken} The state was DEGRADED already, so how soon it would have been told cannot be said."
+            return f"{start} The state was already DEGRADED, so the time to detection is unknown."
 
 
-def _after(runs: int | None) -> str:
-    return "never" if runs is None else f"after {runs} {'run' if runs == 1 else 'runs'}"
+def _after_runs(count: int | None) -> str:
+    return "never" if count is None else f"after {count} {'run' if count == 1 else 'runs'}"

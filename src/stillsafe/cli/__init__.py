@@ -1,6 +1,21 @@
-"""The command line: the outermost composition, one function per command."""
+"""The command line: one module per command or group of commands, with what it prints. Importing it registers all."""
 
-from stillsafe.cli import backtesting, database, operating, reading, serving
+from stillsafe.cli import (  # noqa: F401 - each registers its commands
+    backtest,
+    baseline,
+    check,
+    database,
+    demo,
+    hold,
+    incidents,
+    init,
+    monitor,
+    replay,
+    schedule,
+    serve,
+    status,
+    windows,
+)
 from stillsafe.cli.app import main
 
-__all__ = ["backtesting", "database", "main", "operating", "reading", "serving"]
+__all__ = ["main"]

@@ -1,6 +1,6 @@
-"""What healthy looks like: aggregated statistics of a period known to be good, never its rows.
+"""The healthy period in aggregated statistics, never in rows.
 
-A baseline belongs to one model version and is frozen when made.
+A baseline belongs to one model version and does not change after it is made.
 """
 
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.evidence.impact import Harm
+from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.schema import FeatureType
 
 
 class BaselineSource(StrEnum):
     """Where a baseline's rows came from."""
 
-    REFERENCE = "reference"
-    FIRST = "first"
-    SPAN = "span"
+    REFERENCE = "reference"  #: A file with labelled rows, at `init`.
+    FIRST = "first"  #: The first predictions of a model version.
+    SPAN = "span"  #: The predictions of a given period.
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class FeatureBaseline:
     """One feature in the healthy period.
 
     Attributes:
-        type: the kind of value, or None where only missing values could be seen (a hashed number).
+        type: the kind of value, or None where only missing values were visible (a hashed number).
         value_count: values that were present.
         missing_count: values that were missing.
-        minimum, maximum: range seen, of a number; None where there was none.
-        category_counts: how often each category was seen.
-        bins: where its values fall, or None in a baseline of an older version.
-        bin_counts: how many fell into each bin.
-        distinct_count: how many different numbers were seen.
+        minimum, maximum: range of the numbers; None where there was none.
+        category_counts: how often each category occurred.
+        bins: the bins of its values, or None in a baseline of an older version.
+        bin_counts: values in each bin.
+        distinct_count: how many different numbers occurred.
         frequent: the most frequent numbers with their counts, most frequent first.
     """
 
@@ -51,22 +51,22 @@ class FeatureBaseline:
     @property
     def missing_rate(self) -> float:
         """Share of missing values, in [0, 1]."""
-        seen = self.value_count + self.missing_count
-        return self.missing_count / seen if seen else 0.0
+        count = self.value_count + self.missing_count
+        return self.missing_count / count if count else 0.0
 
     @property
     def expected_unseen_rate(self) -> float:
-        """Chance that the next healthy value is a category not seen yet: the share of categories seen once.
+        """Probability that the next healthy value is a category that has not occurred yet.
 
-        Source: I. J. Good, "The population frequencies of species and the estimation of population
-        parameters", Biometrika 40 (1953); the Good-Turing estimate.
+        The share of values whose category occurred once. Source: I. J. Good, "The population frequencies of species
+        and the estimation of population parameters", Biometrika 40 (1953); the Good-Turing estimate.
         """
-        once = sum(1 for count in self.category_counts.values() if count == 1)
-        return once / self.value_count if self.value_count else 0.0
+        singles = sum(1 for count in self.category_counts.values() if count == 1)
+        return singles / self.value_count if self.value_count else 0.0
 
     @property
     def expected_out_of_range_rate(self) -> float:
-        """Chance that the next healthy number lies outside the range of the `value_count` seen: 2 / (n + 1).
+        """Probability that the next healthy number is outside the range of the `value_count` so far: 2 / (n + 1).
 
         Exact for exchangeable continuous values, since each is equally likely to be the new extreme
         (S. S. Wilks, "Determination of sample sizes for setting tolerance limits", 1941).
@@ -74,7 +74,7 @@ class FeatureBaseline:
         return 2 / (self.value_count + 1)
 
     def usual_rate(self, number: float) -> float:
-        """Share of the values that were this very number, in [0, 1]; of one not kept, the most it can have been."""
+        """Share of the values that were this number, in [0, 1]; an upper limit for a number not in `frequent`."""
         if not self.value_count:
             return 0.0
         least = self.frequent[-1][1] if len(self.frequent) < self.distinct_count else 0
@@ -83,13 +83,13 @@ class FeatureBaseline:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """How often the bins of two features were seen together, for every two features.
+    """How often the bins of two features occurred in the same row, for every two features.
 
     Attributes:
-        features: which features, in order; each with bins.
+        features: the features, in order; each has bins.
         counts: the upper triangle of the symmetric table over all their bins, row by row from the diagonal on.
-        row_sd: per feature, the standard deviation of one row's share of broken relation (see `relations`), measured
-            on rows that were not in the table.
+        row_sd: per feature, the standard deviation of one row's broken share (see `association`), measured on rows that
+            were not in the table.
     """
 
     features: tuple[str, ...]
@@ -99,11 +99,11 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The healthy period in numbers.
+    """The statistics of a healthy period.
 
     Attributes:
         baseline_id: its identifier.
-        model_version: the only version that it speaks for.
+        model_version: the version that it belongs to.
         created_at: when it was made, aware UTC.
         source: where the rows came from.
         sample_size: predictions used.
@@ -111,18 +111,18 @@ class Baseline:
         avg_confidence, confidence_sd: mean and standard deviation of the confidence, or None without any.
         low_confidence_threshold: a confidence below this is low.
         low_confidence_rate: share of low confidences, in [0, 1].
-        refusal_count: requests refused in the period, besides `sample_size` served.
+        refusal_count: requests refused in the period, in addition to the `sample_size` predictions.
         model_error_count: predictions on which the model failed.
         features: one entry per watched feature.
-        variation: per reading key, the standard deviation from one stretch of the period to the next
-            beyond what sampling explains; a key that is absent varies by nothing.
+        variation: per reading key, the standard deviation from one chunk of the period to the next beyond what
+            sampling explains; 0 for an absent key.
         longest_pause_seconds: longest time without a request, or None where unknown.
-        prediction_counts: how often each answer was given (classes only).
+        prediction_counts: how often each prediction occurred (classes only).
         outputs: the model's `confidence` and `prediction`, profiled as features are.
-        prediction_mean, prediction_sd: of a regressor's answers, or None.
-        joint: which values go together, or None where that is not known.
+        prediction_mean, prediction_sd: of a regressor's predictions, or None.
+        joint: how often bins occurred together, or None where that is not known.
         offset: per reading key, the value that healthy rows show on average where it is not zero.
-        harm: what a change costs this model, or None where that is not known.
+        harm: the results of the impact study, or None without one.
     """
 
     baseline_id: str
@@ -146,4 +146,4 @@ class Baseline:
     prediction_sd: float | None = None
     joint: Joint | None = None
     offset: Mapping[str, float] = field(default_factory=dict)
-    harm: Harm | None = None
+    harm: PerformanceImpact | None = None

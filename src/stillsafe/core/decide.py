@@ -1,16 +1,16 @@
-"""The one decision: policy, baseline, window and memory in; everything that follows from them out.
+"""The one decision: policy, baseline, window and memory in, everything that follows from them out.
 
-State is a fold of this function over monitoring runs. The same arguments give the same decision for ever.
+State is a fold of this function over monitoring runs. The same arguments always give the same decision.
 """
 
 from dataclasses import dataclass, replace
 
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, follow, tell
-from stillsafe.core.policy import Policy
-from stillsafe.core.readings import read
-from stillsafe.core.signals import Evidence, Reading, run_evidence
-from stillsafe.core.state import Memory, Severity, calm_runs_needed, step, worst
+from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of, summary
+from stillsafe.core.policy import RULES_VERSION, Policy
+from stillsafe.core.readings import read_signals, run_evidence
+from stillsafe.core.signals import Evidence, Reading
+from stillsafe.core.state import STEPS, Memory, Severity, calm_runs_needed, step, worst_severity
 from stillsafe.core.window import Window
 
 
@@ -19,11 +19,11 @@ class Decision:
     """What one run concludes.
 
     Attributes:
-        evidence: calm, deviating, or too little to say.
+        evidence: healthy, a deviation, or too little data.
         severity: the worst sustained signal.
-        readings: every signal that was read.
-        damaged_features: features that the fallback must not lean on.
-        memory: what the next run starts from; `memory.effective_state` is what everybody obeys.
+        readings: one reading of every signal.
+        damaged_features: features that the fallback must not depend on.
+        memory: what the next run starts from; `memory.effective_state` is the state in force.
         incident: what this run did to an incident, or None.
         reason: one or a few sentences, with numbers.
     """
@@ -39,39 +39,68 @@ class Decision:
 
 def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Memory) -> Decision:
     """Judge one window. Total: every combination of arguments has an answer, and unknown is never calm."""
-    speaking = baseline if baseline is not None and baseline.model_version == window.model_version else None
-    judged = memory.last_conclusive_at
-    ago = None if judged is None else (window.end - judged).total_seconds()
-    readings = read(policy, speaking, window, ago) if speaking is not None else ()
-    evidence = run_evidence(policy, window, readings)
-    moved = step(
+    last_end = memory.last_conclusive_at
+    seconds_since = None if last_end is None else (window.end - last_end).total_seconds()
+    matching = _matching_baseline(baseline, window)
+    readings = read_signals(policy, matching, window, seconds_since) if matching is not None else ()
+    return conclude(policy, baseline, window, memory, readings, run_evidence(policy, window, readings))
+
+
+def conclude(
+    policy: Policy,
+    baseline: Baseline | None,
+    window: Window,
+    memory: Memory,
+    readings: tuple[Reading, ...],
+    evidence: Evidence,
+    rules_version: int = RULES_VERSION,
+) -> Decision:
+    """What follows from a run's readings: severity, state and incident, by the step of a version of the rules.
+
+    Every version of Stillsafe can recompute this half of a decision; see `state.STEPS`.
+    """
+    matching = _matching_baseline(baseline, window)
+    next_memory = STEPS.get(rules_version, step)(
         policy,
         memory,
         readings,
         evidence,
         at=window.end,
         model_version=window.model_version,
-        baseline_id=speaking.baseline_id if speaking is not None else None,
+        baseline_id=matching.baseline_id if matching is not None else None,
     )
-    incident = follow(policy, memory, moved, readings, window.end)
+    healthy_error = matching.harm.healthy_error if matching is not None and matching.harm is not None else None
+    incident = incident_of(policy, memory, next_memory, readings, window.end, healthy_error)
     if incident is not None:
         open_id = None if incident.event is IncidentEvent.RESOLVED else incident.incident_id
-        moved = replace(moved, incident_id=open_id)
-    moved = replace(moved, damaged_features=damaged_features(policy, moved))
-    reason = incident.reason if incident is not None else _reason(policy, window, readings, evidence, moved)
-    return Decision(evidence, worst(policy, moved.streaks), readings, moved.damaged_features, moved, incident, reason)
+        next_memory = replace(next_memory, incident_id=open_id)
+    damage = damaged_features(policy, next_memory)
+    next_memory = replace(next_memory, damaged_features=damage)
+    if incident is not None:
+        reason = incident.reason
+    elif evidence is Evidence.BAD:
+        reason = summary(tuple(reading for reading in readings if reading.evidence is Evidence.BAD), healthy_error)
+    else:
+        reason = _uneventful(policy, window, readings, evidence, next_memory)
+    severity = worst_severity(policy, next_memory.streaks)
+    return Decision(evidence, severity, readings, damage, next_memory, incident, reason)
 
 
-def _reason(policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence, moved: Memory) -> str:
+def _matching_baseline(baseline: Baseline | None, window: Window) -> Baseline | None:
+    """The baseline, if it is one of the window's model version."""
+    return baseline if baseline is not None and baseline.model_version == window.model_version else None
+
+
+def _uneventful(
+    policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence, memory: Memory
+) -> str:
     if not readings:
         return f"Unwatched: model version {window.model_version} has no active baseline."
-    if evidence is Evidence.BAD:
-        return tell(tuple(reading for reading in readings if reading.evidence is Evidence.BAD))
     if evidence is Evidence.INSUFFICIENT:
         return _inconclusive(policy, window)
     calm = f"Calm: {window.fresh.prediction_count} new predictions, every signal within its limits"
-    needed = calm_runs_needed(policy, moved)
-    return f"{calm} (calm run {moved.calm_runs} of {needed} that end {moved.state.value})." if needed else f"{calm}."
+    runs = calm_runs_needed(policy, memory)
+    return f"{calm} (calm run {memory.calm_runs} of {runs} that end {memory.state.value})." if runs else f"{calm}."
 
 
 def _inconclusive(policy: Policy, window: Window) -> str:

@@ -1,8 +1,7 @@
-"""The conservative answer: an ordered list of rules, a default, and caps.
+"""The fallback: an ordered list of rules, a default, and caps.
 
-Rules are data. Compiling a condition is the business of `stillsafe.rules`; here a rule is two functions of a
-row. A rule that reads a feature which the open incident names as damaged is skipped, so that the fallback
-leans only on inputs that can still be trusted.
+`stillsafe.rules` compiles the conditions; here a rule is two functions of a row. A rule that reads a damaged feature
+of the open incident is skipped, so that the fallback depends on intact inputs only.
 """
 
 import math
@@ -19,9 +18,9 @@ class Rule:
     """One line of the fallback.
 
     Attributes:
-        text: the condition as the person wrote it.
+        text: the condition as it was written.
         reads: features that condition and answer depend on.
-        matches: whether the condition holds for a row; a condition that cannot be told (a value is missing) does not.
+        matches: whether the condition holds for a row; it does not where a value that it needs is missing.
         answer: the answer for a row, or None if it cannot be computed.
     """
 
@@ -32,16 +31,23 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Conservative:
-    """A fallback answer and why it is that one."""
+class FallbackAnswer:
+    """The answer of the fallback to one row.
+
+    Attributes:
+        answer: the answer.
+        why: the rule that gave it, or the default, and whether a cap changed it.
+        errors: what rules raised that were skipped; a note of each names its rule.
+    """
 
     answer: Answer
     why: str
+    errors: tuple[Exception, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """What is answered while the model is bypassed.
+    """The source of answers while the model is bypassed.
 
     Attributes:
         default: the answer where no rule applies.
@@ -54,20 +60,27 @@ class Fallback:
     minimum: float | None = None
     maximum: float | None = None
 
-    def answer(self, row: Mapping[str, Value], damaged: Collection[str] = ()) -> Conservative:
-        """The conservative answer to one row. Total: a rule that cannot be evaluated is passed over."""
+    def answer(self, row: Mapping[str, Value], damaged_features: Collection[str] = ()) -> FallbackAnswer:
+        """The fallback answer to one row. Total: a rule that raises or gives no finite answer is skipped by itself."""
+        errors: list[Exception] = []
         for number, rule in enumerate(self.rules, start=1):
-            if rule.reads.isdisjoint(damaged) and rule.matches(row):
-                answer = rule.answer(row)
-                if answer is not None and not (isinstance(answer, float) and not math.isfinite(answer)):
-                    return self._capped(answer, f"rule {number}: {rule.text}")
-        return self._capped(self.default, "the default")
+            if not rule.reads.isdisjoint(damaged_features):
+                continue
+            try:
+                answer = rule.answer(row) if rule.matches(row) else None
+            except Exception as error:  # noqa: BLE001 - rules run a user's code; the caller logs what it raises
+                error.add_note(f"Fallback rule {number}: {rule.text}")
+                errors.append(error)
+                continue
+            if answer is not None and not (isinstance(answer, float) and not math.isfinite(answer)):
+                return self._within_caps(answer, f"rule {number}: {rule.text}", tuple(errors))
+        return self._within_caps(self.default, "the default", tuple(errors))
 
-    def _capped(self, answer: Answer, why: str) -> Conservative:
+    def _within_caps(self, answer: Answer, why: str, errors: tuple[Exception, ...]) -> FallbackAnswer:
         if isinstance(answer, bool | str):
-            return Conservative(answer, why)
+            return FallbackAnswer(answer, why, errors)
         if self.minimum is not None and answer < self.minimum:
-            return Conservative(self.minimum, f"{why}, raised to the cap")
+            return FallbackAnswer(self.minimum, f"{why}, raised to the cap", errors)
         if self.maximum is not None and answer > self.maximum:
-            return Conservative(self.maximum, f"{why}, lowered to the cap")
-        return Conservative(answer, why)
+            return FallbackAnswer(self.maximum, f"{why}, lowered to the cap", errors)
+        return FallbackAnswer(answer, why, errors)

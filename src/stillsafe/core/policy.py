@@ -1,30 +1,131 @@
-"""Every threshold and count that a decision rests on, each with its default and the reason for it.
+"""Every threshold and count that a decision depends on, each with its default and its reason.
 
-The reference page on the policy is generated from this file: a reason is documentation, not a comment.
+The reference page on the policy is generated from this file.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
+
+from stillsafe.core.signals import SIGNALS
 
 
 def _because(default: Any, reason: str) -> Any:
     return field(default=default, metadata={"reason": reason})
 
 
+RULES_VERSION = 1
+"""Version of the rules that decide. Every change to a reading's level or to a step of the state raises it."""
+
+WORDING_VERSION = 2
+"""Version of the sentences about decisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePolicy:
+    """The numbers that turn counts into evidence. They are part of the rules: no setting changes them."""
+
+    repeat_min_distinct: int = _because(
+        21, "From so many different healthy values on, a number hardly ever repeats by chance."
+    )
+    repeat_max_usual_rate: float = _because(
+        0.1, "A number that was more common than this in the healthy period may well become the most common one."
+    )
+    repeat_factor: float = _because(6.0, "A number is repeated where it is so many times as common as in health.")
+    silence_pause_factor: float = _because(
+        3.0, "An automatic limit of silence is so many times the baseline's longest pause."
+    )
+    silence_recheck_fraction: float = _because(
+        0.5, "A silence that was judged less than this fraction of the interval ago is not judged a second time."
+    )
+    far_rate_min: float = _because(0.05, "Fewer values far outside the healthy range are stray values, not damage.")
+    weaker_side_deviations: float = _because(
+        0.5,
+        "The less clear of the two directions of a broken association may miss the limit by so many standard errors.",
+    )
+    shift_tolerance: float = _because(
+        0.4, "An intact association may appear broken by this share of the largest shift of another feature."
+    )
+    power_deviations: float = _because(
+        6.0, "Associations show any damage where a full break would differ from health by so many standard errors."
+    )
+    rebuttal_deviations: float = _because(
+        4.0, "They refute a suspected damage where they show less of it by so many standard errors."
+    )
+    shift_deviations: float = _because(
+        2.0, "A shift counts for the tolerance of associations beyond so many standard deviations of its noise."
+    )
+    mean_prediction_deviations: float = _because(
+        4.0, "A regressor's mean prediction has moved beyond so many standard errors."
+    )
+    untested_factor: float = _because(
+        2.0, "Flipped predictions add at most so many times the loss that was measured where the damage was tested."
+    )
+    negligible_shift: float = _because(
+        0.1, "A feature that has shifted by less costs at least as much as a permuted one, where it is damaged."
+    )
+    label_shift_explained_min: float = _because(
+        0.3, "A label shift is accepted as the cause where it explains at least this share of the distribution shift."
+    )
+    impact_deviations: float = _because(4.0, "An estimated impact counts beyond so many standard errors.")
+    label_shift_deviations: float = _because(
+        8.0, "A label shift must explain more than chance does by so many standard deviations."
+    )
+    label_shift_prior_rows: float = _because(
+        2.0, "Rows added to each bin of a label shift's fit, so that a rare bin does not dominate it."
+    )
+    association_prior_rows: float = _because(
+        3.0, "Rows of chance added to every pair of bins, so that a rare pair scores low."
+    )
+    association_deviations: float = _because(
+        6.0, "Two features are associated where their mutual information exceeds chance by so many standard deviations."
+    )
+    association_min_nats: float = _because(
+        0.01, "Nats of mutual information below which a feature's associations are too weak to judge it by."
+    )
+    association_min_remaining: float = _because(
+        0.25, "Share of a feature's mutual information that must remain for a reliable estimate."
+    )
+    association_noise_floor: float = _because(
+        0.005, "Share of the mutual information below which no estimate is ever certain."
+    )
+    own_break_min: float = _because(
+        0.02, "Smallest divisor of a broken share given the feature's own distribution, as a share of its information."
+    )
+    others_break_min: float = _because(
+        0.2, "Smallest divisor given the other features' distributions, whose estimate is less certain."
+    )
+    state_valid_intervals: float = _because(
+        2.0, "A state is valid for so many intervals: one run may be late or fail before it counts as stale."
+    )
+    clock_tolerance_seconds: float = _because(
+        3600.0, "A last run further in the future than this was recorded with a wrong clock: the state counts as stale."
+    )
+
+    def problems(self) -> Iterator[str]:
+        """One sentence for each number that is not finite or below zero."""
+        for f in fields(self):
+            if not 0 <= getattr(self, f.name) < math.inf:
+                yield f"evidence.{f.name} must be a finite number, zero or more."
+
+
+EVIDENCE = EvidencePolicy()
+"""The numbers of the installed rules. A baseline is made, a window counted and a state read by these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules' numbers. Frozen: a run stores the policy that it used, so its decision can be recomputed."""
+    """The rules' numbers. A run stores the policy that it used, so that its decision can be recomputed."""
 
     window_seconds: float = _because(900.0, "Fifteen minutes: long enough to average, short enough to act.")
     every_seconds: float = _because(600.0, "How often the monitor runs; a state is valid for two of these.")
     max_gap_seconds: float = _because(
         1800.0, "Runs further apart than this are not consecutive: a streak towards WARNING or CRITICAL starts anew."
     )
-    min_predictions: int = _because(50, "Below fifty rows the noise of a rate exceeds any effect worth acting on.")
+    min_predictions: int = _because(50, "Below fifty rows the noise of a rate exceeds any deviation worth acting on.")
     min_fresh_predictions: int = _because(
-        25, "Windows overlap; a run with hardly any rows that no earlier run has judged concludes nothing."
+        25, "Windows overlap: a run with fewer rows that no earlier run has judged is inconclusive."
     )
     warning_runs: int = _because(2, "No single anomaly acts: WARNING takes two consecutive deviating runs at least.")
     critical_runs: int = _because(3, "CRITICAL takes three consecutive severe runs at least.")
@@ -39,66 +140,82 @@ class Policy:
     false_alarm_rate: float = _because(
         0.001, "Chance that sampling noise alone makes any reading of a run deviate; shared among the run's readings."
     )
-    avg_confidence_moderate: float = _because(0.05, "Five points of mean confidence, up or down, are worth a look.")
-    avg_confidence_severe: float = _because(0.12, "Twelve points mean that the model sees another world.")
+    avg_confidence_moderate: float = _because(0.05, "Five points of mean confidence, up or down, need an explanation.")
+    avg_confidence_severe: float = _because(0.12, "Twelve points mean that the requests differ from the training data.")
     low_confidence_threshold: float | None = _because(
         None, "A prediction below this is a low-confidence one; auto takes the baseline's 10th percentile."
     )
-    low_confidence_rate_moderate: float = _because(0.10, "Ten points more unsure answers: twice the healthy share.")
-    low_confidence_rate_severe: float = _because(0.25, "A quarter more of all answers are unsure.")
-    missing_rate_moderate: float = _because(0.05, "One value in twenty newly missing points at an upstream fault.")
-    missing_rate_severe: float = _because(0.25, "A quarter of a feature lost starves the model of it.")
+    low_confidence_rate_moderate: float = _because(0.10, "Ten points more unsure predictions: twice the healthy share.")
+    low_confidence_rate_severe: float = _because(0.25, "A quarter more of all predictions are unsure.")
+    missing_rate_moderate: float = _because(0.05, "One value in twenty newly missing indicates an upstream fault.")
+    missing_rate_severe: float = _because(
+        0.25, "Without a quarter of its values a feature is no longer a reliable input."
+    )
     unseen_category_rate_moderate: float = _because(0.05, "One value in twenty that the healthy period never showed.")
-    unseen_category_rate_severe: float = _because(0.25, "A quarter of a feature in words that the model never learnt.")
+    unseen_category_rate_severe: float = _because(
+        0.25, "A quarter of a feature consists of categories that the model does not know."
+    )
     out_of_range_rate_moderate: float = _because(
-        0.05, "One stray value is certain in healthy traffic; one in twenty is a change of unit or source."
+        0.05, "Healthy traffic has stray values too; one in twenty is a change of unit or source."
     )
     out_of_range_rate_severe: float = _because(0.25, "The model extrapolates on a quarter of its traffic.")
     repeated_value_rate_moderate: float = _because(
-        0.25, "A quarter of the values being one number, where numbers hardly ever repeat, is a default filled in."
+        0.25, "Where numbers hardly ever repeat, one number in a quarter of the values is a filled-in default."
     )
-    repeated_value_rate_severe: float = _because(0.5, "Half of a feature is no measurement any more.")
+    repeated_value_rate_severe: float = _because(0.5, "Half of a feature is a constant and no measurement.")
     broken_relation_rate_moderate: float = _because(
-        0.15, "On so many rows a feature may contradict the others before it counts as permuted, stale or misjoined."
+        0.15,
+        "A feature that contradicts the others on more rows than this counts as permuted, stale or wrongly joined.",
     )
-    broken_relation_rate_severe: float = _because(0.5, "On half of the rows the feature belongs to another row.")
+    broken_relation_rate_severe: float = _because(
+        0.5, "On half of the rows the feature's value belongs to another row."
+    )
     distribution_change_moderate: float = _because(
-        0.30, "Three values in ten would have to move to look as before: another clientele, season or unit."
+        0.30, "Three values in ten would have to change to match the baseline: other customers, season or unit."
     )
     confidence_change_moderate: float = _because(
-        0.20, "A fifth of the confidences elsewhere: a mean may hide what the whole distribution shows."
+        0.20, "A fifth of the confidences has moved: a mean may hide what the whole distribution shows."
     )
-    prediction_change_moderate: float = _because(0.20, "A fifth of the answers differ in kind from the healthy ones.")
+    prediction_change_moderate: float = _because(
+        0.20, "A fifth of the predictions differ from the healthy distribution."
+    )
     estimated_accuracy_loss_moderate: float = _because(
-        0.02, "Two points of accuracy: less than half of the five points that matter, but worth a look."
+        0.02, "Two points of accuracy: less than half of the five points that matter, an early sign."
     )
     estimated_accuracy_loss_severe: float = _because(
-        0.0375, "Three quarters of five points: as sure as an estimate can be that what matters is lost."
+        0.0375, "Three quarters of five points: beyond the error of the estimate, a loss that matters."
     )
     estimated_error_growth_moderate: float = _because(
         0.08, "The mean absolute error has grown by a twelfth: less than half of the fifth that matters."
     )
     estimated_error_growth_severe: float = _because(0.15, "Three quarters of a fifth more error, which matters.")
-    refusal_rate_moderate: float = _because(0.05, "A client that swallows refusals fails silently too.")
-    refusal_rate_severe: float = _because(0.25, "A quarter of the requests break the schema: a caller is broken.")
-    model_error_rate_moderate: float = _because(0.02, "A model that fails loudly on one request in fifty is unwell.")
+    refusal_rate_moderate: float = _because(
+        0.05, "One request in twenty refused: a client that ignores refusals fails silently."
+    )
+    refusal_rate_severe: float = _because(0.25, "A quarter of the requests violate the schema: a client is broken.")
+    model_error_rate_moderate: float = _because(
+        0.02, "A healthy model fails on almost no request: one in fifty is a fault."
+    )
     model_error_rate_severe: float = _because(0.10, "Every tenth request already gets the fallback: use it for all.")
     silence_seconds: float | None = _because(
         None,
-        "No request for this long is a deviation, never a severe one: a fallback answers nobody. "
+        "No request for this long is a deviation, never a severe one: a fallback cannot help without requests. "
         "auto is three times a live baseline's longest pause, at least one window; 0 is never.",
+    )
+    evidence: EvidencePolicy = field(
+        default=EVIDENCE, metadata={"reason": "The numbers that turn counts into evidence."}
     )
 
     def problems(self) -> list[str]:
-        """What makes this policy unfit to decide by, one sentence each; empty when it is sound."""
-        return [*self._wrong_numbers(), *self._broken_promises()]
+        """What makes this policy unsound, one sentence each; empty when it is sound."""
+        return [*self._invalid_numbers(), *self._invalid_combinations(), *self.evidence.problems()]
 
     def effects(self, signal: str) -> tuple[float, float | None]:
-        """The smallest moderate and severe deviation of a signal that matter at all; None where it is never severe."""
+        """The smallest moderate and severe deviation of a signal that matters; None where it is never severe."""
         return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe", None)
 
-    def _wrong_numbers(self) -> Iterator[str]:
-        for f in fields(self):
+    def _invalid_numbers(self) -> Iterator[str]:
+        for f in _numbers():
             value = getattr(self, f.name)
             if value is not None and not 0 <= value < math.inf:
                 yield f"{f.name} must be a finite number, zero or more."
@@ -109,7 +226,7 @@ class Policy:
         if not 0 < self.false_alarm_rate < 0.5:
             yield "false_alarm_rate must lie between 0 and 0.5."
 
-    def _broken_promises(self) -> Iterator[str]:
+    def _invalid_combinations(self) -> Iterator[str]:
         if self.warning_runs < 2:
             yield "warning_runs must be at least 2: no single anomaly may act."
         if self.critical_runs < 3 or self.critical_runs < self.warning_runs:
@@ -118,10 +235,10 @@ class Policy:
             yield "recovery takes at least one calm run, and max_recovery_runs at least recovery_runs."
         if self.max_gap_seconds < self.every_seconds:
             yield "max_gap must be at least the interval between runs, or no two runs are ever consecutive."
-        for name in SIGNALS_WITH_EFFECTS:
-            moderate, severe = self.effects(name)
-            if severe is not None and moderate > severe:
-                yield f"{name}_moderate must not exceed {name}_severe."
+        for row in SIGNALS.values():
+            match row.limit_fields:
+                case (moderate, severe) if getattr(self, moderate) > getattr(self, severe):
+                    yield f"{moderate} must not exceed {severe}."
 
 
 COUNTS = (
@@ -137,24 +254,17 @@ COUNTS = (
 
 ABOVE_ZERO = ("window_seconds", "every_seconds", "max_gap_seconds", "min_predictions", "min_fresh_predictions")
 
-SIGNALS_WITH_EFFECTS = (
-    "avg_confidence",
-    "low_confidence_rate",
-    "missing_rate",
-    "unseen_category_rate",
-    "out_of_range_rate",
-    "repeated_value_rate",
-    "broken_relation_rate",
-    "distribution_change",
-    "confidence_change",
-    "prediction_change",
-    "estimated_accuracy_loss",
-    "estimated_error_growth",
-    "refusal_rate",
-    "model_error_rate",
-)
+
+def _numbers() -> Iterator[Field[Any]]:
+    """The fields of the policy that a person may set."""
+    return (f for f in fields(Policy) if f.name != "evidence")
 
 
 def reasons() -> dict[str, tuple[Any, str]]:
-    """Name -> (default, reason) of every number in the policy, in order."""
-    return {f.name: (f.default, f.metadata["reason"]) for f in fields(Policy)}
+    """Name -> (default, reason) of every number in the policy that a person may set, in order."""
+    return {f.name: (f.default, f.metadata["reason"]) for f in _numbers()}
+
+
+def evidence_reasons() -> dict[str, tuple[Any, str]]:
+    """Name -> (value, reason) of every number of the policy's `evidence` section, in order."""
+    return {f.name: (f.default, f.metadata["reason"]) for f in fields(EvidencePolicy)}

@@ -1,7 +1,7 @@
-"""What a request may contain: one specification per feature, and the check of a request against all of them.
+"""What a request may contain: one specification per feature, and the validation of a request against all of them.
 
-Two kinds of bad input exist. What breaks the *hard limits* written here is refused and never reaches the model.
-What the limits allow but the healthy period never showed is served, recorded, and judged by the monitor.
+Two kinds of bad input exist. Input that violates the *hard limits* of the schema is refused and never reaches the
+model. Input that the limits allow but the healthy period did not contain is served, logged, and judged by the monitor.
 """
 
 import hashlib
@@ -10,51 +10,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stillsafe.core.text import display_name, join_names
+
 Value = float | int | bool | str | None
 Row = dict[str, Value]
 
-LONGEST_NAME_SHOWN = 80
 MOST_VIOLATIONS_SHOWN = 50
-LARGEST_INTEGER = 2**53  # beyond it a float, which is what a model gets, skips whole numbers
+MOST_CATEGORIES_SHOWN = 10
+LARGEST_INTEGER = 2**53  # the model gets floats, which skip whole numbers beyond it
 
 
 class FeatureType(StrEnum):
-    """The four kinds of feature. A missing value is no kind of its own: see `FeatureSpec.required`."""
+    """The four kinds of feature. Values may be missing where `FeatureSpec.required` is false."""
 
-    NUMERIC = "numeric"
-    INTEGER = "integer"
-    BOOLEAN = "boolean"
-    CATEGORY = "category"
+    NUMERIC = "numeric"  #: A finite number.
+    INTEGER = "integer"  #: A whole number.
+    BOOLEAN = "boolean"  #: True or false.
+    CATEGORY = "category"  #: A string.
 
 
-class Logged(StrEnum):
+class LogMode(StrEnum):
     """How a feature appears in the audit log: as it is, as a salted hash, or not at all."""
 
-    KEEP = "keep"
-    HASH = "hash"
-    DROP = "drop"
+    KEEP = "keep"  #: The value itself.
+    HASH = "hash"  #: A salted hash of it.
+    DROP = "drop"  #: Nothing.
 
 
 class ViolationKind(StrEnum):
     """What can be wrong with one feature of a request."""
 
-    MISSING = "missing"
-    UNKNOWN_FEATURE = "unknown_feature"
-    WRONG_TYPE = "wrong_type"
-    NOT_FINITE = "not_finite"
-    BELOW_MINIMUM = "below_minimum"
-    ABOVE_MAXIMUM = "above_maximum"
-    NOT_ALLOWED = "not_allowed"
-    TOO_LONG = "too_long"
-    TOO_MANY = "too_many"
+    MISSING = "missing"  #: A required value is absent or null.
+    UNKNOWN_FEATURE = "unknown_feature"  #: The schema has no such feature.
+    WRONG_TYPE = "wrong_type"  #: The value is of another type, or the features are no object.
+    NOT_FINITE = "not_finite"  #: NaN or infinity.
+    BELOW_MINIMUM = "below_minimum"  #: Less than the feature's minimum.
+    ABOVE_MAXIMUM = "above_maximum"  #: More than the feature's maximum, or than a float represents exactly.
+    NOT_ALLOWED = "not_allowed"  #: Not one of the allowed categories, or not valid Unicode.
+    TOO_LONG = "too_long"  #: More characters than allowed.
+    TOO_MANY = "too_many"  #: Further violations that are not listed.
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken limit. Carries the feature and the rule, never the client's value."""
+    """One defect of a request. Names the place and the rule, never the client's value.
+
+    Attributes:
+        feature: the feature, or the part of the request, at fault.
+        kind: for a program: a `ViolationKind`, or the kind of a defect outside the features.
+        problem: what is wrong, for a person.
+        allowed: what would be right.
+    """
 
     feature: str
-    kind: ViolationKind
+    kind: str
     problem: str
     allowed: str
 
@@ -83,7 +92,7 @@ class FeatureSpec:
     maximum: float | None = None
     categories: tuple[str, ...] | None = None
     max_length: int = 200
-    log: Logged = Logged.KEEP
+    log: LogMode = LogMode.KEEP
 
     @property
     def allowed(self) -> str:
@@ -101,8 +110,7 @@ class FeatureSpec:
         elif self.maximum is not None:
             words += f" of at most {self.maximum:g}"
         if self.categories is not None:
-            shown = ", ".join(self.categories[:10]) + (", ..." if len(self.categories) > 10 else "")
-            words = f"one of: {shown}"
+            words = f"one of: {join_names(self.categories, MOST_CATEGORIES_SHOWN)}"
         return words if self.required else f"{words}, or null"
 
     def check(self, value: object) -> Value | Violation:
@@ -167,72 +175,56 @@ class Schema:
 
     @property
     def scorable_from_log(self) -> bool:
-        """Whether the audit log holds all that the model needs, so that a shadow score is possible."""
-        return all(spec.log is Logged.KEEP for spec in self.features)
+        """Whether the audit log has all inputs of the model, so that a shadow score is possible."""
+        return all(spec.log is LogMode.KEEP for spec in self.features)
 
     def validate(self, features: object) -> Row | tuple[Violation, ...]:
         """A clean row with every feature present (None where missing), or every violation, in schema order."""
         if not isinstance(features, Mapping):
-            return (
-                Violation(
-                    "features", ViolationKind.WRONG_TYPE, f"{_json_type(features)} is the wrong type", "an object"
-                ),
-            )
+            problem = f"{_json_type(features)} is the wrong type"
+            return (Violation("features", ViolationKind.WRONG_TYPE, problem, "an object"),)
         row: Row = {}
-        wrong: list[Violation] = []
+        violations: list[Violation] = []
         for spec in self.features:
-            checked = spec.check(features.get(spec.name))
-            if isinstance(checked, Violation):
-                wrong.append(checked)
+            value = spec.check(features.get(spec.name))
+            if isinstance(value, Violation):
+                violations.append(value)
             else:
-                row[spec.name] = checked
-        wrong.extend(self._unknown(features))
-        if len(wrong) > MOST_VIOLATIONS_SHOWN:
-            more = Violation(
-                "...", ViolationKind.TOO_MANY, f"{len(wrong) - MOST_VIOLATIONS_SHOWN} more violations", "none"
-            )
-            wrong = [*wrong[:MOST_VIOLATIONS_SHOWN], more]
-        return tuple(wrong) if wrong else row
+                row[spec.name] = value
+        violations.extend(self._unknown_features(features))
+        if (rest := len(violations) - MOST_VIOLATIONS_SHOWN) > 0:
+            last = Violation("...", ViolationKind.TOO_MANY, f"{rest} more violations", "none")
+            violations = [*violations[:MOST_VIOLATIONS_SHOWN], last]
+        return tuple(violations) if violations else row
 
-    def _unknown(self, features: Mapping[str, object]) -> Iterable[Violation]:
-        known = set(self.names)
+    def _unknown_features(self, features: Mapping[str, object]) -> Iterable[Violation]:
+        names = set(self.names)
         for name in features:
-            if name not in known:
+            if name not in names:
                 allowed = "only the features of /v1/schema"
-                yield Violation(_shown(name), ViolationKind.UNKNOWN_FEATURE, "no such feature", allowed)
+                yield Violation(display_name(name), ViolationKind.UNKNOWN_FEATURE, "no such feature", allowed)
 
 
 def sanitise(schema: Schema, rows: Sequence[Row], salt: str) -> list[Row]:
-    """The snapshots of clean rows that may be written down: kept, hashed or dropped feature by feature.
+    """The rows as the audit log may hold them: each feature as it is, hashed, or dropped.
 
-    A missing value stays visible as None when hashed, so that missing rates can still be watched.
+    A missing value stays None where values are hashed, so that its rate can still be monitored.
     """
     if schema.scorable_from_log:
         return list(rows)
-    kept = [spec for spec in schema.features if spec.log is not Logged.DROP]
-    return [{spec.name: _told(spec, row[spec.name], salt) for spec in kept} for row in rows]
+    specs = [spec for spec in schema.features if spec.log is not LogMode.DROP]
+    return [{spec.name: _logged_value(spec, row[spec.name], salt) for spec in specs} for row in rows]
 
 
-def _told(spec: FeatureSpec, value: Value, salt: str) -> Value:
-    if spec.log is Logged.KEEP or value is None:
+def _logged_value(spec: FeatureSpec, value: Value, salt: str) -> Value:
+    if spec.log is LogMode.KEEP or value is None:
         return value
     return hashlib.sha256(f"{salt}\x00{value}".encode()).hexdigest()[:16]
 
 
 def _storable(text: str) -> bool:
-    """Whether every database takes it: a lone surrogate is no text, and PostgreSQL refuses the zero character."""
-    if "\0" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(name: object) -> str:
-    text = str(name).encode("utf-8", "replace").decode()
-    return text if len(text) <= LONGEST_NAME_SHOWN else text[:LONGEST_NAME_SHOWN] + "..."
+    """Whether every database accepts the text: none takes a lone surrogate, and PostgreSQL no zero character."""
+    return "\0" not in text and text.encode(errors="ignore").decode() == text
 
 
 def _json_type(value: object) -> str:

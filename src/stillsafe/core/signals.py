@@ -1,69 +1,73 @@
-"""What is watched, and what is said about it in one run: a signal, its reading, and how far it lies from healthy."""
+"""What is monitored, and its result in one run: the signals in one table, the reading of a signal, its level.
 
-import math
+To add a signal: its member and its row in `SIGNALS` here, its limits in `policy`, its measurement in `readings`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stillsafe.core.policy import Policy
-from stillsafe.core.window import Window
-
 
 class Signal(StrEnum):
-    """What is watched."""
+    """What is monitored. `SIGNALS` describes each."""
 
-    AVG_CONFIDENCE = "avg_confidence"
-    LOW_CONFIDENCE_RATE = "low_confidence_rate"
-    MISSING_RATE = "missing_rate"
-    UNSEEN_CATEGORY_RATE = "unseen_category_rate"
-    OUT_OF_RANGE_RATE = "out_of_range_rate"
-    REPEATED_VALUE_RATE = "repeated_value_rate"
-    BROKEN_RELATION_RATE = "broken_relation_rate"
-    DISTRIBUTION_CHANGE = "distribution_change"
-    CONFIDENCE_CHANGE = "confidence_change"
-    PREDICTION_CHANGE = "prediction_change"
-    ESTIMATED_ACCURACY_LOSS = "estimated_accuracy_loss"
-    ESTIMATED_ERROR_GROWTH = "estimated_error_growth"
-    REFUSAL_RATE = "refusal_rate"
-    MODEL_ERROR_RATE = "model_error_rate"
-    SILENCE_SECONDS = "silence_seconds"
+    AVG_CONFIDENCE = "avg_confidence"  #: Mean confidence of the predictions.
+    LOW_CONFIDENCE_RATE = "low_confidence_rate"  #: Share of predictions below the baseline's low-confidence threshold.
+    MISSING_RATE = "missing_rate"  #: Share of a feature's values that are missing.
+    UNSEEN_CATEGORY_RATE = "unseen_category_rate"  #: Share of a feature's values that the baseline does not contain.
+    OUT_OF_RANGE_RATE = "out_of_range_rate"  #: Share of a feature's numbers outside the baseline's range.
+    REPEATED_VALUE_RATE = "repeated_value_rate"  #: Share of a feature's numbers that are one and the same number.
+    BROKEN_RELATION_RATE = "broken_relation_rate"  #: Share of rows whose value does not fit the other features.
+    DISTRIBUTION_CHANGE = "distribution_change"  #: Total variation distance of a feature from the baseline.
+    CONFIDENCE_CHANGE = "confidence_change"  #: Total variation distance of the confidence from the baseline.
+    PREDICTION_CHANGE = "prediction_change"  #: Total variation distance of the predictions from the baseline.
+    ESTIMATED_ACCURACY_LOSS = "estimated_accuracy_loss"  #: Estimated loss of a classifier's accuracy.
+    ESTIMATED_ERROR_GROWTH = (
+        "estimated_error_growth"  #: Estimated relative growth of a regressor's mean absolute error.
+    )
+    REFUSAL_RATE = "refusal_rate"  #: Share of requests that the schema refused.
+    MODEL_ERROR_RATE = "model_error_rate"  #: Share of predictions on which the model failed.
+    SILENCE_SECONDS = "silence_seconds"  #: Time since the last request.
 
 
-DAMAGE = frozenset(
-    {
-        Signal.MISSING_RATE,
-        Signal.UNSEEN_CATEGORY_RATE,
-        Signal.OUT_OF_RANGE_RATE,
-        Signal.REPEATED_VALUE_RATE,
-        Signal.BROKEN_RELATION_RATE,
-    }
-)
-"""Signals that say that a feature's values are no longer to be trusted, not only that other ones come."""
+class Unit(StrEnum):
+    """How a reading's numbers are shown."""
 
-FAILURE = frozenset(
-    {
-        Signal.ESTIMATED_ACCURACY_LOSS,
-        Signal.ESTIMATED_ERROR_GROWTH,
-        Signal.REFUSAL_RATE,
-        Signal.MODEL_ERROR_RATE,
-    }
-)
-"""Signals of harm itself: where harm can be estimated, only these are ever severe."""
+    SCORE = "score"  #: A number in [0, 1], shown as a decimal.
+    SHARE = "share"  #: A share, shown in percent.
+    SECONDS = "seconds"  #: A duration, whose limit counts from zero and not from the reference.
+
+
+class Subject(StrEnum):
+    """What a signal is about."""
+
+    FEATURE = "feature"  #: One feature of the requests.
+    OUTPUT = "output"  #: The model's predictions and confidences.
+    TRAFFIC = "traffic"  #: The requests as a whole.
+
+
+class Group(StrEnum):
+    """What a deviation means."""
+
+    CHANGE = "change"  #: The data differs from the baseline.
+    DAMAGE = "damage"  #: A feature's values are not to be trusted: fallback rules that read it are skipped.
+    FAILURE = "failure"  #: Predictions are lost or wrong: where the impact can be estimated, only these are severe.
 
 
 class Level(StrEnum):
-    """How far one reading lies from healthy."""
+    """How far one reading is from healthy."""
 
-    NONE = "NONE"
-    MODERATE = "MODERATE"
-    SEVERE = "SEVERE"
+    NONE = "NONE"  #: Within the limits, or not judged.
+    MODERATE = "MODERATE"  #: Beyond the moderate limit.
+    SEVERE = "SEVERE"  #: Beyond the severe limit.
 
 
 class Evidence(StrEnum):
-    """What a reading, or a whole run, says: calm, deviating, or too little to say."""
+    """What a reading, or a whole run, is evidence of."""
 
-    OK = "OK"
-    BAD = "BAD"
-    INSUFFICIENT = "INSUFFICIENT"
+    OK = "OK"  #: Healthy.
+    BAD = "BAD"  #: A deviation.
+    INSUFFICIENT = "INSUFFICIENT"  #: Too little data to judge.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,16 @@ class Reading:
     """One signal in one run. Numbers are rounded to six digits, so that stored and recomputed ones agree.
 
     Attributes:
-        signal: what was read.
+        signal: what was measured.
         feature: of which feature, or None where the signal is about all requests.
-        evidence: calm, deviating or too little to say.
+        evidence: healthy, a deviation, or too little data.
         level: how far from healthy; `NONE` unless the evidence is `BAD`.
-        value: now, or None where it cannot be told.
-        reference: in the healthy baseline, or None where it cannot be told.
+        value: in the window, or None where it cannot be measured.
+        reference: in the healthy baseline, or None where it cannot be measured.
         moderate_limit, severe_limit: distance from the reference beyond which the level is reached;
             None where a level cannot be reached.
         sample_count: requests or values behind `value`.
-        instead_of: features that may be damaged in place of this one: nothing tells which.
+        instead_of: features that may be damaged in place of this one, where the data does not show which is.
     """
 
     signal: Signal
@@ -97,17 +101,247 @@ class Reading:
     @property
     def key(self) -> str:
         """Identifies the signal from run to run."""
-        return self.signal.value if self.feature is None else f"{self.signal.value}:{self.feature}"
+        return reading_key(self.signal, self.feature)
 
 
-def run_evidence(policy: Policy, window: Window, readings: tuple[Reading, ...]) -> Evidence:
-    """What a run says as a whole: BAD if any reading is; else OK only if there were rows enough to be calm about."""
-    if any(reading.evidence is Evidence.BAD for reading in readings):
-        return Evidence.BAD
-    enough = (
-        bool(readings)
-        and math.isfinite(window.fresh.confidence_sum)
-        and window.total.prediction_count >= policy.min_predictions
-        and window.fresh.prediction_count >= policy.min_fresh_predictions
-    )
-    return Evidence.OK if enough else Evidence.INSUFFICIENT
+def reading_key(signal: Signal, feature: str | None) -> str:
+    """The key of a signal's reading: `missing_rate:temp`, `refusal_rate`."""
+    return signal.value if feature is None else f"{signal.value}:{feature}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One row of the signal table.
+
+    Attributes:
+        label: the name on the dashboard.
+        unit: how its numbers are shown.
+        subject: what it is about.
+        sentence: a deviation in words. `incident.sentence` fills in the placeholders.
+        cause: what usually causes it. The observer fills in `{name}`, `{examples}` and `{repeated}`.
+        remedy: what to check first, with `{name}`.
+        group: what a deviation means.
+        limit_fields: the policy's fields with its limits; each has its default and its reason there.
+        two_sided: whether a value below the reference is a deviation too.
+        rebuttable: whether the reading is healthy where all other features have shifted along with its feature.
+        output: the model output whose distribution it compares, `confidence` or `prediction`.
+        metric: the performance metric whose loss it estimates.
+    """
+
+    label: str
+    unit: Unit
+    subject: Subject
+    sentence: str
+    cause: str
+    remedy: str
+    group: Group = Group.CHANGE
+    limit_fields: tuple[str, ...] = ()
+    two_sided: bool = False
+    rebuttable: bool = False
+    output: str | None = None
+    metric: str | None = None
+
+
+_RATE = "{value:.1%} of {count}"
+_RATE_LIMIT = "(baseline {reference:.1%}, limit +{points:.1f} points)"
+_SHIFT_LIMIT = (
+    "total variation distance {value:.2f} from the baseline over {count} predictions "
+    "(baseline {reference:.2f}, limit {limit:.2f})"
+)
+_UNSURE = "The model is unsure: the requests differ from its training data."
+_OTHER_REQUESTS = (
+    "The requests differ from the healthy period: other customers, a season, a campaign, or a damaged input."
+)
+_UNFIT = "The model no longer fits the requests."
+_COMPARE = "Compare today's inputs with the healthy period, the deviating features first."
+_VERIFY = (
+    "The loss is an estimate without today's labels: as soon as some are known, run `stillsafe backtest` on them to "
+    "measure the real loss."
+)
+
+SIGNALS: Mapping[Signal, SignalRow] = {
+    Signal.AVG_CONFIDENCE: SignalRow(
+        label="Mean confidence",
+        unit=Unit.SCORE,
+        subject=Subject.OUTPUT,
+        sentence="Mean confidence {value:.3f} over {count} predictions (baseline {reference:.3f}, limit ±{limit:.3g}).",
+        cause=_UNSURE,
+        remedy=_COMPARE,
+        limit_fields=("avg_confidence_moderate", "avg_confidence_severe"),
+        two_sided=True,
+    ),
+    Signal.LOW_CONFIDENCE_RATE: SignalRow(
+        label="Low confidence",
+        unit=Unit.SHARE,
+        subject=Subject.OUTPUT,
+        sentence=f"Low confidence in {_RATE} predictions {_RATE_LIMIT}.",
+        cause=_UNSURE,
+        remedy=_COMPARE,
+        limit_fields=("low_confidence_rate_moderate", "low_confidence_rate_severe"),
+    ),
+    Signal.MISSING_RATE: SignalRow(
+        label="Missing values",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} is missing in {_RATE} predictions {_RATE_LIMIT}.",
+        cause="The feed of {name} has failed, or its field was renamed: its values no longer arrive.",
+        remedy="Check the source of {name} and its last deployment.",
+        group=Group.DAMAGE,
+        limit_fields=("missing_rate_moderate", "missing_rate_severe"),
+    ),
+    Signal.UNSEEN_CATEGORY_RATE: SignalRow(
+        label="Unseen categories",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} has a category unseen in the baseline in {_RATE} values {_RATE_LIMIT}.",
+        cause="{name} has values unseen in the healthy period{examples}: a new spelling, code or product.",
+        remedy="Check the new values of {name}: map them to known ones, or retrain with them.",
+        group=Group.DAMAGE,
+        limit_fields=("unseen_category_rate_moderate", "unseen_category_rate_severe"),
+    ),
+    Signal.OUT_OF_RANGE_RATE: SignalRow(
+        label="Out of healthy range",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} is outside its healthy range in {_RATE} values {_RATE_LIMIT}.",
+        cause="The unit, the scale or the source of {name} has changed.",
+        remedy="Compare the unit and the scale of {name} with the healthy period.",
+        group=Group.DAMAGE,
+        limit_fields=("out_of_range_rate_moderate", "out_of_range_rate_severe"),
+        rebuttable=True,
+    ),
+    Signal.REPEATED_VALUE_RATE: SignalRow(
+        label="Repeated number",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} repeats one number in {_RATE} values {_RATE_LIMIT}.",
+        cause="{name} repeats one number{repeated} as a default does that replaces a failed feed, or a stuck sensor.",
+        remedy="Check the source of {name}: find what fills in the constant, and why.",
+        group=Group.DAMAGE,
+        limit_fields=("repeated_value_rate_moderate", "repeated_value_rate_severe"),
+        rebuttable=True,
+    ),
+    Signal.BROKEN_RELATION_RATE: SignalRow(
+        label="Broken relations",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} does not fit the other features in {_RATE} predictions {_RATE_LIMIT}.",
+        cause=(
+            "Each value of {name} is plausible but belongs to another row: a wrong join key, a stale or shuffled "
+            "column, or two swapped columns."
+        ),
+        remedy="Check how {name} is joined to its rows.",
+        group=Group.DAMAGE,
+        limit_fields=("broken_relation_rate_moderate", "broken_relation_rate_severe"),
+    ),
+    Signal.DISTRIBUTION_CHANGE: SignalRow(
+        label="Distribution",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"The distribution of {{feature}} shifted: {_SHIFT_LIMIT}.",
+        cause="The population of {name} has changed: other customers, a season, a campaign.",
+        remedy="Check whether {name} may have changed for a good reason.",
+        limit_fields=("distribution_change_moderate",),
+    ),
+    Signal.CONFIDENCE_CHANGE: SignalRow(
+        label="Distribution of confidence",
+        unit=Unit.SHARE,
+        subject=Subject.OUTPUT,
+        sentence=f"The confidence distribution shifted: {_SHIFT_LIMIT}.",
+        cause=_OTHER_REQUESTS,
+        remedy=_COMPARE,
+        limit_fields=("confidence_change_moderate",),
+        output="confidence",
+    ),
+    Signal.PREDICTION_CHANGE: SignalRow(
+        label="Distribution of predictions",
+        unit=Unit.SHARE,
+        subject=Subject.OUTPUT,
+        sentence=f"The prediction distribution shifted: {_SHIFT_LIMIT}.",
+        cause=_OTHER_REQUESTS,
+        remedy=_COMPARE,
+        limit_fields=("prediction_change_moderate",),
+        output="prediction",
+    ),
+    Signal.ESTIMATED_ACCURACY_LOSS: SignalRow(
+        label="Estimated accuracy loss",
+        unit=Unit.SHARE,
+        subject=Subject.OUTPUT,
+        sentence=(
+            "Estimated accuracy{performance} {loss:.1f} points lost over {count} predictions; "
+            "limit {points:.1f} points."
+        ),
+        cause=_UNFIT,
+        remedy=_VERIFY,
+        group=Group.FAILURE,
+        limit_fields=("estimated_accuracy_loss_moderate", "estimated_accuracy_loss_severe"),
+        metric="accuracy",
+    ),
+    Signal.ESTIMATED_ERROR_GROWTH: SignalRow(
+        label="Estimated error growth",
+        unit=Unit.SHARE,
+        subject=Subject.OUTPUT,
+        sentence=(
+            "Estimated mean absolute error{performance} {loss:.0f}% higher over {count} predictions; "
+            "limit {points:.0f}%."
+        ),
+        cause=_UNFIT,
+        remedy=_VERIFY,
+        group=Group.FAILURE,
+        limit_fields=("estimated_error_growth_moderate", "estimated_error_growth_severe"),
+        metric="mean_absolute_error",
+    ),
+    Signal.REFUSAL_RATE: SignalRow(
+        label="Refused requests",
+        unit=Unit.SHARE,
+        subject=Subject.TRAFFIC,
+        sentence=f"The schema refused {_RATE} requests {_RATE_LIMIT}.",
+        cause="A client was changed and now violates the schema.",
+        remedy="Check the refusals by feature and kind, and contact the clients that send them.",
+        group=Group.FAILURE,
+        limit_fields=("refusal_rate_moderate", "refusal_rate_severe"),
+    ),
+    Signal.MODEL_ERROR_RATE: SignalRow(
+        label="Model errors",
+        unit=Unit.SHARE,
+        subject=Subject.TRAFFIC,
+        sentence=f"The model failed on {_RATE} predictions {_RATE_LIMIT}.",
+        cause="The model itself fails: a library or a file has changed, or an input that it cannot process.",
+        remedy="Check the model's errors in the log, then the last deployment.",
+        group=Group.FAILURE,
+        limit_fields=("model_error_rate_moderate", "model_error_rate_severe"),
+    ),
+    Signal.SILENCE_SECONDS: SignalRow(
+        label="Silence",
+        unit=Unit.SECONDS,
+        subject=Subject.TRAFFIC,
+        sentence="No request for {value:.0f} s (limit {limit:g} s).",
+        cause="The clients, the network or the load balancer no longer send requests to this service.",
+        remedy="Send a request by hand; then check the clients, the network and the load balancer.",
+        limit_fields=("silence_seconds",),
+    ),
+}
+"""Everything about a signal but its limits' numbers, which are in the policy, and its measurement, in `readings`."""
+
+DAMAGE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.DAMAGE)
+FAILURE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.FAILURE)
+OUTPUT_SIGNALS = {row.output: signal for signal, row in SIGNALS.items() if row.output is not None}
+METRIC_SIGNALS = {row.metric: signal for signal, row in SIGNALS.items() if row.metric is not None}
+
+
+def distance(reading: Reading, *, from_reference: bool = False) -> float:
+    """Distance of a value from healthy in the direction of a deviation, 0 on the healthy side or without a value.
+
+    A duration counts from zero, as it is judged; with `from_reference` from its reference, as sentences are ordered.
+    """
+    row = SIGNALS[reading.signal]
+    if reading.value is None:
+        return 0.0
+    origin = 0.0 if row.unit is Unit.SECONDS and not from_reference else reading.reference or 0.0
+    difference = reading.value - origin
+    return abs(difference) if row.two_sided else max(difference, 0.0)
+
+
+def excess(reading: Reading, *, from_reference: bool = False) -> float:
+    """Distance from healthy in moderate limits: a reading deviates above 1. 0 where there is no value or limit."""
+    return distance(reading, from_reference=from_reference) / reading.moderate_limit if reading.moderate_limit else 0.0

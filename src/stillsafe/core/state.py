@@ -8,7 +8,7 @@
 No single run moves the state, in either direction. A run that concludes nothing moves nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -20,17 +20,17 @@ from stillsafe.core.signals import Evidence, Level, Reading
 class Severity(StrEnum):
     """How bad the sustained evidence of a run is."""
 
-    NORMAL = "NORMAL"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
+    NORMAL = "NORMAL"  #: No signal has deviated for long enough.
+    WARNING = "WARNING"  #: A signal has deviated for `warning_runs`.
+    CRITICAL = "CRITICAL"  #: A signal has been severe for `critical_runs`.
 
 
 class State(StrEnum):
-    """What the system does about it. DEGRADED bypasses the model."""
+    """What the service does about it."""
 
-    NORMAL = "NORMAL"
-    WARNING = "WARNING"
-    DEGRADED = "DEGRADED"
+    NORMAL = "NORMAL"  #: The model answers.
+    WARNING = "WARNING"  #: The model answers; somebody should investigate.
+    DEGRADED = "DEGRADED"  #: The fallback answers and the model is bypassed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Streak:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An operator's kill switch: who, why and since when."""
+    """An operator's hold: who, why and since when."""
 
     by: str
     reason: str
@@ -52,18 +52,18 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All that one run leaves to the next.
+    """Everything that one run passes on to the next.
 
     Attributes:
-        state: what the evidence says, whatever an operator holds.
+        state: the state by the evidence, regardless of an operator's hold.
         since: when `state` was entered, or None before the first run.
         streaks: per reading key, only those that deviate.
         calm_runs: consecutive conclusive runs without any deviation.
         relapses: degradations in a row that each came soon after the last recovery.
         runs_since_recovery: conclusive runs since the last recovery, or None if there was none or it is over.
         last_run_at: end of the last run's window.
-        last_conclusive_at: end of the last conclusive run's window: rows before it are not fresh.
-        model_version, baseline_id: what the streaks were judged by.
+        last_conclusive_at: end of the last conclusive run's window; rows before it are not fresh.
+        model_version, baseline_id: of the runs that the streaks were counted in.
         incident_id: the open incident, or None.
         damaged_features: features that the open incident has named so far, sorted; none while NORMAL.
         hold: the operator's hold, or None.
@@ -85,7 +85,7 @@ class Memory:
 
     @property
     def effective_state(self) -> State:
-        """The state that everybody obeys: a hold is DEGRADED."""
+        """The state in force: DEGRADED while an operator holds it."""
         return State.DEGRADED if self.hold else self.state
 
 
@@ -95,7 +95,7 @@ def recovery_runs_needed(policy: Policy, memory: Memory) -> int:
 
 
 def calm_runs_needed(policy: Policy, memory: Memory) -> int:
-    """Consecutive calm runs that end the present state; 0 in NORMAL, which nothing need end."""
+    """Consecutive calm runs that end the present state; 0 in NORMAL."""
     match memory.state:
         case State.NORMAL:
             return 0
@@ -106,18 +106,18 @@ def calm_runs_needed(policy: Policy, memory: Memory) -> int:
 
 
 def severity_of(policy: Policy, streak: Streak) -> Severity:
-    """What one signal's streak amounts to."""
+    """The severity of one signal's streak."""
     if streak.severe >= policy.critical_runs:
         return Severity.CRITICAL
     return Severity.WARNING if streak.deviating >= policy.warning_runs else Severity.NORMAL
 
 
-def worst(policy: Policy, streaks: Mapping[str, Streak]) -> Severity:
+def worst_severity(policy: Policy, streaks: Mapping[str, Streak]) -> Severity:
     """The worst severity among the streaks: any critical signal makes the run critical."""
-    found = {severity_of(policy, streak) for streak in streaks.values()}
-    if Severity.CRITICAL in found:
+    severities = {severity_of(policy, streak) for streak in streaks.values()}
+    if Severity.CRITICAL in severities:
         return Severity.CRITICAL
-    return Severity.WARNING if Severity.WARNING in found else Severity.NORMAL
+    return Severity.WARNING if Severity.WARNING in severities else Severity.NORMAL
 
 
 def step(
@@ -130,34 +130,40 @@ def step(
     model_version: str,
     baseline_id: str | None,
 ) -> Memory:
-    """One run's move. Opening and closing incidents is left to `incident`.
+    """The memory after one run. `incident` opens and resolves incidents.
 
     A gap longer than the policy's, another model version or another baseline starts every streak anew, calm
-    ones included, and never changes the state by itself. Nor does a run that concludes nothing: whatever single
-    readings it holds, no streak grows or heals.
+    ones included, and never changes the state by itself. Nor does an inconclusive run: whatever its single
+    readings are, no streak grows or ends.
     """
-    judged_alike = (memory.model_version, memory.baseline_id) in {(None, None), (model_version, baseline_id)}
-    unbroken = judged_alike and not _gap(policy, memory, at)
-    conclusive = evidence is not Evidence.INSUFFICIENT
-    streaks = memory.streaks if unbroken else {}
-    streaks = _advance(streaks, readings) if conclusive else streaks
-    calm_runs = _calm(memory.calm_runs if unbroken else 0, evidence)
-    moved = replace(
+    is_comparable = (memory.model_version, memory.baseline_id) in {(None, None), (model_version, baseline_id)}
+    is_consecutive = is_comparable and not _gap(policy, memory, at)
+    is_conclusive = evidence is not Evidence.INSUFFICIENT
+    streaks = memory.streaks if is_consecutive else {}
+    streaks = _advance(streaks, readings) if is_conclusive else streaks
+    calm_runs = _calm(memory.calm_runs if is_consecutive else 0, evidence)
+    next_memory = replace(
         memory,
         streaks=streaks,
         calm_runs=calm_runs,
-        runs_since_recovery=_since_recovery(policy, memory, conclusive),
+        runs_since_recovery=_since_recovery(policy, memory, is_conclusive),
         last_run_at=at,
-        last_conclusive_at=at if conclusive else memory.last_conclusive_at,
+        last_conclusive_at=at if is_conclusive else memory.last_conclusive_at,
         model_version=model_version,
         baseline_id=baseline_id,
         since=memory.since or at,
     )
-    if not conclusive:
-        return moved
-    # Only a deviating run makes anything worse: a streak kept for want of readings is no new evidence.
-    severity = worst(policy, streaks) if evidence is Evidence.BAD else Severity.NORMAL
-    return _transition(policy, moved, severity, at)
+    if not is_conclusive:
+        return next_memory
+    # A streak that is kept without a new reading is no new evidence, so only a deviating run makes the state worse.
+    severity = worst_severity(policy, streaks) if evidence is Evidence.BAD else Severity.NORMAL
+    return _transition(policy, next_memory, severity, at)
+
+
+Step = Callable[..., Memory]
+
+STEPS: Mapping[int, Step] = {1: step}
+"""The step of each version of the rules. A new step gets a new version, and the older one stays for replays."""
 
 
 def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:
@@ -165,15 +171,15 @@ def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:
 
 
 def _advance(streaks: Mapping[str, Streak], readings: tuple[Reading, ...]) -> dict[str, Streak]:
-    advanced = dict(streaks)
+    next_streaks = dict(streaks)
     for reading in readings:
-        before = advanced.pop(reading.key, Streak())
+        streak = next_streaks.pop(reading.key, Streak())
         if reading.evidence is Evidence.BAD:
-            severe = before.severe + 1 if reading.level is Level.SEVERE else 0
-            advanced[reading.key] = Streak(before.deviating + 1, severe)
-        elif reading.evidence is Evidence.INSUFFICIENT and before != Streak():
-            advanced[reading.key] = before
-    return advanced
+            severe = streak.severe + 1 if reading.level is Level.SEVERE else 0
+            next_streaks[reading.key] = Streak(streak.deviating + 1, severe)
+        elif reading.evidence is Evidence.INSUFFICIENT and streak != Streak():
+            next_streaks[reading.key] = streak
+    return next_streaks
 
 
 def _calm(calm_runs: int, evidence: Evidence) -> int:
@@ -182,9 +188,9 @@ def _calm(calm_runs: int, evidence: Evidence) -> int:
     return calm_runs + 1 if evidence is Evidence.OK else 0
 
 
-def _since_recovery(policy: Policy, memory: Memory, conclusive: bool) -> int | None:
+def _since_recovery(policy: Policy, memory: Memory, is_conclusive: bool) -> int | None:
     runs = memory.runs_since_recovery
-    if runs is None or not conclusive:
+    if runs is None or not is_conclusive:
         return runs
     return runs + 1 if runs < policy.relapse_runs else None
 
@@ -207,5 +213,5 @@ def _transition(policy: Policy, memory: Memory, severity: Severity, at: datetime
 
 
 def _back_to_normal(memory: Memory, at: datetime) -> Memory:
-    # A signal that could not be read of late keeps its streak; left here, it would act again on old evidence.
+    # A signal without recent readings keeps its streak and would act again on old evidence, so all streaks end here.
     return replace(memory, state=State.NORMAL, since=at, streaks={}, damaged_features=())

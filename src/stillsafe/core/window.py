@@ -1,8 +1,7 @@
-"""What now looks like: the same statistics over the most recent stretch of traffic, `[start, end)`.
+"""The most recent traffic in the statistics of the baseline, over `[start, end)`.
 
-Windows overlap: fifteen minutes every ten. So that one burst is never evidence twice, a window carries two
-tallies: `total` over all its rows, for people, and `fresh` over the rows that no conclusive run has judged
-before, for decisions.
+Windows overlap: fifteen minutes every ten. A window therefore has two tallies, so that one burst is never evidence
+twice: `total` over all its rows, for people; `fresh` over those that no conclusive run has judged, for decisions.
 """
 
 from collections.abc import Mapping
@@ -17,9 +16,9 @@ class FeatureTally:
     Attributes:
         value_count: values that were present.
         missing_count: values that were missing.
-        unseen_count: categories that the baseline never showed.
+        unseen_count: values whose category is not in the baseline.
         below_count, above_count: numbers outside the baseline's range.
-        bin_counts: how many fell into each of the baseline's bins.
+        bin_counts: values in each of the baseline's bins.
         commonest: the most frequent number with its count, or None.
         unseen_examples: a few unseen categories with their counts. Client-controlled text: data, never markup.
     """
@@ -45,13 +44,13 @@ class Tally:
         low_confidence_count: of these, the ones below the baseline's threshold.
         model_error_count: requests on which the model failed.
         fallback_count: requests answered by the fallback.
-        refusal_count: requests refused, besides `prediction_count`.
-        features: one entry per feature seen.
-        prediction_counts: how often each answer was given (classes only).
+        refusal_count: requests refused, in addition to `prediction_count`.
+        features: one entry per feature that occurred.
+        prediction_counts: how often each prediction occurred (classes only).
         outputs: the model's `confidence` and `prediction`, tallied as features are.
-        prediction_sum: sum of a regressor's answers.
-        agreement: for every two features of the baseline's joint table, how well their values went together: the sum
-            over the rows of the pair's score (see `relations`), the upper triangle row by row.
+        prediction_sum: sum of a regressor's predictions.
+        agreement: for every two features of the baseline's joint table, the PMI of their bins summed over the rows (see
+            `association`): the upper triangle row by row.
     """
 
     prediction_count: int = 0
@@ -80,21 +79,21 @@ class Tally:
 
     @property
     def unseen_categories(self) -> bool:
-        """Whether any category appeared that the baseline never showed."""
+        """Whether any category is not in the baseline."""
         return any(feature.unseen_count for feature in self.features.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The most recent stretch of traffic of one model version.
+    """The most recent traffic of one model version.
 
     Attributes:
         start, end: aware UTC; `start` belongs to it, `end` does not.
         model_version: the version whose rows are counted.
         total: over all rows of the window.
-        fresh: over the rows that no conclusive run has judged before.
-        shadow: whether bypassed rows were scored afterwards by the monitor.
-        silent_seconds: time since the last request before `end`, or None if there never was one.
+        fresh: over the rows that no conclusive run has judged.
+        shadow: whether the monitor scored bypassed rows afterwards.
+        silent_seconds: time from the last request to `end`, or None without any request.
     """
 
     start: datetime

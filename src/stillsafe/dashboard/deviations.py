@@ -1,36 +1,32 @@
-"""Readings in the order in which a person wants them: the worst first. Pure."""
+"""The readings of a run as rows of a table, the largest deviation first. Pure."""
 
 from dataclasses import dataclass
 
-from stillsafe.core.signals import Evidence, Level, Reading, Signal
+from stillsafe.core.signals import SIGNALS, Evidence, Level, Reading, Signal, excess
 from stillsafe.core.state import Streak
-from stillsafe.dashboard.formatting import NOTHING, count, cut, limits, measured
+from stillsafe.dashboard.formatting import NO_VALUE, count, format_limits, format_value, shorten
 from stillsafe.dashboard.snapshot import Run, Snapshot
 
-MOST_MULTIPLES = 6
-_ORDER = {Level.SEVERE: 0, Level.MODERATE: 1, Level.NONE: 2}
-_NAMES = {
-    Signal.AVG_CONFIDENCE: "Mean confidence",
-    Signal.LOW_CONFIDENCE_RATE: "Low confidence",
-    Signal.MISSING_RATE: "Missing values",
-    Signal.UNSEEN_CATEGORY_RATE: "Unseen categories",
-    Signal.OUT_OF_RANGE_RATE: "Out of healthy range",
-    Signal.REPEATED_VALUE_RATE: "Repeated number",
-    Signal.BROKEN_RELATION_RATE: "Broken relations",
-    Signal.DISTRIBUTION_CHANGE: "Distribution",
-    Signal.CONFIDENCE_CHANGE: "Distribution of confidence",
-    Signal.PREDICTION_CHANGE: "Distribution of answers",
-    Signal.ESTIMATED_ACCURACY_LOSS: "Estimated accuracy lost",
-    Signal.ESTIMATED_ERROR_GROWTH: "Estimated growth of the error",
-    Signal.REFUSAL_RATE: "Refused requests",
-    Signal.MODEL_ERROR_RATE: "Model errors",
-    Signal.SILENCE_SECONDS: "Silence",
-}
+MOST_SIGNAL_CHARTS = 6
+MOST_EXAMPLES = 3
+SIGNALS_WITH_OWN_CHART = (Signal.AVG_CONFIDENCE, Signal.LOW_CONFIDENCE_RATE)
+_LEVEL_ORDER = {Level.SEVERE: 0, Level.MODERATE: 1, Level.NONE: 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table of readings, in words."""
+class ReadingRow:
+    """One row of the table of readings, as text.
+
+    Attributes:
+        level: `SEVERE`, `MODERATE`, `NONE`, or `TOO LITTLE` where there was too little data.
+        signal: the signal's label.
+        feature: of which feature, or empty.
+        instead_of: features that may be damaged in place of this one.
+        value, reference, limits: in the signal's unit.
+        runs: consecutive runs in which it deviated.
+        samples: requests or values behind the value.
+        examples: unseen categories with their counts. Untrusted: escape them before display.
+    """
 
     level: str
     signal: str
@@ -44,75 +40,65 @@ class Line:
     examples: tuple[str, ...]
 
 
-def name(signal: Signal) -> str:
-    """A signal in words."""
-    return _NAMES.get(signal, signal.value)
-
-
-def excess(reading: Reading) -> float:
-    """How far a reading lies from healthy, in moderate limits; 0 where it cannot be told."""
-    if reading.value is None or not reading.moderate_limit:
-        return 0.0
-    reference = 0.0 if reading.signal is Signal.SILENCE_SECONDS else reading.reference or 0.0
-    apart = reading.value - reference
-    return (abs(apart) if reading.signal is Signal.AVG_CONFIDENCE else max(apart, 0.0)) / reading.moderate_limit
-
-
 def worst_first(readings: tuple[Reading, ...]) -> list[Reading]:
-    """Severe before moderate before calm before untold; within one level the furthest from healthy first."""
-    return sorted(readings, key=lambda r: (r.evidence is Evidence.INSUFFICIENT, _ORDER[r.level], -excess(r), r.key))
+    """Severe before moderate before calm before inconclusive; within one level the furthest from healthy first."""
+
+    def rank(reading: Reading) -> tuple[bool, int, float, str]:
+        inconclusive = reading.evidence is Evidence.INSUFFICIENT
+        return inconclusive, _LEVEL_ORDER[reading.level], -excess(reading), reading.key
+
+    return sorted(readings, key=rank)
 
 
-def table(seen: Snapshot) -> list[Line]:
+def reading_rows(snapshot: Snapshot) -> list[ReadingRow]:
     """The newest readings, worst first."""
-    run = seen.judged
+    run = snapshot.last_run_with_readings
     if run is None:
         return []
-    streaks = seen.state.memory.streaks if seen.state is not None else {}
-    return [_line(reading, run, streaks.get(reading.key)) for reading in worst_first(run.readings)]
+    streaks = snapshot.state.memory.streaks if snapshot.state is not None else {}
+    return [_row(reading, run, streaks.get(reading.key)) for reading in worst_first(run.readings)]
 
 
-def multiples(runs: tuple[Run, ...]) -> list[str]:
-    """Keys of the signals that deviated in any run, those that deviate now first; confidence has charts of its own."""
-    worst: dict[str, tuple[float, int, float]] = {}
+def deviating_keys(runs: tuple[Run, ...]) -> list[str]:
+    """Keys of the signals to chart: those that deviated in any run, with those of the newest run first.
+
+    The two signals of confidence have charts of their own and are left out.
+    """
+    ranks: dict[str, tuple[int, int, float]] = {}
     for age, run in enumerate(reversed(runs)):
         for reading in run.readings:
-            if reading.level is not Level.NONE and reading.signal not in _CHARTED:
-                now = 0 if age == 0 else 1
-                ranked = (now, _ORDER[reading.level], -excess(reading))
-                worst[reading.key] = min(worst.get(reading.key, ranked), ranked)
-    return sorted(worst, key=lambda key: (worst[key], key))[:MOST_MULTIPLES]
+            if reading.level is not Level.NONE and reading.signal not in SIGNALS_WITH_OWN_CHART:
+                rank = (min(age, 1), _LEVEL_ORDER[reading.level], -excess(reading))
+                ranks[reading.key] = min(ranks.get(reading.key, rank), rank)
+    return sorted(ranks, key=lambda key: (ranks[key], key))[:MOST_SIGNAL_CHARTS]
 
 
-_CHARTED = (Signal.AVG_CONFIDENCE, Signal.LOW_CONFIDENCE_RATE)
-
-
-def _line(reading: Reading, run: Run, streak: Streak | None) -> Line:
-    told = reading.evidence is not Evidence.INSUFFICIENT
-    return Line(
-        level=reading.level.value if told else "TOO LITTLE",
-        signal=name(reading.signal),
+def _row(reading: Reading, run: Run, streak: Streak | None) -> ReadingRow:
+    deviates = reading.level is not Level.NONE
+    return ReadingRow(
+        level="TOO LITTLE" if reading.evidence is Evidence.INSUFFICIENT else reading.level.value,
+        signal=SIGNALS[reading.signal].label,
         feature=reading.feature or "",
-        instead_of=reading.instead_of if reading.level is not Level.NONE else (),
-        value=measured(reading.signal, reading.value),
-        reference=measured(reading.signal, reading.reference),
-        limits=limits(reading),
-        runs=_runs(streak),
-        samples=count(reading.sample_count) if reading.sample_count else NOTHING,
-        examples=_examples(reading, run),
+        instead_of=reading.instead_of if deviates else (),
+        value=format_value(reading.signal, reading.value),
+        reference=format_value(reading.signal, reading.reference),
+        limits=format_limits(reading),
+        runs=_streak_text(streak),
+        samples=count(reading.sample_count) if reading.sample_count else NO_VALUE,
+        examples=_examples(reading, run) if deviates else (),
     )
 
 
-def _runs(streak: Streak | None) -> str:
+def _streak_text(streak: Streak | None) -> str:
     if streak is None or not streak.deviating:
-        return NOTHING
+        return NO_VALUE
     return f"{streak.deviating} ({streak.severe} severe)" if streak.severe else str(streak.deviating)
 
 
 def _examples(reading: Reading, run: Run) -> tuple[str, ...]:
-    """Unseen categories, most frequent first: a client's text."""
+    """Unseen categories, most frequent first."""
     tally = run.total.features.get(reading.feature or "")
-    if reading.signal is not Signal.UNSEEN_CATEGORY_RATE or tally is None or reading.level is Level.NONE:
+    if reading.signal is not Signal.UNSEEN_CATEGORY_RATE or tally is None:
         return ()
-    ordered = sorted(tally.unseen_examples.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(f"{cut(category)} × {times}" for category, times in ordered[:3])
+    examples = sorted(tally.unseen_examples.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(f"{shorten(category)} × {times}" for category, times in examples[:MOST_EXAMPLES])

@@ -1,4 +1,4 @@
-"""Everything that the page shows, read at one moment from one consistent view of the database."""
+"""Everything that the page shows, read in one transaction, so that its parts agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,13 @@ MOST_ACTIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One monitoring run with its documents opened; empty where a document is not one of ours."""
+    """One monitoring run with its documents decoded.
+
+    Attributes:
+        record: the stored run.
+        readings: its readings; empty where the document is invalid.
+        total: the counts of its window; only the prediction count where the document is invalid.
+    """
 
     record: RunRecord
     readings: tuple[Reading, ...]
@@ -43,8 +49,8 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An incident and its explanations: the newest step first, and of each step the offline one."""
+class IncidentView:
+    """An incident and its explanations: the newest step first, and within a step the offline one first."""
 
     incident: IncidentRecord
     explanations: tuple[ExplanationRecord, ...]
@@ -52,17 +58,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is known at `now`.
+    """What the page shows.
 
     Attributes:
         now: the time of the page, aware UTC.
         settings: the service.
-        state: the row that everybody obeys, or None before anything was decided.
+        state: the current state, or None before the first run or action.
         runs: the newest runs, oldest first.
-        baseline: the active one of the served model version, or None: it is unwatched.
-        incidents: the newest, unresolved ones first.
-        actions: the operators' newest actions, newest first.
-        last_request_at: when the last request came, or None.
+        baseline: the active one of the served model version, or None where it is unwatched.
+        incidents: the newest ones, unresolved ones first.
+        actions: the newest actions of operators, newest first.
+        last_request_at: when the last request arrived, or None.
     """
 
     now: datetime
@@ -70,7 +76,7 @@ class Snapshot:
     state: StateRecord | None
     runs: tuple[Run, ...]
     baseline: Baseline | None
-    incidents: tuple[Told, ...]
+    incidents: tuple[IncidentView, ...]
     actions: tuple[ActionRecord, ...]
     last_request_at: datetime | None
 
@@ -80,29 +86,35 @@ class Snapshot:
         return self.runs[-1] if self.runs else None
 
     @property
-    def judged(self) -> Run | None:
-        """The newest run that read any signal, or None."""
+    def last_run_with_readings(self) -> Run | None:
+        """The newest run with a reading of any signal, or None."""
         return next((run for run in reversed(self.runs) if run.readings), None)
 
 
-def take(engine: Engine, settings: Settings, now: datetime, run_count: int) -> Snapshot:
-    """Read it all.
+def take_snapshot(engine: Engine, settings: Settings, now: datetime, run_count: int) -> Snapshot:
+    """Read the snapshot from the database.
+
+    Args:
+        engine: the store, only ever read.
+        settings: the service.
+        now: the time of the page, aware UTC.
+        run_count: at most this many runs.
 
     Raises:
-        StoreError: the database cannot be read, or holds what this version cannot read.
+        StoreError: the database cannot be read, or holds a value that this version cannot read.
     """
     try:
         with database.reading(engine) as connection:
-            incidents = sorted(recent_incidents(connection, MOST_INCIDENTS), key=lambda found: found.resolved)
+            incidents = sorted(recent_incidents(connection, MOST_INCIDENTS), key=lambda incident: incident.resolved)
             return Snapshot(
                 now=now,
                 settings=settings,
                 state=current_state(connection),
-                runs=tuple(_opened(record) for record in reversed(recent_runs(connection, run_count))),
+                runs=tuple(_run(record) for record in reversed(recent_runs(connection, run_count))),
                 baseline=active_baseline(connection, settings.model.version),
                 incidents=tuple(
-                    Told(found, _newest_first(incident_explanations(connection, found.incident_id)))
-                    for found in incidents
+                    IncidentView(incident, _newest_first(incident_explanations(connection, incident.incident_id)))
+                    for incident in incidents
                 ),
                 actions=tuple(reversed(all_actions(connection)[-MOST_ACTIONS:])),
                 last_request_at=last_request_at(connection, now),
@@ -111,11 +123,11 @@ def take(engine: Engine, settings: Settings, now: datetime, run_count: int) -> S
         raise StoreError("The database holds a value that this version of Stillsafe cannot read.") from error
 
 
-def _newest_first(told: list[ExplanationRecord]) -> tuple[ExplanationRecord, ...]:
-    return tuple(sorted(told, key=lambda record: -record.place[0]))
+def _newest_first(explanations: list[ExplanationRecord]) -> tuple[ExplanationRecord, ...]:
+    return tuple(sorted(explanations, key=lambda record: -record.sort_key[0]))
 
 
-def _opened(record: RunRecord) -> Run:
+def _run(record: RunRecord) -> Run:
     return Run(record, _readings(record.readings), _total(record.window, record.prediction_count))
 
 
@@ -127,7 +139,7 @@ def _readings(document: object) -> tuple[Reading, ...]:
 
 
 def _total(document: object, prediction_count: int) -> Tally:
-    # A run written by hand has no window document; its count is a column.
+    # A run that another program wrote may have no window document; its prediction count is a column of the row.
     if isinstance(document, Mapping):
         try:
             return _window_adapter().validate_python(document).total

@@ -1,4 +1,4 @@
-"""The one glance: is the model safe to trust, why, since when, and who answers now. Pure."""
+"""The banner of the page: whether the model can be trusted, why, since when, and what answers now. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,181 +7,182 @@ from enum import StrEnum
 
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State, recovery_runs_needed
-from stillsafe.dashboard.formatting import ago, moment, span
+from stillsafe.dashboard.formatting import moment, span, time_since
 from stillsafe.dashboard.snapshot import Snapshot
 
 
 class Tone(StrEnum):
-    """How the banner looks. Its word says the same."""
+    """The colour and the sign of the banner. Its word has the same meaning."""
 
-    CALM = "calm"
-    WATCH = "watch"
-    DANGER = "danger"
-    UNKNOWN = "unknown"
+    CALM = "calm"  #: NORMAL, by a monitor that runs and has judged this model version.
+    WATCH = "watch"  #: WARNING.
+    DANGER = "danger"  #: DEGRADED.
+    UNKNOWN = "unknown"  #: The monitor cannot judge the model, or does not run.
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the banner says.
+class Banner:
+    """What the banner shows.
 
     Attributes:
         tone: its colour and sign.
-        word: the state in one word; `UNKNOWN` where nobody can tell.
+        word: the state, or `UNKNOWN`.
         headline: whether to trust the model.
-        because: why, with numbers.
+        reason: why, with numbers.
         since: since when, or None.
-        answering: who answers callers now.
-        alarms: what else must not be overlooked.
-        ahead: what the next runs can bring.
+        answering: what answers requests now.
+        alarms: further facts that need attention.
+        outlook: what the next runs can change, or empty.
     """
 
     tone: Tone
     word: str
     headline: str
-    because: str
+    reason: str
     since: datetime | None
     answering: str
     alarms: tuple[str, ...]
-    ahead: str
+    outlook: str
 
 
-def judge(seen: Snapshot) -> Verdict:
-    """The banner of a snapshot. Unknown is never calm; DEGRADED is never hidden by anything."""
-    tone, headline = _tone(seen)
-    obeyed = _obeyed(seen)
-    return Verdict(
+def build_banner(snapshot: Snapshot) -> Banner:
+    """The banner of a snapshot. Where the state is unknown it is never calm, and DEGRADED has precedence over all."""
+    tone, headline = _tone(snapshot)
+    unknown = tone is Tone.UNKNOWN
+    return Banner(
         tone=tone,
-        word="UNKNOWN" if tone is Tone.UNKNOWN else obeyed.value,
+        word="UNKNOWN" if unknown else _state(snapshot).value,
         headline=headline,
-        because=_because(seen, tone),
-        since=_since(seen, tone),
-        answering=_answering(seen),
-        alarms=tuple(_alarms(seen, tone)),
-        ahead="" if tone is Tone.UNKNOWN else _ahead(seen),
+        reason=_reason(snapshot, tone),
+        since=_since(snapshot, tone),
+        answering=_answering(snapshot),
+        alarms=tuple(_alarms(snapshot, tone)),
+        outlook="" if unknown else _outlook(snapshot),
     )
 
 
-def _obeyed(seen: Snapshot) -> State:
-    return seen.state.state if seen.state is not None else State.NORMAL
-
-
-def _never_ran(seen: Snapshot) -> bool:
-    return seen.state is None or seen.state.checked_at is None
-
-
-def stale(seen: Snapshot) -> bool:
+def is_stale(snapshot: Snapshot) -> bool:
     """Whether the monitor has not run within two intervals, or never."""
-    return seen.state is None or seen.state.stale(seen.now)
+    return snapshot.state is None or snapshot.state.stale(snapshot.now)
 
 
-def _other_version(seen: Snapshot) -> str | None:
-    """The version that was judged last, where it is not the one that is served."""
-    judged = seen.state.memory.model_version if seen.state is not None else None
-    return judged if judged is not None and judged != seen.settings.model.version else None
+def _state(snapshot: Snapshot) -> State:
+    return snapshot.state.state if snapshot.state is not None else State.NORMAL
 
 
-def _tone(seen: Snapshot) -> tuple[Tone, str]:
-    if _obeyed(seen) is State.DEGRADED:
+def _never_ran(snapshot: Snapshot) -> bool:
+    return snapshot.state is None or snapshot.state.checked_at is None
+
+
+def _other_version(snapshot: Snapshot) -> str | None:
+    """The model version of the last run where it is not the served one."""
+    version = snapshot.state.memory.model_version if snapshot.state is not None else None
+    return version if version != snapshot.settings.model.version else None
+
+
+def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
+    version = snapshot.settings.model.version
+    if _state(snapshot) is State.DEGRADED:
         return Tone.DANGER, "Not safe to trust."
-    if _never_ran(seen):
-        return Tone.UNKNOWN, "Nobody is watching: the monitor has never run."
-    if stale(seen):
-        return Tone.UNKNOWN, "Nobody is watching: the monitor has stopped."
-    if seen.baseline is None:
-        return Tone.UNKNOWN, f"Model version {seen.settings.model.version} is not watched."
-    if _other_version(seen) is not None:
-        return Tone.UNKNOWN, f"Model version {seen.settings.model.version} has not been judged yet."
-    if _obeyed(seen) is State.WARNING:
-        return Tone.WATCH, "Be on your guard."
-    if seen.state is not None and seen.state.memory.last_conclusive_at is None:
-        return Tone.UNKNOWN, "Not judged yet: no run had traffic enough."
+    if _never_ran(snapshot):
+        return Tone.UNKNOWN, "The model is unmonitored: the monitor has never run."
+    if is_stale(snapshot):
+        return Tone.UNKNOWN, "The model is unmonitored: the monitor has stopped."
+    if snapshot.baseline is None:
+        return Tone.UNKNOWN, f"Model version {version} is unmonitored: it has no baseline."
+    if _other_version(snapshot) is not None:
+        return Tone.UNKNOWN, f"No run has judged model version {version} yet."
+    if _state(snapshot) is State.WARNING:
+        return Tone.WATCH, "Signals deviate: investigate."
+    if snapshot.state is not None and snapshot.state.memory.last_conclusive_at is None:
+        return Tone.UNKNOWN, "Not judged yet: every run had too little traffic."
     return Tone.CALM, "Safe to trust."
 
 
-def _because(seen: Snapshot, tone: Tone) -> str:
-    if seen.state is None:
-        return "Nothing has been decided yet: no monitoring run is recorded."
-    opened = next((told.incident for told in seen.incidents if not told.incident.resolved), None)
-    if tone in (Tone.DANGER, Tone.WATCH) and opened is not None and not seen.state.held:
-        return opened.decision_reason
-    if tone is Tone.UNKNOWN and not _never_ran(seen):
-        return f"The last word was: {seen.state.reason}"
-    return seen.state.reason
+def _reason(snapshot: Snapshot, tone: Tone) -> str:
+    if snapshot.state is None:
+        return "No monitoring run is recorded, so the state is not known."
+    incident = next((view.incident for view in snapshot.incidents if not view.incident.resolved), None)
+    if tone in (Tone.DANGER, Tone.WATCH) and incident is not None and not snapshot.state.held:
+        return incident.decision_reason
+    if tone is Tone.UNKNOWN and not _never_ran(snapshot):
+        return f"The last run concluded: {snapshot.state.reason}"
+    return snapshot.state.reason
 
 
-def _since(seen: Snapshot, tone: Tone) -> datetime | None:
-    """Since when the word holds: the state's last change, or the moment from which the monitor counts as dead."""
-    if seen.state is None:
+def _since(snapshot: Snapshot, tone: Tone) -> datetime | None:
+    """Since when the banner's word holds: the last change of the state, or when the monitor became stale."""
+    if snapshot.state is None:
         return None
     if tone is not Tone.UNKNOWN:
-        return seen.state.last_updated
-    return seen.state.valid_until if stale(seen) else None
+        return snapshot.state.last_updated
+    return snapshot.state.valid_until if is_stale(snapshot) else None
 
 
-def _answering(seen: Snapshot) -> str:
-    fallback = f"The fallback answers (by default {seen.settings.fallback.default})."
-    if _obeyed(seen) is State.DEGRADED:
-        if seen.settings.service.mode == "observe":
-            return "The model still answers: the mode is observe. Enforced, the fallback would."
-        if seen.state is not None and seen.state.damaged_features:
-            return f"{fallback} Its rules do without {', '.join(seen.state.damaged_features)}."
+def _answering(snapshot: Snapshot) -> str:
+    fallback = f"The fallback answers (default: {snapshot.settings.fallback.default})."
+    if _state(snapshot) is State.DEGRADED:
+        if snapshot.settings.service.mode == "observe":
+            return "The model still answers: the mode is observe. In mode enforce the fallback would."
+        if snapshot.state is not None and snapshot.state.damaged_features:
+            return f"{fallback} Rules on {', '.join(snapshot.state.damaged_features)} are skipped."
         return fallback
-    if stale(seen) and seen.settings.serving.on_stale_monitor == "fallback":
-        return f"{fallback} The monitor is stale, and the settings ask for it."
+    if is_stale(snapshot) and snapshot.settings.serving.on_stale_monitor == "fallback":
+        return f'{fallback} The monitor is stale, and `on_stale_monitor` is "fallback".'
     return "The model answers."
 
 
-def _alarms(seen: Snapshot, tone: Tone) -> Iterator[str]:
-    every = span(seen.settings.monitor.every)
-    if _never_ran(seen):
-        yield f"The monitor has never run. It should run every {every}: `stillsafe schedule install` sees to it."
-    elif stale(seen) and seen.state is not None:
-        last = f"{ago(seen.state.checked_at, seen.now)}, at {moment(seen.state.checked_at)}"
+def _alarms(snapshot: Snapshot, tone: Tone) -> Iterator[str]:
+    version, every = snapshot.settings.model.version, span(snapshot.settings.monitor.every)
+    if _never_ran(snapshot):
+        yield f"The monitor has never run. It should run every {every}: use `stillsafe schedule install`."
+    elif is_stale(snapshot) and snapshot.state is not None:
+        last = f"{time_since(snapshot.state.checked_at, snapshot.now)}, at {moment(snapshot.state.checked_at)}"
         yield (
             f"The monitor is stale: it last ran {last}, and should run every {every}. "
-            "See `stillsafe schedule show` and the monitor's log."
+            "Check `stillsafe schedule show` and the monitor's log."
         )
         if tone is Tone.UNKNOWN:
-            yield f"The last known state is {seen.state.state.value}."
-    if seen.state is not None and (hold := seen.state.memory.hold) is not None:
+            yield f"The last known state is {snapshot.state.state.value}."
+    if snapshot.state is not None and (hold := snapshot.state.memory.hold) is not None:
         yield f"Held by {hold.by} since {moment(hold.at)}: {hold.reason} (`stillsafe release` ends it)."
-    if seen.baseline is None:
+    if snapshot.baseline is None:
         yield (
-            f"Model version {seen.settings.model.version} has no active baseline, so nothing about it can be judged: "
-            "`stillsafe baseline create` makes one."
+            f"Model version {version} has no active baseline, so it cannot be judged. "
+            "Make one with `stillsafe baseline create`."
         )
-    if (other := _other_version(seen)) is not None:
-        yield f"The last run judged model version {other}; version {seen.settings.model.version} is served."
-    if seen.settings.service.mode == "observe":
-        yield "Observe mode: everything is judged and recorded, and the model is never bypassed."
-    yield from _inconclusive(seen)
+    if (other_version := _other_version(snapshot)) is not None:
+        yield f"The last run judged model version {other_version}, but version {version} is served."
+    if snapshot.settings.service.mode == "observe":
+        yield "Observe mode: every run is recorded, and the model is never bypassed."
+    yield from _inconclusive(snapshot)
 
 
-def _inconclusive(seen: Snapshot) -> Iterator[str]:
-    last = seen.last_run
-    if seen.state is None or last is None or last.record.evidence != Evidence.INSUFFICIENT.value:
+def _inconclusive(snapshot: Snapshot) -> Iterator[str]:
+    run = snapshot.last_run
+    if snapshot.state is None or run is None or run.record.evidence != Evidence.INSUFFICIENT.value:
         return
-    known = seen.state.memory.last_conclusive_at
-    when = f"the last conclusive one was {ago(known, seen.now)}" if known else "no run has been conclusive yet"
-    yield f"The last run had too little traffic to conclude anything; {when}."
+    last = snapshot.state.memory.last_conclusive_at
+    history = f"the last conclusive run was {time_since(last, snapshot.now)}" if last else "no run was conclusive yet"
+    yield f"The last run had too little traffic to be conclusive; {history}."
 
 
-def _ahead(seen: Snapshot) -> str:
-    if seen.state is None:
+def _outlook(snapshot: Snapshot) -> str:
+    if snapshot.state is None:
         return ""
-    memory, policy = seen.state.memory, seen.settings.policy
+    memory, policy = snapshot.state.memory, snapshot.settings.policy
     if memory.hold is not None:
-        return f"Once released, the state is what the evidence says: {memory.state.value}."
+        return f"After the release the state is {memory.state.value}."
     match memory.state:
         case State.DEGRADED:
             return f"{memory.calm_runs} of {recovery_runs_needed(policy, memory)} calm runs towards recovery."
         case State.WARNING if memory.calm_runs:
             return f"{memory.calm_runs} of {policy.warning_recovery_runs} calm runs towards NORMAL."
         case _:
-            return _streaks(memory, policy.warning_runs, policy.critical_runs)
+            return _streak_outlook(memory, policy.warning_runs, policy.critical_runs)
 
 
-def _streaks(memory: Memory, warning_runs: int, critical_runs: int) -> str:
+def _streak_outlook(memory: Memory, warning_runs: int, critical_runs: int) -> str:
     severe = max((streak.severe for streak in memory.streaks.values()), default=0)
     deviating = max((streak.deviating for streak in memory.streaks.values()), default=0)
     if severe:

@@ -1,4 +1,4 @@
-"""The dashboard's routes: `/` and its style. They read, and nothing else."""
+"""The routes of the dashboard: the page `/` and its style sheet. They only read."""
 
 import hashlib
 import logging
@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from sqlalchemy import Engine
 
-from stillsafe.dashboard import charts, deviations, formatting, snapshot, status_banner
+from stillsafe.dashboard import charts, deviations, formatting
+from stillsafe.dashboard.snapshot import Snapshot, take_snapshot
+from stillsafe.dashboard.status_banner import build_banner, is_stale
 from stillsafe.errors import StoreError
 from stillsafe.settings import Settings
 
@@ -21,8 +23,8 @@ logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 RUN_COUNTS = (72, 216, 720)
 SHORTEST_REFRESH_SECONDS, LONGEST_REFRESH_SECONDS = 5, 60
-LINES_SHOWN = 12
-RUNS_LISTED = 15
+READING_ROWS = 12  # further rows are folded away
+RUN_ROWS = 15
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src data:; "
@@ -35,7 +37,7 @@ HEADERS = {
 
 
 def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> APIRouter:
-    """`/` and `/static/stillsafe.css`.
+    """The routes `/` and `/static/stillsafe.css`.
 
     Args:
         engine: the store, only ever read.
@@ -44,20 +46,27 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
     """
     pages = APIRouter(include_in_schema=False)
     style = (FOLDER / "static" / "stillsafe.css").read_bytes()
-    templates = _templates(hashlib.sha256(style).hexdigest()[:12])
+    templates = build_templates()
+    templates.globals["style_version"] = hashlib.sha256(style).hexdigest()[:12]
 
     @pages.api_route("/", methods=["GET", "HEAD"])
     def page(request: Request) -> Response:
         now = clock()
-        shown = _run_count(request.query_params.get("runs"))
+        run_count = _run_count(request.query_params.get("runs"))
         refresh = None if request.query_params.get("refresh") == "off" else _refresh_seconds(settings)
-        common = {"settings": settings, "now": now, "refresh": refresh, "shown": shown, "run_counts": RUN_COUNTS}
+        context = {
+            "settings": settings,
+            "now": now,
+            "refresh": refresh,
+            "run_count": run_count,
+            "run_counts": RUN_COUNTS,
+        }
         try:
-            seen = snapshot.take(engine, settings, now, shown)
+            snapshot = take_snapshot(engine, settings, now, run_count)
         except StoreError as error:
             logger.exception("the dashboard cannot read the store")
-            return _html(templates, "unavailable.html", 503, {**common, "problem": str(error)})
-        return _html(templates, "page.html", 200, {**common, **_drawn(seen)})
+            return _html(templates, "unavailable.html", 503, {**context, "problem": str(error)})
+        return _html(templates, "page.html", 200, {**context, **_page_context(snapshot)})
 
     @pages.api_route("/static/stillsafe.css", methods=["GET", "HEAD"])
     def stylesheet() -> Response:
@@ -67,26 +76,38 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
     return pages
 
 
-def _drawn(seen: snapshot.Snapshot) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"seen": seen, "verdict": status_banner.judge(seen), "stale": status_banner.stale(seen)}
-    lines = deviations.table(seen)
-    drawn |= {"lines": lines[:LINES_SHOWN], "more_lines": lines[LINES_SHOWN:]}
-    drawn["runs"] = list(reversed(seen.runs))[:RUNS_LISTED]
-    if not seen.runs:
-        return drawn | {"timelines": [], "multiples": []}
-    timelines = [charts.states(seen), charts.confidence(seen), charts.low_confidence(seen), charts.traffic(seen)]
-    multiples = [charts.multiple(seen, key) for key in deviations.multiples(seen.runs)]
-    return drawn | {"timelines": timelines, "multiples": multiples}
+def _page_context(snapshot: Snapshot) -> dict[str, Any]:
+    rows = deviations.reading_rows(snapshot)
+    timelines, signal_charts = [], []
+    if snapshot.runs:
+        timelines = [
+            charts.state_chart(snapshot),
+            charts.confidence_chart(snapshot),
+            charts.low_confidence_chart(snapshot),
+            charts.traffic_chart(snapshot),
+        ]
+        signal_charts = [charts.signal_chart(snapshot, key) for key in deviations.deviating_keys(snapshot.runs)]
+    return {
+        "snapshot": snapshot,
+        "banner": build_banner(snapshot),
+        "stale": is_stale(snapshot),
+        "rows": rows[:READING_ROWS],
+        "more_rows": rows[READING_ROWS:],
+        "runs": list(reversed(snapshot.runs))[:RUN_ROWS],
+        "timelines": timelines,
+        "signal_charts": signal_charts,
+    }
 
 
 def _html(templates: Environment, name: str, status: int, context: dict[str, Any]) -> Response:
     text = templates.get_template(name).render(context)
     headers = HEADERS | ({"Retry-After": "5"} if status == 503 else {})
-    # Half a surrogate pair in stored text must not cost the page.
+    # Stored text may hold half a surrogate pair, which UTF-8 cannot encode, so it is replaced.
     return Response(text.encode("utf-8", "replace"), status, headers, media_type="text/html")
 
 
-def _templates(style_version: str) -> Environment:
+def build_templates() -> Environment:
+    """The templates of the dashboard and of the backtest report, with the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -94,35 +115,34 @@ def _templates(style_version: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["style_version"] = style_version
-    for words in (
+    for formatter in (
         formatting.percent,
         formatting.decimal,
         formatting.count,
         formatting.span,
         formatting.moment,
-        formatting.ago,
+        formatting.time_since,
     ):
-        environment.filters[words.__name__] = words
+        environment.filters[formatter.__name__] = formatter
     environment.filters["with_code"] = with_code
     return environment
 
 
 def with_code(text: str) -> Markup:
-    """Our own sentences, what stands between backticks set as code; everything in them is escaped."""
+    """A sentence of ours as HTML: the parts between backticks become code, and all of it is escaped."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return escape(text)
-    marked = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
-    return Markup("").join(marked)
+    elements = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
+    return Markup("").join(elements)
 
 
-def _run_count(asked: str | None) -> int:
-    """One of the offered numbers of runs; anything else is the first of them."""
-    return next((offered for offered in RUN_COUNTS if str(offered) == asked), RUN_COUNTS[0])
+def _run_count(query: str | None) -> int:
+    """One of `RUN_COUNTS`; the first one for any other query."""
+    return next((run_count for run_count in RUN_COUNTS if str(run_count) == query), RUN_COUNTS[0])
 
 
 def _refresh_seconds(settings: Settings) -> int:
-    """A quarter of the monitor's interval, within reason."""
+    """A quarter of the monitor's interval, between `SHORTEST_` and `LONGEST_REFRESH_SECONDS`."""
     quarter = round(settings.monitor.every / 4)
     return min(max(quarter, SHORTEST_REFRESH_SECONDS), LONGEST_REFRESH_SECONDS)

@@ -1,4 +1,4 @@
-"""A trusted joblib model as a skops file: what need not be able to run code had better not be."""
+"""Convert a trusted joblib model to a skops file, which cannot run code when it is loaded."""
 
 import math
 from collections.abc import Sequence
@@ -6,41 +6,43 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillsafe.core.schema import Row
-from stillsafe.model.artifact import parsed
-from stillsafe.model.model import Model, Score
+from stillsafe.core.score import Score
+from stillsafe.model.artifact import parse_estimator
+from stillsafe.model.model import Model
 
 MOST_ROWS_COMPARED = 500
-TOLERANCE = 1e-9  # threads of a forest add up in any order
+TOLERANCE = 1e-9
+"""Allowed relative difference of a number: the threads of a forest add in any order."""
 
 
 def as_skops(model: Model, rows: Sequence[Row]) -> bytes | None:
-    """The model's estimator as the bytes of a skops file.
+    """The model's estimator as the content of a skops file.
 
     Args:
-        model: as it was read from joblib.
-        rows: rows of the sample, which both are asked about.
+        model: the model, read from joblib.
+        rows: rows of the sample, which the original and the converted model score.
 
     Returns:
-        None where skops cannot write it, where it would hold a type that is not trusted by name, or where the
-        estimator that is read back answers differently.
+        None if skops cannot write the estimator, if the file would contain an untrusted type, or if the converted
+        model scores a row differently.
     """
     import skops.io
 
-    few = rows[:: max(1, len(rows) // MOST_ROWS_COMPARED)]
+    compared_rows = rows[:: max(1, len(rows) // MOST_ROWS_COMPARED)]
     try:
         content: bytes = skops.io.dumps(model.estimator)
-        again = parsed(content, Path("model.skops"), kind="skops", trusted=False, trusted_types=())
-    except Exception:  # noqa: BLE001 - whatever keeps skops from it, joblib remains
+        estimator = parse_estimator(content, Path("model.skops"), kind="skops", trusted=False, trusted_types=())
+    except Exception:  # noqa: BLE001 - whatever skops raises, the model stays joblib
         return None
-    said = zip(model.score(few), replace(model, estimator=again).score(few), strict=True)
-    return content if all(alike(before, after) for before, after in said) else None
+    pairs = zip(model.score(compared_rows), replace(model, estimator=estimator).score(compared_rows), strict=True)
+    return content if all(equal_scores(*pair) for pair in pairs) else None
 
 
-def alike(before: Score, after: Score) -> bool:
-    """Whether two answers are the same but for rounding."""
-    return before.error == after.error and all(
+def equal_scores(one: Score, other: Score) -> bool:
+    """Whether two scores are equal except for rounding."""
+    return one.error == other.error and all(
         math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         if isinstance(a, float) and isinstance(b, float)
         else a == b
-        for a, b in ((before.prediction, after.prediction), (before.confidence, after.confidence))
+        for a, b in ((one.prediction, other.prediction), (one.confidence, other.confidence))
     )

@@ -1,15 +1,19 @@
-"""`stillsafe init`: a fitted model and a sample of healthy data in, a service folder to review out."""
+"""`stillsafe init`: read a fitted model and a sample of healthy data, and write a service folder for review."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Schema
+from stillsafe.core.score import Score
 from stillsafe.errors import BaselineRefused, ConfigurationError
 from stillsafe.init import (
     conversion,
@@ -22,37 +26,71 @@ from stillsafe.init import (
     service_folder,
     write,
 )
-from stillsafe.init.inspect import Progress
+from stillsafe.init.service_folder import ServiceFolder
+from stillsafe.model.artifact import sha256_of
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
-from stillsafe.model.model import ConfidenceMethod, Model, ModelKind, Score, sha256_of
+from stillsafe.model.confidence import ConfidenceMethod
+from stillsafe.model.model import Model, ModelKind
+from stillsafe.model.reference import NO_REFERENCE, ModelFacts, Reference
 from stillsafe.monitoring import baseline
 from stillsafe.monitoring.columns import Columns
+from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
-from stillsafe.store.codec import dumps, to_document
 
 VERSION_LENGTH = 8
-SEED = 0  # of the search for fallback rules
-LONGEST_NAME = 100  # of a service or a version, as the settings have it
+SEED = 0
+"""Seed of the search for fallback rules."""
+LONGEST_NAME = 100
+"""Longest name of a service or version, as in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """What `init` made and found.
+class ServiceRequest:
+    """What to create a service from.
+
+    Attributes:
+        model_file: the fitted model, skops or (if trusted) joblib.
+        sample_file: healthy data that the model was not trained on, CSV or Parquet.
+        out: the folder to write.
+        now: the time of creation, aware UTC.
+        salt: random text for hashed features.
+        label: name of the label column, or None.
+        name: the service's name, or None for the name of the folder.
+        version: the model's version, or None for the start of its hash.
+        trust_joblib: whether a joblib file may be opened; it can run any code.
+        force: whether an existing service folder gets new settings; its log and its previous settings are kept.
+    """
+
+    model_file: Path
+    sample_file: Path
+    out: Path
+    now: datetime
+    salt: str
+    label: str | None = None
+    name: str | None = None
+    version: str | None = None
+    trust_joblib: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedService:
+    """The service that `init` wrote, and what it measured.
 
     Attributes:
         folder: the service folder.
         kind: classifier or regressor.
         version: the model's version.
-        method: where its confidence comes from.
+        method: source of the model's confidence.
         schema: the features.
         baseline: the reference baseline.
         default: the default answer of the fallback.
-        model_score, fallback_score: accuracy in [0, 1] of a classifier, mean absolute error of a regressor, on the
-            labelled sample; None without labels. Where rules are proposed, `fallback_score` is theirs, on the rows that
-            they were not learnt from.
-        warnings: what a person should look at, one sentence each.
-        proposal: the fallback's rules and what they are worth on rows that they were not learnt from.
+        model_score, fallback_score: on the labelled sample, accuracy in [0, 1] of a classifier or mean absolute error
+            of a regressor; None without labels. With fallback rules, `fallback_score` is the score of the rules on
+            held-out rows.
+        warnings: what a person should check, one sentence each.
+        proposal: the fallback rules and their evaluation on held-out rows.
     """
 
     folder: Path
@@ -68,247 +106,263 @@ class Created:
     proposal: rule_search.Proposal
 
 
-def create_service(
-    model_file: Path,
-    sample_file: Path,
-    *,
-    label: str | None,
-    out: Path,
-    name: str | None,
-    version: str | None,
-    trust_joblib: bool,
-    force: bool,
-    now: datetime,
-    salt: str,
-    progress: Progress,
-) -> Created:
-    """Look at a fitted model and a sample of healthy data, and write a service folder.
+@dataclass(frozen=True, slots=True)
+class _SampleData:
+    """The sample: the table as read, its columns, the inferred schema, the rows, and the labels, if it has any."""
+
+    table: pd.DataFrame
+    columns: sample.Sample
+    schema: infer.InferredSchema
+    rows: list[Row]
+    labels: list[Answer | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ServedModel:
+    """The model as the service will load it: its file, its scores on the sample, and warnings about it."""
+
+    model: Model
+    file_format: str
+    content: bytes
+    scores: list[Score]
+    warnings: list[str]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the model file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _ProposedFallback:
+    """The default answer, the rules before it, and the scores of model and default on the labelled sample."""
+
+    default: default_answer.DefaultAnswer
+    proposal: rule_search.Proposal
+    scores: default_answer.SampleScores
+
+    def warnings(self, kind: ModelKind) -> Iterator[str]:
+        """What a person should check about the fallback, one sentence each."""
+        yield from default_answer.comparison_warnings(self.default, kind, self.scores, self.proposal)
+        yield from default_answer.rule_warnings(self.proposal)
+
+
+def create_service(request: ServiceRequest, progress: Progress = no_progress) -> CreatedService:
+    """Inspect a fitted model and a sample of healthy data, and write a service folder.
 
     Args:
-        model_file: the fitted model, skops or (trusted) joblib.
-        sample_file: healthy data that the model was not trained on, CSV or Parquet.
-        label: the column with the true answers, or None.
-        out: the folder to write.
-        name: the service's name, or None for the folder's.
-        version: the model's version, or None for the start of its hash.
-        trust_joblib: whether a joblib file may be opened; it can run any code.
-        force: whether an existing service folder gets new settings; its log and its old settings are kept.
-        now: the time of making, aware UTC.
-        salt: random text for hashed features.
-        progress: told what is being done.
+        request: the inputs and options.
+        progress: called with the activity and the share of it that is complete.
 
     Raises:
-        ModelError: the model cannot be served, saying why.
-        ConfigurationError: anything else that is wrong, saying what to do.
+        ModelError: the model cannot be served.
+        ConfigurationError: the sample, an option or the folder is invalid.
     """
-    place = service_folder.look(out, force=force)
-    version, name = _version(version, model_file, place), _name(name, place)
-    progress("Reading the model")
-    form = inspect.form_of(model_file, trust_joblib)
-    estimator = inspect.read(model_file, form)
-    kind, classes = inspect.servable(estimator, model_file)
-    progress("Reading the sample")
-    table = sample.read(sample_file)
-    given = sample.part(table, estimator, label=label, file=sample_file)
-    truth = default_answer.truths(given.labels, kind, classes)
-    described = infer.describe(given.features)
-    rows = infer.rows_of(given.features, described.schema)
-    progress("Trying the model on the sample")
-    with inspect.quietly():
-        model = inspect.tried(version, kind, classes, described.schema, estimator, rows, model_file)
-        scores = inspect.scored(model, rows, progress)
-        converted = conversion.as_skops(model, rows) if form == "joblib" else None
-        model, why_not_compiled = _compiled(model, rows)
-    progress("Making the reference baseline")
-    found = baseline.reference_columns(
-        model.features,
-        rows,
-        [score.confidence for score in scores],
-        [score.text for score in scores],
-        salt=salt,
+    folder = service_folder.inspect_folder(request.out, force=request.force)
+    version, name = _version(request, folder), _name(request.name, folder)
+    progress("Reading the model", None)
+    file_format = inspect.file_format(request.model_file, request.trust_joblib)
+    estimator = inspect.read_model(request.model_file, file_format)
+    kind, classes = inspect.kind_and_classes(estimator, request.model_file)
+    progress("Reading the sample", None)
+    data = _read_sample(request, estimator, kind, classes)
+    progress("Probing the model on the sample", None)
+    scale = inspect.probe_scale(estimator, request.model_file)
+    candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
+    served_model = _serve_model(candidate, data, request.model_file, file_format, progress)
+    progress("Making the reference baseline", None)
+    reference, baseline_warnings = _reference(served_model, data, request, progress)
+    fallback = _fallback(served_model, data)
+    service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
+    text = write.settings_text(
+        service=service | dict(folder.log_settings),
+        model=_model_section(folder, served_model),
+        schema=served_model.model.features,
+        remarks=data.schema.remarks,
+        fallback=fallback.default,
+        proposal=fallback.proposal,
     )
-    reference, contradictions = _reference(found, model.features, version, now, given.ordered)
-    with inspect.quietly():
-        harm = impact_study.weigh(model, rows, scores, truth, found, reference, _weighing(progress))
-    reference = replace(reference, harm=harm)
-    bare = default_answer.default(kind, classes, truth, scores)
-    worth = default_answer.worth(kind, truth, scores, bare.answer)
-    own = [score.prediction for score in scores]
-    proposal = rule_search.propose(model.features, rows, truth, kind, bare.answer, SEED, own)
-    fallback = default_answer.priced(bare, kind, worth, proposal)
-    kept_form, content = (form, model_file.read_bytes()) if converted is None else ("skops", converted)
-    files = _files(place, name, salt, model, kept_form, content, reference, described, fallback, proposal)
-    with inspect.quietly():
-        service_folder.write(place, files)
-    return Created(
-        out,
+    with inspect.suppress_warnings():
+        service_folder.write(folder, _files(folder, served_model, reference, text))
+    return CreatedService(
+        request.out,
         kind,
         version,
-        model.scale.method,
-        model.features,
+        served_model.model.scale.method,
+        served_model.model.features,
         reference,
-        fallback.answer,
-        *default_answer.with_rules(worth, proposal),
+        fallback.default.answer,
+        *default_answer.scores_with_rules(fallback.scores, fallback.proposal),
         (
-            *_warnings(given, scores, place),
-            *default_answer.doubts(fallback, kind, worth, proposal),
-            *default_answer.proposed(proposal),
-            *_form_told(form, kept_form),
-            *why_not_compiled,
-            *_remarks(described, model.features),
-            *sample.swallowed(table, sample_file, given),
-            *contradictions,
+            *_sample_warnings(data, served_model.scores, folder),
+            *fallback.warnings(kind),
+            *served_model.warnings,
+            *_schema_warnings(data.schema, served_model.model.features),
+            *sample.values_read_as_missing(data.table, request.sample_file, data.columns),
+            *baseline_warnings,
         ),
-        proposal,
+        fallback.proposal,
     )
+
+
+def _read_sample(request: ServiceRequest, estimator: Any, kind: ModelKind, classes: tuple[Answer, ...]) -> _SampleData:
+    table = sample.read(request.sample_file)
+    columns = sample.split_columns(table, estimator, label=request.label, file=request.sample_file)
+    labels = default_answer.sample_labels(columns.labels, kind, classes)
+    schema = infer.describe(columns.features)
+    return _SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
+
+
+@inspect.suppress_warnings()
+def _serve_model(candidate: Model, data: _SampleData, file: Path, file_format: str, progress: Progress) -> _ServedModel:
+    """The model with its scale and tolerated schema; as skops and compiled, if its predictions stay the same."""
+    model = inspect.probe_model(candidate, data.rows, file)
+    scores = inspect.score_sample(model, data.rows, progress)
+    skops_content = conversion.as_skops(model, data.rows) if file_format == "joblib" else None
+    content = file.read_bytes() if skops_content is None else skops_content
+    warnings = []
+    if skops_content is not None:
+        warnings.append(
+            "The joblib model was saved as skops, which runs no code when it is loaded; its predictions are the same."
+        )
+    elif file_format == "joblib":
+        warnings.append(
+            "The model stays a joblib file, because skops cannot store it without trusting further types. A joblib "
+            "file can run any code when it is loaded, so restrict write access to the folder."
+        )
+    try:
+        model = equivalence.compile_verified(model, NO_REFERENCE, data.rows)
+    except CannotCompile as error:
+        warnings.append(f"The model is not compiled, so scikit-learn predicts, which is slower: {error}.")
+    return _ServedModel(model, file_format if skops_content is None else "skops", content, scores, warnings)
+
+
+def _reference(
+    served_model: _ServedModel, data: _SampleData, request: ServiceRequest, progress: Progress
+) -> tuple[Baseline, list[str]]:
+    """The reference baseline with the impact study, and warnings if the halves of the sample deviate."""
+    model, scores = served_model.model, served_model.scores
+    columns = baseline.reference_columns(
+        model.features,
+        data.rows,
+        [score.confidence for score in scores],
+        [score.text for score in scores],
+        salt=request.salt,
+    )
+    try:
+        reference = baseline.reference_baseline(columns, model.features, model_version=model.version, at=request.now)
+    except BaselineRefused as refusal:
+        raise ConfigurationError(str(refusal), "Give a larger sample.") from refusal
+    warnings = _deviation_warnings(columns, model.features, request.now, data.columns.in_time_order)
+    with inspect.suppress_warnings():
+        harm = impact_study.study_impact(model, data.rows, scores, data.labels, columns, reference, progress)
+    return replace(reference, harm=harm), warnings
+
+
+def _fallback(served_model: _ServedModel, data: _SampleData) -> _ProposedFallback:
+    kind, labels = served_model.model.kind, data.labels
+    default = default_answer.choose_default(kind, served_model.model.classes, labels, served_model.scores)
+    scores = default_answer.score_on_sample(kind, labels, served_model.scores, default.answer)
+    predictions = [score.prediction for score in served_model.scores]
+    schema = served_model.model.features
+    proposal = rule_search.propose(schema, data.rows, labels, kind, default.answer, SEED, predictions)
+    return _ProposedFallback(default_answer.describe_scores(default, kind, scores, proposal), proposal, scores)
+
+
+def _model_section(folder: ServiceFolder, served_model: _ServedModel) -> dict[str, Any]:
+    return {
+        "file": folder.file_name(f"model.{served_model.file_format}"),
+        "sha256": served_model.sha256,
+        "version": served_model.model.version,
+        "format": served_model.file_format,
+        "trusted": served_model.file_format == "joblib",
+        "reference": folder.file_name("reference.json"),
+        "timeout": "2s",
+        "compiled": served_model.model.compiled is not None,
+    }
 
 
 def _files(
-    place: service_folder.Place,
-    name: str,
-    salt: str,
-    model: Model,
-    form: str,
-    content: bytes,
-    reference: Baseline,
-    described: infer.Inferred,
-    fallback: default_answer.Default,
-    proposal: rule_search.Proposal,
+    folder: ServiceFolder, served_model: _ServedModel, reference: Baseline, settings_text: str
 ) -> dict[str, bytes]:
-    """The folder's files: settings, reference baseline and model."""
-    digest = hashlib.sha256(content).hexdigest()
-    text = write.settings_text(
-        service={
-            "name": name,
-            "mode": "enforce",
-            "database": "sqlite:///stillsafe.db",
-            "hash_salt": salt,
-            **place.inherited,
-        },
-        model={
-            "file": place.numbered(f"model.{form}"),
-            "sha256": digest,
-            "version": model.version,
-            "format": form,
-            "trusted": form == "joblib",
-            "reference": place.numbered("reference.json"),
-            "timeout": "2s",
-            "compiled": model.compiled is not None,
-        },
-        schema=model.features,
-        remarks=described.remarks,
-        fallback=fallback,
-        proposal=proposal,
-    )
-    document = {
-        "baseline": to_document(reference),
-        "confidence": {"method": model.scale.method.value, "quantiles": list(model.scale.quantiles)},
-        "model": {
-            "kind": model.kind.value,
-            "classes": list(model.classes),
-            "sklearn_version": sklearn_version(),
-            "sha256": digest,
-            "compiled": to_document(model.compiled.proof) if model.compiled else None,
-        },
-    }
+    """File name -> content of the folder: settings, reference and model."""
+    model = served_model.model
+    check = model.compiled.equivalence if model.compiled is not None else None
+    facts = ModelFacts(model.kind, model.classes, sklearn_version(), served_model.sha256, check)
     return {
-        DEFAULT_FILE: text.encode(),
-        place.numbered("reference.json"): dumps(document).encode(),
-        place.numbered(f"model.{form}"): content,
+        DEFAULT_FILE: settings_text.encode(),
+        folder.file_name("reference.json"): Reference(reference, model.scale, facts).to_json().encode(),
+        folder.file_name(f"model.{served_model.file_format}"): served_model.content,
     }
-
-
-def _compiled(model: Model, rows: Sequence[Row]) -> tuple[Model, list[str]]:
-    """The model compiled if that can be proven on the sample, or as it is and why."""
-    try:
-        return equivalence.compiled(model, {}, rows), []
-    except CannotCompile as error:
-        return model, [f"The model is served by scikit-learn itself, not compiled, which is slower: {error}."]
 
 
 def sklearn_version() -> str:
-    """The version of scikit-learn that reads the model here."""
+    """The installed version of scikit-learn."""
     import sklearn
 
     return str(sklearn.__version__)
 
 
-def _version(version: str | None, model_file: Path, place: service_folder.Place) -> str:
-    """The version under which the model is kept: one that the folder's log does not know yet.
+def _version(request: ServiceRequest, folder: ServiceFolder) -> str:
+    """The model's version: one that the folder has not used yet.
 
     Raises:
-        ConfigurationError: the name is too long, or has been used.
+        ConfigurationError: the version is too long or already used.
     """
+    version = request.version
     if version is None:
-        inspect.form_of(model_file, trusted=True)
-        digest = sha256_of(model_file)[:VERSION_LENGTH]
-        return digest if digest not in place.versions else f"{digest}-{place.generation}"
+        inspect.file_format(request.model_file, trusted=True)
+        digest = sha256_of(request.model_file)[:VERSION_LENGTH]
+        return digest if digest not in folder.versions else f"{digest}-{folder.generation}"
     if not 0 < len(version) <= LONGEST_NAME:
         raise ConfigurationError(f"A version has 1 to {LONGEST_NAME} characters.", "Name another with --version.")
-    if version in place.versions:
-        told = f"The version {version!r} has been used in {place.folder}, and its baseline is frozen."
-        raise ConfigurationError(told, "Name a new one with --version.")
+    if version in folder.versions:
+        problem = f"The version {version!r} has been used in {folder.path}, and its baseline is frozen."
+        raise ConfigurationError(problem, "Name a new one with --version.")
     return version
 
 
-def _name(name: str | None, place: service_folder.Place) -> str:
-    chosen = (place.folder.name or "service")[:LONGEST_NAME] if name is None else name
-    if not 0 < len(chosen) <= LONGEST_NAME:
+def _name(name: str | None, folder: ServiceFolder) -> str:
+    service_name = (folder.path.name or "service")[:LONGEST_NAME] if name is None else name
+    if not 0 < len(service_name) <= LONGEST_NAME:
         raise ConfigurationError(f"A service's name has 1 to {LONGEST_NAME} characters.", "Name another with --name.")
-    return chosen
+    return service_name
 
 
-def _weighing(progress: Progress) -> impact_study.Tell:
-    return lambda done: progress(f"Weighing what changes would cost: {done:.0%}")
-
-
-def _reference(
-    found: Columns, schema: Schema, version: str, now: datetime, ordered: bool
-) -> tuple[Baseline, list[str]]:
-    """The reference baseline, and how the halves of the sample contradict each other."""
-    try:
-        made = baseline.reference_baseline(found, schema, model_version=version, at=now)
-    except BaselineRefused as refused:
-        raise ConfigurationError(str(refused), "Give a larger sample.") from refused
-    told = baseline.contradictions(found, schema, Policy(), now)
-    if not told:
-        return made, []
+def _deviation_warnings(columns: Columns, schema: Schema, now: datetime, in_time_order: bool) -> list[str]:
+    sentences = baseline.contradictions(columns, schema, Policy(), now)
+    if not sentences:
+        return []
     advice = (
-        "is all of it healthy?" if ordered else f"shuffle it if it is sorted, or add a `{sample.TIMESTAMP}` column."
+        "check that all of it is healthy."
+        if in_time_order
+        else f"shuffle it if it is sorted, or add a `{sample.TIMESTAMP}` column."
     )
-    return made, [f"The sample's second half deviates from its first: {advice}", *told]
+    return [f"The second half of the sample deviates from the first: {advice}", *sentences]
 
 
-def _warnings(given: sample.Sample, scores: Sequence[Score], place: service_folder.Place) -> Iterator[str]:
+def _sample_warnings(data: _SampleData, scores: Sequence[Score], folder: ServiceFolder) -> Iterator[str]:
     if len(scores) < sample.FEW_ROWS:
-        yield f"{len(scores)} rows tell little about what is healthy; some thousands are better."
-    if given.left_out:
-        yield f"Columns that the model does not take were left out: {', '.join(given.left_out)}."
-    if given.unlabelled_count:
-        yield f"{given.unlabelled_count} rows without a label were left out."
-    if failed := sum(score.error is not None for score in scores):
-        yield f"The model failed on {failed} rows of the sample."
-    if place.generation > 1:
+        yield f"The sample has only {len(scores)} rows; some thousands give a more precise baseline."
+    if data.columns.left_out:
+        yield f"Columns that the model does not take were left out: {', '.join(data.columns.left_out)}."
+    if data.columns.unlabelled_count:
+        yield f"{data.columns.unlabelled_count} rows without a label were left out."
+    if failure_count := sum(score.error is not None for score in scores):
+        yield f"The model failed on {failure_count} rows of the sample."
+    if folder.generation > 1:
         yield (
-            f"The settings before are kept as {place.kept_settings}: take over from them what you had changed. "
-            "The log goes on where it was."
+            f"The previous settings are saved as {folder.previous_settings}: copy your changes from there. The "
+            "prediction log stays in the same database."
         )
 
 
-def _form_told(given: str, kept: str) -> Iterator[str]:
-    if given == "joblib" and kept == "skops":
-        yield "The joblib model was saved as skops, which runs no code when it is loaded; it answers as before."
-    elif given == "joblib":
+def _schema_warnings(inferred_schema: infer.InferredSchema, schema: Schema) -> Iterator[str]:
+    yield from (f"{name}: {remark}" for name, remark in inferred_schema.remarks.items())
+    if closed_features := [spec.name for spec in schema.features if spec.categories is not None]:
         yield (
-            "The model stays a joblib file, since skops cannot hold it without further trust: it may run any code "
-            "whenever it is loaded, so let nobody else write the folder."
+            "The model fails on categories that it was not trained on, so requests with other categories are refused: "
+            f"{', '.join(closed_features)}."
         )
-
-
-def _remarks(described: infer.Inferred, schema: Schema) -> Iterator[str]:
-    yield from (f"{name}: {told}" for name, told in described.remarks.items())
-    closed = [spec.name for spec in schema.features if spec.categories is not None]
-    if closed:
-        yield f"The model fails on categories that it has not learnt, so others are refused: {', '.join(closed)}."
-    if shared := write.shared_variables(schema):
-        yield f"Fallback rules would call several features the same, so there can be none: {', '.join(shared)}."
+    if variables := write.shared_variables(schema):
+        yield f"Several features have the same name in fallback rules, so there are no rules: {', '.join(variables)}."

@@ -1,8 +1,8 @@
-"""What a change would cost this model, tried out on the sample: the knowledge that `core.harm` estimates with.
+"""The impact study: measure on the sample what changes of the features cost the model; `core.evidence.impact` uses it.
 
-Each feature is sent to the wrong rows, and set for all rows to a value of each of its bins, and the model is asked
-again. Where true answers are known they say what is lost; where not, the model's own probabilities stand in for them,
-and a regressor's own answers: then a lost answer is one that has changed.
+For each feature, its values are permuted (permutation importance), and all rows are set to a value of each of its bins.
+The loss is measured against the labels. Without labels, a classifier's probabilities replace them, and a regressor's
+own predictions: the loss is then the share or size of changed predictions.
 """
 
 import math
@@ -16,329 +16,338 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.evidence.impact import FeatureHarm, Harm, Metric, Truth
+from stillsafe.core.evidence.impact import FeatureImpact, LabelProfile, Metric, PerformanceImpact
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import FeatureType, Row, Value
-from stillsafe.model.model import Model, ModelKind, Score, frame, inputs_of, one_thread
-from stillsafe.monitoring.columns import Codes, Columns, binned_columns, codes, onehot, output_columns
+from stillsafe.core.score import Score
+from stillsafe.model.frame import frame, inputs_of
+from stillsafe.model.model import Model, ModelKind, one_thread
+from stillsafe.monitoring.binning import BinCodes, bin_codes, feature_bin_codes, one_hot
+from stillsafe.monitoring.columns import Columns, output_columns
+from stillsafe.monitoring.noise import chunks
+from stillsafe.progress import Progress
 
 Numbers = NDArray[np.float64]
 
 MOST_ROWS, FEWEST_ROWS = 1_000, 200
-MOST_CELLS = 25_000  # rows times features that are asked about per kind of trial, before fewer rows are taken
-MOST_PAIRED = 12  # features, of which every two are tried together
-STIFFNESS = 100.0  # rows' worth of evidence against any effect: the ridge's penalty
-TRUTH_RANGES = 5
-STRETCHES = 5  # of each half of the sample
-OWN_ERROR = 0.5  # of the answers' mean absolute deviation: what stands in for the unknown error of a regressor
-UNSEEN = "a category that nobody has seen"
+MOST_CELLS = 25_000
+"""Rows times features that the model predicts per kind of perturbation; above it, fewer rows are used."""
+MOST_PAIRED = 12
+"""Most important features, of which every two are permuted together."""
+RIDGE_PENALTY = 100.0
+LABEL_RANGES = 5
+CHUNKS = 5
+"""Chunks of each half of the sample."""
+ASSUMED_ERROR = 0.5
+"""Error of a regressor without labels, as a share of the mean absolute deviation of its predictions."""
+UNSEEN_CATEGORY = "a category that nobody has seen"
 DIGITS = 9
-
-Tell = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
-    """Says what answers are worth.
+class _Scorer:
+    """Computes the error of predictions.
 
     Attributes:
-        metric: of which kind.
-        classes: a classifier's answers.
-        chances: (n, classes) probability that each answer is right; empty of a regressor.
-        numbers: (n,) true answers of a regressor; empty of a classifier.
-        error_added: what a regressor's error is more than its distance from `numbers`.
+        metric: accuracy or mean absolute error.
+        classes: a classifier's classes.
+        class_probabilities: (n, classes) probability that each class is the label; empty for a regressor.
+        numbers: (n,) labels of a regressor; empty for a classifier.
+        assumed_error: error of a regressor in addition to its distance from `numbers`.
     """
 
     metric: Metric
     classes: tuple[Answer, ...]
-    chances: Numbers
+    class_probabilities: Numbers
     numbers: Numbers
-    error_added: float = 0.0
+    assumed_error: float = 0.0
 
-    def errors(self, answers: NDArray[Any], rows: NDArray[np.intp]) -> Numbers:
-        """(n,) chance that each answer is wrong, or how far off it is."""
+    def errors(self, predictions: NDArray[Any], rows: NDArray[np.intp]) -> Numbers:
+        """(n,) probability that each prediction is wrong, or its absolute error."""
         if self.metric is Metric.MEAN_ABSOLUTE_ERROR:
-            apart = np.abs(np.asarray(answers, np.float64) - self.numbers[rows])
-            return np.asarray(np.hypot(apart, self.error_added))
-        places = {answer: place for place, answer in enumerate(self.classes)}
-        found = np.array([places[answer] for answer in answers.tolist()], dtype=np.intp)
-        return np.asarray(1 - self.chances[rows, found])
+            distances = np.abs(np.asarray(predictions, np.float64) - self.numbers[rows])
+            return np.asarray(np.hypot(distances, self.assumed_error))
+        positions = {name: position for position, name in enumerate(self.classes)}
+        columns = np.array([positions[prediction] for prediction in predictions.tolist()], dtype=np.intp)
+        return np.asarray(1 - self.class_probabilities[rows, columns])
 
 
-def weigh(
+def study_impact(
     model: Model,
     rows: Sequence[Row],
     scores: Sequence[Score],
-    truth: Sequence[Answer | None] | None,
-    found: Columns,
+    labels: Sequence[Answer | None] | None,
+    columns: Columns,
     baseline: Baseline,
-    tell: Tell,
-) -> Harm | None:
-    """Try the model out.
+    progress: Progress,
+) -> PerformanceImpact | None:
+    """Measure what changes of the features cost the model.
 
     Args:
         model: the model.
         rows: the sample.
-        scores: the model's scores on it.
-        truth: true answers, None where one is no answer of the model's; or None without labels.
-        found: the rows as the log would hold them, for their bins.
-        baseline: made of them.
-        tell: told the share that is done, in [0, 1].
+        scores: the model's scores on the sample.
+        labels: the labels, None for a label that is not a class of the model; or None without labels.
+        columns: the rows as the log would hold them, for their bins.
+        baseline: the baseline of the sample.
+        progress: called with the activity and the share of it that is complete, in [0, 1].
 
     Returns:
-        What was learnt, or None where too few rows can be judged.
+        The impact, or None if fewer than 200 rows have a label and a score.
     """
-    known = [i for i, score in enumerate(scores) if score.error is None and (truth is None or truth[i] is not None)]
-    if len(known) < FEWEST_ROWS:
+    usable = [i for i, score in enumerate(scores) if score.error is None and (labels is None or labels[i] is not None)]
+    if len(usable) < FEWEST_ROWS:
         return None
-    judge = _judge(model, [scores[i] for i in known], None if truth is None else [truth[i] for i in known])
-    if judge is None:
+    scorer = _scorer(model, [scores[i] for i in usable], None if labels is None else [labels[i] for i in usable])
+    if scorer is None:
         return None
-    every = np.arange(len(known))
-    answers = np.array([scores[i].prediction for i in known], dtype=object)
-    errors = judge.errors(answers, every)
-    binned = binned_columns(found, baseline.features, _flags(len(rows), known))
-    outputs = _binned_outputs(found, baseline, known)
-    effects = _effects(baseline, binned, outputs, errors)
-    trial = _Trial(model, [rows[i] for i in known], judge, binned, baseline, tell)
-    features, together, all_permuted = trial.losses()
-    return Harm(
-        metric=judge.metric,
-        labelled=truth is not None,
-        healthy_error=_plain(errors.mean()),
+    predictions = np.array([scores[i].prediction for i in usable], dtype=object)
+    errors = scorer.errors(predictions, np.arange(len(usable)))
+    codes = feature_bin_codes(columns, baseline.features, _mask(len(rows), usable))
+    output_codes = _output_bin_codes(columns, baseline, usable)
+    effects = _effects(baseline, codes, output_codes, errors)
+    perturbation = _Perturbation(model, [rows[i] for i in usable], scorer, codes, baseline)
+    features, pairs, all_permuted = perturbation.losses(progress)
+    return PerformanceImpact(
+        metric=scorer.metric,
+        labelled=labels is not None,
+        healthy_error=_rounded_float(errors.mean()),
         all_permuted=all_permuted,
         features=features,
-        together=together,
+        together=pairs,
         effects=effects.features,
         output_effects=effects.outputs,
-        effects_alone=effects.alone,
+        effects_alone=effects.without_outputs,
         effect_sd=effects.spread,
         effect_variation=effects.variation,
-        truths=tuple(_truths(judge, baseline, binned, outputs, errors)),
-        answers=_typical_answers(judge, outputs, answers, baseline),
+        truths=tuple(_label_profiles(scorer, baseline, codes, output_codes, errors)),
+        answers=_mean_predictions(scorer, output_codes, predictions, baseline),
     )
 
 
-class _Trial:
-    """The model asked about changed rows."""
+class _Perturbation:
+    """Scores the model on perturbed rows."""
 
     def __init__(
         self,
         model: Model,
         rows: Sequence[Row],
-        judge: _Judge,
-        binned: dict[str, Codes],
+        scorer: _Scorer,
+        codes: dict[str, BinCodes],
         baseline: Baseline,
-        tell: Tell,
     ) -> None:
         names = model.features.names
         most = max(FEWEST_ROWS, min(MOST_ROWS, MOST_CELLS // len(names)))
-        draw = np.random.default_rng(0)
-        self.chosen = np.sort(draw.permutation(len(rows))[:most])
-        self.wrong = draw.permutation(len(self.chosen))
-        self.model, self.judge, self.baseline, self.binned, self.tell = model, judge, baseline, binned, tell
-        self.every = rows
-        self.rows = [rows[i] for i in self.chosen.tolist()]
+        random = np.random.default_rng(0)
+        self.row_numbers = np.sort(random.permutation(len(rows))[:most])
+        self.permutation = random.permutation(len(self.row_numbers))
+        self.model, self.scorer, self.baseline, self.codes = model, scorer, baseline, codes
+        self.all_rows = rows
+        self.rows = [rows[i] for i in self.row_numbers.tolist()]
         self.table = frame(model.features, self.rows)
-        self.healthy = float(judge.errors(self._ask(self.table), self.chosen).mean())
+        self.healthy_error = float(scorer.errors(self._predict(self.table), self.row_numbers).mean())
 
-    def losses(self) -> tuple[dict[str, FeatureHarm], tuple[tuple[str, str, float], ...], float]:
-        """Per feature, per two of the most important ones, and of all together."""
+    def losses(self, progress: Progress) -> tuple[dict[str, FeatureImpact], tuple[tuple[str, str, float], ...], float]:
+        """The losses per feature, per pair of the most important features, and of all features together."""
         names = self.model.features.names
-        permuted = {name: self._permuted((name,)) for name in names}
+        losses = {name: self._permutation_loss((name,)) for name in names}
         features = {}
         for number, name in enumerate(names):
-            before = self.baseline.features.get(name)
-            at = tuple(self._at(name, before)) if before is not None and name in self.binned else ()
-            features[name] = FeatureHarm(permuted[name], at)
-            self.tell(number / len(names))
-        important = sorted(sorted(names, key=lambda name: -permuted[name])[:MOST_PAIRED])
-        together = tuple((one, other, self._permuted((one, other))) for one, other in combinations(important, 2))
-        return features, together, self._permuted(tuple(names))
+            healthy = self.baseline.features.get(name)
+            bin_losses = tuple(self._bin_losses(name, healthy)) if healthy is not None and name in self.codes else ()
+            features[name] = FeatureImpact(losses[name], bin_losses)
+            progress("Measuring the impact of each feature", number / len(names))
+        important = sorted(sorted(names, key=lambda name: -losses[name])[:MOST_PAIRED])
+        pairs = tuple((one, other, self._permutation_loss((one, other))) for one, other in combinations(important, 2))
+        return features, pairs, self._permutation_loss(tuple(names))
 
-    def _permuted(self, names: Sequence[str]) -> float:
-        """Loss with the values of some features on the wrong rows, the same ones for all of them."""
+    def _permutation_loss(self, names: Sequence[str]) -> float:
+        """Loss if the values of some features are permuted, all with the same permutation."""
         table = self.table.copy()
         for name in names:
-            table[name] = self.table[name].array[self.wrong]
+            table[name] = self.table[name].array[self.permutation]
         return self._loss(lambda: table) or 0.0
 
-    def _at(self, name: str, before: FeatureBaseline) -> Iterator[float | None]:
-        for value in _values_of(name, before, self.binned[name], self.every, self.model):
+    def _bin_losses(self, name: str, healthy: FeatureBaseline) -> Iterator[float | None]:
+        for value in _bin_values(name, healthy, self.codes[name], self.all_rows, self.model):
             yield self._loss(partial(frame, self.model.features, [{**row, name: value} for row in self.rows]))
 
     def _loss(self, table: Callable[[], Any]) -> float | None:
-        """None where the model fails, or where no table can hold such a value."""
+        """The loss on a table; None if the model fails, or if a column cannot hold the value."""
         try:
-            answers = self._ask(table())
-            loss = float(self.judge.errors(answers, self.chosen).mean()) - self.healthy
-        except Exception:  # noqa: BLE001 - somebody else's code, asked odd things on purpose
+            predictions = self._predict(table())
+            loss = float(self.scorer.errors(predictions, self.row_numbers).mean()) - self.healthy_error
+        except Exception:  # noqa: BLE001 - third-party code, called with unusual values on purpose
             return None
-        return _plain(loss) if math.isfinite(loss) else None
+        return _rounded_float(loss) if math.isfinite(loss) else None
 
-    def _ask(self, table: Any) -> NDArray[Any]:
+    def _predict(self, table: Any) -> NDArray[Any]:
         estimator = self.model.estimator
         with one_thread():
             return np.asarray(estimator.predict(inputs_of(estimator, table)))
 
 
-def _values_of(name: str, before: FeatureBaseline, binned: Codes, rows: Sequence[Row], model: Model) -> Iterator[Value]:
-    """A value of each bin, as a request would bring it: the middle one of those seen."""
-    bins = before.bins
+def _bin_values(
+    name: str, healthy: FeatureBaseline, codes: BinCodes, rows: Sequence[Row], model: Model
+) -> Iterator[Value]:
+    """A value of each bin, as a request would carry it: the median of the sample's values in the bin."""
+    bins = healthy.bins
     if bins is None:
         return
     spec = next(spec for spec in model.features.features if spec.name == name)
-    middle = _middle(name, binned, rows)
-    for place in range(bins.ordinary):
-        yield middle.get(place, next(iter(middle.values()), None))
+    medians = _medians(name, codes, rows)
+    for code in range(bins.ordinary):
+        yield medians.get(code, next(iter(medians.values()), None))
     if bins.lowest is None:
-        yield middle.get(bins.below, next(iter(middle.values()), None))
-        yield UNSEEN
-    elif spec.type is FeatureType.BOOLEAN or before.minimum is None or before.maximum is None:
+        yield medians.get(bins.below, next(iter(medians.values()), None))
+        yield UNSEEN_CATEGORY
+    elif spec.type is FeatureType.BOOLEAN or healthy.minimum is None or healthy.maximum is None:
         yield from (None, None)
     else:
-        span = (before.maximum - before.minimum) or max(1.0, abs(before.maximum))
-        ends = (before.minimum - span, before.maximum + span)
+        span = (healthy.maximum - healthy.minimum) or max(1.0, abs(healthy.maximum))
+        ends = (healthy.minimum - span, healthy.maximum + span)
         yield from (int(end) if spec.type is FeatureType.INTEGER else end for end in ends)
     yield None
 
 
-def _middle(name: str, binned: Codes, rows: Sequence[Row]) -> dict[int, Value]:
-    """Per bin with rows, the middle of its values."""
+def _medians(name: str, codes: BinCodes, rows: Sequence[Row]) -> dict[int, Value]:
+    """Bin -> median of its values, for bins with values."""
     values: dict[int, list[Any]] = {}
-    for place, row in zip(binned.tolist(), rows, strict=True):
+    for code, row in zip(codes.tolist(), rows, strict=True):
         if row[name] is not None:
-            values.setdefault(place, []).append(row[name])
-    return {place: sorted(seen)[len(seen) // 2] for place, seen in sorted(values.items())}
+            values.setdefault(code, []).append(row[name])
+    return {code: sorted(bin_values)[len(bin_values) // 2] for code, bin_values in sorted(values.items())}
 
 
-def _judge(model: Model, scores: Sequence[Score], truth: Sequence[Answer | None] | None) -> _Judge | None:
+def _scorer(model: Model, scores: Sequence[Score], labels: Sequence[Answer | None] | None) -> _Scorer | None:
     none = np.empty(0)
     if model.kind is ModelKind.REGRESSOR:
-        told = [score.prediction for score in scores] if truth is None else truth
-        numbers = np.array(told, dtype=np.float64)
-        # Without labels the error is unknown; that of a model which explains half of the answers' spread stands in.
-        added = 0.0 if truth is not None else OWN_ERROR * float(np.abs(numbers - np.median(numbers)).mean())
-        return _Judge(Metric.MEAN_ABSOLUTE_ERROR, (), none, numbers, added)
-    if truth is not None:
-        chances = np.array([[float(answer == true) for answer in model.classes] for true in truth])
+        numbers = np.array([s.prediction for s in scores] if labels is None else labels, dtype=np.float64)
+        # Without labels the error is unknown, so we assume a model that explains half of the spread.
+        assumed_error = ASSUMED_ERROR * float(np.abs(numbers - np.median(numbers)).mean()) if labels is None else 0.0
+        return _Scorer(Metric.MEAN_ABSOLUTE_ERROR, (), none, numbers, assumed_error)
+    if labels is not None:
+        probabilities = np.array([[float(name == label) for name in model.classes] for label in labels])
     else:
         if any(score.probabilities is None for score in scores):
             return None
-        chances = np.array([list((score.probabilities or {}).values()) for score in scores], dtype=np.float64)
-    return _Judge(Metric.ACCURACY, model.classes, chances, none)
+        probabilities = np.array([list((score.probabilities or {}).values()) for score in scores], dtype=np.float64)
+    return _Scorer(Metric.ACCURACY, model.classes, probabilities, none)
 
 
-def _binned_outputs(found: Columns, baseline: Baseline, known: Sequence[int]) -> dict[str, Codes]:
-    outputs = output_columns(found)
+def _output_bin_codes(columns: Columns, baseline: Baseline, usable: Sequence[int]) -> dict[str, BinCodes]:
+    outputs = output_columns(columns)
     return {
-        name: codes(outputs[name][known], before)
-        for name, before in baseline.outputs.items()
-        if name in outputs and before.bins is not None
+        name: bin_codes(outputs[name][usable], healthy)
+        for name, healthy in baseline.outputs.items()
+        if name in outputs and healthy.bins is not None
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Effects:
-    """How much the error differs by bin, other things equal: with the outputs, and from the features alone."""
+    """Effect of each bin on the error: of features and outputs in one regression, and of the features alone."""
 
     features: dict[str, tuple[float, ...]]
     outputs: dict[str, tuple[float, ...]]
-    alone: dict[str, tuple[float, ...]]
+    without_outputs: dict[str, tuple[float, ...]]
     spread: float
     variation: float
 
 
-def _effects(baseline: Baseline, binned: dict[str, Codes], outputs: dict[str, Codes], errors: Numbers) -> _Effects:
-    """Ridge regression of the error on the bins, each a column of ones and zeros.
+def _effects(
+    baseline: Baseline, codes: dict[str, BinCodes], output_codes: dict[str, BinCodes], errors: Numbers
+) -> _Effects:
+    """Ridge regression of the error on the bins, each a one-hot column.
 
     Source: A. Hoerl and R. Kennard, "Ridge regression", Technometrics 12, 1970.
     """
-    features = [baseline.features[name] for name in binned]
-    results = [baseline.outputs[name] for name in outputs]
-    table = onehot([*features, *results], [*binned.values(), *outputs.values()], inside=True).astype(np.float64)
-    width = sum(before.bins.size for before in features if before.bins is not None)
-    whole, alone = _ridge(table, errors), _ridge(table[:, :width], errors)
+    features = [baseline.features[name] for name in codes]
+    outputs = [baseline.outputs[name] for name in output_codes]
+    table = one_hot([*features, *outputs], [*codes.values(), *output_codes.values()], clip=True).astype(np.float64)
+    width = sum(healthy.bins.size for healthy in features if healthy.bins is not None)
+    effects, feature_effects = _ridge(table, errors), _ridge(table[:, :width], errors)
     return _Effects(
-        _split(binned, features, whole[:width]),
-        _split(outputs, results, whole[width:]),
-        _split(binned, features, alone),
-        _plain(((table - table.mean(axis=0)) @ whole).std()),
-        _plain(_mispredicted(table, errors)),
+        _split(codes, features, effects[:width]),
+        _split(output_codes, outputs, effects[width:]),
+        _split(codes, features, feature_effects),
+        _rounded_float(((table - table.mean(axis=0)) @ effects).std()),
+        _rounded_float(_effect_variation(table, errors)),
     )
 
 
-def _mispredicted(table: Numbers, errors: Numbers) -> float:
-    """How far effects learnt in one half of the rows miss the mean error of stretches of the other, beyond sampling."""
+def _effect_variation(table: Numbers, errors: Numbers) -> float:
+    """Error with which effects of one half of the rows predict chunks of the other half, beyond sampling noise."""
     rows = np.arange(len(errors))
-    missed, sampling = [], []
-    for learnt in (rows < len(rows) // 2, rows >= len(rows) // 2):
-        effects, usual = _ridge(table[learnt], errors[learnt]), table[learnt].mean(axis=0)
-        for stretch in np.array_split(rows[~learnt], STRETCHES):
-            predicted = errors[learnt].mean() + (table[stretch].mean(axis=0) - usual) @ effects
-            missed.append(float(predicted - errors[stretch].mean()))
-            sampling.append(float(errors[stretch].var() / len(stretch) + errors[learnt].var() / learnt.sum()))
-    return math.sqrt(max(0.0, float(np.mean(np.square(missed)) - np.mean(sampling))))
+    differences, sampling_variances = [], []
+    for half in (rows < len(rows) // 2, rows >= len(rows) // 2):
+        effects, half_mean = _ridge(table[half], errors[half]), table[half].mean(axis=0)
+        for chunk in chunks(rows[~half], CHUNKS, front_loaded=True):
+            estimate = errors[half].mean() + (table[chunk].mean(axis=0) - half_mean) @ effects
+            differences.append(float(estimate - errors[chunk].mean()))
+            sampling_variances.append(float(errors[chunk].var() / len(chunk) + errors[half].var() / half.sum()))
+    return math.sqrt(max(0.0, float(np.mean(np.square(differences)) - np.mean(sampling_variances))))
 
 
 def _ridge(table: Numbers, errors: Numbers) -> Numbers:
-    centred = table - table.mean(axis=0)
-    penalised = centred.T @ centred + STIFFNESS * np.eye(table.shape[1])
-    return np.asarray(np.linalg.solve(penalised, centred.T @ (errors - errors.mean())))
+    deviations = table - table.mean(axis=0)
+    penalized_gram = deviations.T @ deviations + RIDGE_PENALTY * np.eye(table.shape[1])
+    return np.asarray(np.linalg.solve(penalized_gram, deviations.T @ (errors - errors.mean())))
 
 
 def _split(names: Iterable[str], parts: Sequence[FeatureBaseline], numbers: Numbers) -> dict[str, tuple[float, ...]]:
     split, start = {}, 0
     for name, part in zip(names, parts, strict=True):
         size = part.bins.size if part.bins is not None else 0
-        split[name] = tuple(_plain(number) for number in numbers[start : start + size].tolist())
+        split[name] = tuple(_rounded_float(number) for number in numbers[start : start + size].tolist())
         start += size
     return split
 
 
-def _truths(
-    judge: _Judge, baseline: Baseline, binned: dict[str, Codes], outputs: dict[str, Codes], errors: Numbers
-) -> Iterator[Truth]:
-    """The rows by true answer, each weighted by its chance; a regressor's by ranges of equally many."""
-    if judge.metric is Metric.ACCURACY:
-        weights = judge.chances
+def _label_profiles(
+    scorer: _Scorer, baseline: Baseline, codes: dict[str, BinCodes], output_codes: dict[str, BinCodes], errors: Numbers
+) -> Iterator[LabelProfile]:
+    """Profiles of the rows by label, weighted by its probability; of a regressor by ranges with equally many rows."""
+    if scorer.metric is Metric.ACCURACY:
+        weights = scorer.class_probabilities
     else:
-        cuts = np.unique(np.quantile(judge.numbers, np.linspace(0, 1, TRUTH_RANGES + 1)[1:-1]))
-        weights = np.eye(len(cuts) + 1)[np.searchsorted(cuts, judge.numbers)]
+        cuts = np.unique(np.quantile(scorer.numbers, np.linspace(0, 1, LABEL_RANGES + 1)[1:-1]))
+        weights = np.eye(len(cuts) + 1)[np.searchsorted(cuts, scorer.numbers)]
     for weight in weights.T:
         total = float(weight.sum())
         if total <= 0:
             continue
-        yield Truth(
-            _plain(total / len(weight)),
-            _plain(weight @ errors / total),
-            {name: _weighted(column, baseline.features[name], weight) for name, column in binned.items()},
-            {name: _weighted(column, baseline.outputs[name], weight) for name, column in outputs.items()},
+        yield LabelProfile(
+            _rounded_float(total / len(weight)),
+            _rounded_float(weight @ errors / total),
+            {name: _bin_shares(column, baseline.features[name], weight) for name, column in codes.items()},
+            {name: _bin_shares(column, baseline.outputs[name], weight) for name, column in output_codes.items()},
         )
 
 
-def _weighted(column: Codes, before: FeatureBaseline, weight: Numbers) -> tuple[float, ...]:
-    size = before.bins.size if before.bins is not None else 0
+def _bin_shares(column: BinCodes, healthy: FeatureBaseline, weight: Numbers) -> tuple[float, ...]:
+    size = healthy.bins.size if healthy.bins is not None else 0
     shares = np.bincount(column, weights=weight, minlength=size) / weight.sum()
-    return tuple(_plain(share) for share in shares.tolist())
+    return tuple(_rounded_float(share) for share in shares.tolist())
 
 
-def _typical_answers(
-    judge: _Judge, outputs: dict[str, Codes], answers: NDArray[Any], baseline: Baseline
+def _mean_predictions(
+    scorer: _Scorer, output_codes: dict[str, BinCodes], predictions: NDArray[Any], baseline: Baseline
 ) -> tuple[float, ...]:
-    if judge.metric is Metric.ACCURACY or "prediction" not in outputs:
+    """A regressor's mean prediction per ordinary bin of the predictions; empty for a classifier."""
+    if scorer.metric is Metric.ACCURACY or "prediction" not in output_codes:
         return ()
-    bins, numbers = baseline.outputs["prediction"].bins, answers.astype(np.float64)
-    places = range(bins.ordinary if bins is not None else 0)
-    means = [numbers[outputs["prediction"] == place] for place in places]
-    return tuple(_plain(values.mean()) if len(values) else _plain(numbers.mean()) for values in means)
+    bins, numbers = baseline.outputs["prediction"].bins, predictions.astype(np.float64)
+    codes = range(bins.ordinary if bins is not None else 0)
+    groups = [numbers[output_codes["prediction"] == code] for code in codes]
+    return tuple(_rounded_float(group.mean() if len(group) else numbers.mean()) for group in groups)
 
 
-def _flags(count: int, chosen: Sequence[int]) -> NDArray[np.bool_]:
-    flags = np.zeros(count, dtype=np.bool_)
-    flags[list(chosen)] = True
-    return flags
+def _mask(count: int, positions: Sequence[int]) -> NDArray[np.bool_]:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[list(positions)] = True
+    return mask
 
 
-def _plain(number: Any) -> float:
+def _rounded_float(number: Any) -> float:
     return round(float(number), DIGITS)

@@ -1,8 +1,8 @@
-"""A model met for the first time: read, asked what it is, and tried on the sample before it is believed."""
+"""Inspect a model: read it, determine its kind, and probe it on the sample before it is served."""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,72 +11,69 @@ from typing import Any
 import numpy as np
 
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import Row, Schema
+from stillsafe.core.schema import Row
+from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import infer
-from stillsafe.model.confidence import QUANTILES
-from stillsafe.model.frame import inputs_of
-from stillsafe.model.model import (
-    ConfidenceScale,
-    Model,
-    ModelKind,
-    Score,
-    choose_method,
-    classes_of,
-    frame,
-    kind_of,
-    read_estimator,
-    scale_from,
-)
+from stillsafe.model.artifact import read_estimator
+from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method, scale_from
+from stillsafe.model.frame import frame, inputs_of
+from stillsafe.model.model import Model, ModelKind, classes_of, kind_of
+from stillsafe.progress import Progress
 
-Progress = Callable[[str], None]
 SCORED_AT_ONCE = 2_000
 LARGEST_ERROR_RATE = 0.01
-TRIED_FIRST, HOPELESS_ERROR_RATE = 50, 0.1
-LONGEST_COMPLAINT = 200
+PROBED_FIRST, HOPELESS_ERROR_RATE = 50, 0.1
+LONGEST_MESSAGE = 200
+_MODEL_LOGGERS = ("stillsafe.model.model", "stillsafe.model.load")
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """The model is asked odd things on purpose: what it mutters about them is nobody's concern."""
-    told = logging.getLogger("stillsafe.model.model")
-    was = told.disabled
-    told.disabled = True
+def suppress_warnings() -> Iterator[None]:
+    """Suppress warnings and log lines about the model while it is probed with unusual values on purpose."""
+    loggers = [logging.getLogger(name) for name in _MODEL_LOGGERS]
+    for logger in loggers:
+        logger.addFilter(_drop_record)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        told.disabled = was
+        for logger in loggers:
+            logger.removeFilter(_drop_record)
 
 
-def form_of(model_file: Path, trusted: bool) -> str:
-    """`skops` or `joblib`: a skops file is a zip archive, whatever its name.
+def _drop_record(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def file_format(model_file: Path, trusted: bool) -> str:
+    """`skops` or `joblib`, by content: a skops file is a zip archive, whatever its name.
 
     Raises:
-        ModelError: it cannot be read, or is not to be trusted.
+        ModelError: the file cannot be read, or is joblib without being trusted.
     """
     try:
         with model_file.open("rb") as handle:
-            form = "skops" if handle.read(2) == b"PK" else "joblib"
+            name = "skops" if handle.read(2) == b"PK" else "joblib"
     except OSError as error:
-        told = error.strerror or str(error)
-        raise ModelError(f"The model cannot be read: {told}.", "Check --model.", file=str(model_file)) from error
-    if form == "joblib" and not trusted:
-        told = "It is no skops file, and a joblib file can run any code when it is opened."
+        reason = error.strerror or str(error)
+        raise ModelError(f"The model cannot be read: {reason}.", "Check --model.", file=str(model_file)) from error
+    if name == "joblib" and not trusted:
+        problem = "It is not a skops file, and a joblib file can run any code when it is opened."
         remedy = "Save the model with `skops.io.dump`, or add --trust-joblib if you made the file yourself."
-        raise ModelError(told, remedy, file=str(model_file))
-    return form
+        raise ModelError(problem, remedy, file=str(model_file))
+    return name
 
 
-def read(model_file: Path, form: str) -> Any:
-    """The estimator; where the settings would be the place to trust it, there are none yet.
+def read_model(model_file: Path, file_format: str) -> Any:
+    """Read the estimator.
 
     Raises:
-        ModelError: with a remedy that can be followed here.
+        ModelError: with a remedy that needs no settings file, because there is none yet.
     """
     try:
-        return read_estimator(model_file, kind=form, trusted=True)
+        return read_estimator(model_file, kind=file_format, trusted=True)
     except ModelError as error:
         if "model.trusted_types" not in error.remedy:
             raise
@@ -84,8 +81,8 @@ def read(model_file: Path, form: str) -> Any:
         raise ModelError(error.problem, remedy, file=error.file) from error
 
 
-def servable(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]:
-    """What kind of model it is, and its classes.
+def kind_and_classes(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]:
+    """The kind of a model and its classes.
 
     Raises:
         ModelError: it is not fitted, or is of no kind that can be served.
@@ -100,70 +97,16 @@ def servable(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]
     except NotFittedError:
         raise ModelError("The model is not fitted.", "Fit it, then save it again.", file=str(file)) from None
     except (ValueError, TypeError, AttributeError) as error:
-        remedy = "Stillsafe serves fitted scikit-learn classifiers and regressors with one answer per row."
+        remedy = "Stillsafe serves fitted scikit-learn classifiers and regressors with one prediction per row."
         raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
 
 
-def tried(
-    version: str,
-    kind: ModelKind,
-    classes: tuple[Answer, ...],
-    schema: Schema,
-    estimator: Any,
-    rows: Sequence[Row],
-    file: Path,
-) -> Model:
-    """The model with its scale and with the schema that it tolerates.
+def probe_scale(estimator: Any, file: Path) -> ConfidenceScale:
+    """A provisional confidence scale for probing the model, which does not affect whether it fails.
 
     Raises:
-        ModelError: it fails on its own sample, or gives no plain answers.
+        ModelError: the model supports no confidence.
     """
-    trial = Model(version, kind, classes, schema, estimator, _any_scale(estimator, file))
-    # A few rows first: where the model fails everywhere, finding each row at fault would take minutes.
-    few = _good(trial, rows[:: max(1, len(rows) // TRIED_FIRST)], HOPELESS_ERROR_RATE, file)
-    _require_an_answer_per_row(trial, few, file)
-    good = _good(trial, rows, LARGEST_ERROR_RATE, file)
-    scale = scale_from(estimator, inputs_of(estimator, frame(schema, good)))
-    return replace(trial, scale=scale, features=infer.tried(trial, good))
-
-
-def _good(trial: Model, rows: Sequence[Row], most_rate: float, file: Path) -> list[Row]:
-    """The rows on which the model does not fail.
-
-    Raises:
-        ConfigurationError: it fails on a greater share than `most_rate`, in [0, 1].
-    """
-    scores = trial.score(rows)
-    good = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
-    if len(rows) - len(good) > most_rate * len(rows):
-        raise _failure(trial, rows, good, scores, file)
-    return good
-
-
-def _require_an_answer_per_row(trial: Model, rows: Sequence[Row], file: Path) -> None:
-    """Whether rows asked together get an answer each, as those asked alone do.
-
-    A vectorizer of texts takes a table for the list of its column names. Asked about one row with one column it
-    gives one answer, which has nothing to do with the row.
-
-    Raises:
-        ModelError: they do not.
-    """
-    columns = len(trial.features.names)
-    few = rows[: 3 if columns == 2 else 2]
-    given = np.asarray(trial.estimator.predict(inputs_of(trial.estimator, frame(trial.features, few))))
-    if given.shape != (len(few),):
-        told = (
-            f"The model answers {len(few)} rows with {given.size} answers: it reads texts, not the columns of a table."
-        )
-        remedy = (
-            "Put its vectorizer into a ColumnTransformer, which hands it one column by name, and fit it on a table."
-        )
-        raise ModelError(told, remedy, file=str(file))
-
-
-def _any_scale(estimator: Any, file: Path) -> ConfidenceScale:
-    """A scale to try the model with: whether it answers does not depend on it."""
     try:
         return ConfidenceScale(choose_method(estimator), tuple(np.linspace(0.0, 1.0, QUANTILES).tolist()))
     except ValueError as error:
@@ -171,47 +114,100 @@ def _any_scale(estimator: Any, file: Path) -> ConfidenceScale:
         raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
 
 
-def _failure(
-    trial: Model, rows: Sequence[Row], good: Sequence[Row], scores: Sequence[Score], file: Path
-) -> ConfigurationError:
-    """Why a model fails on its own sample, as far as it can be found out."""
-    failed = [row for row, score in zip(rows, scores, strict=True) if score.error is not None]
+def probe_model(candidate: Model, rows: Sequence[Row], file: Path) -> Model:
+    """The model with its confidence scale and with the schema that it tolerates.
+
+    Args:
+        candidate: the model with a provisional scale, and a schema in which every feature is optional.
+        rows: the sample.
+        file: the model file, for messages.
+
+    Raises:
+        ModelError: the model fails on its own sample, or does not give one prediction per row.
+    """
+    # Isolating each failing row takes minutes if the model fails on all of them, so we probe a few rows first.
+    few_rows = _scorable_rows(candidate, rows[:: max(1, len(rows) // PROBED_FIRST)], HOPELESS_ERROR_RATE, file)
+    _require_prediction_per_row(candidate, few_rows, file)
+    scorable_rows = _scorable_rows(candidate, rows, LARGEST_ERROR_RATE, file)
+    scale = scale_from(candidate.estimator, inputs_of(candidate.estimator, frame(candidate.features, scorable_rows)))
+    return replace(candidate, scale=scale, features=infer.tolerated_schema(candidate, scorable_rows))
+
+
+def _scorable_rows(model: Model, rows: Sequence[Row], most_rate: float, file: Path) -> list[Row]:
+    """The rows on which the model does not fail.
+
+    Raises:
+        ConfigurationError: the share of failures exceeds `most_rate`, in [0, 1].
+    """
+    scores = model.score(rows)
+    scorable_rows = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
+    if len(rows) - len(scorable_rows) > most_rate * len(rows):
+        raise _failure(model, rows, scores, file)
+    return scorable_rows
+
+
+def _require_prediction_per_row(model: Model, rows: Sequence[Row], file: Path) -> None:
+    """Check that a call with several rows gives one prediction per row.
+
+    A text vectorizer reads a data frame as the list of its column names. For one row with one column it then gives one
+    prediction, which does not depend on the row.
+
+    Raises:
+        ModelError: it does not.
+    """
+    column_count = len(model.features.names)
+    few_rows = rows[: 3 if column_count == 2 else 2]
+    predictions = np.asarray(model.estimator.predict(inputs_of(model.estimator, frame(model.features, few_rows))))
+    if predictions.shape != (len(few_rows),):
+        problem = (
+            f"The model gives {predictions.size} predictions for {len(few_rows)} rows: it reads texts, not the columns "
+            "of a table."
+        )
+        remedy = "Put its vectorizer into a ColumnTransformer, which passes one column by name, and fit it on a table."
+        raise ModelError(problem, remedy, file=str(file))
+
+
+def _failure(model: Model, rows: Sequence[Row], scores: Sequence[Score], file: Path) -> ConfigurationError:
+    """The error that explains why a model fails on its own sample."""
+    scorable_rows = [row for row, score in zip(rows, scores, strict=True) if score.error is None]
+    failing_rows = [row for row, score in zip(rows, scores, strict=True) if score.error is not None]
     error = next(score.error for score in scores if score.error is not None)
     if error == "wrong shape":
-        remedy = "Fit it on one column of answers (a one-dimensional y), one model per answer."
-        return ModelError("The model does not give one plain answer per row.", remedy, file=str(file))
-    if good and (names := infer.unbearable(trial, good, failed)):
-        told = f"The sample holds missing values of {', '.join(map(repr, names))}, and the model fails on them."
-        return ConfigurationError(told, "Give the model an imputer for it, or mend the sample.")
-    told = f"The model fails on {len(failed)} of {len(rows)} rows of its own sample: {_said(trial, failed, error)}."
+        remedy = "Fit it on one label column (a one-dimensional y), one model per label."
+        return ModelError("The model does not give one plain prediction per row.", remedy, file=str(file))
+    if scorable_rows and (names := infer.features_failing_when_missing(model, scorable_rows, failing_rows)):
+        problem = f"The sample has missing values of {', '.join(map(repr, names))}, and the model fails on them."
+        return ConfigurationError(problem, "Add an imputer to the model, or fill in the values of the sample.")
+    message = _exception_text(model, failing_rows, error)
+    problem = f"The model fails on {len(failing_rows)} of {len(rows)} rows of its own sample: {message}."
     remedy = "Give the sample that belongs to this model, with the columns as they were in training."
-    return ModelError(told, remedy, file=str(file))
+    return ModelError(problem, remedy, file=str(file))
 
 
-def _said(model: Model, failed: Sequence[Row], error: str) -> str:
-    """What the model itself said about a row: the sample is the caller's own, so its values may be told."""
+def _exception_text(model: Model, failing_rows: Sequence[Row], error: str) -> str:
+    """The model's exception for the first failing row. It may show values: the sample belongs to the caller."""
     try:
-        model.estimator.predict(inputs_of(model.estimator, frame(model.features, failed[:1])))
-    except Exception as raised:  # noqa: BLE001 - somebody else's code: whatever it raises is the answer
-        said = next(iter(str(raised).splitlines()), "").rstrip(".:")[:LONGEST_COMPLAINT]
-        return f"{type(raised).__name__}: {said}"
+        model.estimator.predict(inputs_of(model.estimator, frame(model.features, failing_rows[:1])))
+    except Exception as exception:  # noqa: BLE001 - third-party code, whose exception is the result
+        message = next(iter(str(exception).splitlines()), "").rstrip(".:")[:LONGEST_MESSAGE]
+        return f"{type(exception).__name__}: {message}"
     return error
 
 
-def scored(model: Model, rows: Sequence[Row], progress: Progress) -> list[Score]:
-    """The model's scores on the whole sample.
+def score_sample(model: Model, rows: Sequence[Row], progress: Progress) -> list[Score]:
+    """Score the whole sample.
 
     Raises:
-        ModelError: it fails on more rows than a healthy period has failures.
+        ModelError: the model fails on more than 1% of the rows.
     """
     scores: list[Score] = []
     for start in range(0, len(rows), SCORED_AT_ONCE):
         scores.extend(model.score(rows[start : start + SCORED_AT_ONCE]))
-        progress(f"Scoring the sample: {len(scores)} of {len(rows)} rows")
-    failed = [score.error for score in scores if score.error is not None]
-    if len(failed) > LARGEST_ERROR_RATE * len(rows):
+        progress("Scoring the sample", len(scores) / len(rows))
+    errors = [score.error for score in scores if score.error is not None]
+    if len(errors) > LARGEST_ERROR_RATE * len(rows):
         raise ModelError(
-            f"The model fails on {len(failed)} of the {len(rows)} rows of the sample ({failed[0]}).",
-            "Mend the model or the sample: a healthy period has no failures.",
+            f"The model fails on {len(errors)} of the {len(rows)} rows of the sample ({errors[0]}).",
+            "Repair the model or the sample: a healthy period has no failures.",
         )
     return scores

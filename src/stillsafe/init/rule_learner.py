@@ -1,7 +1,6 @@
-"""A small tree of simple comparisons, learnt from a labelled sample and unrolled into an ordered list of conditions.
+"""Learn fallback rules: a small decision tree of comparisons, converted to an ordered list of conditions.
 
-The semantics are those of fallback rules: a comparison with a missing value does not hold, and neither does its
-opposite.
+Conditions have the semantics of fallback rules: neither a comparison with a missing value nor its opposite holds.
 """
 
 import json
@@ -17,18 +16,27 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
 from stillsafe.rules import variable
 
-DEEPEST = 3  # comparisons in one condition
-FEWEST_ROWS, SMALLEST_SHARE = 30, 0.02  # that a condition must cover of what it is learnt from
-MOST_CATEGORIES = 30  # of one feature that are tried
-LONGEST_CATEGORY = 60  # characters; a longer one is nothing to read
-GAIN_KEPT = 0.95  # of a split's worth, by a rounder bound
+MOST_COMPARISONS = 3
+"""Comparisons in one condition."""
+FEWEST_ROWS, SMALLEST_SHARE = 30, 0.02
+"""Training rows that a condition must cover, as a number and as a share."""
+MOST_CATEGORIES = 30
+"""Categories of one feature that are candidates for a comparison, the most frequent ones."""
+LONGEST_CATEGORY = 60
+"""Characters of a category in a condition; a longer one is not readable."""
+SMALLEST_GAIN_SHARE = 0.95
+"""Share of a split's gain that a bound with fewer digits must keep."""
 MOST_DIGITS = 6
 ACCURACY_PER_LEAF = 0.003
-ERROR_PER_LEAF = 0.005  # of what always giving the best single answer costs
-CLIPPED = (0.02, 0.98)  # quantiles of a numeric truth between which splits are sought: one wild value is no pattern
-ROUNDING = 0.05  # of a leaf's mean absolute error, by a rounder answer
+"""Smallest gain of accuracy that justifies another leaf."""
+ERROR_PER_LEAF = 0.005
+"""Smallest gain that justifies another leaf, as a share of the error of the best constant."""
+CLIP_QUANTILES = (0.02, 0.98)
+"""Numeric labels are clipped to these quantiles while splits are searched, because of outliers."""
+ROUNDING = 0.05
+"""Share of a leaf's mean absolute error by which its answer may be rounded."""
 
-Indices = NDArray[np.intp]
+RowIndices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
@@ -56,7 +64,7 @@ class Comparison:
             case FeatureType.BOOLEAN:
                 return name if self.sign == "==" else f"!{name}"
             case FeatureType.CATEGORY:
-                # JSON's strings are CEL's too.
+                # A JSON string is a valid CEL string.
                 return f"{name} {self.sign} {json.dumps(self.bound, ensure_ascii=False)}"
             case FeatureType.INTEGER:
                 return f"{name} {self.sign} {int(self.bound)}"
@@ -65,11 +73,11 @@ class Comparison:
 
     @property
     def opposite(self) -> "Comparison":
-        """What holds for the other rows that have a value."""
+        """The comparison that holds for all other rows with a value."""
         return replace(self, sign={">": "<=", "<=": ">", "==": "!=", "!=": "=="}[self.sign])
 
     def implies(self, other: "Comparison") -> bool:
-        """Whether the other says nothing more, of two comparisons of the same feature with the same sign."""
+        """Whether the other comparison is redundant: same feature, same sign, and a weaker bound."""
         if (self.feature, self.sign) != (other.feature, other.sign):
             return False
         if self.sign == ">":
@@ -78,8 +86,8 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A rule in the making: all comparisons must hold. `answer` is a class's number, or a number."""
+class CandidateRule:
+    """A candidate rule: all comparisons must hold. `answer` is the position of a class, or a number."""
 
     when: tuple[Comparison, ...]
     answer: float
@@ -91,42 +99,42 @@ class Draft:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The features that the condition needs."""
+        """The features that the condition reads."""
         return frozenset(comparison.feature for comparison in self.when)
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """The true answers as numbers.
+class Targets:
+    """The labels as numbers.
 
     Attributes:
-        values: (n,) positions in `classes`, or the answers themselves.
-        classes: of a classifier; none for a regressor.
+        values: (n,) positions in `classes`, or the labels themselves.
+        classes: the classes of a classifier; empty for a regressor.
     """
 
     values: NDArray[np.float64]
     classes: tuple[Answer, ...]
 
-    def best(self, rows: Indices) -> float:
-        """The one answer that costs least."""
+    def best(self, rows: RowIndices) -> float:
+        """The constant with the smallest loss, rounded."""
         if self.classes:
             return float(np.bincount(self.values[rows].astype(int), minlength=len(self.classes)).argmax())
         median = float(np.median(self.values[rows]))
         slack = ROUNDING * self.loss(rows, median) / len(rows)
-        return next(rounded for rounded in _roundings(median) if abs(rounded - median) <= slack)
+        return next(number for number in _roundings(median) if abs(number - median) <= slack)
 
-    def loss(self, rows: Indices, answer: float) -> float:
-        """What one answer costs on these rows: how many are wrong, or the sum of absolute errors."""
+    def loss(self, rows: RowIndices, answer: float) -> float:
+        """The loss of a constant on some rows: the number of wrong answers, or the sum of absolute errors."""
         return float(self.losses(rows, answer).sum())
 
-    def losses(self, rows: Indices, answer: "float | NDArray[np.float64]") -> NDArray[np.float64]:
-        """The same row by row."""
+    def losses(self, rows: RowIndices, answer: "float | NDArray[np.float64]") -> NDArray[np.float64]:
+        """The loss of each row."""
         if self.classes:
             return np.asarray(self.values[rows] != answer, dtype=float)
         return np.asarray(np.abs(self.values[rows] - answer))
 
-    def impurity(self, rows: Indices) -> float:
-        """Gini's, or the squared error, of these rows together."""
+    def impurity(self, rows: RowIndices) -> float:
+        """Gini impurity or squared error of some rows."""
         if not len(rows):
             return 0.0
         if self.classes:
@@ -134,16 +142,16 @@ class Truth:
             return float(len(rows) - (counts.astype(float) ** 2).sum() / len(rows))
         return float(np.square(self.values[rows] - self.values[rows].mean()).sum())
 
-    def clipped(self) -> "Truth":
-        """With the wildest numbers drawn in."""
+    def clip(self) -> "Targets":
+        """The same with outliers clipped."""
         if self.classes:
             return self
-        return replace(self, values=np.clip(self.values, *np.quantile(self.values, CLIPPED)))
+        return replace(self, values=np.clip(self.values, *np.quantile(self.values, CLIP_QUANTILES)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
-    """A column that a tree may split on: a number by its rank among `levels`, else 0 or 1."""
+class _SplitColumn:
+    """A column that a tree may split on: a number as its rank among `levels`, else 0 or 1."""
 
     spec: FeatureSpec
     values: NDArray[np.float32]
@@ -153,13 +161,13 @@ class _Test:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    rows: Indices
+    rows: RowIndices
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
     comparison: Comparison
-    rows: Indices
+    rows: RowIndices
     yes: "_Tree"
     no: "_Tree"
 
@@ -167,206 +175,218 @@ class _Split:
 _Tree = _Leaf | _Split
 
 
-class Sample:
-    """Labelled rows by column, to learn conditions from.
+class RuleLearner:
+    """Learns candidate rules from labelled rows.
 
     Attributes:
-        truth: the true answers.
-        count: of rows.
+        targets: the labels.
+        count: the number of rows.
     """
 
-    def __init__(self, schema: Schema, rows: Sequence[Row], truth: Truth, default: float, seed: int) -> None:
-        self.truth, self.count, self._default, self._seed = truth, len(rows), default, seed
-        self._smooth = truth.clipped()
-        self._least = max(FEWEST_ROWS, math.ceil(SMALLEST_SHARE * len(rows)))
+    def __init__(self, schema: Schema, rows: Sequence[Row], targets: Targets, default: float, seed: int) -> None:
+        self.targets, self.count, self._default, self._seed = targets, len(rows), default, seed
+        self._clipped_targets = targets.clip()
+        self._fewest_rows = max(FEWEST_ROWS, math.ceil(SMALLEST_SHARE * len(rows)))
         self._columns = {spec.name: _column(spec, rows) for spec in schema.features}
-        self._tests = [test for spec in schema.features for test in self._tests_of(spec)]
+        self._split_columns = [column for spec in schema.features for column in self._split_columns_of(spec)]
 
-    def learnt(self, rows: Indices, without: Collection[str], most: int) -> list[Draft]:
-        """At most `most` conditions that together cover these rows, as far as what they read is present.
+    def learn(self, rows: RowIndices, without: Collection[str], most: int) -> list[CandidateRule]:
+        """Learn candidates that together cover some rows, except rows with missing values.
 
         Args:
-            rows: that the list is for.
-            without: features that it must not read.
-            most: how many conditions.
+            rows: the rows to cover.
+            without: features that no condition may read.
+            most: the largest number of candidates.
 
         Returns:
-            An empty list where no split is worth its line.
+            An empty list if no split gains enough.
         """
-        tests = [test for test in self._tests if test.spec.name not in without]
-        if most < 2 or not tests or len(rows) < 2 * self._least:
+        columns = [column for column in self._split_columns if column.spec.name not in without]
+        if most < 2 or not columns or len(rows) < 2 * self._fewest_rows:
             return []
-        tree = self._grown(rows, tests, DEEPEST)
-        price = self._price_of_a_leaf(rows)
-        pruned = self._pruned(tree, price)
-        while _leaves(pruned) > most:
-            price *= 1.3
-            pruned = self._pruned(tree, price)
-        if isinstance(pruned, _Leaf):
+        tree = self._grow(rows, columns, MOST_COMPARISONS)
+        penalty = self._leaf_penalty(rows)
+        small_tree = self._prune(tree, penalty)
+        while _leaves(small_tree) > most:
+            penalty *= 1.3
+            small_tree = self._prune(tree, penalty)
+        if isinstance(small_tree, _Leaf):
             return []
-        drafts = [Draft(_tight(path), self.truth.best(leaf.rows)) for path, leaf in _paths(pruned)]
-        return self._simplified(drafts, rows)
+        candidates = [CandidateRule(_shorten(path), self.targets.best(leaf.rows)) for path, leaf in _paths(small_tree)]
+        return self._simplify(candidates, rows)
 
-    def relaxed(self, drafts: Sequence[Draft], rows: Indices, without: Collection[str], most: int) -> list[Draft]:
-        """The drafts that read these features, each without its comparisons of them, for rows that they then answer.
+    def relax(
+        self, candidates: Sequence[CandidateRule], rows: RowIndices, without: Collection[str], most: int
+    ) -> list[CandidateRule]:
+        """Candidates without their comparisons of some features.
 
         Args:
-            drafts: a list.
-            rows: that nothing else answers while the features are damaged.
+            candidates: the candidates to relax; those that do not read the features are left out.
+            rows: rows that no other rule answers while the features are damaged.
             without: the features.
-            most: how many.
+            most: the largest number of relaxed candidates.
         """
-        found: list[Draft] = []
-        for draft in drafts:
-            when = tuple(comparison for comparison in draft.when if comparison.feature not in without)
-            taken = rows[self._holding(when)[rows] & (self.first(found)[rows] < 0)]
-            if 0 < len(when) < len(draft.when) and len(taken) >= self._least and len(found) < most:
-                found.append(Draft(when, self.truth.best(taken)))
-        return found
+        relaxed_rules: list[CandidateRule] = []
+        for candidate in candidates:
+            comparisons = tuple(comparison for comparison in candidate.when if comparison.feature not in without)
+            matching_rows = rows[self._matches(comparisons)[rows] & (self.first_match(relaxed_rules)[rows] < 0)]
+            is_shorter = 0 < len(comparisons) < len(candidate.when)
+            if is_shorter and len(matching_rows) >= self._fewest_rows and len(relaxed_rules) < most:
+                relaxed_rules.append(CandidateRule(comparisons, self.targets.best(matching_rows)))
+        return relaxed_rules
 
-    def first(self, drafts: Sequence[Draft], damaged: Collection[str] = ()) -> Indices:
-        """The position of the draft that answers each row, -1 for none."""
-        found = np.full(self.count, -1, dtype=np.intp)
-        for number, draft in enumerate(drafts):
-            if draft.reads.isdisjoint(damaged):
-                found[(found < 0) & self._holding(draft.when)] = number
-        return found
+    def first_match(self, candidates: Sequence[CandidateRule], damaged_features: Collection[str] = ()) -> RowIndices:
+        """(n,) position of the candidate that answers each row, -1 for none."""
+        positions = np.full(self.count, -1, dtype=np.intp)
+        for position, candidate in enumerate(candidates):
+            if candidate.reads.isdisjoint(damaged_features):
+                positions[(positions < 0) & self._matches(candidate.when)] = position
+        return positions
 
-    def answers(self, drafts: Sequence[Draft], damaged: Collection[str] = ()) -> NDArray[np.float64]:
-        """What is answered to each row, where no draft applies the default."""
-        given = np.array([*(draft.answer for draft in drafts), self._default])
-        return given[self.first(drafts, damaged)]
+    def predictions(
+        self, candidates: Sequence[CandidateRule], damaged_features: Collection[str] = ()
+    ) -> NDArray[np.float64]:
+        """(n,) answer of the candidates to each row, the default if none matches."""
+        answers = np.array([*(candidate.answer for candidate in candidates), self._default])
+        return answers[self.first_match(candidates, damaged_features)]
 
-    def _tests_of(self, spec: FeatureSpec) -> Iterator[_Test]:
+    def _split_columns_of(self, spec: FeatureSpec) -> Iterator[_SplitColumn]:
         column = self._columns[spec.name]
         none = np.empty(0)
         if spec.type is FeatureType.CATEGORY:
-            found, counts = np.unique([value for value in column.tolist() if value is not None], return_counts=True)
-            for place in np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]:
-                category = str(found[place])
-                if counts[place] >= self._least and _legible(category):
-                    yield _Test(spec, (column == category).astype(np.float32), none, category)
+            present_values = [value for value in column.tolist() if value is not None]
+            categories, counts = np.unique(present_values, return_counts=True)
+            for position in np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]:
+                category = str(categories[position])
+                if counts[position] >= self._fewest_rows and _is_legible(category):
+                    yield _SplitColumn(spec, (column == category).astype(np.float32), none, category)
             return
         present = ~np.isnan(column)
-        if present.sum() < 2 * self._least:
+        if present.sum() < 2 * self._fewest_rows:
             return
         if spec.type is FeatureType.BOOLEAN:
-            yield _Test(spec, np.where(present, column, 0).astype(np.float32), none, None)
+            yield _SplitColumn(spec, np.where(present, column, 0).astype(np.float32), none, None)
             return
         levels = np.unique(column[present])
-        filled = np.where(present, column, np.median(column[present]))
-        yield _Test(spec, np.searchsorted(levels, filled).astype(np.float32), levels, None)
+        numbers = np.where(present, column, np.median(column[present]))
+        yield _SplitColumn(spec, np.searchsorted(levels, numbers).astype(np.float32), levels, None)
 
-    def _grown(self, rows: Indices, tests: Sequence[_Test], depth: int) -> _Tree:
-        comparison = self._split(rows, tests) if depth and len(rows) >= 2 * self._least else None
+    def _grow(self, rows: RowIndices, columns: Sequence[_SplitColumn], depth: int) -> _Tree:
+        comparison = self._split(rows, columns) if depth and len(rows) >= 2 * self._fewest_rows else None
         if comparison is None:
             return _Leaf(rows)
-        yes, no = self._parted(rows, comparison)
-        if min(len(yes), len(no)) < self._least:
+        yes, no = self._partition(rows, comparison)
+        if min(len(yes), len(no)) < self._fewest_rows:
             return _Leaf(rows)
-        return _Split(comparison, rows, self._grown(yes, tests, depth - 1), self._grown(no, tests, depth - 1))
+        return _Split(comparison, rows, self._grow(yes, columns, depth - 1), self._grow(no, columns, depth - 1))
 
-    def _split(self, rows: Indices, tests: Sequence[_Test]) -> Comparison | None:
-        """The best comparison, with a bound as round as it may be."""
+    def _split(self, rows: RowIndices, columns: Sequence[_SplitColumn]) -> Comparison | None:
+        """The best comparison, with as few digits as possible."""
         from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-        target = self._smooth.values[rows]
+        target = self._clipped_targets.values[rows]
         if (target == target[0]).all():
             return None
-        kind: Any = DecisionTreeClassifier if self.truth.classes else DecisionTreeRegressor
-        stump = kind(max_depth=1, min_samples_leaf=self._least, random_state=self._seed)
-        tree = stump.fit(np.column_stack([test.values[rows] for test in tests]), target).tree_
+        kind: Any = DecisionTreeClassifier if self.targets.classes else DecisionTreeRegressor
+        stump = kind(max_depth=1, min_samples_leaf=self._fewest_rows, random_state=self._seed)
+        tree = stump.fit(np.column_stack([column.values[rows] for column in columns]), target).tree_
         if tree.node_count == 1:
             return None
-        return self._comparison(rows, tests[tree.feature[0]], math.floor(tree.threshold[0]))
+        return self._comparison(rows, columns[tree.feature[0]], math.floor(tree.threshold[0]))
 
-    def _comparison(self, rows: Indices, test: _Test, rank: int) -> Comparison:
-        if test.category is not None:
-            return Comparison(test.spec.name, test.spec.type, "==", test.category)
-        if test.spec.type is FeatureType.BOOLEAN:
-            return Comparison(test.spec.name, test.spec.type, "==", True)
-        exact = Comparison(test.spec.name, test.spec.type, ">", float(test.levels[rank]))
-        # Half of each: the sum of two very large numbers is none.
-        between = float(test.levels[rank] / 2 + test.levels[rank + 1] / 2)
-        wanted = GAIN_KEPT * self._gain(rows, exact)
+    def _comparison(self, rows: RowIndices, column: _SplitColumn, rank: int) -> Comparison:
+        spec = column.spec
+        if column.category is not None:
+            return Comparison(spec.name, spec.type, "==", column.category)
+        if spec.type is FeatureType.BOOLEAN:
+            return Comparison(spec.name, spec.type, "==", True)
+        exact = Comparison(spec.name, spec.type, ">", float(column.levels[rank]))
+        # The sum of two very large numbers overflows, so we add their halves.
+        between = float(column.levels[rank] / 2 + column.levels[rank + 1] / 2)
+        least_gain = SMALLEST_GAIN_SHARE * self._gain(rows, exact)
         for bound in _roundings(between, MOST_DIGITS):
-            if test.spec.type is FeatureType.INTEGER:
+            if spec.type is FeatureType.INTEGER:
                 bound = float(math.floor(bound))
-            rounder = replace(exact, bound=bound)
-            if self._gain(rows, rounder) >= wanted:
-                return rounder
+            round_comparison = replace(exact, bound=bound)
+            if self._gain(rows, round_comparison) >= least_gain:
+                return round_comparison
         return exact
 
-    def _gain(self, rows: Indices, comparison: Comparison) -> float:
-        yes, no = self._parted(rows, comparison)
-        if min(len(yes), len(no)) < self._least:
+    def _gain(self, rows: RowIndices, comparison: Comparison) -> float:
+        yes, no = self._partition(rows, comparison)
+        if min(len(yes), len(no)) < self._fewest_rows:
             return -math.inf
         present = np.concatenate([yes, no])
-        return self._smooth.impurity(present) - self._smooth.impurity(yes) - self._smooth.impurity(no)
+        return (
+            self._clipped_targets.impurity(present)
+            - self._clipped_targets.impurity(yes)
+            - self._clipped_targets.impurity(no)
+        )
 
-    def _parted(self, rows: Indices, comparison: Comparison) -> tuple[Indices, Indices]:
+    def _partition(self, rows: RowIndices, comparison: Comparison) -> tuple[RowIndices, RowIndices]:
         yes, no = self._holds(comparison)[rows], self._holds(comparison.opposite)[rows]
         return rows[yes], rows[no]
 
-    def _price_of_a_leaf(self, rows: Indices) -> float:
-        if self.truth.classes:
+    def _leaf_penalty(self, rows: RowIndices) -> float:
+        if self.targets.classes:
             return ACCURACY_PER_LEAF * len(rows)
-        return ERROR_PER_LEAF * self.truth.loss(rows, self.truth.best(rows))
+        return ERROR_PER_LEAF * self.targets.loss(rows, self.targets.best(rows))
 
-    def _pruned(self, tree: _Tree, price: float) -> _Tree:
-        """The tree without splits that win less than the price of their further leaves."""
+    def _prune(self, tree: _Tree, penalty: float) -> _Tree:
+        """The tree without splits that gain less than the penalty of their additional leaves."""
         if isinstance(tree, _Leaf):
             return tree
-        pruned = replace(tree, yes=self._pruned(tree.yes, price), no=self._pruned(tree.no, price))
-        whole = _Leaf(tree.rows)
-        won = self._loss(whole) - self._loss(pruned)
-        return pruned if won > 0 and won >= price * (_leaves(pruned) - 1) else whole
+        subtree = replace(tree, yes=self._prune(tree.yes, penalty), no=self._prune(tree.no, penalty))
+        leaf = _Leaf(tree.rows)
+        gain = self._loss(leaf) - self._loss(subtree)
+        return subtree if gain > 0 and gain >= penalty * (_leaves(subtree) - 1) else leaf
 
     def _loss(self, tree: _Tree) -> float:
         if isinstance(tree, _Leaf):
-            return self.truth.loss(tree.rows, self.truth.best(tree.rows))
-        parted = np.concatenate([tree.yes.rows, tree.no.rows])
-        undecided = np.setdiff1d(tree.rows, parted)
-        return self._loss(tree.yes) + self._loss(tree.no) + self.truth.loss(undecided, self._default)
+            return self.targets.loss(tree.rows, self.targets.best(tree.rows))
+        decided_rows = np.concatenate([tree.yes.rows, tree.no.rows])
+        undecided_rows = np.setdiff1d(tree.rows, decided_rows)
+        return self._loss(tree.yes) + self._loss(tree.no) + self.targets.loss(undecided_rows, self._default)
 
-    def _simplified(self, drafts: list[Draft], rows: Indices) -> list[Draft]:
-        """Without comparisons that the order of the list makes needless, whatever single feature is damaged."""
-        wanted = self._outcomes(drafts, rows)
-        for number, draft in enumerate(drafts):
-            for comparison in draft.when:
-                kept = tuple(other for other in drafts[number].when if other != comparison)
-                shorter = [*drafts[:number], replace(draft, when=kept), *drafts[number + 1 :]]
-                if shorter[number].reads == draft.reads and self._outcomes(shorter, rows) == wanted:
-                    drafts = shorter
-        return drafts
+    def _simplify(self, candidates: list[CandidateRule], rows: RowIndices) -> list[CandidateRule]:
+        """Remove comparisons that the order of the list makes redundant, whichever single feature is damaged."""
+        outcomes = self._outcomes(candidates, rows)
+        for position, candidate in enumerate(candidates):
+            for comparison in candidate.when:
+                comparisons = tuple(other for other in candidates[position].when if other != comparison)
+                shorter = [*candidates[:position], replace(candidate, when=comparisons), *candidates[position + 1 :]]
+                if shorter[position].reads == candidate.reads and self._outcomes(shorter, rows) == outcomes:
+                    candidates = shorter
+        return candidates
 
-    def _outcomes(self, drafts: Sequence[Draft], rows: Indices) -> list[list[int]]:
-        read = sorted(frozenset[str]().union(*(draft.reads for draft in drafts)))
-        return [self.first(drafts, damaged)[rows].tolist() for damaged in ((), *((name,) for name in read))]
+    def _outcomes(self, candidates: Sequence[CandidateRule], rows: RowIndices) -> list[list[int]]:
+        read_features = sorted(frozenset[str]().union(*(candidate.reads for candidate in candidates)))
+        scenarios = [(), *((name,) for name in read_features)]
+        return [self.first_match(candidates, scenario)[rows].tolist() for scenario in scenarios]
 
-    def _holding(self, when: Sequence[Comparison]) -> Mask:
-        held: Mask = np.ones(self.count, dtype=bool)
+    def _matches(self, when: Sequence[Comparison]) -> Mask:
+        mask: Mask = np.ones(self.count, dtype=bool)
         for comparison in when:
-            held &= self._holds(comparison)
-        return held
+            mask &= self._holds(comparison)
+        return mask
 
     def _holds(self, comparison: Comparison) -> Mask:
         values = self._columns[comparison.feature]
         match comparison.sign:
             case ">":
-                held: Any = values > comparison.bound
+                mask: Any = values > comparison.bound
             case "<=":
-                held = values <= comparison.bound
+                mask = values <= comparison.bound
             case "==":
-                held = values == comparison.bound
+                mask = values == comparison.bound
             case _:
                 present = values != None if values.dtype == object else ~np.isnan(values)  # noqa: E711 - element by element
-                held = (values != comparison.bound) & present
-        return np.asarray(held, dtype=bool)
+                mask = (values != comparison.bound) & present
+        return np.asarray(mask, dtype=bool)
 
 
 def _column(spec: FeatureSpec, rows: Sequence[Row]) -> NDArray[Any]:
-    """(n,) categories, None for missing; or numbers, NaN for missing, true and false as 1 and 0."""
+    """(n,) categories, None for missing; or numbers, NaN for missing, booleans as 1 and 0."""
     values = [row[spec.name] for row in rows]
     if spec.type is FeatureType.CATEGORY:
         column = np.empty(len(values), dtype=object)
@@ -375,12 +395,12 @@ def _column(spec: FeatureSpec, rows: Sequence[Row]) -> NDArray[Any]:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _legible(category: str) -> bool:
+def _is_legible(category: str) -> bool:
     return 0 < len(category) <= LONGEST_CATEGORY and category.isprintable()
 
 
 def _roundings(value: float, most: int = 17) -> Iterator[float]:
-    """A number to ever more significant digits."""
+    """A number with 1, 2, ... significant digits."""
     return (float(f"{value:.{digits}g}") for digits in range(1, most + 1))
 
 
@@ -396,6 +416,10 @@ def _paths(tree: _Tree, path: tuple[Comparison, ...] = ()) -> Iterator[tuple[tup
     yield from _paths(tree.no, (*path, tree.comparison.opposite))
 
 
-def _tight(path: tuple[Comparison, ...]) -> tuple[Comparison, ...]:
-    """Without comparisons that a later one implies."""
-    return tuple(one for place, one in enumerate(path) if not any(other.implies(one) for other in path[place + 1 :]))
+def _shorten(path: tuple[Comparison, ...]) -> tuple[Comparison, ...]:
+    """Remove comparisons that a later one implies."""
+    return tuple(
+        comparison
+        for position, comparison in enumerate(path)
+        if not any(later.implies(comparison) for later in path[position + 1 :])
+    )

@@ -1,8 +1,8 @@
-"""Fallback rules proposed from a labelled sample: a short list that a person can read, edit and throw away.
+"""Search for fallback rules in a labelled sample: a short list that a person can read, edit and delete.
 
-Half of the rows are learnt from, the other half says what the rules are worth. A list reads what explains the truth
-best; lists after it do without a feature that the first needs, for the days on which that one is damaged. Each is
-there only if it answers better, on rows that it was not learnt from, than what would be answered without it.
+Half of the rows train the rules, the other half evaluates them. The first list uses the features that explain the
+labels best. Alternative lists do without one or two of these features, for runs in which they are damaged. A list is
+kept only if, on the held-out rows, it scores better than the fallback without it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,30 +15,33 @@ from numpy.typing import NDArray
 
 from stillsafe.core.fallback import Answer, Fallback, Rule
 from stillsafe.core.schema import Row, Schema, Value
-from stillsafe.init.rule_learner import FEWEST_ROWS, Draft, Indices, Sample, Truth
+from stillsafe.init.rule_learner import FEWEST_ROWS, CandidateRule, RowIndices, RuleLearner, Targets
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback, variable
-from stillsafe.settings import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackSettings
 
-MOST_LEARNT, MOST_PRICED = 10_000, 3_000
+MOST_TRAINING, MOST_HELD_OUT = 10_000, 3_000
 MOST_RULES, MOST_FIRST, MOST_ALTERNATIVE = 16, 5, 4
-MOST_DOUBTED = 4  # features that an alternative does without
-ACCURACY_WON, ERROR_WON = 0.01, 0.02  # the least that a list must win: a share, and one of the default's error
+MOST_ALTERNATIVES = 4
+"""Features for which an alternative list is searched."""
+LEAST_ACCURACY_GAIN, LEAST_ERROR_GAIN = 0.01, 0.02
+"""Smallest gain that justifies a list: of accuracy, and of the mean absolute error as a share of the default's."""
 STANDARD_ERRORS = 2.0
-LARGEST_TRUTH = 1e100  # the squares of larger numbers are none
+LARGEST_LABEL = 1e100
+"""The square of a larger number overflows."""
 
 Losses = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
-    """One rule.
+class ProposedRule:
+    """One proposed rule.
 
     Attributes:
         when: the condition, in CEL.
         answer: one of the model's classes, or a number.
-        about: how many rows it answers and how well, a sentence.
-        heading: what its list is for, where it is the first of one; else empty.
+        about: the share of rows that it answers and its score, one sentence.
+        heading: the purpose of its list, for the first rule of a list; else empty.
     """
 
     when: str
@@ -48,330 +51,361 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What the rules are worth while some features are damaged: accuracy in [0, 1], or mean absolute error."""
+class DamageScore:
+    """The score of the rules while some features are damaged: accuracy in [0, 1], or mean absolute error."""
 
-    damaged: tuple[str, ...]
+    features: tuple[str, ...]
     score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """What is worth how much on the held-out rows: accuracy in [0, 1], or mean absolute error.
+class RuleEvaluation:
+    """Scores on the held-out rows: accuracy in [0, 1], or mean absolute error.
 
     Attributes:
-        metric: which of the two, in words.
-        row_count: how many rows that is.
-        default: always giving the default answer.
-        rules: the proposed rules; the same as `default` where there are none.
-        damaged: the rules while features that they read are damaged, the gravest damage first.
-        model: the model, or None where its answers were not told.
+        metric: `accuracy` or `mean absolute error`.
+        row_count: number of held-out rows.
+        default: score of the default answer alone.
+        rules: score of the proposed rules; equal to `default` without rules.
+        damage_scores: scores of the rules while features that they read are damaged, the largest loss first.
+        model: score of the model, or None if its predictions are unknown.
     """
 
     metric: str
     row_count: int
     default: float
     rules: float
-    damaged: tuple[Price, ...]
+    damage_scores: tuple[DamageScore, ...]
     model: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What `init` proposes.
+    """The fallback rules that `init` proposes.
 
     Attributes:
-        rules: in their order; none where no list beats the default by a real margin.
-        prices: what they are worth; None where nothing could be tried.
+        rules: in order of evaluation; empty if no list scores clearly better than the default.
+        evaluation: the scores; None if the sample does not allow a search.
     """
 
-    rules: tuple[Proposed, ...] = ()
-    prices: Prices | None = None
+    rules: tuple[ProposedRule, ...] = ()
+    evaluation: RuleEvaluation | None = None
 
 
 NO_PROPOSAL = Proposal()
 
 
 @dataclass(frozen=True, slots=True)
-class _List:
-    """Drafts with the rules that the service would make of them, and the damage that they are for."""
+class _RuleList:
+    """Candidate rules, the same rules as the service compiles them, and the damaged features that they avoid."""
 
-    drafts: tuple[Draft, ...]
+    candidates: tuple[CandidateRule, ...]
     rules: tuple[Rule, ...]
-    damaged: tuple[str, ...]
+    damaged_features: tuple[str, ...]
 
 
 def propose(
     schema: Schema,
     rows: Sequence[Row],
-    truth: Sequence[Answer | None] | None,
+    labels: Sequence[Answer | None] | None,
     kind: ModelKind,
     default: Answer,
     seed: int,
-    answers: Sequence[Answer | None] | None = None,
+    predictions: Sequence[Answer | None] | None = None,
 ) -> Proposal:
-    """A short ordered list of simple rules, with alternatives that do without each important feature, priced.
+    """Search for a short ordered list of simple rules, with alternatives for damaged features, and evaluate it.
 
     Args:
         schema: the features.
         rows: the sample, clean rows.
-        truth: the true answer of each row; None where it is not known, or for no labels at all.
+        labels: the label of each row, None if unknown; or None without labels.
         kind: classifier or regressor.
-        default: what is answered where no rule applies.
-        seed: decides which rows are held out; the same seed, the same proposal.
-        answers: the model's own, only for the price; None where it failed.
+        default: the answer if no rule matches.
+        seed: selects the held-out rows; the same seed gives the same proposal.
+        predictions: the model's, only for its score; None where it failed.
     """
-    known = [number for number, answer in enumerate(truth or ()) if answer is not None]
-    if truth is None or len(known) < 4 * FEWEST_ROWS or not _nameable(schema):
+    labelled_rows = [number for number, label in enumerate(labels or ()) if label is not None]
+    if labels is None or len(labelled_rows) < 4 * FEWEST_ROWS or not _has_distinct_variables(schema):
         return NO_PROPOSAL
-    order = np.random.default_rng(seed).permutation(known).tolist()
-    held = order[: min(len(order) // 2, MOST_PRICED)]
-    learnt = order[len(held) : len(held) + MOST_LEARNT]
-    told, default_number = _truth([truth[number] for number in order], kind, default)
-    if not told.classes and max(map(abs, [default_number, *told.values.tolist()])) > LARGEST_TRUTH:
+    order = np.random.default_rng(seed).permutation(labelled_rows).tolist()
+    held_out = order[: min(len(order) // 2, MOST_HELD_OUT)]
+    training = order[len(held_out) : len(held_out) + MOST_TRAINING]
+    targets, default_number = _targets([labels[number] for number in order], kind, default)
+    if not targets.classes and max(map(abs, [default_number, *targets.values.tolist()])) > LARGEST_LABEL:
         return NO_PROPOSAL
-    parts = [replace(told, values=told.values[a:b]) for a, b in ((0, len(held)), (len(held), len(held) + len(learnt)))]
-    sample = Sample(schema, [rows[number] for number in learnt], parts[1], default_number, seed)
-    bench = _Bench(schema, [rows[number] for number in held], parts[0], default)
-    lists = _lists(sample, bench)
-    own = None if answers is None else [answers[number] for number in held]
-    return Proposal(tuple(_proposed(bench, lists)), _prices(bench, lists, own))
+    held_out_targets = replace(targets, values=targets.values[: len(held_out)])
+    training_targets = replace(targets, values=targets.values[len(held_out) : len(held_out) + len(training)])
+    learner = RuleLearner(schema, [rows[number] for number in training], training_targets, default_number, seed)
+    evaluator = _HoldOutEvaluator(schema, [rows[number] for number in held_out], held_out_targets, default)
+    lists = _search(learner, evaluator)
+    held_out_predictions = None if predictions is None else [predictions[number] for number in held_out]
+    return Proposal(tuple(_proposed_rules(evaluator, lists)), _evaluation(evaluator, lists, held_out_predictions))
 
 
-class _Bench:
-    """The held-out rows, and what the fallback itself answers them."""
+class _HoldOutEvaluator:
+    """Evaluates rules on the held-out rows, compiled and matched as the service does."""
 
-    def __init__(self, schema: Schema, rows: Sequence[Row], truth: Truth, default: Answer) -> None:
-        self.rows, self.truth, self._schema, self._default = rows, truth, schema, default
-        self._everyone = np.arange(len(rows))
-        self._known: dict[tuple[tuple[Draft, ...], frozenset[str]], Losses] = {}
+    def __init__(self, schema: Schema, rows: Sequence[Row], targets: Targets, default: Answer) -> None:
+        self.rows, self.targets, self._schema, self._default = rows, targets, schema, default
+        self._all_rows = np.arange(len(rows))
+        self._losses_by_lists: dict[tuple[tuple[CandidateRule, ...], frozenset[str]], Losses] = {}
         self.default_losses = self.losses(())
-        share = ERROR_WON * float(self.default_losses.mean())
-        self.margin = ACCURACY_WON if truth.classes else share
+        share = LEAST_ERROR_GAIN * float(self.default_losses.mean())
+        self.margin = LEAST_ACCURACY_GAIN if targets.classes else share
 
-    def compiled(self, drafts: Sequence[Draft], damaged: tuple[str, ...] = ()) -> _List:
-        """The rules that the service would make of the drafts; each asks its condition once for each row."""
-        written = tuple(FallbackRule(when=draft.text, answer=self.answer(draft)) for draft in drafts)
-        fallback = compile_fallback(FallbackSettings(default=self._default, rules=written), self._schema)
-        asked = tuple(replace(rule, matches=self._remembered(rule.matches)) for rule in fallback.rules)
-        return _List(tuple(drafts), asked, damaged)
+    def compile_rules(self, candidates: Sequence[CandidateRule], damaged_features: tuple[str, ...] = ()) -> _RuleList:
+        """Compile candidates as the service does; each condition is evaluated once per row."""
+        fallback_rules = tuple(FallbackRule(when=rule.text, answer=self.answer(rule)) for rule in candidates)
+        fallback = compile_fallback(FallbackSettings(default=self._default, rules=fallback_rules), self._schema)
+        memoized_rules = tuple(replace(rule, matches=self._memoize(rule.matches)) for rule in fallback.rules)
+        return _RuleList(tuple(candidates), memoized_rules, damaged_features)
 
-    def answer(self, draft: Draft) -> Answer:
-        """The answer in the model's words."""
-        return self.truth.classes[int(draft.answer)] if self.truth.classes else draft.answer
+    def answer(self, candidate: CandidateRule) -> Answer:
+        """The answer of a candidate as a class or number."""
+        return self.targets.classes[int(candidate.answer)] if self.targets.classes else candidate.answer
 
-    def losses(self, lists: Sequence[_List], damaged: Collection[str] = ()) -> Losses:
-        """What each row costs: 1 for a wrong class, or the absolute error."""
-        asked = tuple(_drafts(lists)), frozenset(damaged)
-        if asked not in self._known:
+    def losses(self, lists: Sequence[_RuleList], damaged_features: Collection[str] = ()) -> Losses:
+        """The loss of each row: 1 for a wrong class, or the absolute error."""
+        key = tuple(_candidates(lists)), frozenset(damaged_features)
+        if key not in self._losses_by_lists:
             fallback = Fallback(self._default, _rules(lists))
-            given = [fallback.answer(row, damaged).answer for row in self.rows]
-            self._known[asked] = self.truth.losses(self._everyone, _numbers(given, self.truth.classes))
-        return self._known[asked]
+            predictions = [fallback.answer(row, damaged_features).answer for row in self.rows]
+            self._losses_by_lists[key] = self.targets.losses(
+                self._all_rows, _numbers(predictions, self.targets.classes)
+            )
+        return self._losses_by_lists[key]
 
-    def first(self, lists: Sequence[_List], damaged: Collection[str]) -> Indices:
+    def first_match(self, lists: Sequence[_RuleList], damaged_features: Collection[str]) -> RowIndices:
         """The position of the rule that answers each row, -1 for none."""
-        able = [(n, rule) for n, rule in enumerate(_rules(lists)) if rule.reads.isdisjoint(damaged)]
-        return np.array([next((n for n, rule in able if rule.matches(row)), -1) for row in self.rows], dtype=np.intp)
+        active_rules = [(n, rule) for n, rule in enumerate(_rules(lists)) if rule.reads.isdisjoint(damaged_features)]
+        positions = [next((n for n, rule in active_rules if rule.matches(row)), -1) for row in self.rows]
+        return np.array(positions, dtype=np.intp)
 
-    def better(self, after: Losses, before: Losses) -> bool:
-        """Whether the one is so much cheaper than the other that it matters and is no chance."""
-        won = before - after
-        noise = STANDARD_ERRORS * float(won.std()) / np.sqrt(len(won))
-        return bool(won.mean() >= max(self.margin, noise))
+    def is_better(self, losses: Losses, previous_losses: Losses) -> bool:
+        """Whether the losses are lower by more than the margin and more than sampling noise."""
+        gains = previous_losses - losses
+        noise = STANDARD_ERRORS * float(gains.std()) / np.sqrt(len(gains))
+        return bool(gains.mean() >= max(self.margin, noise))
 
     def score(self, losses: Losses) -> float:
         """Accuracy, or mean absolute error."""
-        return float(1 - losses.mean()) if self.truth.classes else float(losses.mean())
+        return float(1 - losses.mean()) if self.targets.classes else float(losses.mean())
 
-    def _remembered(self, matches: Callable[[Mapping[str, Value]], bool]) -> Callable[[Mapping[str, Value]], bool]:
-        """Rows live as long as the bench does, so that they can be told by identity."""
-        known: dict[int, bool] = {}
+    def _memoize(self, matches: Callable[[Mapping[str, Value]], bool]) -> Callable[[Mapping[str, Value]], bool]:
+        """Cache results by the identity of the row, which is safe because the evaluator keeps all rows alive."""
+        results: dict[int, bool] = {}
 
-        def asked(row: Mapping[str, Value]) -> bool:
-            if id(row) not in known:
-                known[id(row)] = matches(row)
-            return known[id(row)]
+        def memoized_matches(row: Mapping[str, Value]) -> bool:
+            if id(row) not in results:
+                results[id(row)] = matches(row)
+            return results[id(row)]
 
-        return asked
+        return memoized_matches
 
 
-def _lists(sample: Sample, bench: _Bench) -> list[_List]:
-    """The first list and, in the order in which they are asked, the alternatives that earn their place."""
-    everyone = np.arange(sample.count)
-    first = bench.compiled(sample.learnt(everyone, (), MOST_FIRST))
-    if not first.rules or not bench.better(bench.losses([first]), bench.default_losses):
+def _search(learner: RuleLearner, evaluator: _HoldOutEvaluator) -> list[_RuleList]:
+    """The first list, and the alternatives that improve the score, in order of evaluation."""
+    all_rows = np.arange(learner.count)
+    first = evaluator.compile_rules(learner.learn(all_rows, (), MOST_FIRST))
+    if not first.rules or not evaluator.is_better(evaluator.losses([first]), evaluator.default_losses):
         return []
     lists = [first]
-    doubted = _important(bench, lists)[:MOST_DOUBTED]
-    # Twice, since an alternative that would spoil what another damage leaves may wait for that one's own.
-    for name in [*doubted, *doubted]:
-        if all(each.damaged != (name,) for each in lists):
-            rest = everyone[sample.first(first.drafts, (name,)) < 0]
-            lists = _with(sample, bench, lists, rest, (name,), doubted)
-    lists = [each for each in lists if _is_asked(bench, lists, each)]
-    if pair := _gravest_pair(bench, lists):
-        rest = everyone[sample.first(_drafts(lists), pair) < 0]
-        lists = _with(sample, bench, lists, rest, pair, doubted)
-    return _needed(sample, bench, lists)
+    important_features = _important(evaluator, lists)[:MOST_ALTERNATIVES]
+    # An alternative may only pay off once another one exists, so we try each feature twice.
+    for name in [*important_features, *important_features]:
+        if all(each.damaged_features != (name,) for each in lists):
+            open_rows = all_rows[learner.first_match(first.candidates, (name,)) < 0]
+            lists = _add_alternative(learner, evaluator, lists, open_rows, (name,), important_features)
+    lists = [each for each in lists if _is_used(evaluator, lists, each)]
+    if pair := _most_important_pair(evaluator, lists):
+        open_rows = all_rows[learner.first_match(_candidates(lists), pair) < 0]
+        lists = _add_alternative(learner, evaluator, lists, open_rows, pair, important_features)
+    return _remove_redundant(learner, evaluator, lists)
 
 
-def _is_asked(bench: _Bench, lists: list[_List], one: _List) -> bool:
-    """Whether the list answers anybody in the situation that it is for: one that came later may stand before it."""
-    return bool((bench.losses(lists, one.damaged) != bench.losses(_without(lists, one), one.damaged)).any())
+def _is_used(evaluator: _HoldOutEvaluator, lists: list[_RuleList], rule_list: _RuleList) -> bool:
+    """Whether a list changes any answer while its features are damaged. A list added later may precede it."""
+    others = [each for each in lists if each is not rule_list]
+    losses = evaluator.losses(lists, rule_list.damaged_features)
+    return bool((losses != evaluator.losses(others, rule_list.damaged_features)).any())
 
 
-def _without(lists: Sequence[_List], one: _List) -> list[_List]:
-    return [each for each in lists if each is not one]
+def _add_alternative(
+    learner: RuleLearner,
+    evaluator: _HoldOutEvaluator,
+    lists: list[_RuleList],
+    open_rows: RowIndices,
+    damaged_features: tuple[str, ...],
+    important_features: Sequence[str],
+) -> list[_RuleList]:
+    """Add an alternative for some damaged features if it improves the score while they are damaged.
 
-
-def _with(
-    sample: Sample, bench: _Bench, lists: list[_List], rest: Indices, damaged: tuple[str, ...], doubted: Sequence[str]
-) -> list[_List]:
-    """The lists with one more for this damage, if it wins what it must there.
-
-    It may cost next to nothing while all is sound, and less than it wins while another feature is damaged.
+    While no feature is damaged, it may cost at most half the margin. Over all scenarios, it must gain more than it
+    costs.
 
     Args:
-        sample: what to learn from.
-        bench: what to judge on.
-        lists: the first, and the alternatives so far.
-        rest: rows of the sample that the lists before it leave open.
-        damaged: what it must not read.
-        doubted: features that may be damaged, the most important first.
+        learner: the training rows.
+        evaluator: the held-out rows.
+        lists: the first list, and the alternatives so far.
+        open_rows: training rows that no earlier rule answers.
+        damaged_features: features that the alternative must not read.
+        important_features: features that may be damaged, the most important first.
     """
-    room = min(MOST_ALTERNATIVE, MOST_RULES - len(_rules(lists)))
-    before = bench.losses(lists, damaged)
-    scenarios = [*dict.fromkeys([(), *((name,) for name in doubted), damaged])]
-    for drafts in (sample.learnt(rest, damaged, room), sample.relaxed(lists[0].drafts, rest, damaged, room)):
-        longer = sorted([*lists, bench.compiled(drafts, damaged)], key=lambda each: _order(each, doubted))
-        if drafts and bench.better(bench.losses(longer, damaged), before):
-            lost = [float((bench.losses(longer, each) - bench.losses(lists, each)).mean()) for each in scenarios]
-            if lost[0] <= bench.margin / 2 and sum(lost) < 0:
+    most_rules = min(MOST_ALTERNATIVE, MOST_RULES - len(_rules(lists)))
+    previous_losses = evaluator.losses(lists, damaged_features)
+    scenarios = [*dict.fromkeys([(), *((name,) for name in important_features), damaged_features])]
+    for candidates in (
+        learner.learn(open_rows, damaged_features, most_rules),
+        learner.relax(lists[0].candidates, open_rows, damaged_features, most_rules),
+    ):
+        alternative = evaluator.compile_rules(candidates, damaged_features)
+        longer = sorted([*lists, alternative], key=lambda each: _order(each, important_features))
+        if candidates and evaluator.is_better(evaluator.losses(longer, damaged_features), previous_losses):
+            differences = [
+                float((evaluator.losses(longer, scenario) - evaluator.losses(lists, scenario)).mean())
+                for scenario in scenarios
+            ]
+            if differences[0] <= evaluator.margin / 2 and sum(differences) < 0:
                 return longer
     return lists
 
 
-def _order(one: _List, doubted: Sequence[str]) -> tuple[int, int]:
-    """Lists for graver damage come later: they read less, and would answer in the place of the others."""
-    return len(one.damaged), -doubted.index(one.damaged[0]) if len(one.damaged) == 1 else 0
+def _order(rule_list: _RuleList, important_features: Sequence[str]) -> tuple[int, int]:
+    """Sort key: a list that avoids more or more important features comes later, because it would match first."""
+    damaged_features = rule_list.damaged_features
+    return len(damaged_features), -important_features.index(damaged_features[0]) if len(damaged_features) == 1 else 0
 
 
-def _important(bench: _Bench, lists: Sequence[_List], already: tuple[str, ...] = ()) -> list[str]:
-    """The features without which the rules lose something that matters, the most important first."""
-    sound = float(bench.losses(lists, already).mean())
-    read = sorted(frozenset[str]().union(*(rule.reads for rule in _rules(lists))) - {*already})
-    lost = {name: float(bench.losses(lists, (*already, name)).mean()) - sound for name in read}
-    return sorted((name for name in read if lost[name] >= bench.margin / 2), key=lambda name: -lost[name])
+def _important(
+    evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList], known_damage: tuple[str, ...] = ()
+) -> list[str]:
+    """The features whose damage costs the rules more than half the margin, the most important first."""
+    intact_loss = float(evaluator.losses(lists, known_damage).mean())
+    read_features = sorted(frozenset[str]().union(*(rule.reads for rule in _rules(lists))) - {*known_damage})
+    costs = {name: float(evaluator.losses(lists, (*known_damage, name)).mean()) - intact_loss for name in read_features}
+    return sorted(
+        (name for name in read_features if costs[name] >= evaluator.margin / 2), key=lambda name: -costs[name]
+    )
 
 
-def _gravest_pair(bench: _Bench, lists: Sequence[_List]) -> tuple[str, ...]:
-    """The most important feature, and the most important one in its absence."""
-    for name in _important(bench, lists)[:1]:
-        for other in _important(bench, lists, (name,))[:1]:
+def _most_important_pair(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> tuple[str, ...]:
+    """The most important feature, and the most important other one while the first is damaged."""
+    for name in _important(evaluator, lists)[:1]:
+        for other in _important(evaluator, lists, (name,))[:1]:
             return name, other
     return ()
 
 
-def _scenarios(bench: _Bench, lists: Sequence[_List]) -> list[tuple[str, ...]]:
-    """The damage that is told of: single features, the gravest first, then the gravest pair."""
-    important = [(name,) for name in _important(bench, lists)]
-    pair = [_gravest_pair(bench, lists)]
-    answered = [each.damaged for each in lists[1:]]
-    found = dict.fromkeys([*important, *answered, *pair])
-    return sorted((names for names in found if names), key=len)
+def _scenarios(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> list[tuple[str, ...]]:
+    """The damaged features to evaluate: single features, the most important first, then the most important pair."""
+    important = [(name,) for name in _important(evaluator, lists)]
+    pair = [_most_important_pair(evaluator, lists)]
+    alternatives = [each.damaged_features for each in lists[1:]]
+    scenarios = dict.fromkeys([*important, *alternatives, *pair])
+    return sorted((names for names in scenarios if names), key=len)
 
 
-def _needed(sample: Sample, bench: _Bench, lists: Sequence[_List]) -> list[_List]:
-    """Without rules that change no answer of the sample, whatever feature is damaged."""
-    scenarios = [(), *_scenarios(bench, lists)]
-    kept = [[*each.drafts] for each in lists]
-    wanted = _outcomes(sample, kept, scenarios)
-    for drafts in reversed(kept):
-        for draft in reversed([*drafts]):
-            place = drafts.index(draft)
-            drafts.remove(draft)
-            if _outcomes(sample, kept, scenarios) != wanted:
-                drafts.insert(place, draft)
-    return [bench.compiled(drafts, each.damaged) for drafts, each in zip(kept, lists, strict=True) if drafts]
+def _remove_redundant(
+    learner: RuleLearner, evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]
+) -> list[_RuleList]:
+    """Remove rules that change no prediction of the training rows in any scenario."""
+    scenarios = [(), *_scenarios(evaluator, lists)]
+    remaining = [[*each.candidates] for each in lists]
+    outcomes = _outcomes(learner, remaining, scenarios)
+    for candidates in reversed(remaining):
+        for candidate in reversed([*candidates]):
+            position = candidates.index(candidate)
+            candidates.remove(candidate)
+            if _outcomes(learner, remaining, scenarios) != outcomes:
+                candidates.insert(position, candidate)
+    return [
+        evaluator.compile_rules(candidates, each.damaged_features)
+        for candidates, each in zip(remaining, lists, strict=True)
+        if candidates
+    ]
 
 
 def _outcomes(
-    sample: Sample, kept: Sequence[Sequence[Draft]], scenarios: Sequence[tuple[str, ...]]
+    learner: RuleLearner, remaining: Sequence[Sequence[CandidateRule]], scenarios: Sequence[tuple[str, ...]]
 ) -> list[list[float]]:
-    drafts = [draft for each in kept for draft in each]
-    return [sample.answers(drafts, damaged).tolist() for damaged in scenarios]
+    candidates = [candidate for each in remaining for candidate in each]
+    return [learner.predictions(candidates, damaged_features).tolist() for damaged_features in scenarios]
 
 
-def _proposed(bench: _Bench, lists: Sequence[_List]) -> list[Proposed]:
-    """The rules with what each is worth in the situation that its list is for."""
+def _proposed_rules(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> list[ProposedRule]:
+    """The rules, each with its score while the features of its list are damaged."""
     bounds = [0, *np.cumsum([len(each.rules) for each in lists]).tolist()]
-    proposed = []
+    rules = []
     for each, (start, end) in zip(lists, pairwise(bounds), strict=True):
-        first, losses = bench.first(lists, each.damaged), bench.losses(lists, each.damaged)
-        for place, draft in zip(range(start, end), each.drafts, strict=True):
-            about = _about(first == place, losses, bench)
-            heading = _heading(each.damaged) if place == start else ""
-            proposed.append(Proposed(draft.text, bench.answer(draft), about, heading))
-    return proposed
+        first = evaluator.first_match(lists, each.damaged_features)
+        losses = evaluator.losses(lists, each.damaged_features)
+        for position, candidate in zip(range(start, end), each.candidates, strict=True):
+            about = _about(first == position, losses, evaluator)
+            heading = _heading(each.damaged_features) if position == start else ""
+            rules.append(ProposedRule(candidate.text, evaluator.answer(candidate), about, heading))
+    return rules
 
 
-def _about(answered: NDArray[np.bool_], losses: Losses, bench: _Bench) -> str:
-    if not answered.any():
+def _about(matches: NDArray[np.bool_], losses: Losses, evaluator: _HoldOutEvaluator) -> str:
+    if not matches.any():
         return "Answers none of the held-out rows."
-    share = f"Answers {answered.mean():.0%} of the held-out rows"
-    worth = bench.score(losses[answered])
-    if bench.truth.classes:
-        return f"{share}, {worth:.0%} of them rightly."
-    return f"{share}, with a mean absolute error of {worth:.3g}."
+    sentence = f"Answers {matches.mean():.0%} of the held-out rows"
+    score = evaluator.score(losses[matches])
+    if evaluator.targets.classes:
+        return f"{sentence}, {score:.0%} of them correctly."
+    return f"{sentence}, with a mean absolute error of {score:.3g}."
 
 
-def _heading(damaged: tuple[str, ...]) -> str:
-    names = " and ".join(variable(name) for name in damaged)
-    if not damaged:
-        return "While every feature is sound:"
-    return f"Without {names}, for when {'that is' if len(damaged) == 1 else 'both are'} damaged or missing:"
+def _heading(damaged_features: tuple[str, ...]) -> str:
+    names = " and ".join(variable(name) for name in damaged_features)
+    if not damaged_features:
+        return "While every feature is intact:"
+    return f"Without {names}, for when {'that is' if len(damaged_features) == 1 else 'both are'} damaged or missing:"
 
 
-def _prices(bench: _Bench, lists: Sequence[_List], own: Sequence[Answer | None] | None) -> Prices:
-    damaged = tuple(Price(names, bench.score(bench.losses(lists, names))) for names in _scenarios(bench, lists))
-    default, rules = bench.score(bench.default_losses), bench.score(bench.losses(lists))
-    metric = "accuracy" if bench.truth.classes else "mean absolute error"
-    return Prices(metric, len(bench.rows), default, rules, damaged, _model_score(bench, own))
+def _evaluation(
+    evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList], predictions: Sequence[Answer | None] | None
+) -> RuleEvaluation:
+    scenarios = _scenarios(evaluator, lists)
+    damage_scores = tuple(DamageScore(names, evaluator.score(evaluator.losses(lists, names))) for names in scenarios)
+    default, rules = evaluator.score(evaluator.default_losses), evaluator.score(evaluator.losses(lists))
+    metric = "accuracy" if evaluator.targets.classes else "mean absolute error"
+    model = _model_score(evaluator, predictions)
+    return RuleEvaluation(metric, len(evaluator.rows), default, rules, damage_scores, model)
 
 
-def _model_score(bench: _Bench, own: Sequence[Answer | None] | None) -> float | None:
-    given = [number for number, answer in enumerate(own or ()) if answer is not None]
-    if own is None or not given:
+def _model_score(evaluator: _HoldOutEvaluator, predictions: Sequence[Answer | None] | None) -> float | None:
+    positions = [number for number, prediction in enumerate(predictions or ()) if prediction is not None]
+    if predictions is None or not positions:
         return None
-    numbers = _numbers([own[number] for number in given], bench.truth.classes)
-    return bench.score(bench.truth.losses(np.array(given), numbers))
+    numbers = _numbers([predictions[number] for number in positions], evaluator.targets.classes)
+    return evaluator.score(evaluator.targets.losses(np.array(positions), numbers))
 
 
-def _rules(lists: Sequence[_List]) -> tuple[Rule, ...]:
+def _rules(lists: Sequence[_RuleList]) -> tuple[Rule, ...]:
     return tuple(rule for each in lists for rule in each.rules)
 
 
-def _drafts(lists: Sequence[_List]) -> list[Draft]:
-    return [draft for each in lists for draft in each.drafts]
+def _candidates(lists: Sequence[_RuleList]) -> list[CandidateRule]:
+    return [candidate for each in lists for candidate in each.candidates]
 
 
-def _truth(answers: Sequence[Answer | None], kind: ModelKind, default: Answer) -> tuple[Truth, float]:
-    """The truth as numbers, and the default among them."""
+def _targets(labels: Sequence[Answer | None], kind: ModelKind, default: Answer) -> tuple[Targets, float]:
+    """The labels as numbers, and the default answer in the same encoding."""
     if kind is ModelKind.REGRESSOR:
-        return Truth(_numbers(answers, ()), ()), float(default)
-    classes = tuple(sorted({answer for answer in answers if answer is not None}, key=repr))
-    return Truth(_numbers(answers, classes), classes), float(_numbers([default], classes)[0])
+        return Targets(_numbers(labels, ()), ()), float(default)
+    classes = tuple(sorted({label for label in labels if label is not None}, key=repr))
+    return Targets(_numbers(labels, classes), classes), float(_numbers([default], classes)[0])
 
 
 def _numbers(answers: Sequence[Any], classes: tuple[Answer, ...]) -> NDArray[np.float64]:
-    """Each answer as its class's position, -1 for none of them, or as the number that it is."""
+    """Answers as numbers: the position of the class, or -1 for another value; without classes the number itself."""
     if not classes:
         return np.array(answers, dtype=float)
-    place = {answer: number for number, answer in enumerate(classes)}
-    return np.array([place.get(answer, -1) for answer in answers], dtype=float)
+    positions = {name: number for number, name in enumerate(classes)}
+    return np.array([positions.get(answer, -1) for answer in answers], dtype=float)
 
 
-def _nameable(schema: Schema) -> bool:
-    """Whether each feature has a name of its own in a rule."""
+def _has_distinct_variables(schema: Schema) -> bool:
+    """Whether every feature has a different variable name in rules."""
     return len({variable(name) for name in schema.names}) == len(schema.names)

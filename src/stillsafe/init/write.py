@@ -1,4 +1,4 @@
-"""The settings file of a new service, every line explained, for a person to review."""
+"""Write the settings file of a new service, with an explanation of every line, for a person to review."""
 
 import json
 from collections import Counter
@@ -9,10 +9,19 @@ from pydantic import BaseModel
 
 from stillsafe.core.policy import reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.init.default_answer import Default, prices_told
-from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, Proposed
+from stillsafe.init.default_answer import DefaultAnswer, evaluation_phrases
+from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, ProposedRule
 from stillsafe.rules import variable
-from stillsafe.settings import FallbackRule, FallbackSettings, Feature, ModelFile, Monitor, Observer, Service, Serving
+from stillsafe.settings_sections import (
+    FallbackRule,
+    FallbackSettings,
+    Feature,
+    ModelFile,
+    Monitor,
+    Observer,
+    Service,
+    Serving,
+)
 
 COMMENT_COLUMN = 44
 LONGEST_COMMENT = 120
@@ -34,7 +43,7 @@ def settings_text(
     model: Mapping[str, Any],
     schema: Schema,
     remarks: Mapping[str, str],
-    fallback: Default,
+    fallback: DefaultAnswer,
     proposal: Proposal = NO_PROPOSAL,
 ) -> str:
     """`stillsafe.toml` as text."""
@@ -43,11 +52,11 @@ def settings_text(
         '# Durations are seconds or texts like "30s", "15m", "2h". Paths are relative to this file.',
         "",
         *_section("service", Service, [*service.items()]),
-        "# If the model was trained on the sample, the reference says that it is surer than it will ever be again, and",
-        "# every day will look worse: make the folder anew with data that the model has not seen.",
+        "# If the model was trained on the sample, its healthy confidence is too high, and later windows look worse.",
+        "# Then make the folder again with data that the model was not trained on.",
         *_section("model", ModelFile, [*model.items()]),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
-        *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _other_serving()),
+        *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),
         *_fallback(fallback, schema, proposal),
@@ -64,56 +73,58 @@ def toml(value: Any) -> str:
         return f"{value:.1f}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(item) for item in value)}]"
-    # JSON's strings are TOML's, but for the one character that JSON leaves as it is.
+    # A JSON string is a valid TOML string, except for one character that JSON does not escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _section(
-    name: str, about: type[BaseModel], written: Sequence[Line], left_out: Sequence[Line] = ()
+    name: str, about: type[BaseModel], lines: Sequence[Line], commented_lines: Sequence[Line] = ()
 ) -> Iterator[str]:
     yield f"[{name}]"
-    for key, value in written:
+    for key, value in lines:
         yield _line(f"{key} = {toml(value)}", _meaning(about, key))
-    for key, value in left_out:
+    for key, value in commented_lines:
         yield _line(f"# {key} = {toml(value)}", _meaning(about, key))
     yield ""
 
 
-def _other_serving() -> list[Line]:
+def _serving_defaults() -> list[Line]:
     names = ("max_body_bytes", "max_batch", "on_stale_monitor")
     return [(name, Serving.model_fields[name].get_default()) for name in names]
 
 
 def _policy() -> Iterator[str]:
-    yield "# Every threshold and count that a decision rests on. Uncomment a line to change it."
+    yield "# Every threshold and count that decisions depend on. Uncomment a line to change it."
     yield "[policy]"
-    own_page = {"window_seconds", "every_seconds", "max_gap_seconds"}
+    monitor_settings = {"window_seconds", "every_seconds", "max_gap_seconds"}
     for name, (default, reason) in reasons().items():
-        if name not in own_page:
+        if name not in monitor_settings:
             key = name.removesuffix("_seconds")
             yield _line(f"# {key} = {toml('auto' if default is None else default)}", reason)
     yield ""
 
 
-def _fallback(fallback: Default, schema: Schema, proposal: Proposal) -> Iterator[str]:
-    yield "# What is answered while the model is bypassed."
+def _fallback(fallback: DefaultAnswer, schema: Schema, proposal: Proposal) -> Iterator[str]:
+    yield "# The answers while the model is bypassed."
     yield "[fallback]"
     yield _line(f"default = {toml(fallback.answer)}", fallback.about)
     if fallback.span is not None:
-        least, greatest = fallback.span
-        yield _line(f"# minimum = {toml(least)}", f"{_meaning(FallbackSettings, 'minimum')} Here the least in health.")
+        smallest, largest = fallback.span
         yield _line(
-            f"# maximum = {toml(greatest)}", f"{_meaning(FallbackSettings, 'maximum')} Here the greatest in health."
+            f"# minimum = {toml(smallest)}", f"{_meaning(FallbackSettings, 'minimum')} The smallest healthy prediction."
+        )
+        yield _line(
+            f"# maximum = {toml(largest)}", f"{_meaning(FallbackSettings, 'maximum')} The largest healthy prediction."
         )
     yield ""
-    yield "# Rules are tried in order, and the first that matches answers. A rule that reads a feature which the open"
-    yield "# incident names as damaged is skipped. Conditions are CEL (https://cel.dev): a numeric feature is compared"
+    yield "# Rules are evaluated in order, and the first match answers. A rule that reads a feature which the open"
+    yield "# incident marks as damaged is skipped. Conditions are CEL (https://cel.dev): a numeric feature is compared"
     yield "# with a decimal, and a condition that needs a missing value does not match."
-    if shared := shared_variables(schema):
-        yield f"# There can be none here as long as several features would be called the same: {', '.join(shared)}."
+    if variables := shared_variables(schema):
+        yield f"# There are no rules, because several features have the same name in rules: {', '.join(variables)}."
         yield ""
         return
-    yield from _verdict(proposal)
+    yield from _rule_comments(proposal)
     for rule in proposal.rules:
         yield from _rule(rule)
     for condition in () if proposal.rules else _examples(schema):
@@ -123,21 +134,21 @@ def _fallback(fallback: Default, schema: Schema, proposal: Proposal) -> Iterator
     yield ""
 
 
-def _verdict(proposal: Proposal) -> Iterator[str]:
-    """What was tried on the labelled sample, and what it is worth."""
-    prices = proposal.prices
-    if prices is None:
+def _rule_comments(proposal: Proposal) -> Iterator[str]:
+    """Comments on the rule search: the scores on the held-out rows."""
+    evaluation = proposal.evaluation
+    if evaluation is None:
         return
     if not proposal.rules:
-        yield "# `init` proposes none: of the simple ones that it tried none beats the default by a real margin. Alone"
-        yield f"# it has the {prices.metric} {prices.default:.3g} on the {prices.row_count} labelled rows held out."
+        yield "# `init` proposes no rules: no simple rule scores clearly better than the default answer, whose"
+        yield f"# {evaluation.metric} is {evaluation.default:.3g} on the {evaluation.row_count} held-out labelled rows."
         return
-    yield "# `init` learnt these from a part of the labelled sample. They are a start: edit them, or take them out."
-    yield f"# What they are worth on the {prices.row_count} labelled rows that they were not learnt from:"
-    yield from (f"#   {told}" for told in prices_told(prices))
+    yield "# `init` learnt these rules from part of the labelled sample. They are a start: edit or delete them."
+    yield f"# Scores on the {evaluation.row_count} held-out labelled rows:"
+    yield from (f"#   {phrase}" for phrase in evaluation_phrases(evaluation))
 
 
-def _rule(rule: Proposed) -> Iterator[str]:
+def _rule(rule: ProposedRule) -> Iterator[str]:
     if rule.heading:
         yield ""
         yield f"# {rule.heading}"
@@ -147,7 +158,7 @@ def _rule(rule: Proposed) -> Iterator[str]:
 
 
 def shared_variables(schema: Schema) -> tuple[str, ...]:
-    """The names that fallback rules would have for more than one feature, which rules out rules."""
+    """The variable names in fallback rules that more than one feature has; with any, there can be no rules."""
     counts = Counter(variable(spec.name) for spec in schema.features)
     return tuple(name for name, count in counts.items() if count > 1)
 
@@ -164,14 +175,13 @@ def _examples(schema: Schema) -> Iterator[str]:
             case FeatureType.BOOLEAN:
                 yield name
             case FeatureType.CATEGORY:
-                # JSON's strings are CEL's too.
+                # A JSON string is a valid CEL string.
                 yield f"{name} == {json.dumps(spec.categories[0] if spec.categories else 'A', ensure_ascii=False)}"
 
 
 def _features(schema: Schema, remarks: Mapping[str, str]) -> Iterator[str]:
-    yield "# One table per feature, in the model's order. A request that breaks a hard limit is refused with 422; what"
-    yield "# the limits allow but the healthy period never showed is served, recorded and judged by the monitor: keep"
-    yield "# them generous."
+    yield "# One table per feature, in the model's order. A request outside a hard limit is refused with 422. The"
+    yield "# monitor evaluates unusual values within the limits, so keep the limits wide."
     for spec in schema.features:
         yield ""
         yield "[[features]]"
@@ -200,6 +210,6 @@ def _meaning(about: type[BaseModel], key: str) -> str:
 
 
 def _line(setting: str, comment: str) -> str:
-    """A setting with its meaning beside it, or above it where the line would get too long."""
-    beside = f"{setting:<{COMMENT_COLUMN}}  # {comment}"
-    return beside if len(beside) <= LONGEST_COMMENT else f"# {comment}\n{setting}"
+    """A setting with its explanation on the same line, or above it if the line would be too long."""
+    line = f"{setting:<{COMMENT_COLUMN}}  # {comment}"
+    return line if len(line) <= LONGEST_COMMENT else f"# {comment}\n{setting}"

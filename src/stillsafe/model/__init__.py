@@ -1,1 +1,1 @@
-"""The served estimator: loading it, asking it, its confidence. The only home of scikit-learn."""
+"""The served estimator: load it, score rows, and measure its confidence. It imports scikit-learn."""

@@ -1,4 +1,4 @@
-"""The bytes of a model file and the object in them: hashed before they are parsed, parsed without running code."""
+"""Read model files: verify the hash before parsing, and parse without running code from the file."""
 
 import hashlib
 import io
@@ -8,8 +8,8 @@ from typing import Any
 
 from stillsafe.errors import ModelError
 
-# Types that ordinary scikit-learn models hold and skops does not know: exact names, each a plain container of
-# numbers or an optimiser's leftovers. Never one that can call something of the file's choosing.
+# Types that ordinary scikit-learn models contain and skops does not trust by itself. Each is a plain container of
+# numbers or the state of an optimiser; none can call a function that the file chooses.
 TRUSTED_TYPES = (
     "numpy.dtype",
     "scipy.interpolate._bsplines.BSpline",
@@ -35,40 +35,40 @@ NEVER_TRUSTED = frozenset(["functools.partial", "operator.methodcaller"])
 def read_estimator(
     path: Path | str, *, kind: str = "skops", trusted: bool = False, trusted_types: Sequence[str] = ()
 ) -> Any:
-    """The fitted object in a model file, whose hash the caller has verified or has no reason to.
+    """Read the fitted object of a model file without verifying its hash.
 
     Args:
         path: the file.
-        kind: `skops`, which runs no code, or `joblib`, which may run any.
+        kind: `skops`, which runs no code, or `joblib`, which may run any code.
         trusted: whether a joblib file may be opened at all.
-        trusted_types: exact names of further types that a skops file may hold.
+        trusted_types: exact names of further types that a skops file may contain.
 
     Raises:
-        ModelError: with the remedy.
+        ModelError: the file cannot be read, parsed or trusted.
     """
     path = Path(path)
-    return parsed(_read(path), path, kind=kind, trusted=trusted, trusted_types=trusted_types)
+    return parse_estimator(_read(path), path, kind=kind, trusted=trusted, trusted_types=trusted_types)
 
 
 def sha256_of(path: Path | str) -> str:
     """A file's SHA-256 in hexadecimal.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: the file cannot be read.
     """
     return hashlib.sha256(_read(Path(path))).hexdigest()
 
 
-def verified(path: Path, sha256: str) -> bytes:
-    """The bytes of the model file that is meant, and of no other.
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Read a model file and compare its hash with the settings.
 
     Raises:
-        ModelError: it cannot be read, or is another file.
+        ModelError: the file cannot be read, or its hash differs.
     """
     content = _read(path)
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        remedy = "Restore that file, or put the new hash and a new `version` into the settings if it was replaced."
-        raise ModelError(f"Its SHA-256 is {found}, and the settings say {sha256}.", remedy, file=str(path))
+    if (digest := hashlib.sha256(content).hexdigest()) != sha256:
+        remedy = "Restore the original file, or set the new hash and a new `version` if you replaced the model."
+        raise ModelError(f"Its SHA-256 is {digest}, but `model.sha256` is {sha256}.", remedy, file=str(path))
     return content
 
 
@@ -80,48 +80,52 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"The model cannot be read: {error.strerror}.", remedy, file=str(path)) from error
 
 
-def parsed(content: bytes, path: Path, *, kind: str, trusted: bool, trusted_types: Sequence[str]) -> Any:
-    """The fitted object in a model file's bytes; see `read_estimator`. `path` is for the message only."""
+def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, trusted_types: Sequence[str]) -> Any:
+    """Parse the bytes of a model file; see `read_estimator`. `path` is only used in error messages."""
     if kind == "joblib":
-        return _parsed_joblib(content, path, trusted)
+        return _parse_joblib(content, path, trusted)
     import skops.io
 
     try:
-        allowed = _allowed(skops.io.get_untrusted_types(data=content), path, trusted_types)
-        return skops.io.loads(content, trusted=allowed)
+        allowed_types = _allowed_types(skops.io.get_untrusted_types(data=content), path, trusted_types)
+        return skops.io.loads(content, trusted=allowed_types)
     except ModelError:
         raise
     except Exception as error:
         remedy = "Save the model with `skops.io.dump(model, file)`, with the same versions of scikit-learn and skops."
         raise ModelError(
-            f"Not a skops file that can be read: {type(error).__name__}.", remedy, file=str(path)
+            f"The file is not a readable skops file: {type(error).__name__}.", remedy, file=str(path)
         ) from error
 
 
-def _allowed(held: Sequence[str], path: Path, trusted_types: Sequence[str]) -> list[str]:
-    """The types that a file holds beyond those that skops knows, if every one of them is trusted by name."""
-    if never := sorted(NEVER_TRUSTED.intersection(held)):
+def _allowed_types(types: Sequence[str], path: Path, trusted_types: Sequence[str]) -> list[str]:
+    """The types of a file that skops does not trust by itself, provided that each one is trusted by name."""
+    if never := sorted(NEVER_TRUSTED.intersection(types)):
         remedy = (
-            "It can call anything and is never trusted. Where it comes from `categorical_features='from_dtype'`, "
-            "put an OrdinalEncoder into the pipeline instead."
+            "These types can call any function, so they are never trusted. If they come from "
+            "`categorical_features='from_dtype'`, put an OrdinalEncoder into the pipeline instead."
         )
-        raise ModelError(f"The model holds {', '.join(never)}.", remedy, file=str(path))
-    if strange := sorted(set(held).difference(TRUSTED_TYPES, trusted_types)):
-        remedy = "If you know them and trust the file's origin, name each one in `model.trusted_types`."
-        raise ModelError(f"The model holds types that are not trusted: {', '.join(strange)}.", remedy, file=str(path))
-    return list(held)
+        raise ModelError(f"The model contains {', '.join(never)}.", remedy, file=str(path))
+    if unknown := sorted(set(types).difference(TRUSTED_TYPES, trusted_types)):
+        remedy = "If you know these types and trust the origin of the file, list them in `model.trusted_types`."
+        raise ModelError(
+            f"The model contains types that are not trusted: {', '.join(unknown)}.", remedy, file=str(path)
+        )
+    return list(types)
 
 
-def _parsed_joblib(content: bytes, path: Path, trusted: bool) -> Any:
+def _parse_joblib(content: bytes, path: Path, trusted: bool) -> Any:
     if not trusted:
-        remedy = "Save it with skops, or set `model.trusted = true` if you made the file yourself."
+        remedy = "Save the model with skops, or set `model.trusted = true` if you made the file yourself."
         raise ModelError("A joblib file can run any code when it is opened.", remedy, file=str(path))
     import joblib
 
     try:
         return joblib.load(io.BytesIO(content))
     except Exception as error:
-        remedy = "Save it again with `joblib.dump(model, file)`, with the same versions of Python and scikit-learn."
+        remedy = (
+            "Save the model again with `joblib.dump(model, file)`, with the same versions of Python and scikit-learn."
+        )
         raise ModelError(
-            f"Not a joblib file that can be read: {type(error).__name__}.", remedy, file=str(path)
+            f"The file is not a readable joblib file: {type(error).__name__}.", remedy, file=str(path)
         ) from error

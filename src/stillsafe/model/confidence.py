@@ -1,7 +1,7 @@
-"""How sure a model is of an answer, as one number in [0, 1].
+"""The confidence of a prediction, one number in [0, 1].
 
-A classifier with probabilities says so itself. Anything else gives a raw score whose meaning is relative, so
-its confidence is a rank among the same scores on healthy data: comparable over time, and never made up.
+For a classifier with probabilities it is the probability of the predicted class. Other models give a raw score without
+a fixed scale, so their confidence is the rank of that score among the scores on healthy data.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,24 @@ MEDIAN = QUANTILES // 2
 
 
 class ConfidenceMethod(StrEnum):
-    """Where the confidence comes from; the best one that the estimator offers is used."""
+    """Source of the confidence. The first one that the estimator supports is used."""
 
     CLASS_PROBABILITY = "class_probability"
+    """Probability of the predicted class."""
     MARGIN_RANK = "margin_rank"
+    """Rank of the decision function's margin."""
     ENSEMBLE_SPREAD = "ensemble_spread"
+    """Rank of the agreement among the members of an ensemble."""
     PREDICTION_TYPICALITY = "prediction_typicality"
+    """How close a regressor's prediction is to the healthy median."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceScale:
-    """What turns raw scores into confidences.
+    """Converts raw scores to confidences.
 
     Attributes:
-        method: how the raw score is made.
+        method: how the raw score is computed.
         quantiles: the 0th to 100th percentile of the raw score on healthy data; empty for CLASS_PROBABILITY.
     """
 
@@ -44,10 +48,10 @@ class ConfidenceScale:
         With F the distribution function on healthy data:
 
         - CLASS_PROBABILITY: the raw score itself, the top class's probability.
-        - MARGIN_RANK: F(margin), so the widest margin is the surest.
-        - ENSEMBLE_SPREAD: 1 - F(spread), so agreement among the members is the surest.
+        - MARGIN_RANK: F(margin), so the widest margin has the highest confidence.
+        - ENSEMBLE_SPREAD: 1 - F(spread), so the closest agreement has the highest confidence.
         - PREDICTION_TYPICALITY: with m the healthy median and d = |prediction - m|, the share of healthy
-          predictions further from it, F(m - d) + 1 - F(m + d).
+          predictions further from m, F(m - d) + 1 - F(m + d).
         """
         if self.method is ConfidenceMethod.CLASS_PROBABILITY:
             return raw
@@ -60,19 +64,19 @@ class ConfidenceScale:
         return np.clip(self._rank(median - distance) + 1 - self._rank(median + distance), 0.0, 1.0)
 
     def _rank(self, raw: Numbers) -> Numbers:
-        """F: interpolated between the quantiles; where many healthy scores are equal, the middle of their ranks."""
-        values, place = np.unique(np.asarray(self.quantiles), return_inverse=True)
+        """F, interpolated between the quantiles; equal healthy scores share the mean of their ranks."""
+        values, positions = np.unique(np.asarray(self.quantiles), return_inverse=True)
         ranks = np.linspace(0.0, 1.0, len(self.quantiles))
-        middle = np.bincount(place, weights=ranks) / np.bincount(place)
-        ranked = np.interp(raw, values, middle, left=0.0, right=1.0)
-        return np.where(np.isnan(raw), np.nan, ranked)
+        mean_ranks = np.bincount(positions, weights=ranks) / np.bincount(positions)
+        raw_ranks = np.interp(raw, values, mean_ranks, left=0.0, right=1.0)
+        return np.where(np.isnan(raw), np.nan, raw_ranks)
 
 
 def choose_method(estimator: Any) -> ConfidenceMethod:
-    """The best method that a fitted estimator offers.
+    """The best method that a fitted estimator supports.
 
     Raises:
-        ValueError: a classifier that gives neither probabilities nor margins.
+        ValueError: a classifier with neither probabilities nor margins.
     """
     if hasattr(estimator, "predict_proba"):
         return ConfidenceMethod.CLASS_PROBABILITY
@@ -80,12 +84,12 @@ def choose_method(estimator: Any) -> ConfidenceMethod:
         if hasattr(estimator, "decision_function"):
             return ConfidenceMethod.MARGIN_RANK
         raise ValueError("the classifier gives neither probabilities nor margins")
-    innermost = _unwrapped(estimator, None)[0]
+    innermost = _innermost(estimator, None)[0]
     return ConfidenceMethod.ENSEMBLE_SPREAD if _is_ensemble(innermost) else ConfidenceMethod.PREDICTION_TYPICALITY
 
 
 def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbers]:
-    """The method, and one raw score per row, before any scale.
+    """The method, and one raw score per row before scaling.
 
     CLASS_PROBABILITY: the top class's probability. MARGIN_RANK: |d| of a binary decision function, the top minus
     the second of several. ENSEMBLE_SPREAD: standard deviation of the members' predictions.
@@ -101,13 +105,13 @@ def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbe
         case ConfidenceMethod.MARGIN_RANK:
             return method, margin(np.asarray(estimator.decision_function(inputs), dtype=np.float64))
         case ConfidenceMethod.ENSEMBLE_SPREAD:
-            return method, _spread(*_unwrapped(estimator, inputs))
+            return method, _spread(*_innermost(estimator, inputs))
         case ConfidenceMethod.PREDICTION_TYPICALITY:
             return method, np.asarray(estimator.predict(inputs), dtype=np.float64)
 
 
 def scale_from(estimator: Any, healthy: Any) -> ConfidenceScale:
-    """The scale of an estimator, from inputs of a healthy period.
+    """Measure the scale of an estimator on healthy inputs.
 
     Raises:
         ValueError: no healthy row has a finite score, or see `choose_method`.
@@ -122,12 +126,12 @@ def scale_from(estimator: Any, healthy: Any) -> ConfidenceScale:
 
 
 def top_probability(probabilities: Numbers) -> Numbers:
-    """The greatest of each row's probabilities."""
+    """The largest probability of each row."""
     return np.asarray(probabilities.max(axis=1))
 
 
 def margin(decisions: Numbers) -> Numbers:
-    """How far each row lies from the boundary, or its first class from its second."""
+    """Distance of each row from the decision boundary; with several classes, the top score minus the second."""
     if decisions.ndim == 1:
         return np.abs(decisions)
     if decisions.shape[1] == 1:
@@ -136,10 +140,10 @@ def margin(decisions: Numbers) -> Numbers:
     return np.asarray(best[:, -1] - best[:, -2])
 
 
-def _unwrapped(estimator: Any, inputs: Any) -> tuple[Any, Any]:
-    """The estimator that does the work inside searches, target transformations and pipelines, and what it is given.
+def _innermost(estimator: Any, inputs: Any) -> tuple[Any, Any]:
+    """The estimator inside searches, target transformations and pipelines, and its transformed inputs.
 
-    With None as inputs nothing is transformed.
+    Inputs of None stay None.
     """
     while True:
         if hasattr(estimator, "best_estimator_"):
@@ -147,32 +151,32 @@ def _unwrapped(estimator: Any, inputs: Any) -> tuple[Any, Any]:
         elif hasattr(estimator, "regressor_"):
             estimator = estimator.regressor_
         elif hasattr(estimator, "named_steps"):
-            inputs = inputs if inputs is None else transformed(estimator, inputs)
+            inputs = inputs if inputs is None else transform_inputs(estimator, inputs)
             estimator = estimator.steps[-1][1]
         else:
             return estimator, inputs
 
 
-def transformed(pipeline: Any, inputs: Any) -> Any:
-    """What a pipeline's last step is given."""
+def transform_inputs(pipeline: Any, inputs: Any) -> Any:
+    """The inputs of a pipeline's last step."""
     for _, step in pipeline.steps[:-1]:
         inputs = inputs if step is None or step == "passthrough" else step.transform(inputs)
     return inputs
 
 
 def _is_ensemble(estimator: Any) -> bool:
-    """Whether the members each predict the target. Boosted stages, kept in an array, only do so together."""
+    """Whether each member predicts the target. Boosting keeps its stages in an array: only their sum predicts it."""
     members = getattr(estimator, "estimators_", None)
     return isinstance(members, list) and len(members) > 1 and all(hasattr(m, "predict") for m in members)
 
 
 def _spread(ensemble: Any, inputs: Any) -> Numbers:
-    chosen = getattr(ensemble, "estimators_features_", None)
-    # Members fitted on bare arrays warn about named columns, and bagged ones each know some columns only.
-    named = hasattr(ensemble.estimators_[0], "feature_names_in_")
-    plain = inputs if named or not hasattr(inputs, "to_numpy") else inputs.to_numpy()
-    answers = [
-        member.predict(plain if chosen is None or named else plain[:, chosen[number]])
+    subsets = getattr(ensemble, "estimators_features_", None)
+    # Members fitted on arrays warn about column names, and bagged members take a subset of the columns.
+    has_names = hasattr(ensemble.estimators_[0], "feature_names_in_")
+    plain = inputs if has_names or not hasattr(inputs, "to_numpy") else inputs.to_numpy()
+    predictions = [
+        member.predict(plain if subsets is None or has_names else plain[:, subsets[number]])
         for number, member in enumerate(ensemble.estimators_)
     ]
-    return np.asarray(np.std(np.asarray(answers, dtype=np.float64), axis=0))
+    return np.asarray(np.std(np.asarray(predictions, dtype=np.float64), axis=0))

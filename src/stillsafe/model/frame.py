@@ -1,4 +1,4 @@
-"""The one way in which rows become a model's input."""
+"""Convert rows to the input of a model. Training data, samples and requests all take this path."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def frame(schema: Schema, rows: Sequence[Row]) -> "pd.DataFrame":
-    """Rows as a model takes them: one column per feature, in schema order.
+    """Rows as a data frame: one column per feature, in schema order.
 
-    Numbers are float64 with NaN for missing; whole numbers int64 where they are required; true and false bool
-    where they are required; categories, and booleans that may be missing, object with NaN for missing.
+    Numbers are float64 with NaN for missing. Required integers are int64, required booleans bool. Categories, and
+    booleans that may be missing, are object with NaN for missing.
     """
     import pandas as pd
 
-    # A dtype is always given: left to itself, pandas would guess another one where every value is missing.
+    # Without an explicit dtype, pandas infers a different one if every value is missing, so we always pass one.
     return pd.DataFrame(
         {spec.name: pd.Series(_column(spec, rows), dtype=_dtype(spec)) for spec in schema.features},
         index=pd.RangeIndex(len(rows)),
@@ -27,7 +27,7 @@ def frame(schema: Schema, rows: Sequence[Row]) -> "pd.DataFrame":
 
 
 def inputs_of(estimator: Any, table: "pd.DataFrame") -> Any:
-    """A frame as this estimator was fitted: columns in its own order, or a bare array if it knows no names."""
+    """A frame in the form that the estimator was fitted with: its column order, or an array if it has no names."""
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:
         return table[list(names)]

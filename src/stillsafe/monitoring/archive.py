@@ -1,7 +1,7 @@
-"""Requests that left the database: one Parquet file for each day and model version.
+"""The archive of pruned requests: one Parquet file for each day and model version.
 
-A file is written beside its place, synced, and renamed into it, so that under its own name it is always whole.
-Rows are known by their ids: adding the same rows twice leaves one of each.
+Each file is written under a temporary name, synced and renamed, so a file in the archive is always complete. Row ids
+identify the rows: adding the same rows twice stores them once.
 """
 
 import json
@@ -23,66 +23,66 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
-_UNFINISHED = ".partial"
-_LOGGED = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
+_PARTIAL_SUFFIX = ".partial"
+_WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
-def file_of(folder: Path, requests: RequestTable, day: date, model_version: str) -> Path:
-    """Where the rows of a day (UTC) and a model version belong."""
+def archive_file(folder: Path, requests: RequestTable, day: date, model_version: str) -> Path:
+    """The file for the rows of a day (UTC) and a model version."""
     return folder / f"{PREFIXES[requests]}-{day.isoformat()}-{quote(model_version, safe='')}.parquet"
 
 
-def add(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
-    """Make a durable file of these rows and of those that are in it already, each id once.
+def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
+    """Add rows to a file and sync it to the disk. Rows that it has already are not added again.
 
     Args:
-        file: its folder is made where there is none.
-        requests: which table the rows are from.
-        batches: whole rows as `reader.request_rows` gives them.
+        file: created with its folder where it does not exist.
+        requests: the table of the rows.
+        batches: whole rows, as from `request_rows`.
 
     Raises:
-        RefusedError: the file cannot be read or written, or is another database's.
+        RefusedError: the file cannot be read or written, or belongs to another database.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = _schema(requests)
-    unfinished = file.with_name(file.name + _UNFINISHED)
-    with _told(file):
-        _make_folder(file.parent)
-        with parquet.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            known = _keep(writer, file, schema) if file.exists() else np.empty(0, np.int64)
+    partial_file = file.with_name(file.name + _PARTIAL_SUFFIX)
+    with _file_errors(file):
+        _create_folder(file.parent)
+        with parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
+            old_ids = _copy_rows(writer, file, schema) if file.exists() else np.empty(0, np.int64)
             for rows in batches:
-                fresh = pa.Table.from_pylist(list(rows), schema=schema)
-                again = np.isin(fresh["id"].to_numpy(), known)
-                if again.any():
-                    _require_same(file, fresh.filter(pa.array(again)))
-                writer.write_table(fresh.filter(pa.array(~again)))
-        sync(unfinished)
-        unfinished.replace(file)
+                batch = pa.Table.from_pylist(list(rows), schema=schema)
+                is_old = np.isin(batch["id"].to_numpy(), old_ids)
+                if is_old.any():
+                    _require_same(file, batch.filter(pa.array(is_old)))
+                writer.write_table(batch.filter(pa.array(~is_old)))
+        sync(partial_file)
+        partial_file.replace(file)
         sync(file.parent)
 
 
-def ids_in(folder: Path, requests: RequestTable) -> list[int]:
-    """Row ids in all the files of a folder, as often as they are there.
+def archived_ids(folder: Path, requests: RequestTable) -> list[int]:
+    """Row ids in all files of a folder, with repetitions if there are any.
 
     Raises:
         RefusedError: a file cannot be read.
     """
     from pyarrow import parquet
 
-    found: list[int] = []
+    ids: list[int] = []
     for file in sorted(folder.glob(f"{PREFIXES[requests]}-*.parquet")):
-        with _told(file):
-            found += parquet.read_table(file, columns=["id"], partitioning=None)["id"].to_pylist()
-    return found
+        with _file_errors(file):
+            ids += parquet.read_table(file, columns=["id"], partitioning=None)["id"].to_pylist()
+    return ids
 
 
 class Archive:
-    """A folder of such files, to be read beside the log.
+    """Reads the files of an archive folder, in addition to the log.
 
     Raises:
-        RefusedError: there is no such folder, or no file in it.
+        RefusedError: the folder does not exist or holds no archive file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,18 +91,24 @@ class Archive:
             raise RefusedError(f"{folder}: it holds no archive. Name the folder that was given to `prune --archive`.")
 
     def window_rows(
-        self, start: datetime, end: datetime, fresh_since: datetime, version: str, up_to_row: int, known: Container[int]
+        self,
+        start: datetime,
+        end: datetime,
+        fresh_since: datetime,
+        version: str,
+        up_to_row: int,
+        log_ids: Container[int],
     ) -> WindowRows:
-        """As `reader.window_batches`, but those that are in the log no more: their ids are not known there."""
-        found = [
+        """Rows as from `window_batches`, without those that the log still has: `log_ids`."""
+        rows = [
             row
             for row in self._rows(RequestTable.PREDICTIONS, start, end, version)
-            if row["id"] <= up_to_row and row["id"] not in known
+            if row["id"] <= up_to_row and row["id"] not in log_ids
         ]
         return WindowRows(
-            [row["id"] for row in found],
-            [row["timestamp"] >= fresh_since for row in found],
-            *([row[name] for row in found] for name in _LOGGED),
+            [row["id"] for row in rows],
+            [row["timestamp"] >= fresh_since for row in rows],
+            *([row[name] for row in rows] for name in _WINDOW_COLUMNS),
         )
 
     def refusal_ids(self, start: datetime, end: datetime, model_version: str) -> list[int]:
@@ -110,35 +116,35 @@ class Archive:
         return [row["id"] for row in self._rows(RequestTable.REFUSALS, start, end, model_version)]
 
     def last_request_at(
-        self, known: datetime | None, before: datetime, up_to_prediction: int, up_to_refusal: int
+        self, log_time: datetime | None, end: datetime, up_to_prediction: int, up_to_refusal: int
     ) -> datetime | None:
-        """When the last request before a time came, in the archive or, if that is later, as known from the log."""
-        latest = known
+        """Time of the last request before `end` in the archive, or `log_time`, that in the log, if it is later."""
+        latest = log_time
         for requests, up_to in ((RequestTable.PREDICTIONS, up_to_prediction), (RequestTable.REFUSALS, up_to_refusal)):
-            # The newest day first: all of the days before it come earlier.
+            # Files of earlier days cannot hold a later request, so the newest day comes first.
             for file in sorted(self._files[requests], key=_day_of, reverse=True):
-                if _day_of(file) > before.date() or (latest is not None and _day_of(file) < latest.date()):
+                if _day_of(file) > end.date() or (latest is not None and _day_of(file) < latest.date()):
                     continue
-                filters = [("timestamp", "<", before), ("id", "<=", up_to)]
-                times = [row["timestamp"] for row in _read(file, ["timestamp"], filters)]
+                filters = [("timestamp", "<", end), ("id", "<=", up_to)]
+                times = [row["timestamp"] for row in _read_rows(file, ["timestamp"], filters)]
                 latest = max([*times, *([] if latest is None else [latest])], default=None)
         return latest
 
     def frame(self) -> "pd.DataFrame":
-        """Every prediction's features and timestamp, as a history to be judged."""
+        """The features and the timestamp of every prediction, as a history for a backtest."""
         import pandas as pd
 
         rows = [
             json.loads(row["input_summary"]) | {"timestamp": row["timestamp"]}
             for file in self._files[RequestTable.PREDICTIONS]
-            for row in _read(file, ["timestamp", "input_summary"], None)
+            for row in _read_rows(file, ["timestamp", "input_summary"], None)
         ]
         return pd.DataFrame(rows)
 
     def _rows(self, requests: RequestTable, start: datetime, end: datetime, version: str) -> list[dict[str, Any]]:
         filters = [("timestamp", ">=", start), ("timestamp", "<", end), ("model_version", "=", version)]
         files = [file for file in self._files[requests] if start.date() <= _day_of(file) <= end.date()]
-        return [row for file in files for row in _read(file, None, filters)]
+        return [row for file in files for row in _read_rows(file, None, filters)]
 
 
 def _day_of(file: Path) -> date:
@@ -146,42 +152,43 @@ def _day_of(file: Path) -> date:
     try:
         return date.fromisoformat(file.name.split("-", 1)[1][:10])
     except ValueError:
-        raise RefusedError(f"{file}: its name is not that of a file of an archive.") from None
+        raise RefusedError(f"{file}: its name is not that of an archive file. Move it to another folder.") from None
 
 
-def _read(file: Path, names: list[str] | None, filters: list[tuple[str, str, object]] | None) -> list[dict[str, Any]]:
+def _read_rows(
+    file: Path, names: list[str] | None, filters: list[tuple[str, str, object]] | None
+) -> list[dict[str, Any]]:
     """Rows of one file, times aware UTC."""
     from pyarrow import parquet
 
-    with _told(file):
-        rows: list[dict[str, Any]] = parquet.read_table(
-            file, columns=names, filters=filters, partitioning=None
-        ).to_pylist()
+    with _file_errors(file):
+        table = parquet.read_table(file, columns=names, filters=filters, partitioning=None)
+        rows: list[dict[str, Any]] = table.to_pylist()
     return [row | {"timestamp": row["timestamp"].astimezone(UTC)} for row in rows]
 
 
-def _keep(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
-    """Copy what the file holds, a part at a time; its ids."""
+def _copy_rows(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
+    """Copy the rows of a file batch by batch, and return their ids."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    known = []
-    with parquet.ParquetFile(file) as kept:
-        if not kept.schema_arrow.equals(schema):
+    ids = [np.empty(0, np.int64)]
+    with parquet.ParquetFile(file) as old_file:
+        if not old_file.schema_arrow.equals(schema):
             raise RefusedError(f"{file}: it is no archive of these rows. Name another folder.")
-        for batch in kept.iter_batches():
+        for batch in old_file.iter_batches():
             writer.write_table(pa.Table.from_batches([batch], schema))
-            known.append(batch["id"].to_numpy())
-    return np.concatenate([np.empty(0, np.int64), *known])
+            ids.append(batch["id"].to_numpy())
+    return np.concatenate(ids)
 
 
-def _require_same(file: Path, again: Any) -> None:
-    """Ids are numbers from 1 in every database: the same id in another one's archive is another row."""
+def _require_same(file: Path, rows: Any) -> None:
+    """Require that the file has the same rows under these ids: in another database's archive they are other rows."""
     from pyarrow import parquet
 
-    ids = again["id"].to_pylist()
-    kept = parquet.read_table(file, filters=[("id", "in", ids)], partitioning=None).sort_by("id")
-    if kept.to_pylist() != again.sort_by("id").to_pylist():
+    ids = rows["id"].to_pylist()
+    old_rows = parquet.read_table(file, filters=[("id", "in", ids)], partitioning=None).sort_by("id")
+    if old_rows.to_pylist() != rows.sort_by("id").to_pylist():
         raise RefusedError(f"{file}: it holds other rows under the same ids. Give each database a folder of its own.")
 
 
@@ -189,24 +196,25 @@ def _schema(requests: RequestTable) -> Any:
     import pyarrow as pa
 
     text = pa.string()
-    row = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
+    columns = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
     if requests is RequestTable.REFUSALS:
-        return pa.schema([*row, ("violations", text)])
-    row += [("system_state", text), ("input_summary", text), ("prediction", text)]
-    row += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
-    return pa.schema([*row, ("decided_by", text), ("reason", text), ("model_error", text)])
+        return pa.schema([*columns, ("violations", text)])
+    columns += [("system_state", text), ("input_summary", text), ("prediction", text)]
+    columns += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
+    return pa.schema([*columns, ("decided_by", text), ("reason", text), ("model_error", text)])
 
 
-def _make_folder(folder: Path) -> None:
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+def _create_folder(folder: Path) -> None:
+    """Create a folder and sync the names of all new folders to the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for place in missing:
-        sync(place.parent)
+    for path in missing:
+        sync(path.parent)
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """What goes wrong with a file, in our words: an unreadable Parquet file is a ValueError, a full disk an OSError."""
+def _file_errors(file: Path) -> Iterator[None]:
+    """Turn errors of a file into refusals: a full disk is an OSError, an unreadable Parquet file a ValueError."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -1,16 +1,15 @@
-"""Making baselines: from a labelled-healthy reference, the first predictions, or a span of time.
+"""Makes baselines: from a healthy reference sample, the first predictions of a model, or a span of time.
 
-A baseline is frozen when made. A period whose halves deviate from one another is refused: it cannot say what
-healthy looks like.
+A baseline never changes after it is made. A period whose halves deviate from one another is refused, since it was not
+healthy throughout.
 """
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, Engine
@@ -18,28 +17,46 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.incident import sentence
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import read
+from stillsafe.core.readings import read_signals
 from stillsafe.core.schema import Row, Schema, sanitise
 from stillsafe.core.signals import Evidence
-from stillsafe.core.window import Tally, Window
-from stillsafe.errors import BaselineRefused, ConfigurationError
-from stillsafe.monitoring.columns import Columns, Mask, columns, from_snapshots, tally
-from stillsafe.monitoring.noise import joint_of, wobble
-from stillsafe.monitoring.profile import answers_of, output_profile, profile
+from stillsafe.core.window import Window
+from stillsafe.errors import BaselineRefused
+from stillsafe.model.reference import read_baseline
+from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots, read_columns
+from stillsafe.monitoring.noise import SMALLEST_CHUNK, baseline_noise, joint_table
+from stillsafe.monitoring.profile import numeric_predictions, profile_features, profile_outputs
+from stillsafe.monitoring.tally import tally
 from stillsafe.settings import Settings
 from stillsafe.store import database
-from stillsafe.store.codec import from_document
 from stillsafe.store.read.baselines import active_baseline, baseline_by_id
-from stillsafe.store.read.requests import first_healthy_rows, refusal_count, window_rows
+from stillsafe.store.read.requests import LogRows, first_healthy_rows, refusal_count, window_rows
 from stillsafe.store.read.runs import deviating_run_count
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 
 DEFAULT_SAMPLE = 10_000
 SMALLEST_SAMPLE = 200
 LOW_CONFIDENCE_QUANTILE = 0.10
-MOST_CHUNKS = 10
-SMALLEST_CHUNK = 50
 LARGEST_FALLBACK_RATE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineOrigin:
+    """Where a baseline comes from.
+
+    Attributes:
+        baseline_id: its identifier.
+        model_version: the version that made the predictions.
+        created_at: aware UTC.
+        source: where the rows come from.
+        refusal_count: requests refused in the period.
+    """
+
+    baseline_id: str
+    model_version: str
+    created_at: datetime
+    source: BaselineSource
+    refusal_count: int = 0
 
 
 def reference_columns(
@@ -50,115 +67,96 @@ def reference_columns(
     *,
     salt: str,
 ) -> Columns:
-    """A healthy sample that no service has seen, counted as the log would count it; rows in time order where known."""
-    return from_snapshots(
-        sanitise(schema, rows, salt),
-        schema,
+    """A healthy sample as the log would hold it, had a service predicted it; rows in time order where it is known."""
+    outcomes = RowOutcomes(
         confidences=confidences,
         model_errors=[None] * len(rows),
         fallback_used=[False] * len(rows),
         predictions=predictions,
     )
+    return columns_from_snapshots(sanitise(schema, rows, salt), schema, outcomes)
 
 
-def reference_baseline(found: Columns, schema: Schema, *, model_version: str, at: datetime) -> Baseline:
-    """The baseline of such a sample.
+def reference_baseline(rows: Columns, schema: Schema, *, model_version: str, at: datetime) -> Baseline:
+    """The baseline of a reference sample.
 
     Raises:
         BaselineRefused: too few rows.
     """
-    return summarise(
-        found,
-        schema,
-        baseline_id=f"reference-{model_version}",
-        model_version=model_version,
-        at=at,
-        source=BaselineSource.REFERENCE,
-    )
+    origin = BaselineOrigin(f"reference-{model_version}", model_version, at, BaselineSource.REFERENCE)
+    return summarize(rows, schema, origin)
 
 
-def summarise(
-    found: Columns,
+def summarize(
+    rows: Columns,
     schema: Schema,
+    origin: BaselineOrigin,
     *,
-    baseline_id: str,
-    model_version: str,
-    at: datetime,
-    source: BaselineSource,
-    threshold: float | None = None,
-    refusal_count: int = 0,
-    known: Baseline | None = None,
+    low_confidence_threshold: float | None = None,
+    reference: Baseline | None = None,
 ) -> Baseline:
     """Rows to a baseline.
 
     Args:
-        found: healthy rows, in time order where there is one.
+        rows: healthy rows, in time order where it is known.
         schema: the features.
-        baseline_id: its identifier.
-        model_version: the version that answered.
-        at: the time of making, aware UTC.
-        source: where the rows came from.
-        threshold: a confidence below this is low; default their tenth percentile.
-        refusal_count: requests refused in the period.
-        known: an earlier baseline of the same model version: its bins are kept, and what it knows of harm with them.
+        origin: where the rows come from.
+        low_confidence_threshold: a confidence below this is low; default their tenth percentile.
+        reference: an earlier baseline of the same model version. The new one keeps its bins and its impact study.
 
     Raises:
-        BaselineRefused: fewer than 50 rows, below which nothing healthy can be told from noise.
+        BaselineRefused: fewer than 50 rows, too few to separate a deviation from noise.
     """
-    if len(found) < SMALLEST_CHUNK:
-        _refuse_few(len(found), SMALLEST_CHUNK)
-    confidences = found.confidences[np.isfinite(found.confidences)]
-    if threshold is None and len(confidences):
-        threshold = float(np.quantile(confidences, LOW_CONFIDENCE_QUANTILE))
-    bare = Baseline(
-        baseline_id=baseline_id,
-        model_version=model_version,
-        created_at=at,
-        source=source,
-        sample_size=len(found),
+    _require_rows(rows, SMALLEST_CHUNK)
+    confidences = rows.confidences[np.isfinite(rows.confidences)]
+    if low_confidence_threshold is None and len(confidences):
+        low_confidence_threshold = float(np.quantile(confidences, LOW_CONFIDENCE_QUANTILE))
+    profiles = Baseline(
+        baseline_id=origin.baseline_id,
+        model_version=origin.model_version,
+        created_at=origin.created_at,
+        source=origin.source,
+        sample_size=len(rows),
         confidence_count=0,
         avg_confidence=None,
         confidence_sd=None,
-        low_confidence_threshold=threshold,
+        low_confidence_threshold=low_confidence_threshold,
         low_confidence_rate=None,
-        refusal_count=refusal_count,
-        features=profile(found, schema, known.features if known is not None else None),
-        longest_pause_seconds=_longest_pause(found.timestamps),
-        outputs=output_profile(found, known.outputs if known is not None else None),
+        refusal_count=origin.refusal_count,
+        features=profile_features(rows, schema, reference.features if reference is not None else None),
+        longest_pause_seconds=_longest_pause(rows.timestamps),
+        outputs=profile_outputs(rows, reference.outputs if reference is not None else None),
     )
-    answers = answers_of(found)
-    if answers is not None and len(answers):
-        bare = replace(bare, prediction_mean=_mean(answers.tolist()), prediction_sd=_sd(answers.tolist()))
-    counted = tally(found, bare, refusal_count)
-    whole = replace(
-        bare,
-        confidence_count=counted.confidence_count,
-        avg_confidence=counted.avg_confidence,
-        confidence_sd=_sd(confidences.tolist()),
-        low_confidence_rate=counted.low_confidence_rate,
-        model_error_count=counted.model_error_count,
-        prediction_counts=counted.prediction_counts,
-        joint=joint_of(found, bare.features),
-        harm=known.harm if known is not None else None,
+    predictions = numeric_predictions(rows)
+    if predictions is not None and len(predictions):
+        mean, sd = _mean_and_sd(predictions.tolist())
+        profiles = replace(profiles, prediction_mean=mean, prediction_sd=sd)
+    total = tally(rows, profiles, origin.refusal_count)
+    baseline = replace(
+        profiles,
+        confidence_count=total.confidence_count,
+        avg_confidence=total.avg_confidence,
+        confidence_sd=_mean_and_sd(confidences.tolist())[1],
+        low_confidence_rate=total.low_confidence_rate,
+        model_error_count=total.model_error_count,
+        prediction_counts=total.prediction_counts,
+        joint=joint_table(rows, profiles.features),
+        harm=reference.harm if reference is not None else None,
     )
-    measured = wobble(found, whole)
-    return replace(whole, variation={**_variation(found, schema, whole), **measured.variation}, offset=measured.offset)
+    noise = baseline_noise(rows, schema, baseline)
+    return replace(baseline, variation=noise.variation, offset=noise.offset)
 
 
-def contradictions(found: Columns, schema: Schema, policy: Policy, at: datetime) -> list[str]:
-    """How the second half of a period deviates from its first, one sentence each; empty where it does not."""
-    half = len(found) // 2
-    if half < SMALLEST_CHUNK:
+def contradictions(rows: Columns, schema: Schema, policy: Policy, at: datetime) -> list[str]:
+    """How the second half of a period deviates from its first: a sentence per reading, empty if it does not."""
+    middle = len(rows) // 2
+    if middle < SMALLEST_CHUNK:
         return []
-    early = np.arange(len(found)) < half
-    first, second = _where(found, early), _where(found, ~early)
-    healthy = replace(
-        summarise(first, schema, baseline_id="first half", model_version="", at=at, source=BaselineSource.SPAN),
-        variation={},
-        longest_pause_seconds=None,
-    )
-    counted = tally(second, healthy, 0)
-    readings = read(policy, healthy, Window(at, at, "", counted, counted))
+    first, second = rows[:middle], rows[middle:]
+    origin = BaselineOrigin("first half", "", at, BaselineSource.SPAN)
+    healthy = replace(summarize(first, schema, origin), variation={}, longest_pause_seconds=None)
+    second_tally = tally(second, healthy, 0)
+    readings = read_signals(policy, healthy, Window(at, at, "", second_tally, second_tally))
     return [sentence(reading) for reading in readings if reading.evidence is Evidence.BAD]
 
 
@@ -177,100 +175,97 @@ def create(
     Args:
         engine: the store.
         settings: the service.
-        at: the time of making, aware UTC.
-        first: take the first so many predictions answered by the model in the state NORMAL (default 10,000).
-        since: take the span of time from here on instead.
-        until: take the span of time up to here instead.
-        accept_contradiction: make it although its halves deviate from one another.
+        at: the time now, aware UTC.
+        first: use the first so many predictions that the model made in the state NORMAL (default 10,000).
+        since: use the span of time from here on instead.
+        until: use the span of time up to here instead.
+        accept_contradiction: make it even if runs deviated in the period, or its halves deviate from one another.
 
     Raises:
-        BaselineRefused: the period is too small, was not healthy, or contradicts itself.
+        BaselineRefused: the period is too small, was not healthy, or its halves deviate from one another.
     """
     schema, version = settings.schema_of_features, settings.model.version
     with database.reading(engine) as connection:
         if since is None and until is None:
-            wanted = first or DEFAULT_SAMPLE
-            rows = first_healthy_rows(connection, version, wanted)
-            source, refused = BaselineSource.FIRST, 0
-            if len(rows) < wanted:
-                raise BaselineRefused(
-                    f"{len(rows)} healthy predictions of model version {version} are recorded, {wanted} were asked "
-                    "for: wait for more, or ask for fewer with --first."
-                )
+            source, refusals = BaselineSource.FIRST, 0
+            log_rows = _first_rows(connection, version, first or DEFAULT_SAMPLE)
         else:
             start, end = since or datetime.min.replace(tzinfo=at.tzinfo), until or at
-            rows = window_rows(connection, start, end, version)
-            source, refused = BaselineSource.SPAN, refusal_count(connection, start, end, version)
-            deviating = deviating_run_count(connection, version, start, end)
-            if deviating and not accept_contradiction:
-                raise BaselineRefused(f"{deviating} monitoring runs deviated in that period: it was not healthy.")
-    found = columns(rows, schema)
-    _require_healthy(found)
-    told = contradictions(found, schema, settings.policy, at)
-    if told and not accept_contradiction:
-        raise BaselineRefused("The period contradicts itself: its second half deviates from its first.", told)
-    made = summarise(
-        found,
+            source, refusals = BaselineSource.SPAN, refusal_count(connection, start, end, version)
+            log_rows = window_rows(connection, start, end, version)
+            deviations = deviating_run_count(connection, version, start, end)
+            if deviations and not accept_contradiction:
+                raise BaselineRefused(f"{deviations} monitoring runs deviated in that period: it was not healthy.")
+    rows = read_columns(log_rows, schema)
+    _require_healthy(rows)
+    sentences = contradictions(rows, schema, settings.policy, at)
+    if sentences and not accept_contradiction:
+        raise BaselineRefused("The period contradicts itself: its second half deviates from its first.", sentences)
+    baseline = summarize(
+        rows,
         schema,
-        baseline_id=f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}",
-        model_version=version,
-        at=at,
-        source=source,
-        threshold=settings.policy.low_confidence_threshold,
-        refusal_count=refused,
-        known=_known(engine, version),
+        BaselineOrigin(f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}", version, at, source, refusals),
+        low_confidence_threshold=settings.policy.low_confidence_threshold,
+        reference=_stored_baseline(engine, f"reference-{version}"),
     )
     with database.writing(engine) as connection:
-        _store(connection, made)
-    return made
+        _store(connection, baseline)
+    return baseline
 
 
-def _known(engine: Engine, version: str) -> Baseline | None:
-    """The reference baseline of a model version, or None where it has none."""
+def _first_rows(connection: Connection, version: str, count: int) -> LogRows:
+    rows = first_healthy_rows(connection, version, count)
+    if len(rows) < count:
+        raise BaselineRefused(
+            f"The log holds {len(rows)} healthy predictions of model version {version}, but the baseline requires "
+            f"{count}: wait for more, or set a smaller number with --first."
+        )
+    return rows
+
+
+def _stored_baseline(engine: Engine, baseline_id: str) -> Baseline | None:
     with database.reading(engine) as connection:
-        return baseline_by_id(connection, f"reference-{version}")
+        return baseline_by_id(connection, baseline_id)
 
 
 def activate(engine: Engine, baseline_id: str) -> Baseline:
     """Make a stored baseline the active one of its model version.
 
     Raises:
-        BaselineRefused: there is none of that id.
+        BaselineRefused: no baseline has that id.
     """
     with database.writing(engine) as connection:
-        chosen = baseline_by_id(connection, baseline_id)
-        if chosen is None:
-            raise BaselineRefused(f"There is no baseline {baseline_id!r}; `stillsafe baseline list` shows them.")
-        mark_active(connection, chosen)
-    return chosen
+        baseline = baseline_by_id(connection, baseline_id)
+        if baseline is None:
+            raise BaselineRefused(f"There is no baseline {baseline_id!r}; `stillsafe baseline list` shows all.")
+        mark_active(connection, baseline)
+    return baseline
 
 
 def ensure_reference(engine: Engine, settings: Settings) -> None:
-    """Store the service's reference baseline where it is not stored yet, so that a new version is watched at once.
+    """Store the service's reference baseline unless it is stored, so that a new version is monitored at once.
 
     Raises:
-        ConfigurationError: the reference file is not one.
+        ModelError: the reference file is invalid.
     """
-    document = read_reference(settings)
-    if document is None:
+    path = settings.path(settings.model.reference)
+    if not path.exists():
         return
-    reference = from_document(Baseline, document["baseline"])
-    with database.reading(engine) as connection:
-        known = baseline_by_id(connection, reference.baseline_id) is not None
-    if known:
+    reference = read_baseline(path)
+    if _stored_baseline(engine, reference.baseline_id) is not None:
         return
     with database.writing(engine) as connection:
         if baseline_by_id(connection, reference.baseline_id) is None:
             _store(connection, reference)
 
 
-def load_reference(engine: Engine, file: Any) -> Baseline:
+def load_reference(engine: Engine, file: Path) -> Baseline:
     """Store and activate the baseline of a reference file.
 
     Raises:
-        ConfigurationError: the file is not one.
+        ModelError: the file is missing or invalid.
     """
-    reference = from_document(Baseline, _reference_document(file)["baseline"])
+    reference = read_baseline(file)
     with database.writing(engine) as connection:
         if baseline_by_id(connection, reference.baseline_id) is None:
             insert_baseline(connection, reference)
@@ -278,131 +273,39 @@ def load_reference(engine: Engine, file: Any) -> Baseline:
     return reference
 
 
-def read_reference(settings: Settings) -> Mapping[str, Any] | None:
-    """The service's reference file, or None where there is none."""
-    path = settings.path(settings.model.reference)
-    return _reference_document(path) if path.exists() else None
-
-
-def _reference_document(path: Any) -> Mapping[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        from_document(Baseline, document["baseline"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "Make it again with `stillsafe init`."
-        raise ConfigurationError("It is not a reference baseline.", remedy, file=str(path)) from error
-    return dict(document)
-
-
-def _store(connection: Connection, made: Baseline) -> None:
-    if baseline_by_id(connection, made.baseline_id) is not None:
-        raise BaselineRefused(f"A baseline {made.baseline_id!r} exists, and baselines are frozen.")
-    active = active_baseline(connection, made.model_version)
-    insert_baseline(connection, made)
-    if active is None or made.source is not BaselineSource.REFERENCE:
-        mark_active(connection, made)
-
-
-def _require_healthy(found: Columns) -> None:
-    if len(found) < SMALLEST_SAMPLE:
+def _store(connection: Connection, baseline: Baseline) -> None:
+    if baseline_by_id(connection, baseline.baseline_id) is not None:
         raise BaselineRefused(
-            f"{len(found)} predictions are too few for a baseline; at least {SMALLEST_SAMPLE} are needed."
+            f"A baseline {baseline.baseline_id!r} exists already, and a stored baseline never changes."
         )
-    bypassed = int(found.fallback_used.sum())
-    if bypassed > LARGEST_FALLBACK_RATE * len(found):
+    active = active_baseline(connection, baseline.model_version)
+    insert_baseline(connection, baseline)
+    if active is None or baseline.source is not BaselineSource.REFERENCE:
+        mark_active(connection, baseline)
+
+
+def _require_healthy(rows: Columns) -> None:
+    _require_rows(rows, SMALLEST_SAMPLE)
+    fallback_count = int(rows.fallback_used.sum())
+    if fallback_count > LARGEST_FALLBACK_RATE * len(rows):
         raise BaselineRefused(
-            f"{bypassed} of the {len(found)} predictions in the period were answered by the fallback: "
+            f"{fallback_count} of the {len(rows)} predictions in the period were answered by the fallback: "
             "it was not healthy."
         )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _require_rows(rows: Columns, least: int) -> None:
+    if len(rows) < least:
+        raise BaselineRefused(f"{len(rows)} predictions are too few for a baseline; at least {least} are needed.")
 
 
-def _sd(values: Sequence[float]) -> float | None:
-    """Population standard deviation, exactly summed; None without values."""
+def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and population standard deviation, exactly summed; None without values."""
     if not values:
-        return None
+        return None, None
     mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-
-
-def _refuse_few(count: int, least: int) -> None:
-    raise BaselineRefused(f"{count} predictions are too few for a baseline; at least {least} are needed.")
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
 def _longest_pause(timestamps: Sequence[datetime]) -> float | None:
-    ordered = sorted(timestamps)
-    pauses = [(b - a).total_seconds() for a, b in pairwise(ordered)]
-    return max(pauses) if pauses else None
-
-
-def _variation(found: Columns, schema: Schema, whole: Baseline) -> dict[str, float]:
-    """Per reading key, how much it varies from one stretch of the period to the next, beyond sampling noise.
-
-    Each stretch is compared with the profile of all the others, as a live window is with its baseline.
-    """
-    chunks = min(MOST_CHUNKS, len(found) // SMALLEST_CHUNK)
-    if chunks < 3:
-        return {}
-    bounds = np.linspace(0, len(found), chunks + 1).astype(int)
-    values: dict[str, list[tuple[float, int]]] = {}
-    for start, end in pairwise(bounds.tolist()):
-        inside = np.zeros(len(found), dtype=np.bool_)
-        inside[start:end] = True
-        others = replace(
-            whole, features=profile(_where(found, ~inside), schema, whole.features), outputs={}, joint=None
-        )
-        for key, rate in _rates(tally(found, others, 0, inside)).items():
-            values.setdefault(key, []).append(rate)
-    sd = {"avg_confidence": whole.confidence_sd or 0.0}
-    excess = {key: _excess(series, sd.get(key)) for key, series in values.items()}
-    return {key: round(value, 9) for key, value in sorted(excess.items()) if value > 0}
-
-
-def _where(found: Columns, rows: Mask) -> Columns:
-    chosen = np.flatnonzero(rows).tolist()
-    return Columns(
-        [found.timestamps[i] for i in chosen] if found.timestamps else (),
-        found.confidences[rows],
-        found.model_errors[rows],
-        found.fallback_used[rows],
-        found.answers[rows],
-        {name: column[rows] for name, column in found.numbers.items()},
-        {name: column[rows] for name, column in found.categories.items()},
-        found.fresh[rows],
-    )
-
-
-def _rates(counted: Tally) -> dict[str, tuple[float, int]]:
-    """Per reading key the value in one stretch, and the number of values behind it."""
-    rates: dict[str, tuple[float, int]] = {}
-    if counted.confidence_count and counted.avg_confidence is not None:
-        n = counted.confidence_count
-        rates["avg_confidence"] = (counted.avg_confidence, n)
-        rates["low_confidence_rate"] = (counted.low_confidence_count / n, n)
-    for name, feature in counted.features.items():
-        seen = feature.value_count + feature.missing_count
-        if seen:
-            rates[f"missing_rate:{name}"] = (feature.missing_count / seen, seen)
-        if feature.value_count:
-            n = feature.value_count
-            rates[f"unseen_category_rate:{name}"] = (feature.unseen_count / n, n)
-            rates[f"out_of_range_rate:{name}"] = ((feature.below_count + feature.above_count) / n, n)
-    return rates
-
-
-def _excess(series: Sequence[tuple[float, int]], sd: float | None) -> float:
-    """Standard deviation between stretches beyond sampling: the moment estimator of random-effects models.
-
-    Source: R. DerSimonian and N. Laird, "Meta-analysis in clinical trials", 1986, in its unweighted form.
-    """
-    if len(series) < 3:
-        return 0.0
-    values = [value for value, _ in series]
-    mean = math.fsum(values) / len(values)
-    between = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    one = mean * (1 - mean) if sd is None else sd**2
-    within = math.fsum(one / n for _, n in series) / len(series)
-    return math.sqrt(max(0.0, between - within))
+    return max(((b - a).total_seconds() for a, b in pairwise(sorted(timestamps))), default=None)

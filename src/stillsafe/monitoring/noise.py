@@ -1,153 +1,243 @@
-"""How a healthy period wobbles: which values go together, and how far that and the distributions move by themselves.
+"""Baseline noise: how far a healthy period deviates from itself, and which of its features are associated.
 
-The noise of a relation is measured on rows that its table has not seen: tables from one half, stretches of the other
-half against them, and the other way round. Measured on its own rows it would look far smaller than it is.
+A baseline is compared with chunks of its own period. The noise of an association is measured on rows that its table was
+not made of: tables of one half against chunks of the other half, and vice versa. On its own rows it would seem far
+smaller than it is.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline, Joint
 from stillsafe.core.evidence import association
-from stillsafe.core.evidence.association import Numbers, Tables
-from stillsafe.core.evidence.impact import distance, distance_noise
-from stillsafe.core.signals import Signal
-from stillsafe.monitoring.columns import Codes, Columns, Mask, binned_columns, codes, onehot, output_columns, together
+from stillsafe.core.evidence.association import AssociationNoise, AssociationTable, Numbers
+from stillsafe.core.evidence.impact import total_variation, total_variation_noise
+from stillsafe.core.policy import EVIDENCE
+from stillsafe.core.schema import Schema
+from stillsafe.core.signals import OUTPUT_SIGNALS, Signal
+from stillsafe.core.window import Tally
+from stillsafe.monitoring.binning import BinCodes, bin_codes, co_occurrence, feature_bin_codes, one_hot
+from stillsafe.monitoring.columns import Columns, Mask, output_columns
+from stillsafe.monitoring.profile import profile_features
+from stillsafe.monitoring.tally import tally
 
-FEWEST_ROWS = 200
-CHUNKS_PER_HALF, SMALLEST_CHUNK = 5, 50
-MOST_BINS = 400  # in the joint table: some forty features, the most related first
+FEWEST_ROWS = 200  # below, there is no joint table
+FEWEST_CHUNKS, MOST_CHUNKS, SMALLEST_CHUNK = 3, 10, 50
+MOST_BINS = 400  # in the joint table: some forty features, the most associated first
 DIGITS = 9
+
+Series = Sequence[tuple[float, int]]
+"""Per chunk a value and the number of values behind it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wobble:
-    """Per reading key, what healthy stretches of the period show by themselves.
+class BaselineNoise:
+    """How far the chunks of a healthy period deviate, per reading key.
 
     Attributes:
-        variation: standard deviation from stretch to stretch beyond sampling.
-        offset: mean.
+        variation: standard deviation between chunks beyond sampling; an absent key varies by nothing.
+        offset: mean over the chunks.
     """
 
     variation: Mapping[str, float]
     offset: Mapping[str, float]
 
 
-def joint_of(found: Columns, features: Mapping[str, FeatureBaseline]) -> Joint | None:
-    """The joint table of the features that are related to others, or None where there are too few rows or relations."""
-    if len(found) < FEWEST_ROWS:
+def chunks(rows: NDArray[np.intp], count: int, *, front_loaded: bool = False) -> list[NDArray[np.intp]]:
+    """Split rows into consecutive chunks whose lengths differ by one at most.
+
+    Args:
+        rows: row indices in time order.
+        count: number of chunks.
+        front_loaded: whether the first chunks are the longer ones; by default the longer ones are spread evenly.
+    """
+    if front_loaded:
+        return np.array_split(rows, count)
+    return np.split(rows, np.linspace(0, len(rows), count + 1).astype(int)[1:-1])
+
+
+def joint_table(rows: Columns, features: Mapping[str, FeatureBaseline]) -> Joint | None:
+    """The joint table of the associated features, or None where there are too few rows or associations."""
+    if len(rows) < FEWEST_ROWS:
         return None
-    binned = binned_columns(found, features, np.ones(len(found), dtype=np.bool_))
-    names = _most_related(features, binned)
+    codes = feature_bin_codes(rows, features, slice(None))
+    names = _most_associated(features, codes)
     if len(names) < 2:
         return None
-    chosen, placed = [features[name] for name in names], [binned[name] for name in names]
-    counts = together(chosen, placed)
-    row_sd = np.array([_row_sd(chosen, placed, half, ~half) for half in _halves(found)]).mean(axis=0)
-    rows = counts.astype(np.int64).tolist()
-    return Joint(
-        tuple(names), tuple(tuple(row[i:]) for i, row in enumerate(rows)), tuple(np.round(row_sd, DIGITS).tolist())
+    joint_features, joint_codes = [features[name] for name in names], [codes[name] for name in names]
+    counts = co_occurrence(joint_features, joint_codes).astype(np.int64).tolist()
+    row_sd = np.array([_row_sd(joint_features, joint_codes, half) for half in _halves(rows)]).mean(axis=0)
+    upper = tuple(tuple(row[index:]) for index, row in enumerate(counts))
+    return Joint(tuple(names), upper, tuple(np.round(row_sd, DIGITS).tolist()))
+
+
+def baseline_noise(rows: Columns, schema: Schema, baseline: Baseline) -> BaselineNoise:
+    """Measure how far the chunks of the healthy period deviate: in rates, distributions and associations.
+
+    Args:
+        rows: the healthy period, in time order where there is one.
+        schema: the features.
+        baseline: made of these rows.
+    """
+    codes = feature_bin_codes(rows, baseline.features, slice(None))
+    offset, variation = _association_noise(rows, baseline, codes)
+    for name, column in codes.items():
+        variation[f"{Signal.DISTRIBUTION_CHANGE}:{name}"] = _distribution_variation(column, baseline.features[name])
+    for name, output in output_columns(rows).items():
+        healthy = baseline.outputs[name]
+        variation[OUTPUT_SIGNALS[name]] = _distribution_variation(bin_codes(output, healthy), healthy)
+    return BaselineNoise(
+        {**_positive(_rate_variation(rows, schema, baseline)), **_positive(variation)},
+        {key: round(value, DIGITS) for key, value in sorted(offset.items())},
     )
 
 
-def wobble(found: Columns, whole: Baseline) -> Wobble:
-    """What stretches of the healthy period show: of relations against tables from other rows, and of distributions."""
-    every = np.ones(len(found), dtype=np.bool_)
-    binned = binned_columns(found, whole.features, every)
-    outputs = {name: codes(column, whole.outputs[name]) for name, column in output_columns(found).items()}
-    offset, variation = _relations(found, whole, binned)
-    signals = {"confidence": Signal.CONFIDENCE_CHANGE, "prediction": Signal.PREDICTION_CHANGE}
-    for name, column in binned.items():
-        variation[f"{Signal.DISTRIBUTION_CHANGE}:{name}"] = _movement(column, whole.features[name])
-    for name, column in outputs.items():
-        variation[signals[name]] = _movement(column, whole.outputs[name])
-    kept = {key: round(value, DIGITS) for key, value in sorted(variation.items()) if value > 0}
-    return Wobble(kept, {key: round(value, DIGITS) for key, value in sorted(offset.items())})
+def _positive(variation: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, DIGITS) for key, value in sorted(variation.items()) if value > 0}
 
 
-def _most_related(features: Mapping[str, FeatureBaseline], binned: Mapping[str, Codes]) -> list[str]:
-    """The features with relations, the most related ones until the table is full; in order of name."""
-    names = sorted(binned)
+def _most_associated(features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes]) -> list[str]:
+    """The associated features in order of name; where the table would exceed its size, the most associated ones."""
+    names = sorted(codes)
     if len(names) < 2:
         return []
-    chosen = [features[name] for name in names]
-    found = association.tables(names, _sizes(chosen), together(chosen, [binned[name] for name in names]))
-    strengths = np.sum(found.strength * found.related, axis=1)
-    kept, room = [], MOST_BINS
-    for index in np.argsort(-strengths, kind="stable").tolist():
-        if strengths[index] > association.LEAST_STRENGTH and found.sizes[index] <= room:
-            kept.append(names[index])
-            room -= int(found.sizes[index])
-    return sorted(kept)
+    table = _table(names, [features[name] for name in names], [codes[name] for name in names])
+    information = table.total_information
+    associated_names, room = [], MOST_BINS
+    for index in np.argsort(-information, kind="stable").tolist():
+        if information[index] > EVIDENCE.association_min_nats and table.sizes[index] <= room:
+            associated_names.append(names[index])
+            room -= int(table.sizes[index])
+    return sorted(associated_names)
 
 
-def _halves(found: Columns) -> tuple[Mask, Mask]:
+def _halves(rows: Columns) -> tuple[Mask, Mask]:
     """The earlier and the later half."""
-    first = np.arange(len(found)) < len(found) // 2
+    first = np.arange(len(rows)) < len(rows) // 2
     return first, ~first
 
 
-def _row_sd(chosen: Sequence[FeatureBaseline], placed: Sequence[Codes], learnt: Mask, tried: Mask) -> Numbers:
-    found = _tables(chosen, placed, learnt)
-    rows = onehot(chosen, [column[tried] for column in placed], inside=True)
-    return np.asarray(association.row_shares(found, rows).std(axis=0))
+def _row_sd(features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask) -> Numbers:
+    """(F,) standard deviation of one row's broken share: a table of one half against the rows of the other."""
+    table = _half_table(features, codes, half)
+    other_half = one_hot(features, [column[~half] for column in codes], clip=True)
+    return np.asarray(association.row_broken_shares(table, other_half).std(axis=0))
 
 
-def _tables(chosen: Sequence[FeatureBaseline], placed: Sequence[Codes], rows: Mask) -> Tables:
-    names = [str(number) for number in range(len(chosen))]
-    return association.tables(names, _sizes(chosen), together(chosen, [column[rows] for column in placed]))
+def _half_table(features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask) -> AssociationTable:
+    names = [str(number) for number in range(len(features))]
+    return _table(names, features, [column[half] for column in codes])
 
 
-def _relations(
-    found: Columns, whole: Baseline, binned: Mapping[str, Codes]
+def _table(names: Sequence[str], features: Sequence[FeatureBaseline], codes: Sequence[BinCodes]) -> AssociationTable:
+    sizes = [feature.bins.size for feature in features if feature.bins is not None]
+    return association.association_table(names, sizes, co_occurrence(features, codes))
+
+
+def _association_noise(
+    rows: Columns, baseline: Baseline, codes: Mapping[str, BinCodes]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Per feature the mean broken share of healthy stretches, and its standard deviation beyond sampling."""
-    joint = whole.joint
+    """Per feature the mean broken share of healthy chunks, and its standard deviation beyond sampling."""
+    joint = baseline.joint
     if joint is None:
         return {}, {}
-    chosen, placed = [whole.features[name] for name in joint.features], [binned[name] for name in joint.features]
-    none = np.zeros(len(chosen))
+    features, joint_codes = (
+        [baseline.features[name] for name in joint.features],
+        [codes[name] for name in joint.features],
+    )
+    none, row_sd = np.zeros(len(features)), np.array(joint.row_sd)
     shares, sizes = [], []
-    for learnt in _halves(found):
-        tables = _tables(chosen, placed, learnt)
-        for rows in _stretches(~learnt):
-            table = onehot(chosen, [column[rows] for column in placed], inside=True)
-            sums = association.agreement(tables, (table.T @ table).astype(np.float64))
-            seen = association.look(tables, table.mean(axis=0).astype(np.float64), sums, len(rows))
-            shares.append(association.broken(tables, seen, none, np.array(joint.row_sd), none).share)
-            sizes.append(len(rows))
-    measured = np.array(shares)
-    excess = measured.var(axis=0, ddof=1) - np.array(joint.row_sd) ** 2 / np.mean(sizes)
+    for half in _halves(rows):
+        table = _half_table(features, joint_codes, half)
+        for chunk in _half_chunks(~half):
+            bins = one_hot(features, [column[chunk] for column in joint_codes], clip=True)
+            sums = association.pmi_sums(table, (bins.T @ bins).astype(np.float64))
+            window = association.window_association(table, bins.mean(axis=0).astype(np.float64), sums, len(chunk))
+            shares.append(association.broken_association(table, window, AssociationNoise(none, row_sd, none)).share)
+            sizes.append(len(chunk))
+    by_chunk = np.array(shares)
+    excess = by_chunk.var(axis=0, ddof=1) - row_sd**2 / np.mean(sizes)
     keys = [f"{Signal.BROKEN_RELATION_RATE}:{name}" for name in joint.features]
-    offset = dict(zip(keys, measured.mean(axis=0).tolist(), strict=True))
+    offset = dict(zip(keys, by_chunk.mean(axis=0).tolist(), strict=True))
     return offset, dict(zip(keys, np.sqrt(np.maximum(excess, 0.0)).tolist(), strict=True))
 
 
-def _stretches(rows: Mask) -> list[NDArray[np.intp]]:
-    places = np.flatnonzero(rows)
-    return np.array_split(places, max(2, min(CHUNKS_PER_HALF, len(places) // SMALLEST_CHUNK)))
+def _half_chunks(half: Mask) -> list[NDArray[np.intp]]:
+    rows = np.flatnonzero(half)
+    return chunks(rows, max(2, min(MOST_CHUNKS // 2, len(rows) // SMALLEST_CHUNK)), front_loaded=True)
 
 
-def _movement(column: Codes, whole: FeatureBaseline) -> float:
-    """How far a distribution moves from stretch to stretch beyond sampling: root mean square of the excess distance."""
-    if whole.bins is None or not sum(whole.bin_counts):
+def _period_chunks(row_count: int) -> list[NDArray[np.intp]]:
+    """The chunks of a whole period; empty where it is too short for a variation."""
+    count = min(MOST_CHUNKS, row_count // SMALLEST_CHUNK)
+    return chunks(np.arange(row_count), count) if count >= FEWEST_CHUNKS else []
+
+
+def _distribution_variation(codes: BinCodes, healthy: FeatureBaseline) -> float:
+    """Root mean square of the total variation distance between chunk and period beyond sampling."""
+    if healthy.bins is None or not sum(healthy.bin_counts):
         return 0.0
-    chunks = min(2 * CHUNKS_PER_HALF, len(column) // SMALLEST_CHUNK)
-    if chunks < 3:
-        return 0.0
-    healthy = np.array(whole.bin_counts, dtype=np.float64) / sum(whole.bin_counts)
+    shares = np.array(healthy.bin_counts, dtype=np.float64) / sum(healthy.bin_counts)
     squares = []
-    bounds = np.linspace(0, len(column), chunks + 1).astype(int)
-    for start, end in pairwise(bounds.tolist()):
-        counts = np.bincount(column[start:end], minlength=whole.bins.size).astype(np.float64)
-        usual, _ = distance_noise(healthy, 1 / (end - start) - 1 / len(column))
-        squares.append(max(0.0, distance(counts / counts.sum(), healthy) - usual) ** 2)
-    return float(np.sqrt(np.mean(squares)))
+    for chunk in _period_chunks(len(codes)):
+        counts = np.bincount(codes[chunk], minlength=healthy.bins.size).astype(np.float64)
+        sampling, _ = total_variation_noise(shares, 1 / len(chunk) - 1 / len(codes))
+        squares.append(max(0.0, total_variation(counts / counts.sum(), shares) - sampling) ** 2)
+    return float(np.sqrt(np.mean(squares))) if squares else 0.0
 
 
-def _sizes(chosen: Sequence[FeatureBaseline]) -> list[int]:
-    return [before.bins.size for before in chosen if before.bins is not None]
+def _rate_variation(rows: Columns, schema: Schema, baseline: Baseline) -> dict[str, float]:
+    """Per reading key of a mean or a rate, its standard deviation between chunks beyond sampling.
+
+    Each chunk is compared with a profile of all the others, as a window is with its baseline.
+    """
+    series: dict[str, list[tuple[float, int]]] = {}
+    for chunk in _period_chunks(len(rows)):
+        mask = np.zeros(len(rows), dtype=np.bool_)
+        mask[chunk] = True
+        others = replace(
+            baseline, features=profile_features(rows[~mask], schema, baseline.features), outputs={}, joint=None
+        )
+        for key, value, count in _rates(tally(rows, others, 0, mask)):
+            series.setdefault(key, []).append((value, count))
+    sd = {"avg_confidence": baseline.confidence_sd or 0.0}
+    return {key: _between_chunk_sd(values, sd.get(key)) for key, values in series.items()}
+
+
+def _rates(chunk: Tally) -> Iterator[tuple[str, float, int]]:
+    """The reading keys of one chunk with their values, and the number of values behind each."""
+    if chunk.confidence_count and chunk.avg_confidence is not None:
+        n = chunk.confidence_count
+        yield "avg_confidence", chunk.avg_confidence, n
+        yield "low_confidence_rate", chunk.low_confidence_count / n, n
+    for name, feature in chunk.features.items():
+        row_count = feature.value_count + feature.missing_count
+        if row_count:
+            yield f"missing_rate:{name}", feature.missing_count / row_count, row_count
+        if feature.value_count:
+            n = feature.value_count
+            yield f"unseen_category_rate:{name}", feature.unseen_count / n, n
+            yield f"out_of_range_rate:{name}", (feature.below_count + feature.above_count) / n, n
+
+
+def _between_chunk_sd(series: Series, sd: float | None) -> float:
+    """Standard deviation between chunks beyond sampling: the moment estimator of random-effects models.
+
+    Source: R. DerSimonian and N. Laird, "Meta-analysis in clinical trials", 1986, in its unweighted form.
+
+    Args:
+        series: the chunks.
+        sd: standard deviation of one value, or None of a rate.
+    """
+    if len(series) < FEWEST_CHUNKS:
+        return 0.0
+    values = [value for value, _ in series]
+    mean = math.fsum(values) / len(values)
+    between = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    one = mean * (1 - mean) if sd is None else sd**2
+    within = math.fsum(one / n for _, n in series) / len(series)
+    return math.sqrt(max(0.0, between - within))

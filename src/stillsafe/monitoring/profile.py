@@ -1,4 +1,4 @@
-"""What healthy looks like, feature by feature: ranges, categories, and the bins that all later rows are put into."""
+"""Profiles a healthy period feature by feature: ranges, categories, and the bins of all later rows."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,147 +9,139 @@ from numpy.typing import NDArray
 from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.monitoring.columns import (
-    MOST_CLASSES_COUNTED,
-    Column,
-    Columns,
-    Labels,
-    as_numbers,
-    bin_counts,
-    codes,
-    commonest_numbers,
-    output_columns,
-)
+from stillsafe.monitoring.binning import bin_codes, bin_counts
+from stillsafe.monitoring.columns import Column, Columns, DictionaryColumn, output_columns, prediction_numbers
+from stillsafe.monitoring.tally import MOST_CLASSES, frequent_numbers
 
-MOST_CATEGORIES_KEPT = 10_000
+MOST_CATEGORIES = 10_000
 NUMBER_BINS, CATEGORY_BINS, OUTPUT_BINS = 8, 12, 10
-FEW_NUMBERS = 10  # different ones, from which on each gets a bin of its own
-NUMBERS_KEPT = 20
-ROOM = 0.5  # of the healthy range, beyond which a number lies far outside
+FEW_NUMBERS = 10  # up to so many different numbers each has a bin of its own
+MOST_FREQUENT_NUMBERS = 20
+MARGIN = 0.5  # share of the healthy range beyond which a number is far outside
 
-Known = Mapping[str, FeatureBaseline]
+Profile = Mapping[str, FeatureBaseline]
 
 
-def profile(found: Columns, schema: Schema, known: Known | None = None) -> dict[str, FeatureBaseline]:
-    """Each watched feature's healthy statistics.
+def profile_features(rows: Columns, schema: Schema, previous: Profile | None = None) -> dict[str, FeatureBaseline]:
+    """Each logged feature's healthy statistics.
 
     Args:
-        found: healthy rows.
+        rows: the healthy period.
         schema: the features.
-        known: an earlier profile of the same model version, whose bins are kept: what was learnt by bin stays valid.
+        previous: an earlier profile of the same model version. Its bins are reused, so that what the impact study
+            learnt by bin stays valid.
     """
     features = {}
     for spec in schema.features:
-        before = (known or {}).get(spec.name)
-        if spec.name in found.numbers:
-            features[spec.name] = _number(spec, found.numbers[spec.name], before)
-        elif spec.name in found.categories:
-            features[spec.name] = _category(spec, found.categories[spec.name], before)
+        healthy = (previous or {}).get(spec.name)
+        if spec.name in rows.numbers:
+            features[spec.name] = _number(spec, rows.numbers[spec.name], healthy)
+        elif spec.name in rows.categories:
+            features[spec.name] = _category(spec, rows.categories[spec.name], healthy)
     return features
 
 
-def output_profile(found: Columns, known: Known | None = None) -> dict[str, FeatureBaseline]:
-    """The model's confidence and answers, profiled as features are."""
+def profile_outputs(rows: Columns, previous: Profile | None = None) -> dict[str, FeatureBaseline]:
+    """The statistics of the model's confidence and predictions, as those of features."""
     outputs = {}
-    for name, column in output_columns(found).items():
-        before = (known or {}).get(name)
-        if isinstance(column, Labels) and _are_classes(column):
-            made = _output_classes(column)
-        elif np.isfinite(as_numbers(column)).any():
-            made = _output_numbers(as_numbers(column))
+    for name, column in output_columns(rows).items():
+        if isinstance(column, DictionaryColumn) and _are_classes(column):
+            output = _output_classes(column)
+        elif np.isfinite(prediction_numbers(column)).any():
+            output = _output_numbers(prediction_numbers(column))
         else:
-            continue  # more classes of text than can be told apart by bins
-        outputs[name] = _binned(made, column, before)
+            continue  # there are more classes of text than bins
+        outputs[name] = _with_bin_counts(output, column, (previous or {}).get(name))
     return outputs
 
 
-def answers_of(found: Columns) -> NDArray[np.float64] | None:
-    """A regressor's answers, or None of a classifier."""
-    if "prediction" not in output_columns(found) or _are_classes(found.answers):
+def numeric_predictions(rows: Columns) -> NDArray[np.float64] | None:
+    """A regressor's predictions, or None of a classifier."""
+    if "prediction" not in output_columns(rows) or _are_classes(rows.predictions):
         return None
-    numbers = as_numbers(found.answers)
+    numbers = prediction_numbers(rows.predictions)
     return numbers[np.isfinite(numbers)]
 
 
-def _are_classes(column: Labels) -> bool:
+def _are_classes(column: DictionaryColumn) -> bool:
     distinct = column.counts().keys() - {None}
-    numbers = as_numbers(Labels.of(sorted(distinct)))
-    # JSON writes the answers of a regressor with a point or an exponent, a class as it is.
-    regressed = bool(np.isfinite(numbers).all()) and all("." in answer or "e" in answer for answer in distinct)
-    return len(distinct) <= MOST_CLASSES_COUNTED and not regressed
+    numbers = prediction_numbers(DictionaryColumn.of(sorted(distinct)))
+    # JSON writes a float with a point or an exponent, so texts without them are classes.
+    are_floats = bool(np.isfinite(numbers).all()) and all("." in text or "e" in text for text in distinct)
+    return len(distinct) <= MOST_CLASSES and not are_floats
 
 
-def _number(spec: FeatureSpec, column: NDArray[np.float64], known: FeatureBaseline | None) -> FeatureBaseline:
-    present = column[np.isfinite(column)]
-    missing = len(column) - len(present)
-    if not len(present):
-        return (
-            _binned(FeatureBaseline(spec.type, 0, missing), column, known)
-            if known
-            else (FeatureBaseline(spec.type, 0, missing))
-        )
-    made = FeatureBaseline(spec.type, len(present), missing, float(present.min()), float(present.max()))
-    return _binned(_with_numbers(made, present, NUMBER_BINS), column, known)
+def _number(spec: FeatureSpec, column: NDArray[np.float64], previous: FeatureBaseline | None) -> FeatureBaseline:
+    numbers = column[np.isfinite(column)]
+    missing = len(column) - len(numbers)
+    if not len(numbers):
+        feature = FeatureBaseline(spec.type, 0, missing)
+    else:
+        feature = FeatureBaseline(spec.type, len(numbers), missing, float(numbers.min()), float(numbers.max()))
+        feature = _with_number_bins(feature, numbers, NUMBER_BINS)
+    return _with_bin_counts(feature, column, previous)
 
 
-def _with_numbers(made: FeatureBaseline, present: NDArray[np.float64], most: int) -> FeatureBaseline:
-    distinct = np.unique(present)
+def _with_number_bins(feature: FeatureBaseline, numbers: NDArray[np.float64], most: int) -> FeatureBaseline:
+    distinct = np.unique(numbers)
     if len(distinct) <= FEW_NUMBERS:
         edges = distinct[:-1] / 2 + distinct[1:] / 2
     else:
-        quantiles = np.quantile(present, np.linspace(0, 1, most + 1)[1:-1], method="inverted_cdf")
+        quantiles = np.quantile(numbers, np.linspace(0, 1, most + 1)[1:-1], method="inverted_cdf")
         edges = np.unique(quantiles[quantiles < distinct[-1]])
     lowest, highest = float(distinct[0]), float(distinct[-1])
-    room = ROOM * ((highest - lowest) or max(1.0, abs(highest)))
-    if not np.isfinite([lowest - room, highest + room, *edges]).all():
-        return made  # numbers near the largest that there are: too far apart to be binned
+    margin = MARGIN * ((highest - lowest) or max(1.0, abs(highest)))
+    if not np.isfinite([lowest - margin, highest + margin, *edges]).all():
+        return feature  # the range of numbers near the largest float overflows, so they have no bins
     return replace(
-        made,
-        bins=Bins(tuple(edges.tolist()), lowest - room, highest + room),
+        feature,
+        bins=Bins(tuple(edges.tolist()), lowest - margin, highest + margin),
         distinct_count=len(distinct),
-        frequent=commonest_numbers(present, NUMBERS_KEPT),
+        frequent=frequent_numbers(numbers, MOST_FREQUENT_NUMBERS),
     )
 
 
-def _category(spec: FeatureSpec, column: Labels, known: FeatureBaseline | None) -> FeatureBaseline:
+def _category(spec: FeatureSpec, column: DictionaryColumn, previous: FeatureBaseline | None) -> FeatureBaseline:
     counts = column.counts()
     missing = counts.pop(None, 0)
-    if spec.type is not FeatureType.CATEGORY:  # a hashed number: only its absence can be seen
+    if spec.type is not FeatureType.CATEGORY:  # of a hashed number only the missing values can be counted
         return FeatureBaseline(None, counts.total(), missing)
-    kept = dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_CATEGORIES_KEPT])
-    ordinary = tuple(sorted(str(category) for category in list(kept)[:CATEGORY_BINS]))
-    made = FeatureBaseline(
-        FeatureType.CATEGORY, counts.total(), missing, category_counts=kept, bins=Bins(categories=ordinary)
+    category_counts = dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_CATEGORIES])
+    ordinary = tuple(sorted(str(category) for category in list(category_counts)[:CATEGORY_BINS]))
+    feature = FeatureBaseline(
+        FeatureType.CATEGORY,
+        counts.total(),
+        missing,
+        category_counts=category_counts,
+        bins=Bins(categories=ordinary),
     )
-    return _binned(made, column, known)
+    return _with_bin_counts(feature, column, previous)
 
 
-def _output_numbers(numbers: NDArray[np.float64]) -> FeatureBaseline:
-    present = numbers[np.isfinite(numbers)]
-    made = FeatureBaseline(FeatureType.NUMERIC, len(present), 0, float(present.min()), float(present.max()))
-    return _with_numbers(made, present, OUTPUT_BINS)
+def _output_numbers(column: NDArray[np.float64]) -> FeatureBaseline:
+    numbers = column[np.isfinite(column)]
+    output = FeatureBaseline(FeatureType.NUMERIC, len(numbers), 0, float(numbers.min()), float(numbers.max()))
+    return _with_number_bins(output, numbers, OUTPUT_BINS)
 
 
-def _output_classes(column: Labels) -> FeatureBaseline:
+def _output_classes(column: DictionaryColumn) -> FeatureBaseline:
     counts = column.counts()
     del counts[None]
-    classes = tuple(sorted(counts))
-    return FeatureBaseline(
-        FeatureType.CATEGORY, counts.total(), 0, category_counts=dict(counts), bins=Bins(categories=classes)
-    )
+    bins = Bins(categories=tuple(sorted(counts)))
+    return FeatureBaseline(FeatureType.CATEGORY, counts.total(), 0, category_counts=dict(counts), bins=bins)
 
 
-def _binned(made: FeatureBaseline, column: Column, known: FeatureBaseline | None) -> FeatureBaseline:
-    """With its rows counted by bin: by its own bins, or by those that are known already."""
-    if known is not None and known.bins is not None and _alike(known.bins, made.bins):
-        made = replace(made, bins=known.bins)
-    if made.bins is None:
-        return made
-    counts = bin_counts(codes(column, made), made.bins)
-    if made.value_count and not made.missing_count:
-        counts = (*counts[: made.bins.missing], 0)
-    return replace(made, bin_counts=counts)
+def _with_bin_counts(feature: FeatureBaseline, column: Column, previous: FeatureBaseline | None) -> FeatureBaseline:
+    """The feature with its rows counted by bin: by the bins of an earlier profile where they fit, or its own."""
+    if previous is not None and previous.bins is not None and _same_kind(previous.bins, feature.bins):
+        feature = replace(feature, bins=previous.bins)
+    if feature.bins is None:
+        return feature
+    counts = bin_counts(bin_codes(column, feature), feature.bins)
+    if feature.value_count and not feature.missing_count:
+        counts = (*counts[: feature.bins.missing], 0)
+    return replace(feature, bin_counts=counts)
 
 
-def _alike(known: Bins, made: Bins | None) -> bool:
-    return made is None or (known.lowest is None) == (made.lowest is None)
+def _same_kind(previous: Bins, bins: Bins | None) -> bool:
+    return bins is None or (previous.lowest is None) == (bins.lowest is None)

@@ -1,8 +1,8 @@
-"""Retention: requests older than a cut leave the database, a batch at a time, while the service goes on serving."""
+"""Deletes old requests from the database in batches, while the service keeps serving."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive
+from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
 from stillsafe.store.read.requests import (
     RequestTable,
@@ -25,31 +26,33 @@ from stillsafe.store.read.state import current_state
 from stillsafe.store.write.retention import delete_requests, record_prune, vacuum_database
 
 BATCH_ROWS = 5_000
-PAUSE_SECONDS = 0.05  # SQLite has one writer: whoever waits for it looks again within this time
-
-Progress = Callable[[int, int], None]
+PAUSE_SECONDS = 0.05  # SQLite has one writer, and one that waits retries within this time
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """What one start of retention did, or with `dry_run` would have done.
+class PruneResult:
+    """The rows that one prune deleted, or with `dry_run` would have deleted.
 
     Attributes:
-        cut: what was asked for: older rows go.
-        before: what was done: rows before it went. Earlier than the cut where a run still needs the rows between.
+        cut: the requested cutoff: older rows are to be deleted.
+        pruned_before: the actual cutoff. It is earlier than `cut` where a run needs the rows between.
         held_back_by: why it is earlier, or None.
         prediction_count, refusal_count: rows.
-        dry_run: whether nothing was touched.
-        archive: the folder they went to, or None.
+        dry_run: whether nothing was changed.
+        archive: the folder that the rows were archived in, or None.
     """
 
     cut: datetime
-    before: datetime
+    pruned_before: datetime
     held_back_by: str | None
     prediction_count: int
     refusal_count: int
     dry_run: bool
     archive: str | None
+
+    def document(self) -> dict[str, Any]:
+        """The result as `--json` prints it."""
+        return {"before" if name == "pruned_before" else name: value for name, value in asdict(self).items()}
 
 
 def prune(
@@ -60,44 +63,44 @@ def prune(
     window: timedelta,
     folder: Path | None = None,
     dry_run: bool = False,
-    progress: Progress | None = None,
-) -> Pruned:
-    """Delete old predictions and refusals; decisions, incidents and baselines stay for ever.
+    progress: Progress = no_progress,
+) -> PruneResult:
+    """Delete old predictions and refusals. Decisions, incidents and baselines stay for ever.
 
-    Killed at any point it leaves each row in the database or in the archive; started again it goes on from there.
+    A prune that is killed leaves each row in the database or in the archive. The next prune continues from there.
 
     Args:
         engine: the store.
         now: aware UTC.
-        older_than: what may go.
+        older_than: age beyond which rows may be deleted.
         window: the policy's window, whose rows the next run needs.
         folder: where the rows are archived before they are deleted, or None.
-        dry_run: count only.
-        progress: told the rows done and those in all.
+        dry_run: only count the rows.
+        progress: called after each batch.
 
     Raises:
-        RefusedError: another one is under way, or the archive cannot be written.
-        StoreError: the database cannot be read or written; what was deleted before stays deleted.
+        RefusedError: another prune is under way, or the archive cannot be written.
+        StoreError: the database cannot be read or written. Rows of completed batches stay deleted.
     """
-    with database.alone(engine, "prune") as alone:
-        if not alone:
+    with database.try_lock(engine, "prune") as owns_lock:
+        if not owns_lock:
             raise RefusedError("Another prune of this database is under way.")
         cut = now - older_than
         with database.reading(engine) as connection:
-            before, why = _limit(connection, cut, now, window)
-            counts = [request_count(connection, requests, before) for requests in RequestTable]
-        where = None if folder is None else str(folder)
+            end, held_back_by = _cutoff(connection, cut, now, window)
+            counts = [request_count(connection, requests, end) for requests in RequestTable]
+        archive_folder = None if folder is None else str(folder)
         if not dry_run:
             if any(counts):
                 with database.writing(engine) as connection:
-                    record_prune(connection, at=now, before=before, counts=counts, archive=where)
-            counts = _remove_all(engine, before, folder, _counted(progress, sum(counts)))
+                    record_prune(connection, at=now, end=end, counts=counts, archive=archive_folder)
+            counts = _delete_all(engine, end, folder, _row_counter(progress, sum(counts)))
         predictions, refusals = counts
-        return Pruned(cut, before, why, predictions, refusals, dry_run, where)
+        return PruneResult(cut, end, held_back_by, predictions, refusals, dry_run, archive_folder)
 
 
 def vacuum(engine: Engine) -> None:
-    """Give the space of deleted rows back to the file system.
+    """Return the space of deleted rows to the file system.
 
     Raises:
         StoreError: the database cannot be read or written.
@@ -105,46 +108,47 @@ def vacuum(engine: Engine) -> None:
     vacuum_database(engine)
 
 
-def _limit(connection: Connection, cut: datetime, now: datetime, window: timedelta) -> tuple[datetime, str | None]:
-    """The oldest row that must stay is the newest that no future run can ask for, and why it is that one."""
-    state, last = current_state(connection), last_run(connection)
-    needed = {
+def _cutoff(connection: Connection, cut: datetime, now: datetime, window: timedelta) -> tuple[datetime, str | None]:
+    """The actual cutoff, and why it is earlier than `cut`: the next run still needs some older rows."""
+    state, run = current_state(connection), last_run(connection)
+    needed_since = {
         "the window of the next run": now - window,
-        "the window of the last run": None if last is None else last.window_start,
+        "the window of the last run": None if run is None else run.window_start,
         "the end of the last conclusive run": None if state is None else state.memory.last_conclusive_at,
         "the last request, from which silence is counted": last_request_at(connection, now),
     }
-    why, oldest = min(((why, at) for why, at in needed.items() if at is not None), key=lambda item: item[1])
-    return (cut, None) if cut <= oldest else (oldest, why)
+    reason, oldest = min(((why, at) for why, at in needed_since.items() if at is not None), key=lambda item: item[1])
+    return (cut, None) if cut <= oldest else (oldest, reason)
 
 
-def _remove_all(engine: Engine, before: datetime, folder: Path | None, done: Callable[[int], None]) -> list[int]:
-    removed = []
+def _delete_all(engine: Engine, end: datetime, folder: Path | None, count_rows: Callable[[int], None]) -> list[int]:
+    """Archive and delete all rows before `end`. Returns the number of rows per table."""
+    totals = []
     for requests in RequestTable:
-        count = 0
-        for ids, file in _groups(engine, requests, before, folder):
+        total = 0
+        for ids, file in _groups(engine, requests, end, folder):
             if file is not None:
-                archive.add(file, requests, _rows(engine, requests, ids))
+                archive.add_rows(file, requests, _rows(engine, requests, ids))
             for batch in _batches(ids):
-                count += _remove(engine, requests, batch)
-                done(len(batch))
-        removed.append(count)
-    return removed
+                total += _delete(engine, requests, batch)
+                count_rows(len(batch))
+        totals.append(total)
+    return totals
 
 
 def _groups(
-    engine: Engine, requests: RequestTable, before: datetime, folder: Path | None
+    engine: Engine, requests: RequestTable, end: datetime, folder: Path | None
 ) -> Iterator[tuple[list[int], Path | None]]:
-    """One day and model version after the other, oldest first: its ids and its file. Each must be gone for the next."""
+    """Ids and archive file of each day and model version, oldest first. Delete each group before taking the next."""
     while True:
         with database.reading(engine) as connection:
-            oldest = oldest_request_at(connection, requests, before)
+            oldest = oldest_request_at(connection, requests, end)
             if oldest is None:
                 return
             at, version = oldest
             day = datetime(at.year, at.month, at.day, tzinfo=UTC)
-            ids = request_ids(connection, requests, day, min(day + timedelta(days=1), before), version)
-        yield ids, None if folder is None else archive.file_of(folder, requests, day.date(), version)
+            ids = request_ids(connection, requests, day, min(day + timedelta(days=1), end), version)
+        yield ids, None if folder is None else archive.archive_file(folder, requests, day.date(), version)
 
 
 def _rows(engine: Engine, requests: RequestTable, ids: Sequence[int]) -> Iterator[list[dict[str, Any]]]:
@@ -154,11 +158,11 @@ def _rows(engine: Engine, requests: RequestTable, ids: Sequence[int]) -> Iterato
         yield rows
 
 
-def _remove(engine: Engine, requests: RequestTable, ids: Sequence[int]) -> int:
+def _delete(engine: Engine, requests: RequestTable, ids: Sequence[int]) -> int:
     with database.writing(engine) as connection:
-        removed = delete_requests(connection, requests, ids)
+        count = delete_requests(connection, requests, ids)
     time.sleep(PAUSE_SECONDS)
-    return removed
+    return count
 
 
 def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -166,13 +170,13 @@ def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
         yield ids[start : start + BATCH_ROWS]
 
 
-def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
-    done = 0
+def _row_counter(progress: Progress, total: int) -> Callable[[int], None]:
+    """A function that adds the rows of a batch to the progress."""
+    sum_of_rows = 0
 
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress is not None:
-            progress(done, total)
+    def count_rows(rows: int) -> None:
+        nonlocal sum_of_rows
+        sum_of_rows += rows
+        progress(f"Pruning: {sum_of_rows:,} of {total:,} rows", sum_of_rows / max(total, 1))
 
-    return count
+    return count_rows

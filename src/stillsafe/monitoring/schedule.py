@@ -1,7 +1,7 @@
-"""The crontab entry that starts the monitor, and nothing else of the crontab.
+"""The crontab entry that starts the monitor.
 
-The crontab is edited as text: a line that is not ours comes out as it went in, whatever it says. Ours ends in
-a marker that names the settings file, so that installing twice leaves one entry and services do not mix.
+Stillsafe edits the crontab as text and leaves all other lines as they are. Its entry ends in a marker that names the
+settings file, so that a second install replaces the entry, and each service has its own.
 """
 
 import os
@@ -19,19 +19,19 @@ _DIVISORS_OF_24 = (1, 2, 3, 4, 6, 8, 12, 24)
 
 
 def install(config: Path, every_seconds: float, *, python: Path) -> str:
-    """Add the entry to this user's crontab, or replace the one that is there. Returns the entry.
+    """Add the entry to this user's crontab, or replace it. Returns the entry.
 
     Args:
-        config: the service's settings file; its folder is where the job runs, logs, and looks for `.env`.
+        config: the service's settings file. The job runs in its folder, and reads `.env` and writes its log there.
         every_seconds: the interval between two runs.
-        python: the interpreter that has Stillsafe installed.
+        python: the interpreter in whose environment Stillsafe is installed.
 
     Raises:
-        RefusedError: the interval does not fit a crontab, or the crontab cannot be changed.
+        RefusedError: a crontab cannot express the interval, or cannot be changed.
     """
     line = entry(config, every_seconds, python=python)
     _require("flock", "util-linux")
-    _write([*_without_ours(_read(), config), line])
+    _write_lines([*_other_lines(_read_lines(), config), line])
     return line
 
 
@@ -41,53 +41,53 @@ def show(config: Path) -> str | None:
     Raises:
         RefusedError: the crontab cannot be read.
     """
-    return next((line for line in _read() if _is_ours(line, config)), None)
+    return next((line for line in _read_lines() if _is_entry(line, config)), None)
 
 
 def remove(config: Path) -> bool:
-    """Take the entry of this service out; whether there was one.
+    """Remove the entry of this service. Returns whether there was one.
 
     Raises:
         RefusedError: the crontab cannot be changed.
     """
-    before = _read()
-    after = _without_ours(before, config)
-    if len(after) == len(before):
+    lines = _read_lines()
+    other_lines = _other_lines(lines, config)
+    if len(other_lines) == len(lines):
         return False
-    _write(after)
+    _write_lines(other_lines)
     return True
 
 
 def entry(config: Path, every_seconds: float, *, python: Path) -> str:
     """The crontab line.
 
-    It names everything by its absolute path, since cron knows no shell's settings; reads the variables in `.env`
-    beside the settings file, so that the crontab holds no secrets; never starts a second run beside a first one
-    that still runs; and appends what is printed to a log file.
+    Cron does not read the shell's settings, so the line has absolute paths only. It reads variables from `.env` in the
+    folder of the settings file, so the crontab holds no secrets. A lock file prevents a second run while one is under
+    way. All output is appended to a log file.
 
     Raises:
-        RefusedError: the interval does not fit a crontab, or the path does not.
+        RefusedError: a crontab cannot express the interval or the path.
     """
-    place = config.resolve()
-    name = place.stem
-    # The interpreter is not resolved: a virtual environment's is a link, and works only by its own name.
-    run = shlex.join([str(python.absolute()), "-m", "stillsafe", "monitor", "--config", str(place)])
+    file = config.resolve()
+    name = file.stem
+    # The interpreter of a virtual environment is a link that works only under its own name, so it is not resolved.
+    run = shlex.join([str(python.absolute()), "-m", "stillsafe", "monitor", "--config", str(file)])
     job = f"flock -n {shlex.quote(f'{name}.cron.lock')} {run}"
     log = shlex.quote(f"{name}.monitor.log")
     variables = "if [ -f .env ]; then set -a; . ./.env; set +a; fi"
-    command = f"cd {shlex.quote(str(place.parent))} && {{ {variables}; {job}; }} >> {log} 2>&1"
-    line = f"{_times(every_seconds)} {_escaped(command)} {_marker(place)}"
+    command = f"cd {shlex.quote(str(file.parent))} && {{ {variables}; {job}; }} >> {log} 2>&1"
+    line = f"{_time_fields(every_seconds)} {_escape(command)} {_marker(file)}"
     if "\n" in line or "\r" in line:
-        raise RefusedError(f"A path with a line break fits no crontab: {str(place)!r}. Rename the folder.")
+        raise RefusedError(f"A crontab cannot hold a path with a line break: {str(file)!r}. Rename the folder.")
     return line
 
 
-def _times(every_seconds: float) -> str:
-    """The five fields of a crontab line; they start afresh every hour and every day, so the interval must divide it."""
+def _time_fields(every_seconds: float) -> str:
+    """The five time fields. Cron counts anew every hour and every day, so the interval must divide an hour or a day."""
     if every_seconds < MINUTE:
         raise RefusedError(
-            f"Cron starts things once a minute at most, and `monitor.every` is {every_seconds:g} s. Make it at least "
-            "a minute; to play faster, run the monitor in a loop: while sleep 3; do stillsafe monitor; done"
+            f"Cron starts a job once a minute at most, and `monitor.every` is {every_seconds:g} s. Set it to at least "
+            "a minute. To test a shorter interval, run the monitor in a loop: while sleep 3; do stillsafe monitor; done"
         )
     minutes, hours = every_seconds / MINUTE, every_seconds / HOUR
     if minutes == 1:
@@ -97,67 +97,69 @@ def _times(every_seconds: float) -> str:
     if hours in _DIVISORS_OF_24:
         return {1: "0 * * * *", 24: "0 0 * * *"}.get(int(hours), f"0 */{hours:.0f} * * *")
     raise RefusedError(
-        f"An interval of {_told(every_seconds)} does not come round evenly in a crontab. Set `monitor.every` to whole "
+        f"A crontab cannot express an interval of {_interval_text(every_seconds)}. Set `monitor.every` to whole "
         f"minutes that divide an hour or whole hours that divide a day; the nearest is {_nearest(every_seconds)}."
     )
 
 
 def _nearest(every_seconds: float) -> str:
-    fitting = [*(MINUTE * n for n in _DIVISORS_OF_60), *(HOUR * n for n in _DIVISORS_OF_24)]
-    return _told(min(fitting, key=lambda seconds: abs(seconds - every_seconds)))
+    intervals = [*(MINUTE * n for n in _DIVISORS_OF_60), *(HOUR * n for n in _DIVISORS_OF_24)]
+    return _interval_text(min(intervals, key=lambda seconds: abs(seconds - every_seconds)))
 
 
-def _told(every_seconds: float) -> str:
+def _interval_text(every_seconds: float) -> str:
     hours = every_seconds / HOUR
     amount, unit = (hours, "hour") if hours.is_integer() else (every_seconds / MINUTE, "minute")
     return f"{amount:g} {unit}{'' if amount == 1 else 's'}"
 
 
-def _escaped(text: str) -> str:
-    # To cron a bare percent sign ends the command.
+def _escape(text: str) -> str:
+    # Cron ends the command at a percent sign without a backslash.
     return text.replace("%", r"\%")
 
 
 def _marker(config: Path) -> str:
-    return _escaped(f"{MARKER}{config.resolve()}")
+    return _escape(f"{MARKER}{config.resolve()}")
 
 
-def _is_ours(line: str, config: Path) -> bool:
-    # A line that somebody has commented out is theirs now.
+def _is_entry(line: str, config: Path) -> bool:
+    # A person who comments the entry out wants to keep the line, so it no longer counts as the entry.
     return line.endswith(f" {_marker(config)}") and not line.lstrip().startswith("#")
 
 
-def _without_ours(lines: list[str], config: Path) -> list[str]:
-    return [line for line in lines if not _is_ours(line, config)]
+def _other_lines(lines: list[str], config: Path) -> list[str]:
+    return [line for line in lines if not _is_entry(line, config)]
 
 
-def _read() -> list[str]:
-    read = _crontab("-l")
-    if read.returncode == 0:
-        return os.fsdecode(read.stdout).removesuffix("\n").split("\n") if read.stdout else []
-    if b"no crontab for" in read.stderr:
+def _read_lines() -> list[str]:
+    process = _crontab("-l")
+    if process.returncode == 0:
+        return os.fsdecode(process.stdout).removesuffix("\n").split("\n") if process.stdout else []
+    if b"no crontab for" in process.stderr:
         return []
-    raise RefusedError(f"The crontab cannot be read: {_complaint(read)}")
+    raise RefusedError(f"The crontab cannot be read: {_error_text(process)}")
 
 
-def _write(lines: list[str]) -> None:
-    written = _crontab("-", given="".join(f"{line}\n" for line in lines))
-    if written.returncode != 0:
-        raise RefusedError(f"The crontab was not changed: {_complaint(written)}")
+def _write_lines(lines: list[str]) -> None:
+    process = _crontab("-", text="".join(f"{line}\n" for line in lines))
+    if process.returncode != 0:
+        raise RefusedError(f"The crontab was not changed: {_error_text(process)}")
 
 
-def _crontab(argument: str, given: str = "") -> subprocess.CompletedProcess[bytes]:
+def _crontab(argument: str, text: str = "") -> subprocess.CompletedProcess[bytes]:
     program = _require("crontab", "cron")
-    spoken = {**os.environ, "LC_ALL": "C"}  # its complaints are read
-    return subprocess.run([program, argument], input=os.fsencode(given), capture_output=True, env=spoken, check=False)  # noqa: S603 # the program is found on the PATH, the argument is one of two constants
+    environment = {**os.environ, "LC_ALL": "C"}  # its messages are parsed, so they must be in English
+    command, stdin = [program, argument], os.fsencode(text)
+    # The program was found on the PATH, and the argument is one of two constants.
+    return subprocess.run(command, input=stdin, capture_output=True, env=environment, check=False)  # noqa: S603
 
 
 def _require(program: str, package: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        raise RefusedError(f"There is no `{program}` here. On Debian: apt-get install {package}")
-    return found
+    path = shutil.which(program)
+    if path is None:
+        raise RefusedError(f"The program `{program}` is not installed. On Debian: apt-get install {package}")
+    return path
 
 
-def _complaint(process: subprocess.CompletedProcess[bytes]) -> str:
-    return " ".join(os.fsdecode(process.stderr).split()) or f"it exits with {process.returncode}"
+def _error_text(process: subprocess.CompletedProcess[bytes]) -> str:
+    return " ".join(os.fsdecode(process.stderr).split()) or f"exit code {process.returncode}"

@@ -1,1 +1,1 @@
-"""Explains incidents to people. It is told aggregates, returns text, and can change nothing."""
+"""Explains incidents to people. It gets aggregates, returns text, and sees neither the store nor the state."""

@@ -1,6 +1,7 @@
-"""The fact sheet: a payload in short sentences of prose. Pure.
+"""The fact sheet: a payload in short sentences. Pure.
 
-It is what a language model is given. Small models keep to sentences and change the numbers of JSON.
+The language model gets the fact sheet and not JSON: small models copy the numbers of sentences, and alter those of
+JSON.
 """
 
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from stillsafe.observer.advice import likely_causes
 from stillsafe.observer.payload import Deviation, IncidentPayload
 
 
-def sheet(payload: IncidentPayload) -> str:
-    """Every fact about the incident that a language model is told, one per line."""
+def fact_sheet(payload: IncidentPayload) -> str:
+    """Every fact that a language model gets about the incident, one per line."""
     return "\n".join(_facts(payload))
 
 
@@ -31,33 +32,36 @@ def _facts(payload: IncidentPayload) -> Iterator[str]:
 
 
 def opening(payload: IncidentPayload) -> str:
-    """Who, what and since when."""
-    who = f"{payload.service} (model version {payload.model_version})"
-    when = f"{payload.at:%Y-%m-%d %H:%M:%S} UTC"
-    detected = f"{payload.detected_at:%Y-%m-%d %H:%M:%S} UTC"
+    """Which service is affected, how, and since when."""
+    service = f"{payload.service} (model version {payload.model_version})"
+    time = f"{payload.at:%Y-%m-%d %H:%M:%S} UTC"
+    detection_time = f"{payload.detected_at:%Y-%m-%d %H:%M:%S} UTC"
     match payload.status:
         case IncidentEvent.RESOLVED:
-            return f"{who} is back to NORMAL since {when}. The incident had been detected at {detected}."
+            return f"{service} is back to NORMAL since {time}. The incident had been detected at {detection_time}."
         case IncidentEvent.ESCALATED:
-            return f"The deviation of {who}, first detected at {detected}, has become {payload.severity} at {when}."
+            return (
+                f"The deviation of {service}, first detected at {detection_time}, has become {payload.severity} "
+                f"at {time}."
+            )
         case _:
-            return f"{who} deviates from its healthy baseline: {payload.severity} since {when}."
+            return f"{service} deviates from its healthy baseline: {payload.severity} since {time}."
 
 
 def traffic(payload: IncidentPayload) -> str:
-    """How many requests came, and what became of them."""
+    """How many requests the window holds, and their outcomes."""
     counts = payload.traffic
-    told = [f"{count(counts.prediction_count, 'prediction')}, {counts.fallback_count} of them by the fallback"]
+    parts = [f"{count(counts.prediction_count, 'prediction')}, {counts.fallback_count} of them by the fallback"]
     if counts.refusal_count:
-        told.append(count(counts.refusal_count, "refused request"))
+        parts.append(count(counts.refusal_count, "refused request"))
     if counts.model_error_count:
-        told.append(count(counts.model_error_count, "model error"))
+        parts.append(count(counts.model_error_count, "model error"))
     span = f"{payload.window_start:%H:%M:%S} to {payload.window_end:%H:%M:%S} UTC"
-    return f"The window from {span} holds {'; '.join(told)}."
+    return f"The window from {span} holds {'; '.join(parts)}."
 
 
 def consequence(payload: IncidentPayload) -> str:
-    """Who answers now."""
+    """Whether the model or the fallback answers now."""
     if payload.status == IncidentEvent.RESOLVED:
         return "The model answers."
     if payload.fallback.active:
@@ -74,16 +78,16 @@ def count(number: int, noun: str) -> str:
 
 def _substitute(payload: IncidentPayload) -> str:
     fallback = payload.fallback
-    told = f"by default {fallback.default}"
+    text = f"by default {fallback.default}"
     if fallback.rule_count:
-        told = f"{count(fallback.rule_count, 'rule')}, then {told}"
+        text = f"{count(fallback.rule_count, 'rule')}, then {text}"
     if fallback.rule_count and fallback.avoided_features:
-        told += f"; rules that read {', '.join(fallback.avoided_features)} are skipped"
-    return told
+        text += f"; rules that read {', '.join(fallback.avoided_features)} are skipped"
+    return text
 
 
 def _streak(deviation: Deviation) -> str:
     if not deviation.deviating_runs:
         return ""
-    told = f" It has deviated in {count(deviation.deviating_runs, 'run')} in a row"
-    return f"{told}, severely in {deviation.severe_runs} of them." if deviation.severe_runs else f"{told}."
+    text = f" It has deviated in {count(deviation.deviating_runs, 'run')} in a row"
+    return f"{text}, severely in {deviation.severe_runs} of them." if deviation.severe_runs else f"{text}."

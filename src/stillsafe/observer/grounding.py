@@ -1,8 +1,8 @@
-"""Whether every number in a text about an incident stands in the incident's payload. Pure.
+"""Finds the numbers of an explanation that the incident's payload does not support. Pure.
 
-A number counts as grounded if it is one of the payload's, or follows from them in a way that a reader would accept:
-a rate as a percentage, rounded, a distance from the reference, a time of day, a length of time in another unit. All
-else is returned with its place, to be marked where the text is shown. Words ("three", "half") are not numbers here.
+A number is grounded if the payload holds it or if it follows by a usual conversion: a rate as a percentage, rounding,
+the distance from the reference, a time of day, a duration in another unit. Every other number is returned with its
+position, so that it can be marked. Words for numbers ("three", "half") are not checked.
 """
 
 import re
@@ -17,8 +17,8 @@ from stillsafe.core.signals import Signal
 from stillsafe.observer.payload import Deviation, IncidentPayload
 
 MARK = " [unverified]"
-COARSEST = Decimal("0.05")
-"""Rounding may move a number by so much of itself; only with the monitor's own number of decimals by more."""
+COARSEST_ROUNDING = Decimal("0.05")
+"""Largest relative rounding error, except with at least as many decimals as the monitor's own sentences have."""
 _SEPARATORS = ",'_\u00a0\u2009\u202f"
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -48,8 +48,8 @@ _NUMERIC_NAME = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Unverified:
-    """A number that the payload does not hold, at `text[start:end]`."""
+class UnverifiedNumber:
+    """A number that the payload does not support, at `text[start:end]`."""
 
     number: str
     start: int
@@ -57,148 +57,157 @@ class Unverified:
 
 
 class _Kind(Enum):
-    """How a number is meant."""
+    """The notation of a number."""
 
-    PLAIN = auto()
-    PERCENT = auto()
-    SECONDS = auto()
-    DAY = auto()
-    CLOCK = auto()
-    ODD = auto()
+    PLAIN = auto()  #: `612`, `0.97`, `12k`
+    PERCENT = auto()  #: `97%`, `5 points`
+    SECONDS = auto()  #: a duration: `90 minutes`
+    DAY = auto()  #: a date: `2026-03-01`, `March 1`
+    CLOCK = auto()  #: a time of day: `12:40`
+    SYMBOL = auto()  #: one character: `½`
 
 
 _DECIMALS = {_Kind.PLAIN: 2, _Kind.PERCENT: 1, _Kind.SECONDS: None}
-"""Decimals with which the monitor's own sentences tell a rate: so many say enough even of hardly any."""
+"""Decimals of rates in the monitor's own sentences."""
+
+_Parts = tuple[Decimal | int | None, ...]
+_Figures = dict[_Kind, set[_Parts]]
+"""The numbers that a payload supports, by notation."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """A number of a text: its place, how it is meant, its parts, and the worth of its last digit."""
+class _Number:
+    """A number in a text: its position, notation, parts, and the value of one unit of its last digit."""
 
     start: int
     end: int
     kind: _Kind
-    parts: tuple[Decimal | int | None, ...] = ()
+    parts: _Parts = ()
     ulp: Decimal = Decimal(0)
 
 
-_Known = dict[_Kind, set[tuple[Decimal | int | None, ...]]]
+def unverified_numbers(text: str, payload: IncidentPayload) -> tuple[UnverifiedNumber, ...]:
+    """The numbers of the text that the payload does not support, in order."""
+    figures = _figures(payload)
+    return tuple(
+        UnverifiedNumber(text[number.start : number.end], number.start, number.end)
+        for number in _numbers(text, _names(payload))
+        if not _is_grounded(number, figures)
+    )
 
 
-def unverified(text: str, payload: IncidentPayload) -> tuple[Unverified, ...]:
-    """The numbers of the text that are not the payload's, in order."""
-    known = _known(payload)
-    said = _numbers(text, _names(payload))
-    return tuple(Unverified(text[one.start : one.end], one.start, one.end) for one in said if not _grounded(one, known))
-
-
-def marked(text: str, doubts: Iterable[Unverified]) -> str:
-    """The text with each of them marked behind it."""
-    for doubt in sorted(doubts, key=lambda each: each.end, reverse=True):
-        text = f"{text[: doubt.end]}{MARK}{text[doubt.end :]}"
+def mark_unverified(text: str, numbers: Iterable[UnverifiedNumber]) -> str:
+    """The text with `MARK` after each of the numbers."""
+    for number in sorted(numbers, key=lambda each: each.end, reverse=True):
+        text = f"{text[: number.end]}{MARK}{text[number.end :]}"
     return text
 
 
-def _numbers(text: str, names: Iterable[str]) -> Iterator[_Said]:
-    """Every number of the text, but for those that only count a list's points or belong to a name."""
-    spared = [match.span() for match in _ENUMERATION.finditer(text)]
+def _numbers(text: str, names: Iterable[str]) -> Iterator[_Number]:
+    """Every number of the text in order, except list numbers and numbers that belong to a name."""
+    exempt_spans = [match.span() for match in _ENUMERATION.finditer(text)]
     for name in names:
-        spared += [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
-    odd = [_Said(n, n + 1, _Kind.ODD) for n, sign in enumerate(text) if unicodedata.category(sign) in ("No", "Nl")]
-    read = [_read(match) for match in _TOKEN.finditer(text)]
-    for said in sorted([*odd, *read], key=lambda one: one.start):
-        if not any(start <= said.start and said.end <= end for start, end in spared):
-            yield said
+        exempt_spans += [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    symbols = [
+        _Number(index, index + 1, _Kind.SYMBOL)
+        for index, sign in enumerate(text)
+        if unicodedata.category(sign) in ("No", "Nl")
+    ]
+    tokens = [_parse(match) for match in _TOKEN.finditer(text)]
+    for number in sorted([*symbols, *tokens], key=lambda each: each.start):
+        if not any(start <= number.start and number.end <= end for start, end in exempt_spans):
+            yield number
 
 
-def _read(match: re.Match[str]) -> _Said:
+def _parse(match: re.Match[str]) -> _Number:
     start, end = match.span(match.lastgroup if match.lastgroup in ("date", "clock") else 0)
     if match["number"]:
-        return _read_number(match)
+        return _parse_number(match)
     if match["clock"]:
         hour, minute, second = (None if match[name] is None else int(match[name]) for name in _CLOCK_PARTS)
         if match["half"] and hour is not None:
             hour = hour % 12 + (12 if match["half"].lower() == "p" else 0)
-        return _Said(start, end, _Kind.CLOCK, (hour, minute, second))
+        return _Number(start, end, _Kind.CLOCK, (hour, minute, second))
     if match["date"]:
-        return _Said(start, end, _Kind.DAY, tuple(int(match[f"iso_{part}"]) for part in ("year", "month", "day")))
+        return _Number(start, end, _Kind.DAY, tuple(int(match[f"iso_{part}"]) for part in ("year", "month", "day")))
     prefix = "its_" if match["month_first"] else ""
     year, name = match[f"{prefix}year"], match[f"{prefix}month"].lower()
     month = 1 + next(n for n, full in enumerate(_MONTHS) if full.startswith(name))
-    return _Said(start, end, _Kind.DAY, (int(year) if year else None, month, int(match[f"{prefix}day"])))
+    return _Number(start, end, _Kind.DAY, (int(year) if year else None, month, int(match[f"{prefix}day"])))
 
 
 _CLOCK_PARTS = ("hour", "minute", "second")
 
 
-def _read_number(match: re.Match[str]) -> _Said:
-    told = match["number"].replace("\u2212", "-").translate({ord(sign): None for sign in _SEPARATORS})
-    number = Decimal(told)
+def _parse_number(match: re.Match[str]) -> _Number:
+    digits = match["number"].replace("\u2212", "-").translate({ord(sign): None for sign in _SEPARATORS})
+    number = Decimal(digits)
     ulp = Decimal(1).scaleb(int(number.as_tuple().exponent))
     start, end = match.span("number")
     if match["percent"]:
         end = match.end() if match["percent"].endswith("%") else end
-        return _Said(start, end, _Kind.PERCENT, (number,), ulp)
+        return _Number(start, end, _Kind.PERCENT, (number,), ulp)
     if match["unit"]:
         seconds = _UNIT_SECONDS[match["unit"][0].lower()]
-        return _Said(start, end, _Kind.SECONDS, (number * seconds,), ulp * seconds)
+        return _Number(start, end, _Kind.SECONDS, (number * seconds,), ulp * seconds)
     scale = _SCALES[match["scale"].lower()] if match["scale"] else 1
-    return _Said(start, end, _Kind.PLAIN, (number * scale,), ulp * scale)
+    return _Number(start, end, _Kind.PLAIN, (number * scale,), ulp * scale)
 
 
-def _grounded(said: _Said, known: _Known) -> bool:
-    if said.kind in (_Kind.DAY, _Kind.CLOCK, _Kind.ODD):
-        return any(_agrees(said.parts, parts) for parts in known[said.kind])
-    return any(_rounds_to(said, Decimal(number)) for (number,) in known[said.kind] if number is not None)
+def _is_grounded(number: _Number, figures: _Figures) -> bool:
+    if number.kind in (_Kind.DAY, _Kind.CLOCK, _Kind.SYMBOL):
+        return any(_agrees(number.parts, figure) for figure in figures[number.kind])
+    return any(_rounds_to(number, Decimal(figure)) for (figure,) in figures[number.kind] if figure is not None)
 
 
-def _agrees(said: tuple[object, ...], known: tuple[object, ...]) -> bool:
-    return all(one is None or one == other for one, other in zip(said, known, strict=True))
+def _agrees(parts: _Parts, figure: _Parts) -> bool:
+    """Whether a date or time equals a figure in every part that it has."""
+    return all(part is None or part == other for part, other in zip(parts, figure, strict=True))
 
 
-def _rounds_to(said: _Said, known: Decimal) -> bool:
-    """Whether a number is a known one rounded to its last digit, and not so coarsely that it says nothing."""
-    number = said.parts[0]
-    if number is None:
+def _rounds_to(number: _Number, figure: Decimal) -> bool:
+    """Whether a number is a figure rounded to the number's last digit, and not too coarsely."""
+    value = number.parts[0]
+    if value is None:
         return False
-    off = abs(Decimal(number) - known)
-    if off == 0:
+    difference = abs(Decimal(value) - figure)
+    if difference == 0:
         return True
-    if off > said.ulp / 2 + abs(known) * Decimal("1e-9"):
+    if difference > number.ulp / 2 + abs(figure) * Decimal("1e-9"):
         return False
-    decimals = _DECIMALS[said.kind]
-    if decimals is not None and said.ulp <= Decimal(1).scaleb(-decimals):
+    decimals = _DECIMALS[number.kind]
+    if decimals is not None and number.ulp <= Decimal(1).scaleb(-decimals):
         return True
-    a_share = said.kind is _Kind.PLAIN and abs(known) < 1  # "1" is no way to say 0.97
-    return off <= COARSEST * abs(known) and not (a_share and said.ulp >= 1)
+    is_rate = number.kind is _Kind.PLAIN and abs(figure) < 1  # "1" does not count as 0.97 rounded
+    return difference <= COARSEST_ROUNDING * abs(figure) and not (is_rate and number.ulp >= 1)
 
 
 def _names(payload: IncidentPayload) -> list[str]:
-    """Names that may hold digits. A client's text counts only where it stands in its quotes."""
+    """Names that may hold digits. A client's text counts only with its quotes."""
     features = [name for each in payload.deviations for name in (each.feature, *each.instead_of) if name]
     new_values = [value for each in payload.deviations for value in each.new_values]
     own = [payload.incident_id, payload.service, payload.model_version, *features, *payload.fallback.avoided_features]
     return [*(name for name in own if name and not _NUMERIC_NAME.fullmatch(name)), *new_values]
 
 
-def _known(payload: IncidentPayload) -> _Known:
-    known: _Known = {kind: set() for kind in _Kind}
-    known[_Kind.PLAIN] |= {(_exact(number),) for number in _counts(payload)}
-    for told in (payload.model_version, payload.fallback.default):
-        if _NUMERIC_NAME.fullmatch(told):
-            known[_Kind.PLAIN].add((Decimal(told),))
+def _figures(payload: IncidentPayload) -> _Figures:
+    figures: _Figures = {kind: set() for kind in _Kind}
+    figures[_Kind.PLAIN] |= {(_exact(count),) for count in _counts(payload)}
+    for name in (payload.model_version, payload.fallback.default):
+        if _NUMERIC_NAME.fullmatch(name):
+            figures[_Kind.PLAIN].add((Decimal(name),))
     for deviation in payload.deviations:
-        _learn_reading(known, deviation)
+        _add_reading(figures, deviation)
     for moment in (payload.detected_at, payload.at, payload.window_start, payload.window_end):
-        _learn_moment(known, moment)
+        _add_moment(figures, moment)
     for span in (payload.window_end - payload.window_start, payload.at - payload.detected_at):
-        known[_Kind.SECONDS].add((_exact(span.total_seconds()),))
+        figures[_Kind.SECONDS].add((_exact(span.total_seconds()),))
     names = _names(payload)
-    for told in (payload.reason, payload.earlier_reason, *(each.sentence for each in payload.deviations)):
-        for said in _numbers(told, names):
-            known[said.kind].add(tuple(0 if part is None else part for part in said.parts))
-    known[_Kind.ODD].clear()
-    return known
+    for text in (payload.reason, payload.earlier_reason, *(each.sentence for each in payload.deviations)):
+        for number in _numbers(text, names):
+            figures[number.kind].add(tuple(0 if part is None else part for part in number.parts))
+    figures[_Kind.SYMBOL].clear()
+    return figures
 
 
 def _counts(payload: IncidentPayload) -> Iterator[float]:
@@ -212,27 +221,27 @@ def _counts(payload: IncidentPayload) -> Iterator[float]:
             yield each.repeated_value
 
 
-def _learn_reading(known: _Known, deviation: Deviation) -> None:
-    """A reading's own numbers, its distance from the reference, and how much of the reference that is."""
-    numbers = [deviation.value, deviation.reference, deviation.moderate_limit, deviation.severe_limit]
-    told = {_exact(number) for number in numbers if number is not None}
+def _add_reading(figures: _Figures, deviation: Deviation) -> None:
+    """Add a reading's numbers, its distance from the reference, and that distance relative to the reference."""
+    readings = [deviation.value, deviation.reference, deviation.moderate_limit, deviation.severe_limit]
+    numbers = {_exact(number) for number in readings if number is not None}
     if deviation.signal is Signal.SILENCE_SECONDS:
-        known[_Kind.SECONDS] |= {(number,) for number in told}
+        figures[_Kind.SECONDS] |= {(number,) for number in numbers}
         return
     if deviation.value is not None and deviation.reference is not None:
         value, reference = _exact(deviation.value), _exact(deviation.reference)
-        told |= {value - reference, reference - value}
+        numbers |= {value - reference, reference - value}
         if reference:
             change = 100 * (value - reference) / reference
-            known[_Kind.PERCENT] |= {(change,), (-change,)}
-    known[_Kind.PLAIN] |= {(number,) for number in told}
-    known[_Kind.PERCENT] |= {(100 * number,) for number in told}
+            figures[_Kind.PERCENT] |= {(change,), (-change,)}
+    figures[_Kind.PLAIN] |= {(number,) for number in numbers}
+    figures[_Kind.PERCENT] |= {(100 * number,) for number in numbers}
 
 
-def _learn_moment(known: _Known, moment: datetime) -> None:
-    known[_Kind.DAY].add((moment.year, moment.month, moment.day))
-    known[_Kind.CLOCK].add((moment.hour, moment.minute, moment.second))
-    known[_Kind.PLAIN].add((moment.year,))
+def _add_moment(figures: _Figures, moment: datetime) -> None:
+    figures[_Kind.DAY].add((moment.year, moment.month, moment.day))
+    figures[_Kind.CLOCK].add((moment.hour, moment.minute, moment.second))
+    figures[_Kind.PLAIN].add((moment.year,))
 
 
 def _exact(number: float) -> Decimal:

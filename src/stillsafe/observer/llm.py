@@ -1,18 +1,18 @@
-"""The observer that asks a language model, over the protocol that OpenAI began and many servers speak.
+"""The observer that calls a language model, over OpenAI's chat-completions protocol, which many servers implement.
 
-It may fail in any way, and says so in one exception. It never takes longer than its budget: whatever the server does,
-it is waited for in a thread that no exit waits for.
+Every failure is one exception, `ObserverFailed`. A call never takes longer than its budget: it runs in a daemon
+thread, which no exit waits for.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from stillsafe.deadline import Deadline
 from stillsafe.errors import Failure, ObserverFailed
 from stillsafe.observer import prompt
 from stillsafe.observer.payload import Explanation, IncidentPayload
@@ -21,22 +21,28 @@ T = TypeVar("T")
 SHORTEST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
 INSTALL = 'pip install "stillsafe[llm]"'
-_WORTH_ANOTHER_TRY = (Failure.UNREACHABLE, Failure.SLOW, Failure.LIMITED)
-_STATUSES = {401: Failure.REFUSED, 403: Failure.REFUSED, 404: Failure.REFUSED, 408: Failure.SLOW, 429: Failure.LIMITED}
+_TRANSIENT = (Failure.UNREACHABLE, Failure.SLOW, Failure.RATE_LIMITED)
+_STATUSES = {
+    401: Failure.ACCESS_REFUSED,
+    403: Failure.ACCESS_REFUSED,
+    404: Failure.ACCESS_REFUSED,
+    408: Failure.SLOW,
+    429: Failure.RATE_LIMITED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who is asked, and how patiently.
+    """The server, its language model, and the limits of a call.
 
     Attributes:
         base_url: where the protocol begins, such as `https://host/v1`.
-        model: the model's name there.
-        key: what is sent as the bearer's token, or None.
-        timeout_seconds: longest silence in one attempt.
-        retries: further attempts where the server is out, slow or busy.
-        budget_seconds: longest time in all, whatever happens.
-        parameters: further fields of the request, as they are.
+        model: the model's name on the server.
+        key: the bearer token, or None.
+        timeout_seconds: longest silence of the server in one attempt.
+        retries: further attempts if the server is unreachable, slow or busy.
+        budget_seconds: longest time of all attempts together.
+        parameters: further fields of the request, sent unchanged.
     """
 
     base_url: str
@@ -49,22 +55,25 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rung:
-    """One way to ask for a form. Servers differ in which of them they know, and none tells."""
+class _ResponseFormat:
+    """A value of the request's `response_format`; None means plain text."""
 
-    response_format: Mapping[str, Any] | None
+    value: Mapping[str, Any] | None
 
     @property
-    def as_json(self) -> bool:
-        return self.response_format is not None
+    def is_json(self) -> bool:
+        return self.value is not None
 
 
-_LADDER = (
-    _Rung({"type": "json_schema", "json_schema": {"name": "explanation", "strict": True, "schema": prompt.schema()}}),
-    _Rung({"type": "json_object", "schema": prompt.schema(bounded=True)}),
-    _Rung({"type": "json_object"}),
-    _Rung(None),
+_FORMATS = (
+    _ResponseFormat(
+        {"type": "json_schema", "json_schema": {"name": "explanation", "strict": True, "schema": prompt.schema()}}
+    ),
+    _ResponseFormat({"type": "json_object", "schema": prompt.schema(with_limits=True)}),
+    _ResponseFormat({"type": "json_object"}),
+    _ResponseFormat(None),
 )
+"""Tried in order, because servers support different formats and do not announce which."""
 
 
 class _Message(BaseModel):
@@ -77,147 +86,140 @@ class _Choice(BaseModel):
 
 
 class _Reply(BaseModel):
-    """What of an answer is read; the rest is let go."""
+    """The fields of a reply that are read; all others are ignored."""
 
     model: str = ""
     choices: list[_Choice] = Field(min_length=1)
 
 
 def explain(payload: IncidentPayload, endpoint: Endpoint) -> Explanation:
-    """What the model says. Its text is printable and short; that it is true nobody has checked.
+    """The language model's explanation. Its text is printable and short; its content is not verified.
 
     Raises:
         ObserverFailed: there is no usable answer within the budget.
     """
     deadline = time.monotonic() + endpoint.budget_seconds
-    return within(endpoint.budget_seconds, lambda: _explain(payload, endpoint, deadline))
+    return run_within(endpoint.budget_seconds, lambda: _explain(payload, endpoint, deadline))
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """What the work gives, if it gives anything in time; otherwise it is left alone, and dies with the process.
+def run_within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of a call. A call that is late goes on in a daemon thread, which ends with the process.
 
     Raises:
-        ObserverFailed: it did not end in time, or failed.
+        ObserverFailed: the call takes longer than `seconds`, or fails.
     """
-    done: SimpleQueue[T | Exception] = SimpleQueue()
-
-    def run() -> None:
+    with closing(Deadline("stillsafe-observer")) as deadline:
         try:
-            done.put(work())
-        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-            done.put(error)
-
-    Thread(target=run, name="stillsafe-observer", daemon=True).start()
-    try:
-        result = done.get(timeout=seconds)
-    except Empty:
-        raise ObserverFailed(Failure.SLOW, f"no answer within {seconds:g} s") from None
-    if isinstance(result, ObserverFailed):
-        raise result
-    if isinstance(result, Exception):
-        # A stranger's answer may break a library in ways that it does not document. Its words may hold the key.
-        raise ObserverFailed(Failure.UNUSABLE, f"an answer that broke the client ({type(result).__name__})")
-    return result
+            return deadline.call(work, seconds)
+        except ObserverFailed:
+            raise
+        except TimeoutError:
+            failure = ObserverFailed(Failure.SLOW, f"no answer within {seconds:g} s")
+        except Exception as error:  # noqa: BLE001 - a server's answer may break a library in undocumented ways
+            failure = ObserverFailed(Failure.UNUSABLE, f"an answer that broke the client ({type(error).__name__})")
+    raise failure  # outside of the handler: the original error may contain the key
 
 
 def _explain(payload: IncidentPayload, endpoint: Endpoint, deadline: float) -> Explanation:
-    """Down the ladder until an answer is usable."""
+    """Try the response formats in order until an answer is usable."""
     retries = endpoint.retries
-    failed = ObserverFailed(Failure.UNUSABLE, "no usable answer")
-    for rung in _LADDER:
+    failure = ObserverFailed(Failure.UNUSABLE, "no usable answer")
+    for response_format in _FORMATS:
         try:
-            reply, retries = _patiently(payload, endpoint, rung, deadline, retries)
+            reply, retries = _request_with_retries(payload, endpoint, response_format, deadline, retries)
         except ObserverFailed as error:
-            if error.kind not in (Failure.BROKEN, Failure.UNUSABLE):
+            if error.kind not in (Failure.SERVER_ERROR, Failure.UNUSABLE):
                 raise
-            failed = error
+            failure = error
             continue
-        if told := _read(reply, rung, endpoint.model):
-            return told
-        failed = ObserverFailed(Failure.UNUSABLE, "an answer that is empty, cut off or of another form")
-    raise failed
+        if explanation := _explanation(reply, response_format, endpoint.model):
+            return explanation
+        failure = ObserverFailed(Failure.UNUSABLE, "an answer that is empty, truncated or in another format")
+    raise failure
 
 
-def _patiently(
-    payload: IncidentPayload, endpoint: Endpoint, rung: _Rung, deadline: float, retries: int
+def _request_with_retries(
+    payload: IncidentPayload, endpoint: Endpoint, response_format: _ResponseFormat, deadline: float, retries: int
 ) -> tuple[_Reply, int]:
-    """The reply to one way of asking, and how many retries are left."""
+    """The reply in one response format, and how many retries are left."""
     pause = SHORTEST_PAUSE_SECONDS
     while True:
         try:
-            return _ask(payload, endpoint, rung, deadline), retries
+            return _request(payload, endpoint, response_format, deadline), retries
         except ObserverFailed as error:
-            too_late = time.monotonic() + pause >= deadline
-            if error.kind not in _WORTH_ANOTHER_TRY or not retries or too_late:
+            is_too_late = time.monotonic() + pause >= deadline
+            if error.kind not in _TRANSIENT or not retries or is_too_late:
                 raise
         retries -= 1
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _ask(payload: IncidentPayload, endpoint: Endpoint, rung: _Rung, deadline: float) -> _Reply:
-    """One request.
+def _request(payload: IncidentPayload, endpoint: Endpoint, response_format: _ResponseFormat, deadline: float) -> _Reply:
+    """The reply to one request.
 
     Raises:
-        ObserverFailed: what went wrong, in our words: the server's may hold anything, the key among it.
+        ObserverFailed: the request failed. The message never quotes the server, whose text may hold the key.
     """
     try:
         import httpx2
         import openai
 
-        from stillsafe.observer.transport import Wire
+        from stillsafe.observer.transport import LimitedTransport
     except ImportError:
         raise ObserverFailed(Failure.NOT_INSTALLED, f"the client library is missing: {INSTALL}") from None
-    patience = min(endpoint.timeout_seconds, deadline - time.monotonic())
-    if patience <= 0:
-        raise ObserverFailed(Failure.SLOW, "the budget was spent before it was asked")
-    wire = Wire(deadline, authorized=endpoint.key is not None)
-    form = {} if rung.response_format is None else {"response_format": rung.response_format}
-    with httpx2.Client(transport=wire, timeout=patience, trust_env=False, follow_redirects=False) as http:
+    timeout = min(endpoint.timeout_seconds, deadline - time.monotonic())
+    if timeout <= 0:
+        raise ObserverFailed(Failure.SLOW, "the budget was spent before the request")
+    transport = LimitedTransport(deadline, has_key=endpoint.key is not None)
+    format_field = {} if response_format.value is None else {"response_format": response_format.value}
+    with httpx2.Client(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False) as http:
         client = openai.OpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.key or "none",
             http_client=http,
-            timeout=patience,
+            timeout=timeout,
             max_retries=0,
         )
         try:
-            raw = client.chat.completions.with_raw_response.create(
+            response = client.chat.completions.with_raw_response.create(
                 model=endpoint.model,
-                messages=prompt.messages(payload, as_json=rung.as_json),  # type: ignore[arg-type] # plain dictionaries
-                extra_body={**endpoint.parameters, **form},
-                timeout=patience,
+                messages=prompt.messages(payload, as_json=response_format.is_json),  # type: ignore[arg-type] # plain dictionaries
+                extra_body={**endpoint.parameters, **format_field},
+                timeout=timeout,
             )
         except openai.APIStatusError as error:
-            kind = _STATUSES.get(error.status_code, Failure.BROKEN)
+            kind = _STATUSES.get(error.status_code, Failure.SERVER_ERROR)
             raise ObserverFailed(kind, f"the server answered {error.status_code}") from None
         except openai.APIConnectionError as error:
-            raise _unconnected(error, slow=isinstance(error, openai.APITimeoutError)) from None
-        return _reply(raw.http_response.content)
+            raise _connection_failure(error, is_timeout=isinstance(error, openai.APITimeoutError)) from None
+        return _reply(response.http_response.content)
 
 
-def _unconnected(error: Exception, *, slow: bool) -> ObserverFailed:
-    """What broke the line: ourselves, the clock, or the other side."""
+def _connection_failure(error: Exception, *, is_timeout: bool) -> ObserverFailed:
+    """The failure behind a connection error: a limit of the transport, a timeout, or the server."""
     if isinstance(error.__cause__, ObserverFailed):
         return error.__cause__
-    if slow:
+    if is_timeout:
         return ObserverFailed(Failure.SLOW, "the server did not answer in time")
-    return ObserverFailed(Failure.UNREACHABLE, "the server cannot be reached, or hung up")
+    return ObserverFailed(Failure.UNREACHABLE, "the server cannot be reached, or closed the connection")
 
 
 def _reply(body: bytes) -> _Reply:
     try:
         return _Reply.model_validate_json(body)
     except ValidationError:
-        raise ObserverFailed(Failure.UNUSABLE, "an answer that is not of the protocol") from None
+        raise ObserverFailed(Failure.UNUSABLE, "an answer that does not follow the protocol") from None
 
 
-def _read(reply: _Reply, rung: _Rung, model: str) -> Explanation | None:
+def _explanation(reply: _Reply, response_format: _ResponseFormat, model: str) -> Explanation | None:
+    """The explanation in a reply, or None where it is not usable. Truncated JSON is not usable, truncated text is."""
     choice = reply.choices[0]
-    text, cut = choice.message.content or "", choice.finish_reason == "length"
-    told = prompt.from_json(text, model) if rung.as_json and not cut else None
-    if not rung.as_json:
-        told = prompt.from_json(text, model) or prompt.from_text(text, model, cut=cut)
-    if told is None or reply.model in ("", model):
-        return told
-    return replace(told, llm_model=prompt.clean(f"{model} (as {reply.model})", prompt.LONGEST_MODEL))
+    text, is_truncated = choice.message.content or "", choice.finish_reason == "length"
+    if response_format.is_json:
+        explanation = None if is_truncated else prompt.from_json(text, model)
+    else:
+        explanation = prompt.from_json(text, model) or prompt.from_text(text, model, is_truncated=is_truncated)
+    if explanation is None or reply.model in ("", model):
+        return explanation
+    return replace(explanation, llm_model=prompt.clean(f"{model} (as {reply.model})", prompt.LONGEST_MODEL))

@@ -1,6 +1,6 @@
-"""The observer that needs no network: an incident explained from templates, always alike for the same incident.
+"""The offline observer: explains an incident from templates, always alike, without network. Pure.
 
-It is the default, and what is shown first where a language model has been asked too. Pure.
+It is the default. Where a language model explains too, the offline explanation is shown first.
 """
 
 from stillsafe.core.incident import IncidentEvent
@@ -13,10 +13,10 @@ MODEL = "offline"
 
 def explain(payload: IncidentPayload) -> Explanation:
     """Summary, likely causes and recommendations. Deterministic and total; every number in them is in the payload."""
-    summary = [opening(payload), payload.reason, *_earlier(payload), traffic(payload), consequence(payload)]
+    summary = [opening(payload), payload.reason, *_earlier_reason(payload), traffic(payload), consequence(payload)]
     return Explanation(" ".join(summary), "\n".join(likely_causes(payload)), "\n".join(recommendations(payload)), MODEL)
 
 
-def _earlier(payload: IncidentPayload) -> list[str]:
+def _earlier_reason(payload: IncidentPayload) -> list[str]:
     resolved = payload.status == IncidentEvent.RESOLVED and payload.earlier_reason
     return [f"It had been about this: {payload.earlier_reason}"] if resolved else []

@@ -1,8 +1,8 @@
-"""What the observer is told about an incident, and what it answers. Aggregates only, never a row.
+"""The observer's input and output: the payload of an incident step, and the explanation. Aggregates only, no row.
 
-Everything in a payload may end up in a prompt or on a page. Text that a client chose (the names of categories
-never seen before) is cut and spelt in harmless ASCII here, where it enters; of features that the log does not keep
-in clear, no value enters at all.
+Everything in a payload may appear in a prompt or on a page. So text that a client chose (categories unseen in the
+baseline) is truncated and escaped to ASCII when the payload is built. The payload holds no value of a feature that
+the log hashes or drops.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stillsafe.core.incident import sentence
-from stillsafe.core.signals import Level, Reading, Signal
+from stillsafe.core.signals import Level, Reading, Signal, excess
+from stillsafe.core.text import truncate
 
 VERSION = 1
 LONGEST_CLIENT_TEXT = 40
@@ -28,7 +29,7 @@ _MARKUP = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'`{}[]|*#"}
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests of the window: how many were answered, by whom, and how many were refused."""
+    """Counts of the window's requests."""
 
     prediction_count: int
     fallback_count: int = 0
@@ -38,20 +39,20 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One signal that made the incident, with its numbers as a reading has them (rates in [0, 1]).
+    """One signal that caused the incident, with the numbers of its reading (rates in [0, 1]).
 
     Attributes:
-        signal: what was read.
+        signal: what was measured.
         feature: of which feature, or None.
         level: how far from healthy.
-        value, reference: now and in the healthy baseline, or None where it cannot be told.
+        value, reference: in the window and in the healthy baseline, or None where it cannot be measured.
         moderate_limit, severe_limit: distance from the reference beyond which the level is reached, or None.
         sample_count: requests or values behind `value`.
-        deviating_runs, severe_runs: runs in a row in which the signal deviated, and was severe.
+        deviating_runs, severe_runs: consecutive runs in which the signal deviated, and was severe.
         sentence: the reading in words.
-        new_values: a few categories never seen when healthy. A client chose them: data, spelt by `harmless`.
-        repeated_value: the number that stands in place of all others, or None.
-        instead_of: features that may be damaged in place of this one: nothing tells which.
+        new_values: a few categories unseen in the baseline, which clients chose; escaped by `escape_untrusted_text`.
+        repeated_value: the number that the feature repeats, or None.
+        instead_of: features that may be damaged in place of this one; the data does not show which.
     """
 
     signal: Signal
@@ -72,13 +73,13 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """What answers in the model's place.
+    """The fallback.
 
     Attributes:
-        active: whether the model is bypassed now.
-        default: the answer where no rule applies, in words.
-        rule_count: conditions that are tried first.
-        avoided_features: features whose rules are skipped, for they are damaged.
+        active: whether it answers in place of the model now.
+        default: its answer where no rule applies, as text.
+        rule_count: rules that are tried first.
+        avoided_features: damaged features; the rules that read them are skipped.
     """
 
     active: bool
@@ -92,22 +93,22 @@ class IncidentPayload:
     """One step of an incident, in aggregates.
 
     Attributes:
-        version: of this document's form.
+        version: of the payload's format.
         incident_id: the incident.
         status: `opened`, `escalated` or `resolved`.
-        severity: `WARNING` or `CRITICAL`; `NORMAL` where it is resolved.
+        severity: `WARNING` or `CRITICAL`; `NORMAL` if the incident is resolved.
         detected_at: when the incident was opened, aware UTC.
-        at: the time of the run that took this step, aware UTC.
+        at: the time of the run that recorded this step, aware UTC.
         service: the service's name.
-        model_version: the version that was judged.
-        state_before, state_after: what everybody obeyed before the run, and obeys since.
-        reason: what the monitor concluded, with its numbers.
-        earlier_reason: where the incident is resolved, what it had been about; else empty.
-        deviations: what made the incident, the worst first; empty where it is resolved.
+        model_version: the monitored version.
+        state_before, state_after: the state before the run, and since.
+        reason: the monitor's reason, with its numbers.
+        earlier_reason: the reason of the incident if it is resolved, else empty.
+        deviations: the signals that caused the incident, the worst first; empty if it is resolved.
         further_deviations: how many more there are.
-        fallback: what answers in the model's place.
-        traffic: the window's counts.
-        window_start, window_end: the window that was judged, aware UTC.
+        fallback: the fallback.
+        traffic: the counts of the window's requests.
+        window_start, window_end: the monitored window, aware UTC.
     """
 
     version: int
@@ -132,13 +133,13 @@ class IncidentPayload:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What an observer says: plain text, advisory.
+    """An observer's explanation: plain text, advisory.
 
     Attributes:
-        summary: what happened, for a person who was asleep.
-        likely_causes: what may have led to it, one per line.
-        recommendations: what to look at, one per line.
-        llm_model: who said it; `offline` where no language model was asked.
+        summary: what happened.
+        likely_causes: one per line.
+        recommendations: what to check first, one per line.
+        llm_model: the language model that wrote it, or `offline`.
     """
 
     summary: str
@@ -154,75 +155,78 @@ def deviations(
     kept_features: Collection[str],
     new_values: Mapping[str, Mapping[str, int]],
     repeated_values: Mapping[str, float],
+    healthy_error: float | None = None,
 ) -> tuple[Deviation, ...]:
-    """What deviated, the worst first.
+    """The deviations of an incident, the worst first.
 
     Args:
-        readings: those that made the incident.
-        streaks: per reading key, the runs in a row in which it deviated, and was severe.
-        kept_features: features that the log keeps in clear: of no other does any value enter.
-        new_values: per feature, categories never seen when healthy and their counts, as clients sent them.
-        repeated_values: per feature, its commonest number.
+        readings: those that caused the incident.
+        streaks: per reading key, the consecutive runs in which it deviated, and was severe.
+        kept_features: features that the log keeps in clear; values of no others enter.
+        new_values: per feature, categories unseen in the baseline and their counts, as clients sent them.
+        repeated_values: per feature, its most frequent number.
+        healthy_error: the model's error in the healthy period, if known; see `incident.sentence`.
     """
-    ordered = sorted(readings, key=lambda reading: (reading.level is not Level.SEVERE, -_excess(reading), reading.key))
-    return tuple(_deviation(reading, streaks, kept_features, new_values, repeated_values) for reading in ordered)
+    return tuple(
+        _deviation(
+            reading,
+            streaks.get(reading.key, (0, 0)),
+            new_values.get(reading.feature or "", {}) if reading.feature in kept_features else {},
+            repeated_values.get(reading.feature or "") if reading.feature in kept_features else None,
+            healthy_error,
+        )
+        for reading in sorted(readings, key=_severity_order)
+    )
 
 
 def _deviation(
     reading: Reading,
-    streaks: Mapping[str, tuple[int, int]],
-    kept_features: Collection[str],
-    new_values: Mapping[str, Mapping[str, int]],
-    repeated_values: Mapping[str, float],
+    streak: tuple[int, int],
+    new_values: Mapping[str, int],
+    repeated_value: float | None,
+    healthy_error: float | None,
 ) -> Deviation:
-    name = reading.feature
-    spelt = None if name is None else plain(name, LONGEST_NAME)
-    instead = tuple(plain(other, LONGEST_NAME) for other in reading.instead_of)
-    shown = name is not None and name in kept_features
-    deviating, severe = streaks.get(reading.key, (0, 0))
+    feature = None if reading.feature is None else escape_own_text(reading.feature, LONGEST_NAME)
+    alternatives = tuple(escape_own_text(name, LONGEST_NAME) for name in reading.instead_of)
+    deviating_runs, severe_runs = streak
     return Deviation(
         signal=reading.signal,
-        feature=spelt,
+        feature=feature,
         level=reading.level,
         value=reading.value,
         reference=reading.reference,
         moderate_limit=reading.moderate_limit,
         severe_limit=reading.severe_limit,
         sample_count=reading.sample_count,
-        deviating_runs=deviating,
-        severe_runs=severe,
-        sentence=sentence(replace(reading, feature=spelt, instead_of=instead)),
-        new_values=_examples(new_values.get(name or "", {}))
-        if shown and reading.signal is Signal.UNSEEN_CATEGORY_RATE
-        else (),
-        repeated_value=repeated_values.get(name or "")
-        if shown and reading.signal is Signal.REPEATED_VALUE_RATE
-        else None,
-        instead_of=instead,
+        deviating_runs=deviating_runs,
+        severe_runs=severe_runs,
+        sentence=sentence(replace(reading, feature=feature, instead_of=alternatives), healthy_error),
+        new_values=_examples(new_values) if reading.signal is Signal.UNSEEN_CATEGORY_RATE else (),
+        repeated_value=repeated_value if reading.signal is Signal.REPEATED_VALUE_RATE else None,
+        instead_of=alternatives,
     )
 
 
+def _severity_order(reading: Reading) -> tuple[bool, float, str]:
+    return reading.level is not Level.SEVERE, -excess(reading, from_reference=True), reading.key
+
+
 def _examples(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """The most frequent ones, each spelt."""
-    return tuple(harmless(text) for text in sorted(counts, key=lambda t: (-counts[t], t))[:MOST_CLIENT_TEXTS])
-
-
-def _excess(reading: Reading) -> float:
-    if reading.value is None or reading.reference is None or not reading.moderate_limit:
-        return 0.0
-    return abs(reading.value - reading.reference) / reading.moderate_limit
+    """The most frequent categories, escaped."""
+    most_frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CLIENT_TEXTS]
+    return tuple(escape_untrusted_text(text) for text in most_frequent)
 
 
 def to_json(payload: IncidentPayload) -> str:
-    """The payload as a JSON document that `schema` describes."""
+    """The payload as JSON; `schema` describes it."""
     return _adapter().dump_json(payload, indent=2).decode()
 
 
 def from_json(text: str) -> IncidentPayload:
-    """The payload of such a document.
+    """The payload of a JSON text.
 
     Raises:
-        pydantic.ValidationError: it is none.
+        pydantic.ValidationError: the text is not a payload.
     """
     return _adapter().validate_json(text)
 
@@ -237,13 +241,12 @@ def _adapter() -> TypeAdapter[IncidentPayload]:
     return TypeAdapter(IncidentPayload)
 
 
-def harmless(text: str) -> str:
-    """A client's text, cut and in quotes, printable ASCII without markup: it cannot open a tag or start a line."""
-    cut = text if len(text) <= LONGEST_CLIENT_TEXT else f"{text[:LONGEST_CLIENT_TEXT]}..."
-    return json.dumps(cut).translate(_MARKUP).replace("\x7f", "\\u007f")
+def escape_untrusted_text(text: str) -> str:
+    """A client's text, truncated, quoted and escaped to printable ASCII without markup or line ends."""
+    return json.dumps(truncate(text, LONGEST_CLIENT_TEXT)).translate(_MARKUP).replace("\x7f", "\\u007f")
 
 
-def plain(text: str, longest: int) -> str:
-    """A name or sentence of the service's own on one line, cut: what cannot be printed, and tags, are spelt out."""
-    cut = text if len(text) <= longest else f"{text[:longest]}..."
-    return "".join(sign if sign.isprintable() and sign not in "<>`" else f"\\u{ord(sign):04x}" for sign in cut)
+def escape_own_text(text: str, longest: int) -> str:
+    """A name or sentence of the service on one line, truncated; unprintable characters and tags are escaped."""
+    signs = truncate(text, longest)
+    return "".join(sign if sign.isprintable() and sign not in "<>`" else f"\\u{ord(sign):04x}" for sign in signs)

@@ -1,4 +1,4 @@
-"""What a language model is asked, and what its answer must look like. Pure."""
+"""The prompt for a language model, and the parsing of its answer. Pure."""
 
 import re
 import unicodedata
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
+from stillsafe.core.text import truncate
 from stillsafe.observer import facts
 from stillsafe.observer.payload import Explanation, IncidentPayload
 
@@ -32,20 +33,22 @@ _BULLET = re.compile(r"^(?:[-*•]|\(?\d{1,2}[.)])\s+")
 
 
 def messages(payload: IncidentPayload, *, as_json: bool) -> list[dict[str, str]]:
-    """The conversation: the role, and the fact sheet. Nothing else is ever sent about an incident."""
+    """The messages: the instructions and the fact sheet. Nothing else about an incident is sent."""
     return [
         {"role": "system", "content": f"{_ROLE}\n{_AS_JSON if as_json else _AS_TEXT}"},
-        {"role": "user", "content": f"FACTS\n{facts.sheet(payload)}\nEND OF FACTS"},
+        {"role": "user", "content": f"FACTS\n{facts.fact_sheet(payload)}\nEND OF FACTS"},
     ]
 
 
-def schema(*, bounded: bool = False) -> dict[str, Any]:
-    """The JSON schema of an answer; `bounded` also limits its lengths, which not every server understands.
+def schema(*, with_limits: bool = False) -> dict[str, Any]:
+    """The JSON schema of an answer.
 
-    So bounded it fits into the tokens that are asked for by default: a small model that rambles is stopped by the form.
+    Args:
+        with_limits: also limit the lengths, so that the answer of a verbose small model fits into the default
+            `max_tokens`. Not every server supports this.
     """
-    summary, point = (_text(500 if bounded else None), _text(200 if bounded else None))
-    points = {"type": "array", "items": point, **({"minItems": 1, "maxItems": 3} if bounded else {})}
+    summary, point = _text(500 if with_limits else None), _text(200 if with_limits else None)
+    points = {"type": "array", "items": point, **({"minItems": 1, "maxItems": 3} if with_limits else {})}
     fields = {"summary": summary, "likely_causes": points, "recommendations": points}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
@@ -55,7 +58,7 @@ def _text(longest: int | None) -> dict[str, Any]:
 
 
 def from_json(text: str, model: str) -> Explanation | None:
-    """The explanation in a JSON answer, or None where there is none. Fences and words around the object are let go."""
+    """The explanation in a JSON answer, or None where there is none. Text around the object is ignored."""
     try:
         answer = _Answer.model_validate_json(text[text.index("{") : text.rindex("}") + 1])
     except (ValueError, ValidationError):
@@ -63,12 +66,12 @@ def from_json(text: str, model: str) -> Explanation | None:
     return _explanation(answer.summary, answer.likely_causes, answer.recommendations, model)
 
 
-def from_text(text: str, model: str, *, cut: bool) -> Explanation | None:
-    """The explanation in a plain answer, or None where it is empty; of a `cut` one only the sentences that end."""
+def from_text(text: str, model: str, *, is_truncated: bool) -> Explanation | None:
+    """The explanation in a plain answer, or None where it is empty. A truncated answer loses its last sentence."""
     parts: dict[str, list[str]] = {"s": [], "l": [], "r": []}
     part = "s"
-    whole = text[: 1 + max(text.rfind(end) for end in ".!?\n")] if cut else text
-    for line in whole.splitlines():
+    sentences = text[: 1 + max(text.rfind(end) for end in ".!?\n")] if is_truncated else text
+    for line in sentences.splitlines():
         heading = _HEADING.match(line)
         name = (heading[1] or heading[2]).lower() if heading else ""
         if heading and name.startswith(("summary", "likely cause", "recommendation")):
@@ -79,17 +82,17 @@ def from_text(text: str, model: str, *, cut: bool) -> Explanation | None:
 
 
 def clean(text: str, longest: int) -> str:
-    """A stranger's text on one line, cut: without control signs, terminal escapes and what else cannot be printed."""
-    told = unicodedata.normalize("NFC", _ESCAPE_SEQUENCE.sub("", text[: 10 * longest]))
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in told).split())
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+    """Untrusted text on one line of at most `longest` characters, without terminal escapes and control characters."""
+    normal_text = unicodedata.normalize("NFC", _ESCAPE_SEQUENCE.sub("", text[: 10 * longest]))
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in normal_text).split())
+    return line if len(line) <= longest else truncate(line, longest - 3)
 
 
 def _explanation(summary: str, causes: list[str], steps: list[str], model: str) -> Explanation | None:
-    told = clean(summary, LONGEST_SUMMARY)
-    if not told:
+    clean_summary = clean(summary, LONGEST_SUMMARY)
+    if not clean_summary:
         return None
-    return Explanation(told, _points(causes), _points(steps), clean(model, LONGEST_MODEL))
+    return Explanation(clean_summary, _points(causes), _points(steps), clean(model, LONGEST_MODEL))
 
 
 def _points(points: list[str]) -> str:

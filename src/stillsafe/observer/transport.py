@@ -1,4 +1,4 @@
-"""The wire to a language model, with limits: so many bytes, so long, no detour, and no header that is not needed."""
+"""The HTTP transport to a language model, limited in bytes, time and headers. No redirects, no proxy."""
 
 import time
 from collections.abc import Iterator
@@ -11,60 +11,63 @@ MOST_BYTES = 256 * 1024
 SENT_HEADERS = {"host", "authorization", "content-type", "content-length", "accept", "connection"}
 
 
-class Wire(httpx2.BaseTransport):
-    """HTTP to one server. It asks no proxy, follows no redirect, and tells nothing about this machine.
+class LimitedTransport(httpx2.BaseTransport):
+    """HTTP to one server: no proxy, no redirect, and no header that describes this machine.
 
     Args:
         deadline: on the monotonic clock, in seconds.
-        authorized: whether there is a key to send.
+        has_key: whether the `Authorization` header is sent.
     """
 
-    def __init__(self, deadline: float, *, authorized: bool) -> None:
-        self._inner = httpx2.HTTPTransport(trust_env=False)
+    def __init__(self, deadline: float, *, has_key: bool) -> None:
+        self._transport = httpx2.HTTPTransport(trust_env=False)
         self._deadline = deadline
-        self._sent = SENT_HEADERS if authorized else SENT_HEADERS - {"authorization"}
+        self._header_names = SENT_HEADERS if has_key else SENT_HEADERS - {"authorization"}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One exchange. The library's own headers name system, versions and processor: they stay here.
+        """One exchange. It drops the library's own headers, which name the system, versions and processor.
 
         Raises:
-            ObserverFailed: the answer comes packed, which would hide its length; or later, while it is read.
+            ObserverFailed: the response is compressed, which would hide its length; or, while the response is read,
+                it is too long or too late.
         """
-        kept = [(name, value) for name, value in request.headers.raw if name.decode("ascii").lower() in self._sent]
-        # Another request, since the library reads its own headers again when the answer is there.
-        bare = httpx2.Request(
+        headers = [
+            (name, value) for name, value in request.headers.raw if name.decode("ascii").lower() in self._header_names
+        ]
+        # The library reads the headers of its own request again after the response, so a second request is sent.
+        bare_request = httpx2.Request(
             request.method,
             request.url,
-            headers=[*kept, (b"Accept-Encoding", b"identity"), (b"User-Agent", b"stillsafe")],
+            headers=[*headers, (b"Accept-Encoding", b"identity"), (b"User-Agent", b"stillsafe")],
             stream=request.stream,
             extensions=request.extensions,
         )
-        response = self._inner.handle_request(bare)
+        response = self._transport.handle_request(bare_request)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             response.close()
             raise _too_long()
-        stream = _Limited(response, self._deadline)
+        stream = _LimitedStream(response, self._deadline)
         return httpx2.Response(
             response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
         )
 
     def close(self) -> None:
-        """Hang up."""
-        self._inner.close()
+        """Close the connections."""
+        self._transport.close()
 
 
-class _Limited(httpx2.SyncByteStream):
-    """The answer's bytes, as long as there are not too many of them and it is not too late."""
+class _LimitedStream(httpx2.SyncByteStream):
+    """The bytes of a response, until they are too many or too late."""
 
     def __init__(self, response: httpx2.Response, deadline: float) -> None:
         self._response = response
         self._deadline = deadline
 
     def __iter__(self) -> Iterator[bytes]:
-        came = 0
+        byte_count = 0
         for chunk in self._response.iter_raw():
-            came += len(chunk)
-            if came > MOST_BYTES:
+            byte_count += len(chunk)
+            if byte_count > MOST_BYTES:
                 raise _too_long()
             if time.monotonic() > self._deadline:
                 raise ObserverFailed(Failure.SLOW, "the answer did not end in time")
@@ -75,4 +78,4 @@ class _Limited(httpx2.SyncByteStream):
 
 
 def _too_long() -> ObserverFailed:
-    return ObserverFailed(Failure.TOO_LONG, "an answer that is longer than any explanation")
+    return ObserverFailed(Failure.TOO_LONG, "the answer exceeds the size limit")

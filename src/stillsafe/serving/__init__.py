@@ -1,1 +1,1 @@
-"""The HTTP side: a request is validated, answered by what the state says, written down, and only then returned."""
+"""The HTTP API: validates a request, answers it as the state requires, records the answer, and then sends it."""

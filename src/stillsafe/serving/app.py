@@ -1,4 +1,4 @@
-"""The HTTP application. Routes translate; they never decide."""
+"""The HTTP application. Routes translate between HTTP and the service; they decide nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,84 +9,84 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
-from stillsafe.serving import endpoint as desks
+from stillsafe.serving import endpoint as prediction_endpoint
 from stillsafe.serving import openapi, problems, read_routes
-from stillsafe.serving.endpoint import Desk
-from stillsafe.serving.fast_path import Shortcut
+from stillsafe.serving.endpoint import PredictionEndpoint
+from stillsafe.serving.fast_path import FastPathApp
 from stillsafe.serving.predict import Context
-from stillsafe.serving.problems import documented
+from stillsafe.serving.problems import problem_responses
 from stillsafe.serving.schemas import BatchDocument, PredictionDocument
 
 JSON = "application/json"
 DESCRIPTION = (
-    "Answers predictions for as long as the model can be trusted, and conservatively when it cannot. Every answer is "
-    "recorded before it is sent, and says who decided it and why. Errors are RFC 9457 problem details."
+    "Answers predictions with the model while it can be trusted, and with the fallback while it cannot. Every answer "
+    "is recorded before it is sent, with its reason and with what gave it. Errors are RFC 9457 problem details."
 )
 
 
 def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
-    """The application: the API of this context, and the pages, if any.
+    """The application: the API of a context, and the dashboard's pages if given.
 
-    Its lanes open and close with its lifespan; the context's engine is left to whoever made it.
+    Its lifespan starts and closes the batchers; the caller disposes of the context's engine.
     """
-    desk = desks.opened(context)
-    app = Shortcut(
-        desk,
+    endpoint = prediction_endpoint.build(context)
+    app = FastPathApp(
+        endpoint,
         title=context.settings.service.name,
         description=DESCRIPTION,
         version=version("stillsafe"),
-        lifespan=_lifespan(desk),
+        lifespan=_lifespan(endpoint),
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
-        responses=documented(500),
+        responses=problem_responses(500),
     )
-    problems.install(app)
-    app.include_router(_predicting(desk))
-    app.include_router(read_routes.router(context))
-    app.include_router(read_routes.health(context, desk.metrics))
+    problems.add_problem_handlers(app)
+    app.include_router(_predict_routes(endpoint))
+    app.include_router(read_routes.status_routes(context))
+    app.include_router(read_routes.health_routes(context, endpoint.metrics))
     if pages is not None:
         app.include_router(pages)
     return app
 
 
-def _lifespan(desk: Desk) -> Callable[[FastAPI], Any]:
+def _lifespan(endpoint: PredictionEndpoint) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        outage = desk.context.outage
-        if outage is not None:
-            outage.start()
-        desk.rows.start()
-        desk.refusals.start()
+        failover = endpoint.context.failover
+        if failover is not None:
+            failover.start()
+        endpoint.predictions.start()
+        endpoint.refusals.start()
         yield
-        await desk.rows.close()
-        await desk.refusals.close()
-        if outage is not None:
-            await asyncio.to_thread(outage.stop)
+        await endpoint.predictions.close()
+        await endpoint.refusals.close()
+        if failover is not None:
+            await asyncio.to_thread(failover.stop)
 
     return lifespan
 
 
-def _predicting(desk: Desk) -> APIRouter:
+def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["predict"])
-    schema, serving = desk.context.model.features, desk.context.settings.serving
+    schema, serving = endpoint.context.model.features, endpoint.context.settings.serving
 
     @routes.post(
         "/predict",
-        responses={200: {"model": PredictionDocument}, **documented(400, 408, 413, 415, 422, 503)},
+        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 413, 415, 422, 503)},
         openapi_extra=openapi.predict_body(schema),
     )
     async def predict_one(request: Request) -> Response:
-        """Answer one instance: by the model, or by the fallback while the model is not to be trusted."""
-        return Response(await desk.one(request.scope, request.receive), media_type=JSON)
+        """Answer one instance with the model, or with the fallback while the model is bypassed."""
+        return Response(await endpoint.predict(request.scope, request.receive), media_type=JSON)
 
     @routes.post(
         "/predict/batch",
-        responses={200: {"model": BatchDocument}, **documented(400, 408, 413, 415, 422, 503)},
+        responses={200: {"model": BatchDocument}, **problem_responses(400, 408, 413, 415, 422, 503)},
         openapi_extra=openapi.batch_body(schema, serving.max_batch),
     )
     async def predict_batch(request: Request) -> Response:
-        """Answer several instances, in order; one that is refused costs only itself."""
-        return Response(await desk.batch(request.scope, request.receive), media_type=JSON)
+        """Answer several instances in order. Each is answered or refused by itself."""
+        return Response(await endpoint.predict_batch(request.scope, request.receive), media_type=JSON)
 
     return routes

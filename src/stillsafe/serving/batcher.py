@@ -1,7 +1,7 @@
-"""Waiting requests are drained together: one call answers all of them, and then they all go.
+"""The micro-batcher: one call answers all waiting requests.
 
-While one drain is being answered the next one gathers, so the busier the service, the larger the drains and the
-cheaper each request: one model call and one commit for many.
+While one batch is answered, the next one collects. The busier the service, the larger the batches and the cheaper each
+request: many share one model call and one commit.
 """
 
 import asyncio
@@ -17,94 +17,95 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class LaneClosed(StillsafeError):
-    """The service is shutting down and takes no more requests."""
+class BatcherClosed(StillsafeError):
+    """The service is shutting down and accepts no more requests."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting(Generic[T, R]):
-    """One request: its items, and where their answers go."""
+class _Request(Generic[T, R]):
+    """One request: its items, and the future that receives their answers."""
 
     items: tuple[T, ...]
     answers: "asyncio.Future[list[R]]"
 
 
-class Lane(Generic[T, R]):
-    """Answers whatever waits, in order of arrival, a drain at a time. Belongs to the event loop that opens it.
+class MicroBatcher(Generic[T, R]):
+    """Answers waiting requests in order of arrival, a batch at a time. Belongs to the event loop that starts it.
 
     Args:
-        answer: items to as many answers, in order, called in a thread. What it raises goes to that drain's requests.
-        max_batch: most items in a drain; a request that holds more goes by itself, so that no other waits for it.
+        answer: returns as many answers as it gets items, in order; runs in a thread. An error that it raises is
+            raised by every request of that batch.
+        max_batch: most items in a batch. A request with more is answered by itself, so no other request waits for it.
     """
 
     def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int) -> None:
         self._answer = answer
         self._max_batch = max_batch
-        self._waiting: deque[_Waiting[T, R]] = deque()
-        self._arrived: asyncio.Event
+        self._queue: deque[_Request[T, R]] = deque()
+        self._arrival: asyncio.Event
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Open the lane. Open already, it stays so."""
+        """Accept requests. No effect if it does already."""
         if self._worker is None:
-            self._arrived = asyncio.Event()
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name="stillsafe-lane")
+            self._arrival = asyncio.Event()
+            self._worker = asyncio.get_running_loop().create_task(self._work(), name="stillsafe-batcher")
 
     async def submit(self, items: Sequence[T]) -> list[R]:
-        """The items' answers, in order; the items of one call stay together in one drain.
+        """Answer items, in order. The items of one call share a batch.
 
         Raises:
-            LaneClosed: it was never started, or is closed.
-            Exception: whatever answering the drain raised.
+            BatcherClosed: it was never started, or is closed.
+            Exception: whatever `answer` raised for the batch.
         """
         if not items:
             return []
         if self._worker is None:
-            raise LaneClosed("The service is shutting down.")
-        waiting: _Waiting[T, R] = _Waiting(tuple(items), asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._arrived.set()
-        return await waiting.answers
+            raise BatcherClosed("The service is shutting down.")
+        request: _Request[T, R] = _Request(tuple(items), asyncio.get_running_loop().create_future())
+        self._queue.append(request)
+        self._arrival.set()
+        return await request.answers
 
     async def close(self) -> None:
         """Answer what was accepted, and accept nothing more."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            self._arrived.set()
+            self._arrival.set()
             await worker
 
     async def _work(self) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-lane") as thread:
-            while self._waiting or self._worker is not None:
-                self._arrived.clear()
-                if self._waiting:
-                    await self._settle(self._drain(), thread)
+        with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-batcher") as thread:
+            while self._queue or self._worker is not None:
+                self._arrival.clear()
+                if self._queue:
+                    await self._answer_batch(self._next_batch(), thread)
                 else:
-                    # Woken once a turn of the loop, so that all requests which came in that turn go together.
-                    await self._arrived.wait()
+                    # The event wakes this task once per loop iteration, so requests of one iteration share a batch.
+                    await self._arrival.wait()
 
-    def _drain(self) -> list[_Waiting[T, R]]:
-        """Everything that waits, up to the limit."""
-        drained = [self._waiting.popleft()]
-        count = len(drained[0].items)
-        while self._waiting and (count := count + len(self._waiting[0].items)) <= self._max_batch:
-            drained.append(self._waiting.popleft())
-        return drained
+    def _next_batch(self) -> list[_Request[T, R]]:
+        """All waiting requests, up to the limit."""
+        batch = [self._queue.popleft()]
+        count = len(batch[0].items)
+        while self._queue and (count := count + len(self._queue[0].items)) <= self._max_batch:
+            batch.append(self._queue.popleft())
+        return batch
 
-    async def _settle(self, drained: list[_Waiting[T, R]], thread: Executor) -> None:
-        # A request whose client has gone away before its turn is dropped: nobody was told that it was recorded.
-        present = [waiting for waiting in drained if not waiting.answers.done()]
-        items = [item for waiting in present for item in waiting.items]
+    async def _answer_batch(self, batch: list[_Request[T, R]], thread: Executor) -> None:
+        # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
+        requests = [request for request in batch if not request.answers.done()]
+        items = [item for request in requests for item in request.items]
         if not items:
             return
         try:
             answers = iter(await asyncio.get_running_loop().run_in_executor(thread, self._answer, items))
-            split = [[next(answers) for _ in waiting.items] for waiting in present]
-        except Exception as error:  # noqa: BLE001 - those who wait are told; a lane that died would tell nobody
-            for waiting in present:
-                if not waiting.answers.done():
-                    waiting.answers.set_exception(error)
+            answer_lists = [[next(answers) for _ in request.items] for request in requests]
+        except Exception as error:  # noqa: BLE001 - each request of the batch raises it; the worker must go on
+            for request in requests:
+                if not request.answers.done():
+                    request.answers.set_exception(error)
             return
-        for waiting, its_own in zip(present, split, strict=True):
-            if not waiting.answers.done():
-                waiting.answers.set_result(its_own)
+        for request, answer_list in zip(requests, answer_lists, strict=True):
+            if not request.answers.done():
+                request.answers.set_result(answer_list)

@@ -1,6 +1,6 @@
-"""Where predictions are asked for: a body in, and, once they are recorded, the answers out as bytes.
+"""The prediction endpoint: from a request's body to the answer's bytes, once the answer is recorded.
 
-The same two functions stand behind FastAPI's routes and the shortcut past them.
+FastAPI's routes and the fast path call the same two methods.
 """
 
 import asyncio
@@ -13,122 +13,135 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope
 
-from stillsafe.core.schema import Row
+from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.serving import metrics, predict
-from stillsafe.serving.batcher import Lane
+from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body
-from stillsafe.serving.body.fast_decoder import TypedBody
+from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.metrics import Metrics
-from stillsafe.serving.predict import Answered, Context
-from stillsafe.serving.problems import RefusedRequest, Wrong, invalid
+from stillsafe.serving.predict import Context
+from stillsafe.serving.problems import RefusedRequest, schema_problem
 from stillsafe.serving.schemas import prediction_document
+from stillsafe.store.records import PredictionRecord
 
 logger = logging.getLogger(__name__)
 
-Kinds = tuple[tuple[str, str], ...]
-Ask = Callable[[Scope, Receive], Awaitable[bytes]]
+Defects = tuple[tuple[str, str], ...]
+"""The (feature, kind) pairs of one refused request."""
+RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Where requests are taken: what reads most of them, the lanes they wait in, and what is counted about them."""
+class PredictionEndpoint:
+    """Answers prediction requests.
+
+    Attributes:
+        context: what answering needs.
+        decoder: reads ordinary bodies; the strict parser reads the others.
+        predictions: answers rows in batches.
+        refusals: records refused requests in batches.
+        metrics: the counters.
+    """
 
     context: Context
-    usual: TypedBody
-    rows: Lane[Row, Answered]
-    refusals: Lane[Kinds, None]
+    decoder: FastBodyDecoder
+    predictions: MicroBatcher[Row, PredictionRecord]
+    refusals: MicroBatcher[Defects, None]
     metrics: Metrics
 
-    async def one(self, scope: Scope, receive: Receive) -> bytes:
+    async def predict(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to `{"features": {...}}`, as JSON.
 
         Raises:
-            RefusedRequest: there is something wrong with it; that is recorded.
-            StoreError: it cannot be recorded, so there is no answer.
+            RefusedRequest: the request is wrong; the refusal is recorded.
+            StoreError: the answer cannot be recorded, so it is not given.
         """
-        with self.metrics.one_seconds.time():
+        with self.metrics.predict_seconds.time():
             try:
                 row = await self._row(scope, receive)
-            except RefusedRequest as refused:
-                await self._refuse([refused.problem.violations])
+            except RefusedRequest as refusal:
+                await self._record_refusals([refusal.problem.violations])
                 raise
-            answered = await self._answer([row])
-            return _encode(prediction_document(answered[0]))
+            records = await self._answer([row])
+            return _encode(prediction_document(records[0]))
 
-    async def batch(self, scope: Scope, receive: Receive) -> bytes:
-        """The answers to `{"instances": [...]}`, in order, as JSON; an instance that is refused costs only itself.
+    async def predict_batch(self, scope: Scope, receive: Receive) -> bytes:
+        """The answers to `{"instances": [...]}`, in order, as JSON. Each instance is answered or refused by itself.
 
-        Raises: as `one`.
+        Raises: as `predict`.
         """
         with self.metrics.batch_seconds.time():
             try:
-                checked = await self._rows(scope, receive)
-            except RefusedRequest as refused:
-                await self._refuse([refused.problem.violations])
+                checks = await self._checks(scope, receive)
+            except RefusedRequest as refusal:
+                await self._record_refusals([refusal.problem.violations])
                 raise
-            rows = [each for each in checked if isinstance(each, dict)]
-            wrong = [each for each in checked if isinstance(each, tuple)]
-            answered, _ = await asyncio.gather(self._answer(rows), self._refuse(wrong))
-            return _encode({"results": _results(checked, answered)})
+            rows = [each for each in checks if isinstance(each, dict)]
+            refusals = [each for each in checks if isinstance(each, tuple)]
+            records, _ = await asyncio.gather(self._answer(rows), self._record_refusals(refusals))
+            return _encode({"results": _results(checks, records)})
 
     async def _row(self, scope: Scope, receive: Receive) -> Row:
         content = await self._content(scope, receive)
-        usual = self.usual.one(content)
-        if usual is not None:
-            return usual
-        checked = instances.one(self.context.model.features, json_body.parse(content))
-        if isinstance(checked, tuple):
-            raise RefusedRequest(invalid(checked))
-        return checked
+        row = self.decoder.decode_single(content)
+        if row is not None:
+            return row
+        check = instances.check_single(self.context.model.features, json_body.parse(content))
+        if isinstance(check, tuple):
+            raise RefusedRequest(schema_problem(check))
+        return check
 
-    async def _rows(self, scope: Scope, receive: Receive) -> Sequence[Row | tuple[Wrong, ...]]:
+    async def _checks(self, scope: Scope, receive: Receive) -> Sequence[Row | tuple[Violation, ...]]:
+        """Per instance its row or its violations."""
         content = await self._content(scope, receive)
-        usual = self.usual.many(content)
-        if usual is not None:
-            return usual
-        given = instances.many(json_body.parse(content), self.context.settings.serving.max_batch)
-        return [instances.row(self.context.model.features, each) for each in given]
+        rows = self.decoder.decode_batch(content)
+        if rows is not None:
+            return rows
+        batch = instances.batch_instances(json_body.parse(content), self.context.settings.serving.max_batch)
+        return [instances.check_instance(self.context.model.features, each) for each in batch]
 
     async def _content(self, scope: Scope, receive: Receive) -> bytes:
-        return await json_body.content(scope, receive, self.context.settings.serving.max_body_bytes)
+        return await json_body.read_body(scope, receive, self.context.settings.serving.max_body_bytes)
 
-    async def _answer(self, rows: Sequence[Row]) -> list[Answered]:
+    async def _answer(self, rows: Sequence[Row]) -> list[PredictionRecord]:
         try:
-            answered = await self.rows.submit(rows)
+            records = await self.predictions.submit(rows)
         except StoreError:
             self.metrics.store_errors.inc()
             raise
-        self.metrics.answered(answered)
-        return answered
+        self.metrics.count_answers(records)
+        return records
 
-    async def _refuse(self, refused: Sequence[Sequence[Wrong]]) -> None:
-        """Record refused requests. One that cannot be recorded is refused all the same."""
-        for wrong in refused:
-            self.metrics.refused(wrong)
+    async def _record_refusals(self, refusals: Sequence[Sequence[Violation]]) -> None:
+        """Record refused requests. A failure to record changes nothing for the client."""
+        for violations in refusals:
+            self.metrics.count_refusal(violations)
         try:
-            await self.refusals.submit([tuple((each.feature, each.kind) for each in wrong) for wrong in refused])
+            await self.refusals.submit([tuple((each.feature, each.kind) for each in refusal) for refusal in refusals])
         except StillsafeError as error:
             self.metrics.store_errors.inc()
             logger.error("refusals could not be recorded", extra={"fields": {"error": str(error)}})
 
 
-def opened(context: Context) -> Desk:
-    """The desk of a context, its lanes not open yet."""
+def build(context: Context) -> PredictionEndpoint:
+    """The endpoint of a context; its batchers are not started."""
     most = context.settings.serving.max_batch
-    return Desk(
+    return PredictionEndpoint(
         context,
-        TypedBody(context.model.features, most),
-        Lane(partial(predict.answer, context), min(most, predict.DRAIN_ROWS)),
-        Lane(partial(predict.refuse, context), most),
+        FastBodyDecoder(context.model.features, most),
+        MicroBatcher(partial(predict.answer, context), min(most, predict.MAX_BATCH_ROWS)),
+        MicroBatcher(partial(predict.record_refusals, context), most),
         metrics.build(context),
     )
 
 
-def _results(checked: Sequence[Row | tuple[Wrong, ...]], answered: Sequence[Answered]) -> list[dict[str, Any]]:
-    answers = iter(answered)
+def _results(
+    checks: Sequence[Row | tuple[Violation, ...]], records: Sequence[PredictionRecord]
+) -> list[dict[str, Any]]:
+    answers = iter(records)
     return [
-        prediction_document(next(answers)) if isinstance(each, dict) else {"error": invalid(each).document()}
-        for each in checked
+        prediction_document(next(answers)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
+        for check in checks
     ]

@@ -1,7 +1,8 @@
-"""While the database is out: the last known state holds for a while, rows wait in the spool, and go home in order.
+"""Store failover: a service answers and records while its database server is out.
 
-Every question to the database has a deadline here. The first one that fails begins an outage: from then on no
-request asks, and one thread tries until the database is back and has every row that waited.
+Meanwhile the last known state applies for a limited time, and rows go to the spool. Every call to the database has a
+time limit. The first call that fails marks the store down: from then on no request calls it. One thread retries until
+the database answers, then drains the spool in order.
 """
 
 import logging
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import TypeVar
@@ -16,39 +18,41 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.state import State
+from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.errors import RunRefused, StoreError, StoreUnavailable
-from stillsafe.serving.deadline import CallBroke, Deadline
-from stillsafe.settings import Serving
+from stillsafe.settings_sections import Serving
 from stillsafe.store import database
-from stillsafe.store.connection_registry import Line
-from stillsafe.store.spool import Entry, Spool, Waiting
+from stillsafe.store.connection_registry import ConnectionRegistry
+from stillsafe.store.spool import Entry, Spool, SpooledEntry
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Write = Callable[[Connection, Sequence[Waiting]], None]
-BATCH = 500
-"""Most entries that go home in one commit: well below a second's work."""
-HELD_SHARE = 1 / 6
-"""Of the time that the store may take: how long requests wait at a time for rows that they would otherwise outrun."""
-PAUSE_SECONDS = 0.25
+WriteEntries = Callable[[Connection, Sequence[SpooledEntry]], None]
+BATCH_ENTRIES = 500
+"""Most entries that move to the store in one commit: well below a second's work."""
+HOLD_FRACTION = 1 / 6
+"""Fraction of `store_timeout_seconds` for which a request is delayed while the spool drains, so that new rows cannot
+outpace the drain."""
+RETRY_SECONDS = 0.25
+"""Pause between two checks of the store and the spool."""
 HEARTBEAT_SECONDS = 1.0
-"""How often the state is read though nobody asks: an outage is noticed before a request pays for it."""
-PATIENCE_SECONDS = 10.0
-"""How long the database may take for what no request waits for: to be made ready, and a full batch."""
-DRAINED_WITHIN_SECONDS = 60.0
-"""How long a run of the monitor waits for the spool to be empty."""
+"""Longest time between two reads of the state, so that an outage is noticed before a request waits for it."""
+MAINTENANCE_TIMEOUT_SECONDS = 10.0
+"""Time limit of calls that no request waits for: preparing the store, and moving a full batch."""
+DRAIN_TIMEOUT_SECONDS = 60.0
+"""How long a monitoring run waits for the spool to be empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What the store says about the model at one moment.
+class ServingState:
+    """What the store holds about the model at one moment.
 
     Attributes:
-        state: to be obeyed; NORMAL where nothing was ever decided.
+        state: the state that applies; NORMAL before the first decision.
         reason: why the state is what it is.
-        damaged_features: features that the fallback must not lean on.
-        stale: whether the monitor is dead or has never run, so that the state is not known to hold.
+        damaged_features: features that the fallback's rules must not read.
+        stale: whether the monitor has stopped or never run, so that the state may be out of date.
         watched: whether the served version has an active baseline.
     """
 
@@ -59,19 +63,53 @@ class Orders:
     watched: bool
 
 
-UNKNOWN = Orders(State.DEGRADED, "the state is unknown: it could not be read since the start", (), True, False)
+UNKNOWN = ServingState(State.DEGRADED, "the state is unknown: it could not be read since the start", (), True, False)
 
 
-class Outage:
-    """One process's way through outages of its database server.
+class StoreStatus(Enum):
+    """Whether the requests of this process use its database server."""
+
+    #: Requests read the state from the store and write their rows to it.
+    UP = "up"
+    #: The store does not answer. Requests use the last known state and write their rows to the spool.
+    OUT = "out"
+    #: The store answers again. Requests read the state from it, and write their rows to the spool behind older rows.
+    DRAINING = "draining"
+
+
+class StoreEvent(Enum):
+    """What changes a `StoreStatus`."""
+
+    #: A call to the store failed or exceeded its time limit.
+    CALL_FAILED = "call failed"
+    #: The state was read from the store.
+    STATE_READ = "state read"
+    #: Rows of this process go to the spool.
+    ROWS_SPOOLED = "rows spooled"
+    #: The spool is empty, and no row of this process can arrive in it meanwhile.
+    SPOOL_EMPTY = "spool empty"
+
+
+_TRANSITIONS = {
+    (StoreStatus.UP, StoreEvent.CALL_FAILED): StoreStatus.OUT,
+    (StoreStatus.DRAINING, StoreEvent.CALL_FAILED): StoreStatus.OUT,
+    (StoreStatus.OUT, StoreEvent.STATE_READ): StoreStatus.DRAINING,
+    (StoreStatus.UP, StoreEvent.ROWS_SPOOLED): StoreStatus.DRAINING,
+    (StoreStatus.DRAINING, StoreEvent.SPOOL_EMPTY): StoreStatus.UP,
+}
+"""The next status; any other event leaves the status unchanged."""
+
+
+class Failover:
+    """Keeps one process serving through outages of its database server.
 
     Args:
-        engine: the store, reached over a network.
-        spool: where rows wait.
-        serving: how long the store may take, and how long a state holds that can no longer be read.
-        read: the state, from the store.
-        write: entries of the spool to the tables; those that are there already are left as they are.
-        prepare: makes the store usable where it was out at the start.
+        engine: the store, on a server.
+        spool: the file that receives rows during an outage.
+        serving: time limits of the store, and how long a state that can no longer be read applies.
+        read_state: reads the state from the store.
+        write_entries: writes spooled entries to the tables, except those that the tables hold already.
+        prepare: creates what the store lacks; runs once, before the first read.
     """
 
     def __init__(
@@ -80,231 +118,251 @@ class Outage:
         spool: Spool,
         serving: Serving,
         *,
-        read: Callable[[], Orders],
-        write: Write,
+        read_state: Callable[[], ServingState],
+        write_entries: WriteEntries,
         prepare: Callable[[], object],
     ) -> None:
         self.spool = spool
-        self.fault: str | None = None
-        """Why the store is not asked now, or None."""
         self._engine = engine
         self._serving = serving
-        self._read = read
-        self._write = write
+        self._read_state = read_state
+        self._write_entries = write_entries
         self._prepare = prepare
-        self._prepared = False
-        self._line = Line(engine)
-        self._deadlines = {name: Deadline() for name in ("rows", "refusals", "watch")}
-        self._known: tuple[Orders, float] | None = None
-        self._backlog = spool.count() > 0
-        self._door = Lock()
-        self._stopping = Event()
+        self._is_prepared = False
+        self._connections = ConnectionRegistry(engine)
+        self._deadlines = {name: Deadline(f"stillsafe-{name}") for name in ("rows", "refusals", "watch")}
+        self._last_read: tuple[ServingState, float] | None = None
+        self._status = StoreStatus.DRAINING if spool.count() else StoreStatus.UP
+        self._fault = ""
+        self._status_lock = Lock()
+        self._write_lock = Lock()
+        self._stop_event = Event()
         self._watcher: Thread | None = None
 
-    def begin(self) -> None:
-        """Make the store ready; where it cannot be reached, begin in an outage.
+    @property
+    def status(self) -> StoreStatus:
+        """Whether requests use the store."""
+        return self._status
+
+    def open(self) -> None:
+        """Prepare the store and read the state; a store that cannot be reached is marked down.
 
         Raises:
-            StoreError: it is of another version, or holds what cannot be read.
+            StoreError: the store is of another version, or holds a damaged state.
         """
         try:
-            self._call("watch", self._look, PATIENCE_SECONDS)
+            self._call("watch", self._check_store, MAINTENANCE_TIMEOUT_SECONDS)
         except StoreUnavailable as error:
-            self._lost(error)
+            self._mark_down(error)
 
     def start(self) -> None:
-        """Begin to watch over store and spool. Begun already, it stays so."""
+        """Start the thread that watches store and spool. No effect if it runs already."""
         if self._watcher is None:
-            self._stopping.clear()
+            self._stop_event.clear()
             self._watcher = Thread(target=self._work, name="stillsafe-watcher", daemon=True)
             self._watcher.start()
 
     def stop(self) -> None:
-        """Stop watching. What waits still waits, for whichever process comes next."""
+        """Stop the thread. Rows in the spool stay there for the next process."""
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
-            self._stopping.set()
-            watcher.join(PATIENCE_SECONDS)
+            self._stop_event.set()
+            watcher.join(MAINTENANCE_TIMEOUT_SECONDS)
 
-    def orders(self) -> Orders:
-        """The state to obey: as stored, else as last known, else unknown and therefore DEGRADED.
+    def state(self) -> ServingState:
+        """The state that applies: the stored one, else the last known one, else DEGRADED.
 
         Raises:
-            StoreError: what is stored cannot be understood, which no waiting mends.
+            StoreError: the stored state is damaged, which waiting does not mend.
         """
         try:
-            return self._ask("rows", self._heard)
+            return self._call_store("rows", self._read)
         except StoreUnavailable:
-            return self.last_known()
+            return self.last_state()
 
-    def last_known(self) -> Orders:
-        """The state as last read, if that is recent enough; else unknown, and therefore DEGRADED."""
-        if self._known is None:
+    def last_state(self) -> ServingState:
+        """The state as last read, if that is recent enough; else DEGRADED, because unknown is not NORMAL."""
+        if self._last_read is None:
             return UNKNOWN
-        orders, read_at = self._known
+        state, read_at = self._last_read
         longest = self._serving.max_state_age_seconds
         if time.monotonic() - read_at <= longest:
-            return orders
+            return state
         reason = f"the state is unknown: it could not be read for more than {longest:g} s"
-        return replace(orders, state=State.DEGRADED, reason=reason, stale=True)
+        return replace(state, state=State.DEGRADED, reason=reason, stale=True)
 
-    def record(self, who: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:
-        """Write to the store, or, where that fails or earlier rows still wait, to the spool.
+    def record(self, caller: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:
+        """Write to the store, or to the spool if the store is out or older rows wait in the spool.
 
         Args:
-            who: `rows` or `refusals`; each has one caller at a time.
-            entries: what is to wait, made only where it must.
+            caller: `rows` or `refusals`; each makes one call at a time.
+            entries: returns the entries for the spool; called only if they go there.
             write: writes the same to the store.
 
         Raises:
-            StoreError: neither can be written, or the store will never take it.
+            StoreError: neither can be written, or the store rejects the rows for good.
         """
-        with self._door:
-            if self.fault is not None or self._backlog:
-                self._spool(entries())
+        with self._write_lock:
+            if self._status is not StoreStatus.UP:
+                self._append(entries())
                 return
         try:
-            self._ask(who, write)
+            self._call_store(caller, write)
         except StoreUnavailable:
-            with self._door:
-                self._spool(entries())
+            with self._write_lock:
+                self._append(entries())
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """As `database.reading`, refused at once during an outage, and cut off when one begins.
+        """As `database.reading`; fails at once during an outage, and is aborted when one begins.
 
         Raises:
             StoreError: the store is out or cannot be read.
         """
-        if self.fault is not None:
-            raise StoreUnavailable(self.fault)
+        self._require_store()
         with database.reading(self._engine) as connection:
             yield connection
 
-    def _spool(self, entries: Sequence[Entry]) -> None:
-        self._backlog = True
+    def _transition(self, event: StoreEvent) -> bool:
+        """Apply an event, the only way in which the status changes; return whether it changed."""
+        with self._status_lock:
+            previous = self._status
+            self._status = _TRANSITIONS.get((previous, event), previous)
+            return self._status is not previous
+
+    def _mark_down(self, error: StoreError) -> None:
+        self._fault = str(error)
+        if self._transition(StoreEvent.CALL_FAILED):
+            logger.error("the store is out; rows wait in the spool", extra={"fields": {"error": str(error)}})
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        # Before the append: once a row may be in the spool, later rows must not overtake it.
+        self._transition(StoreEvent.ROWS_SPOOLED)
         self.spool.append(entries)
 
-    def _ask(self, who: str, function: Callable[[], R]) -> R:
-        if self.fault is not None:
-            raise StoreUnavailable(self.fault)
+    def _require_store(self) -> None:
+        if self._status is StoreStatus.OUT:
+            raise StoreUnavailable(self._fault)
+
+    def _call_store(self, caller: str, function: Callable[[], R]) -> R:
+        self._require_store()
         try:
-            return self._call(who, function, self._serving.store_timeout_seconds)
+            return self._call(caller, function, self._serving.store_timeout_seconds)
         except StoreUnavailable as error:
-            self._lost(error)
+            self._mark_down(error)
             raise
 
-    def _call(self, who: str, function: Callable[[], R], timeout_seconds: float) -> R:
+    def _call(self, caller: str, function: Callable[[], R], timeout_seconds: float) -> R:
         try:
-            return self._deadlines[who].call(function, timeout_seconds)
+            return self._deadlines[caller].call(function, timeout_seconds)
         except TimeoutError:
-            self._line.cut()
+            self._connections.abort()
             raise StoreUnavailable(f"The database has not answered within {timeout_seconds:g} s.") from None
         except CallBroke as error:
-            raise StoreUnavailable(f"Asking the database broke: {error}.") from error
+            raise StoreUnavailable(f"A call to the database broke: {error}.") from error
 
-    def _lost(self, error: StoreError) -> None:
-        if self.fault is None:
-            logger.error("the store is out; rows wait in the spool", extra={"fields": {"error": str(error)}})
-        self.fault = str(error)
-
-    def _heard(self) -> Orders:
+    def _read(self) -> ServingState:
         try:
-            orders = self._read()
+            state = self._read_state()
         except StoreUnavailable:
             raise
         except StoreError:
-            self._known = None  # what it was before is no guide to what it is
+            self._last_read = None  # a damaged state may be any state, so the last one no longer applies
             raise
-        self._known = orders, time.monotonic()
-        return orders
+        self._last_read = state, time.monotonic()
+        return state
 
     def _work(self) -> None:
-        while not self._stopping.wait(PAUSE_SECONDS):
+        while not self._stop_event.wait(RETRY_SECONDS):
             try:
                 self._watch()
             except StoreUnavailable as error:
-                self._lost(error)
+                self._mark_down(error)
             except StoreError:
-                pass  # whoever asks is told; the next beat asks again
-            except Exception:  # a watcher that died would leave rows waiting and tell nobody
-                logger.exception("the store could not be watched over")
+                pass  # each request raises it too; the next iteration tries again
+            except Exception:  # without this thread rows would stay in the spool, unnoticed
+                logger.exception("the store could not be checked")
 
     def _watch(self) -> None:
-        """Find out whether the store is there; then everything that waits can go home."""
-        if self.fault is not None or self._known is None or time.monotonic() - self._known[1] > HEARTBEAT_SECONDS:
-            timeout = self._serving.store_timeout_seconds if self._prepared else PATIENCE_SECONDS
-            self._call("watch", self._look, timeout)
-        self._bring_home()
+        """Check the store if the last read is old or failed; then drain the spool."""
+        is_due = self._last_read is None or time.monotonic() - self._last_read[1] > HEARTBEAT_SECONDS
+        if is_due or self._status is StoreStatus.OUT:
+            timeout = self._serving.store_timeout_seconds if self._is_prepared else MAINTENANCE_TIMEOUT_SECONDS
+            self._call("watch", self._check_store, timeout)
+        self._drain()
 
-    def _bring_home(self) -> None:
-        """Move batch after batch until nothing waits.
+    def _check_store(self) -> None:
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
+        self._read()
+        if self._status is StoreStatus.OUT:
+            logger.warning("the store is back", extra={"fields": {"spooled_rows": self.spool.count()}})
+            self._transition(StoreEvent.STATE_READ)
 
-        Rows come in meanwhile, at first unhindered. Once they come about as fast as they go, they are made to wait, or
-        they would keep the spool full for as long as the rush lasts.
+    def _drain(self) -> None:
+        """Move batch after batch until the spool is empty.
+
+        At first new rows arrive unhindered. Once they arrive about as fast as the drain moves them, they are delayed;
+        otherwise the spool would stay full for as long as the load lasts.
         """
-        before, held = 0, False
-        while (waiting := self.spool.count()) or self._backlog:
-            held = held or waiting <= BATCH or 0 < before < waiting + BATCH // 2
-            before = waiting
-            timeout = self._serving.store_timeout_seconds if held else PATIENCE_SECONDS
-            moved = self._call("watch", partial(self._move, held=held), timeout)
-            if not moved or self._stopping.is_set():
+        previous_count, hold = 0, False
+        while (count := self.spool.count()) or self._status is StoreStatus.DRAINING:
+            hold = hold or count <= BATCH_ENTRIES or 0 < previous_count < count + BATCH_ENTRIES // 2
+            previous_count = count
+            timeout = self._serving.store_timeout_seconds if hold else MAINTENANCE_TIMEOUT_SECONDS
+            is_only_drainer = self._call("watch", partial(self._move, hold=hold), timeout)
+            if not is_only_drainer or self._stop_event.is_set():
                 return
 
-    def _look(self) -> None:
-        if not self._prepared:
-            self._prepare()
-            self._prepared = True
-        self._heard()
-        if self.fault is not None:
-            logger.warning("the store is back", extra={"fields": {"spooled_rows": self.spool.count()}})
-            self.fault = None
+    def _move(self, *, hold: bool) -> bool:
+        """Move a batch, or with `hold` several while no row can arrive; return whether no other process drains.
 
-    def _move(self, *, held: bool) -> bool:
-        """Bring a batch home, or several while nobody adds more (`held`); whether it was this process's turn.
-
-        The last rows go home while nobody adds more, so that later rows come behind them.
+        The last rows move with `hold`, so that later rows of this process follow them in the log.
         """
-        with self._door if held else nullcontext(), self.spool.alone() as alone:
-            until = time.monotonic() + (HELD_SHARE * self._serving.store_timeout_seconds if held else 0.0)
-            while alone and move(self._engine, self.spool, self._write) and time.monotonic() < until:
-                pass
-            if held:
-                self._backlog = self.spool.count() > 0
-        return alone
+        with self._write_lock if hold else nullcontext(), self.spool.try_lock() as is_only_drainer:
+            end = time.monotonic() + (HOLD_FRACTION * self._serving.store_timeout_seconds if hold else 0.0)
+            while is_only_drainer and move_batch(self._engine, self.spool, self._write_entries):
+                if time.monotonic() >= end:
+                    break
+            if hold and not self.spool.count():
+                self._transition(StoreEvent.SPOOL_EMPTY)
+        return is_only_drainer
 
 
-def move(engine: Engine, spool: Spool, write: Write) -> int:
-    """Move one batch from the spool to the store, and say how many; for the only drainer.
+def move_batch(engine: Engine, spool: Spool, write_entries: WriteEntries) -> int:
+    """Move one batch from the spool to the store; return its size. Only one process at a time may do this.
 
     Raises:
-        StoreError: all of them still wait.
+        StoreError: the batch stays in the spool.
     """
-    waiting = spool.first(BATCH)
-    if waiting:
+    entries = spool.oldest(BATCH_ENTRIES)
+    if entries:
         with database.writing(engine) as connection:
-            write(connection, waiting)
-        spool.forget(waiting[-1].id)
-        logger.info("drained", extra={"fields": {"entries": len(waiting)}})
-    return len(waiting)
+            write_entries(connection, entries)
+        spool.delete_up_to(entries[-1].id)
+        logger.info("drained", extra={"fields": {"entries": len(entries)}})
+    return len(entries)
 
 
-def drain(engine: Engine, spool: Spool, write: Write, patience_seconds: float = DRAINED_WITHIN_SECONDS) -> None:
-    """Move everything, for a monitoring run, which must not judge a time whose rows still wait.
+def drain_spool(
+    engine: Engine, spool: Spool, write_entries: WriteEntries, timeout_seconds: float = DRAIN_TIMEOUT_SECONDS
+) -> None:
+    """Empty the spool before a monitoring run, which must not evaluate a window while rows of it wait.
 
     Raises:
-        RunRefused: they still come in faster than they go home.
+        RunRefused: rows arrive faster than they move.
         StoreError: the store or the spool cannot be written.
     """
-    last = time.monotonic() + patience_seconds
-    while left := spool.count():
-        if time.monotonic() > last:
+    end = time.monotonic() + timeout_seconds
+    while count := spool.count():
+        if time.monotonic() > end:
             raise RunRefused(
-                f"{left} entries still wait in the spool {spool.path.name}: a window without them would lie."
+                f"{count} entries still wait in the spool {spool.path.name}: the window would be incomplete. "
+                "Start the run again when the load is lower."
             )
-        with spool.alone() as alone:
-            if alone:
-                move(engine, spool, write)
-        if not alone:
-            time.sleep(PAUSE_SECONDS)  # a serving process is at it
+        with spool.try_lock() as is_only_drainer:
+            if is_only_drainer:
+                move_batch(engine, spool, write_entries)
+        if not is_only_drainer:
+            time.sleep(RETRY_SECONDS)  # a serving process drains at this moment

@@ -1,48 +1,49 @@
-"""The shortcut: a prediction request goes from the server straight to the desk, past the framework.
+"""The fast path: prediction requests go from the server to the prediction endpoint without the framework.
 
-Routing, request objects and response objects cost several times what answering does. Everything else, and a prediction
-under another path (as where the app is mounted), goes the long way and gets the same.
+The framework's routing, request objects and response objects cost several times what answering costs. All other
+requests, and predictions under another path (as in a mounted app), take FastAPI's routes, with the same answers.
 """
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from stillsafe.serving.endpoint import Ask, Desk
-from stillsafe.serving.problems import for_error
-
-logger = logging.getLogger(__name__)
+from stillsafe.serving.endpoint import PredictionEndpoint, RequestMethod
+from stillsafe.serving.problems import problem_of
 
 
-class Shortcut(FastAPI):
-    """A FastAPI application with a way past it for `POST /v1/predict` and `POST /v1/predict/batch`.
+class FastPathApp(FastAPI):
+    """A FastAPI application with a fast path for `POST /v1/predict` and `POST /v1/predict/batch`.
 
-    Nobody goes past middleware that was added to it.
+    With added middleware no request takes the fast path, because the middleware must see all of them.
 
     Args:
-        desk: where predictions are asked for.
-        options: FastAPI's own.
+        endpoint: answers predictions.
+        options: of FastAPI.
     """
 
-    def __init__(self, desk: Desk, **options: Any) -> None:
+    def __init__(self, endpoint: PredictionEndpoint, **options: Any) -> None:
         super().__init__(**options)
-        self._asks: dict[str, Ask] = {"/v1/predict": desk.one, "/v1/predict/batch": desk.batch}
+        self._methods: dict[str, RequestMethod] = {
+            "/v1/predict": endpoint.predict,
+            "/v1/predict/batch": endpoint.predict_batch,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        ask = self._asks.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if ask is None or self.user_middleware:
+        """Answer one request."""
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        method = self._methods.get(scope["path"]) if is_post else None
+        if method is None or self.user_middleware:
             await super().__call__(scope, receive, send)
             return
         try:
-            body = await ask(scope, receive)
+            body = await method(scope, receive)
         except Exception as error:
-            problem = for_error(error)
+            problem = problem_of(error)
             await problem.response()(scope, receive, send)
             if problem.status == 500:
-                raise  # for the server's log
+                raise  # the server logs the traceback
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,4 +1,4 @@
-"""The request bodies as OpenAPI describes them: they are read raw, so they are described by hand, from the schema."""
+"""The request bodies in OpenAPI, generated from the schema, because the routes read the raw bytes."""
 
 from typing import Any
 
@@ -38,14 +38,14 @@ def _instance(schema: Schema) -> dict[str, Any]:
 
 def _feature(spec: FeatureSpec) -> dict[str, Any]:
     kind = _TYPES[spec.type]
-    described: dict[str, Any] = {
+    shape: dict[str, Any] = {
         "type": kind if spec.required else [kind, "null"],
         "description": f"Allowed: {spec.allowed}.",
     }
     limits = {"minimum": spec.minimum, "maximum": spec.maximum}
-    described.update({name: limit for name, limit in limits.items() if limit is not None})
+    shape.update({name: limit for name, limit in limits.items() if limit is not None})
     if spec.categories is not None:
-        described["enum"] = [*spec.categories, *([] if spec.required else [None])]
+        shape["enum"] = [*spec.categories, *([] if spec.required else [None])]
     elif spec.type is FeatureType.CATEGORY:
-        described["maxLength"] = spec.max_length
-    return described
+        shape["maxLength"] = spec.max_length
+    return shape

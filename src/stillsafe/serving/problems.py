@@ -1,4 +1,4 @@
-"""What went wrong, as RFC 9457 problem details; and the one table from errors to HTTP."""
+"""Errors as RFC 9457 problem details, and the one table from errors to HTTP."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,39 +14,32 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from stillsafe.core.schema import Violation
-from stillsafe.errors import InvalidInput, StoreError
-from stillsafe.serving.batcher import LaneClosed
+from stillsafe.core.text import join_names
+from stillsafe.errors import StoreError
+from stillsafe.serving.batcher import BatcherClosed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
-# RFC 9110's names, which older Pythons do not know yet.
+MOST_PLACES = 5
+"""Most features that the detail of a problem names."""
+# Older Pythons lack RFC 9110's names for these.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """One thing wrong with a request. Names the place and the rule, never the client's value."""
-
-    feature: str
-    kind: str
-    problem: str
-    allowed: str
-
-
-@dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal or a failure, before it is HTTP."""
+    """A refusal or a failure, before it becomes an HTTP response."""
 
     status: int
     title: str
     detail: str
-    violations: tuple[Wrong, ...] = ()
+    violations: tuple[Violation, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """The body, in RFC 9457's words."""
-        told = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
-        return {**told, "violations": [asdict(wrong) for wrong in self.violations]} if self.violations else told
+        """The response body, with the keys of RFC 9457."""
+        members = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
+        return {**members, "violations": [*map(asdict, self.violations)]} if self.violations else members
 
     def response(self) -> Response:
         """The HTTP response."""
@@ -78,65 +71,56 @@ class ProblemDocument(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str = Field(description="Always `about:blank`: the status says what kind of problem it is.")
+    type: str = Field(description="Always `about:blank`: the status gives the kind of problem.")
     title: str
     status: int
     detail: str
     violations: list[ViolationDocument] = Field(default=[], description="Only with 408, 413, 415 and 422.")
 
 
-def problem(status: int, detail: str, violations: Sequence[Wrong] = (), **headers: str) -> Problem:
-    """A problem under its status's own title."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Problem(status, _title(status), detail, tuple(violations), named)
+def problem(status: int, detail: str, violations: Sequence[Violation] = (), **headers: str) -> Problem:
+    """A problem with the title of its status; `Retry_After="5"` becomes the header `Retry-After`."""
+    header_values = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Problem(status, _title(status), detail, tuple(violations), header_values)
 
 
-def invalid(violations: Sequence[Wrong]) -> Problem:
-    """Input that breaks the schema: 422."""
-    places = list(dict.fromkeys(wrong.feature for wrong in violations))
-    shown = ", ".join(places[:5]) + (", ..." if len(places) > 5 else "")
-    return problem(422, f"The request breaks the schema at: {shown}. See /v1/schema.", violations)
+def schema_problem(violations: Sequence[Violation]) -> Problem:
+    """The problem of a request that breaks the schema: 422."""
+    names = join_names(dict.fromkeys(violation.feature for violation in violations), MOST_PLACES)
+    return problem(422, f"The request breaks the schema at: {names}. See /v1/schema.", violations)
 
 
-def wrong_of(violation: Violation) -> Wrong:
-    """A schema's violation in HTTP's words."""
-    return Wrong(violation.feature, violation.kind.value, violation.problem, violation.allowed)
-
-
-def for_error(error: Exception) -> Problem:
-    """The one table: error to HTTP."""
+def problem_of(error: Exception) -> Problem:
+    """The one table from errors to HTTP."""
     match error:
         case RefusedRequest():
             return error.problem
-        case InvalidInput():
-            return invalid([wrong_of(v) for v in error.violations if isinstance(v, Violation)])
         case StoreError():
-            why = f" ({error.reason})" if error.reason else ""
-            detail = f"The service cannot read its state or record its answer now{why}, so it gives none. Try again."
+            cause = f" ({error.reason})" if error.reason else ""
+            detail = f"The service cannot read its state or record its answer now{cause}, so it gives none. Try again."
             return problem(503, detail, Retry_After=str(RETRY_AFTER_SECONDS))
-        case LaneClosed():
+        case BatcherClosed():
             return problem(503, "The service is shutting down. Try again.", Retry_After=str(RETRY_AFTER_SECONDS))
         case RequestValidationError():
-            return invalid([_parameter(told) for told in error.errors()])
+            return schema_problem([_parameter_violation(detail) for detail in error.errors()])
         case HTTPException():
             headers = dict(error.headers or {})
             return Problem(error.status_code, _title(error.status_code), _detail(error), headers=headers)
         case ClientDisconnect():
             return problem(400, "The request ended before its body did.")
         case _:
-            return problem(500, "A fault of the service, recorded in its log. The request was not answered.")
+            return problem(500, "The service failed; its log has the cause. The request was not answered.")
 
 
-def install(app: FastAPI) -> None:
+def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error of the app with a problem."""
-    for kind in (RefusedRequest, InvalidInput, StoreError, LaneClosed, RequestValidationError, HTTPException):
+    kinds = (RefusedRequest, StoreError, BatcherClosed, RequestValidationError, HTTPException, ClientDisconnect)
+    for kind in (*kinds, Exception):
         app.add_exception_handler(kind, _respond)
-    app.add_exception_handler(ClientDisconnect, _respond)
-    app.add_exception_handler(Exception, _respond)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems that a route may answer with."""
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of the problems that a route may answer with."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
     return {status: {"description": _title(status), "content": content} for status in statuses}
 
@@ -146,18 +130,18 @@ def _title(status: int) -> str:
 
 
 async def _respond(_request: Request, error: Exception) -> Response:
-    return for_error(error).response()
+    return problem_of(error).response()
 
 
-def _parameter(told: Mapping[str, Any]) -> Wrong:
-    place = [str(part) for part in told["loc"] if part not in ("query", "path")]
-    # Pydantic's message names the limit and not the value; `input` would name the value, and is left out.
-    return Wrong(".".join(place), str(told["type"]), str(told["msg"]), "see /docs")
+def _parameter_violation(detail: Mapping[str, Any]) -> Violation:
+    place = [str(part) for part in detail["loc"] if part not in ("query", "path")]
+    # Pydantic's message names the limit; its `input` is the client's value, so it is left out.
+    return Violation(".".join(place), str(detail["type"]), str(detail["msg"]), "see /docs")
 
 
 def _detail(error: HTTPException) -> str:
     if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
-        return "There is nothing here. See /docs."
+        return "This path does not exist. See /docs."
     if error.status_code == 405:
         return "This path does not take that method. See /docs."
     return str(error.detail)

@@ -1,4 +1,4 @@
-"""The routes that only look: state, incidents, windows, baseline, model, schema, health and metrics."""
+"""Read routes: state, incidents, windows, baseline, model, schema, health and metrics."""
 
 import re
 from typing import Annotated
@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreUnavailable
-from stillsafe.serving import metrics
-from stillsafe.serving.failover import Outage
-from stillsafe.serving.metrics import Metrics
+from stillsafe.serving.failover import ServingState
+from stillsafe.serving.metrics import MEDIA_TYPE, Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.problems import RefusedRequest, documented, problem
+from stillsafe.serving.problems import RefusedRequest, problem, problem_responses
 from stillsafe.serving.schemas import (
     BaselineDocument,
     ExplainedIncidentDocument,
@@ -34,66 +33,71 @@ from stillsafe.store.read.incidents import incident_by_id, incident_explanations
 from stillsafe.store.read.runs import recent_runs
 from stillsafe.store.read.state import StateRecord, current_state
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Most of them to show, newest first.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items to return, newest first.")]
+UnresolvedOnly = Annotated[bool, Query(alias="unresolved")]
 _INCIDENT_ID = re.compile(r"[\w.:-]{1,100}", flags=re.ASCII)
 
 
-def router(context: Context) -> APIRouter:
-    """`/v1/*` without predicting."""
-    routes = APIRouter(prefix="/v1", tags=["look"])
+def status_routes(context: Context) -> APIRouter:
+    """`/v1/*` except the prediction routes."""
+    routes = APIRouter(prefix="/v1", tags=["status"])
+    _add_monitoring_routes(routes, context)
+    _add_model_routes(routes, context)
+    return routes
 
-    @routes.get("/state", responses=documented(503))
+
+def _add_monitoring_routes(routes: APIRouter, context: Context) -> None:
+    @routes.get("/state", responses=problem_responses(503))
     def state() -> StateDocument:
-        """What everybody obeys, why, and whether the monitor is alive."""
+        """The current state, its reason, and whether the monitor runs."""
         with context.reading() as connection:
             record = current_state(connection)
             baseline = active_baseline(connection, context.model.version)
         return _state(context, record, baseline.baseline_id if baseline else None)
 
-    @routes.get("/incidents", responses=documented(422, 503))
-    def incidents(limit: Limit = 50, *, unresolved: bool = False) -> IncidentsDocument:
+    @routes.get("/incidents", responses=problem_responses(422, 503))
+    def incidents(limit: Limit = 50, *, unresolved_only: UnresolvedOnly = False) -> IncidentsDocument:
         """Incidents, newest first."""
         with context.reading() as connection:
-            found = recent_incidents(connection, limit, unresolved_only=unresolved)
-        return IncidentsDocument(incidents=[IncidentDocument.model_validate(each) for each in found])
+            records = recent_incidents(connection, limit, unresolved_only=unresolved_only)
+        return IncidentsDocument(incidents=[IncidentDocument.model_validate(record) for record in records])
 
-    @routes.get("/incidents/{incident_id}", responses=documented(404, 422, 503))
+    @routes.get("/incidents/{incident_id}", responses=problem_responses(404, 422, 503))
     def incident(incident_id: str) -> ExplainedIncidentDocument:
-        """One incident and what was written about it."""
+        """One incident and its explanations."""
         with context.reading() as connection:
             return _incident(connection, incident_id)
 
-    @routes.get("/windows", responses=documented(422, 503))
+    @routes.get("/windows", responses=problem_responses(422, 503))
     def windows(limit: Limit = 50) -> WindowsDocument:
-        """The monitor's runs, newest first: what each saw and concluded."""
+        """The monitor's runs, newest first: the figures and the decision of each."""
         with context.reading() as connection:
-            found = recent_runs(connection, limit)
-        return WindowsDocument(windows=[WindowDocument.model_validate(each) for each in found])
+            runs = recent_runs(connection, limit)
+        return WindowsDocument(windows=[WindowDocument.model_validate(run) for run in runs])
 
-    @routes.get("/baseline", responses=documented(404, 503))
+
+def _add_model_routes(routes: APIRouter, context: Context) -> None:
+    @routes.get("/baseline", responses=problem_responses(404, 503))
     def baseline() -> BaselineDocument:
-        """What healthy looks like for the served model version."""
+        """The active baseline of the served model version: the statistics of its healthy period."""
         with context.reading() as connection:
             return _baseline(connection, context.model.version)
 
-    @routes.get("/model", responses=documented(503))
+    @routes.get("/model", responses=problem_responses(503))
     def model() -> ModelDocument:
-        """What is served."""
+        """The served model."""
         with context.reading() as connection:
-            found = active_baseline(connection, context.model.version)
-        return _model(context, found.baseline_id if found else None)
+            baseline = active_baseline(connection, context.model.version)
+        return _model(context, baseline.baseline_id if baseline else None)
 
     @routes.get("/schema")
     def schema() -> SchemaDocument:
-        """What a request may contain."""
-        return SchemaDocument(
-            features=[FeatureDocument.model_validate(spec) for spec in context.model.features.features]
-        )
-
-    return routes
+        """The features of a request and their limits."""
+        features = [FeatureDocument.model_validate(spec) for spec in context.model.features.features]
+        return SchemaDocument(features=features)
 
 
-def health(context: Context, counted: Metrics) -> APIRouter:
+def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     """`/health/*` and `/metrics`."""
     routes = APIRouter(tags=["health"])
 
@@ -102,60 +106,49 @@ def health(context: Context, counted: Metrics) -> APIRouter:
         """The process answers."""
         return LiveDocument(status="live")
 
-    @routes.get("/health/ready", responses=documented(503))
+    @routes.get("/health/ready", responses=problem_responses(503))
     def ready() -> ReadyDocument:
-        """Whether predictions can be answered and recorded, and whether anybody is watching them."""
-        return _ready(context) if context.outage is None else _ready_or_spooling(context, context.outage)
+        """Whether predictions can be answered and recorded, and whether the monitor runs."""
+        return _ready(context)
 
     @routes.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {metrics.MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
     )
     def scrape() -> Response:
-        """For Prometheus."""
-        return Response(counted.text(), media_type=metrics.MEDIA_TYPE)
+        """Metrics in Prometheus's text format."""
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     return routes
 
 
 def _ready(context: Context) -> ReadyDocument:
-    with context.reading() as connection:
-        record = current_state(connection)
-        watched = is_watched(connection, context.model.version)
+    """Readiness. During an outage the service is ready while the spool can be written; else this raises StoreError."""
+    failover, store = context.failover, "up"
+    try:
+        with context.reading() as connection:
+            record = current_state(connection)
+            watched = is_watched(connection, context.model.version)
+        state, monitor = (record.state if record else State.NORMAL), _monitor(context, record)
+    except StoreUnavailable as error:
+        if failover is None:
+            raise
+        failover.spool.require_writable()
+        last_state: ServingState = failover.last_state()
+        state, watched, monitor, store = last_state.state, last_state.watched, "unknown", f"out: {error}"
+    spooled_rows = 0 if failover is None else failover.spool.count()
     return ReadyDocument(
-        status="ready",
-        monitor=_monitor(context, record),
-        state=(record.state if record else State.NORMAL).value,
+        status="ready" if store == "up" and not spooled_rows else "spooling",
+        monitor=monitor,
+        state=state.value,
         watched=watched,
         mode=context.settings.service.mode,
         model_version=context.model.version,
-        model_stuck=context.deadline.stuck,
-        store="up",
-        spooled_rows=0,
+        model_stuck=context.deadline.is_busy,
+        store=store,
+        spooled_rows=spooled_rows,
     )
-
-
-def _ready_or_spooling(context: Context, outage: Outage) -> ReadyDocument:
-    """Ready while rows can be kept somewhere. A spool that cannot be written answers 503 as a store would."""
-    try:
-        found = _ready(context)
-    except StoreUnavailable as error:
-        outage.spool.require_writable()
-        orders = outage.last_known()
-        found = ReadyDocument(
-            status="spooling",
-            monitor="unknown",
-            state=orders.state.value,
-            watched=orders.watched,
-            mode=context.settings.service.mode,
-            model_version=context.model.version,
-            model_stuck=context.deadline.stuck,
-            store=f"out: {error}",
-            spooled_rows=0,
-        )
-    waiting = outage.spool.count()
-    return found.model_copy(update={"spooled_rows": waiting} | ({"status": "spooling"} if waiting else {}))
 
 
 def _monitor(context: Context, record: StateRecord | None) -> str:
@@ -169,7 +162,7 @@ def _state(context: Context, record: StateRecord | None, baseline_id: str | None
     return StateDocument(
         state=(record.state if record else State.NORMAL).value,
         severity=record.severity if record else None,
-        reason=record.reason if record else "The monitor has never run: nothing was ever decided.",
+        reason=record.reason if record else "The monitor has never run, so nothing was decided yet.",
         last_updated=record.last_updated if record else None,
         checked_at=record.checked_at if record else None,
         valid_until=record.valid_until if record else None,
@@ -187,46 +180,49 @@ def _state(context: Context, record: StateRecord | None, baseline_id: str | None
 
 
 def _incident(connection: Connection, incident_id: str) -> ExplainedIncidentDocument:
-    # An identifier that could never be one is not taken to the database.
-    found = incident_by_id(connection, incident_id) if _INCIDENT_ID.fullmatch(incident_id) else None
-    if found is None:
+    # Only a possible identifier reaches the database: drivers reject some characters.
+    record = incident_by_id(connection, incident_id) if _INCIDENT_ID.fullmatch(incident_id) else None
+    if record is None:
         raise RefusedRequest(problem(404, "There is no such incident. See /v1/incidents."))
-    known = IncidentDocument.model_validate(found).model_dump()
-    told = [ExplanationDocument.model_validate(each) for each in incident_explanations(connection, incident_id)]
-    return ExplainedIncidentDocument(**known, explanations=told)
+    fields = IncidentDocument.model_validate(record).model_dump()
+    explanations = [
+        ExplanationDocument.model_validate(explanation)
+        for explanation in incident_explanations(connection, incident_id)
+    ]
+    return ExplainedIncidentDocument(**fields, explanations=explanations)
 
 
 def _baseline(connection: Connection, version: str) -> BaselineDocument:
-    found = active_baseline(connection, version)
-    if found is None:
-        told = "The served model version has no active baseline: it is unwatched. Make one with `stillsafe baseline`."
-        raise RefusedRequest(problem(404, told))
+    baseline = active_baseline(connection, version)
+    if baseline is None:
+        detail = "The served model version has no active baseline: it is unwatched. Make one with `stillsafe baseline`."
+        raise RefusedRequest(problem(404, detail))
     return BaselineDocument(
-        baseline_id=found.baseline_id,
-        created_at=found.created_at,
-        sample_size=found.sample_size,
-        avg_confidence=found.avg_confidence,
-        low_confidence_rate=found.low_confidence_rate,
-        low_confidence_threshold=found.low_confidence_threshold,
+        baseline_id=baseline.baseline_id,
+        created_at=baseline.created_at,
+        sample_size=baseline.sample_size,
+        avg_confidence=baseline.avg_confidence,
+        low_confidence_rate=baseline.low_confidence_rate,
+        low_confidence_threshold=baseline.low_confidence_threshold,
         feature_ranges={
-            name: {"min": each.minimum, "max": each.maximum}
-            for name, each in found.features.items()
-            if each.minimum is not None
+            name: {"min": feature.minimum, "max": feature.maximum}
+            for name, feature in baseline.features.items()
+            if feature.minimum is not None
         },
         category_frequencies={
-            name: {category: count / each.value_count for category, count in each.category_counts.items()}
-            for name, each in found.features.items()
-            if each.value_count and each.category_counts
+            name: {category: count / feature.value_count for category, count in feature.category_counts.items()}
+            for name, feature in baseline.features.items()
+            if feature.value_count and feature.category_counts
         },
-        missing_value_rates={name: each.missing_rate for name, each in found.features.items()},
-        model_version=found.model_version,
-        source=found.source.value,
+        missing_value_rates={name: feature.missing_rate for name, feature in baseline.features.items()},
+        model_version=baseline.model_version,
+        source=baseline.source.value,
         active=True,
     )
 
 
 def _model(context: Context, baseline_id: str | None) -> ModelDocument:
-    model, chosen = context.model, context.settings.model
+    model, model_settings = context.model, context.settings.model
     return ModelDocument(
         version=model.version,
         kind=model.kind.value,
@@ -235,8 +231,8 @@ def _model(context: Context, baseline_id: str | None) -> ModelDocument:
         confidence_method=model.scale.method.value,
         compiled=model.compiled is not None,
         estimator=type(model.estimator).__name__,
-        format=chosen.format,
-        sha256=chosen.sha256,
+        format=model_settings.format,
+        sha256=model_settings.sha256,
         watched=baseline_id is not None,
         baseline_id=baseline_id,
     )

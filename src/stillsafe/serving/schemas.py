@@ -1,31 +1,31 @@
-"""The shapes of the responses: what is documented is what is sent."""
+"""Response schemas: the shapes that OpenAPI documents and that the routes send."""
 
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stillsafe.serving.predict import Answered
 from stillsafe.serving.problems import ProblemDocument
+from stillsafe.store.records import PredictionRecord
 
-Answer = bool | int | float | str
+AnswerValue = bool | int | float | str
 
 
 class Document(BaseModel):
-    """A response. Times are ISO 8601 in UTC; rates lie in [0, 1]; no number is ever NaN or infinite."""
+    """A response. Times are ISO 8601 in UTC; rates are in [0, 1]; no number is NaN or infinite."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class PredictionDocument(Document):
-    """One answer. It was recorded before it was sent."""
+    """One answer, which was recorded before it was sent."""
 
     prediction_id: str
     timestamp: datetime
-    prediction: Answer
+    prediction: AnswerValue
     confidence: float | None = Field(description="In [0, 1]; null in an answer of the fallback.")
     model_version: str
-    system_state: str = Field(description="NORMAL, WARNING or DEGRADED: the state that was obeyed.")
+    system_state: str = Field(description="NORMAL, WARNING or DEGRADED: the state that applied.")
     fallback_used: bool
     decided_by: str = Field(description="`model` or `fallback`.")
     reason: str
@@ -35,7 +35,7 @@ class PredictionDocument(Document):
 
 
 class InstanceError(Document):
-    """An instance that was refused; its neighbours are answered all the same."""
+    """An instance that was refused. The others of the batch are answered."""
 
     error: ProblemDocument
 
@@ -47,14 +47,14 @@ class BatchDocument(Document):
 
 
 class StateDocument(Document):
-    """What everybody obeys, why, and for how long that is known."""
+    """The current state, its reason, and until when it is valid."""
 
     state: str
     severity: str | None
     reason: str
     last_updated: datetime | None = Field(description="When the state last changed; null before the first decision.")
     checked_at: datetime | None = Field(description="End of the last run's window; null before the first run.")
-    valid_until: datetime | None = Field(description="From then on the monitor counts as dead.")
+    valid_until: datetime | None = Field(description="From then on the monitor counts as stopped.")
     stale: bool
     held: bool
     hold_reason: str | None
@@ -68,7 +68,7 @@ class StateDocument(Document):
 
 
 class ExplanationDocument(Document):
-    """A text about an incident. It never influenced anything. Plain text: escape it wherever it is shown."""
+    """A text about an incident. No decision reads it. It is plain text: escape it wherever it is shown."""
 
     generated_at: datetime
     incident_status: str | None
@@ -78,9 +78,9 @@ class ExplanationDocument(Document):
     recommendations: str = Field(description="One per line.")
     llm_model: str
     prompt_version: str | None
-    seconds: float | None = Field(description="How long the language model took.")
+    seconds: float | None = Field(description="How long the language model took, in seconds.")
     unverified: list[dict[str, Any]] | None = Field(
-        description="Numbers that are not in the incident's figures, marked in the texts: field, number, place."
+        description="Numbers in the texts that the incident's figures do not contain: field, number, place."
     )
 
 
@@ -102,7 +102,7 @@ class IncidentDocument(Document):
 
 
 class ExplainedIncidentDocument(IncidentDocument):
-    """An incident and what was written about it."""
+    """An incident and its explanations."""
 
     explanations: list[ExplanationDocument]
 
@@ -114,7 +114,7 @@ class IncidentsDocument(Document):
 
 
 class WindowDocument(Document):
-    """One run of the monitor: what it saw and what it concluded."""
+    """One run of the monitor: its figures and its decision."""
 
     window_start: datetime
     window_end: datetime
@@ -142,7 +142,7 @@ class WindowsDocument(Document):
 
 
 class BaselineDocument(Document):
-    """What healthy looks like for the served model version."""
+    """The active baseline of the served model version: the statistics of its healthy period."""
 
     baseline_id: str
     created_at: datetime
@@ -159,11 +159,11 @@ class BaselineDocument(Document):
 
 
 class ModelDocument(Document):
-    """What is served."""
+    """The served model."""
 
     version: str
     kind: str
-    classes: list[Answer]
+    classes: list[AnswerValue]
     features: list[str]
     confidence_method: str
     estimator: str
@@ -201,34 +201,32 @@ class LiveDocument(Document):
 
 
 class ReadyDocument(Document):
-    """The service can answer, and whether anybody is watching."""
+    """The service can answer and record predictions; whether its monitor runs."""
 
-    status: str = Field(
-        description="`ready`, or `spooling` while rows wait on this host's disk: still to be sent requests."
-    )
+    status: str = Field(description="`ready`, or `spooling` while rows wait on this host's disk. Both accept requests.")
     monitor: str = Field(description="`fresh`, `stale`, `never ran`, or `unknown` while the database is out.")
     state: str
     watched: bool
     mode: str
     model_version: str
-    model_stuck: bool = Field(description="A call of the model has not come back; the fallback answers meanwhile.")
-    store: str = Field(description="`up`, or `out:` and why.")
-    spooled_rows: int = Field(description="Entries on this host's disk that the database does not have yet.")
+    model_stuck: bool = Field(description="A call of the model has not returned; the fallback answers meanwhile.")
+    store: str = Field(description="`up`, or `out:` and the cause.")
+    spooled_rows: int = Field(description="Entries on this host's disk that the database lacks.")
 
 
-def prediction_document(answered: Answered) -> dict[str, Any]:
-    """An answer as JSON types; built by hand, since it is built for every request."""
+def prediction_document(record: PredictionRecord) -> dict[str, Any]:
+    """A `PredictionDocument` as JSON types. Built without pydantic, because every request builds one."""
     return {
-        "prediction_id": answered.prediction_id,
-        "timestamp": answered.timestamp.isoformat(),
-        "prediction": answered.prediction,
-        "confidence": answered.confidence,
-        "model_version": answered.model_version,
-        "system_state": answered.system_state.value,
-        "fallback_used": answered.fallback_used,
-        "decided_by": answered.decided_by,
-        "reason": answered.reason,
-        "monitor_stale": answered.monitor_stale,
-        "watched": answered.watched,
-        "probabilities": answered.probabilities,
+        "prediction_id": record.prediction_id,
+        "timestamp": record.timestamp.isoformat(),
+        "prediction": record.prediction,
+        "confidence": record.confidence_score,
+        "model_version": record.model_version,
+        "system_state": record.system_state.value,
+        "fallback_used": record.fallback_used,
+        "decided_by": record.decided_by,
+        "reason": record.reason,
+        "monitor_stale": record.monitor_stale,
+        "watched": record.watched,
+        "probabilities": record.probabilities,
     }

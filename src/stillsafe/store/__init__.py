@@ -1,1 +1,1 @@
-"""The audit log and everything else that is remembered: the only part that speaks SQL."""
+"""The database: the audit log, runs, state, incidents, baselines. The only package with SQL."""

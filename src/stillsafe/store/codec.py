@@ -1,4 +1,4 @@
-"""Core values as JSON documents and back, canonically: the same value gives the same bytes everywhere."""
+"""Core values to JSON documents and back. The encoding is canonical: equal values give equal bytes."""
 
 import dataclasses
 import json
@@ -23,40 +23,40 @@ def dumps(document: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN or infinity.
 
     Raises:
-        ValueError: for a number that JSON lacks.
+        ValueError: a number is not finite.
     """
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def storable_json(document: Any) -> str:
-    """Canonical JSON that every database takes; see `storable`.
+    """Canonical JSON that every database accepts; see `storable`.
 
     Raises:
-        ValueError: for a number that JSON lacks.
+        ValueError: a number is not finite.
     """
-    told = dumps(document)
-    if "\\u0000" not in told and (told.isascii() or not _UNSTORABLE.search(told)):
-        return told
-    return dumps(_storable(json.loads(told)))
+    text = dumps(document)
+    if "\\u0000" not in text and (text.isascii() or not _UNSTORABLE.search(text)):
+        return text
+    return dumps(_storable(json.loads(text)))
 
 
 def storable_snapshot(row: Mapping[str, object]) -> str:
-    """A row of plain, finite values as storable JSON, sorted. Fast: one is written with every answer.
+    """A row of plain, finite values as storable JSON with sorted keys. Fast, since every prediction stores one.
 
     Raises:
-        ValueError: for a number that JSON lacks.
+        ValueError: a number is not finite.
     """
     try:
-        told = _encode(row).decode()
+        text = _encode(row).decode()
     except UnicodeEncodeError:
         return storable_json(row)
-    # A null that was no None was a NaN; and what is escaped may be what databases refuse.
-    certain = told.count(":null") == [*row.values()].count(None) and "\\u0000" not in told
-    return told if certain else storable_json(row)
+    # A null that was not None was NaN, and an escaped U+0000 is refused by PostgreSQL: both take the slow path.
+    is_storable = text.count(":null") == [*row.values()].count(None) and "\\u0000" not in text
+    return text if is_storable else storable_json(row)
 
 
 def storable(text: str) -> str:
-    """The text without what not every database can hold: U+0000 and halves of surrogate pairs, each replaced."""
+    """The text with U+0000 and lone surrogates, which PostgreSQL refuses, each replaced by U+FFFD."""
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub(REPLACEMENT, text)
 
 
@@ -72,7 +72,7 @@ def loads(text: str) -> Any:
     """The document of a stored JSON text.
 
     Raises:
-        StoreError: somebody has damaged it.
+        StoreError: the text is not JSON.
     """
     try:
         return json.loads(text)
@@ -81,7 +81,7 @@ def loads(text: str) -> Any:
 
 
 def to_document(value: Any) -> Any:
-    """A frozen core value as plain JSON types."""
+    """A core value as plain JSON types."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -97,10 +97,15 @@ def from_document(kind: type[T], document: Any) -> T:
     """The core value of a document.
 
     Raises:
-        pydantic.ValidationError: where the document is not one of that kind.
+        pydantic.ValidationError: the document is not of that kind.
     """
     value: T = _adapter(kind).validate_python(document)  # type: ignore[arg-type] # a type is hashable
     return value
+
+
+def record_from_row(kind: type[T], row: Any) -> T:
+    """The record of a database row; each field of the dataclass has the name of its column."""
+    return kind(**{name: getattr(row, name) for name in kind.__dataclass_fields__})  # type: ignore[attr-defined] # a dataclass
 
 
 @cache
@@ -109,12 +114,16 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def stored_value(kind: type[T], document: Any) -> T:
-    """A stored value. What is no longer one is as bad as a database that cannot be read, and is told so."""
+    """The core value of a stored document.
+
+    Raises:
+        StoreError: the document is not of that kind.
+    """
     try:
         return from_document(kind, document)
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        told = f"{place}: {problem['msg']}" if place else problem["msg"]
+        path = ".".join(str(part) for part in problem["loc"])
+        cause = f"{path}: {problem['msg']}" if path else problem["msg"]
         name = getattr(kind, "__name__", str(kind)).lower()
-        raise StoreError(f"The database holds a damaged {name} ({told}).") from error
+        raise StoreError(f"The database holds a damaged {name} ({cause}).") from error

@@ -1,4 +1,7 @@
-"""The line to a database server, and how to cut it: a driver may wait for a silent server far past any time-out."""
+"""Open connections to a database server, and how to abort them.
+
+A driver may wait for a silent server far longer than its own timeout. Shutting the socket ends that wait.
+"""
 
 import os
 import socket
@@ -11,40 +14,40 @@ from weakref import WeakSet
 from sqlalchemy import Engine, event
 
 
-class Line:
-    """Every connection that an engine has open. For a server reached over sockets; SQLite has none."""
+class ConnectionRegistry:
+    """Every open connection of an engine whose server is reached over sockets. SQLite has no sockets."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._door = Lock()
-        self._open: WeakSet[Any] = WeakSet()
-        # First of all listeners: those that prepare a connection ask the server already, and may be left waiting.
-        event.listen(engine, "connect", self._opened, insert=True)
+        self._lock = Lock()
+        self._connections: WeakSet[Any] = WeakSet()
+        # The other listeners send queries to prepare a connection and may block, so this one runs before them.
+        event.listen(engine, "connect", self._register, insert=True)
 
-    def cut(self) -> None:
-        """End every conversation now: whoever waits for the server gets an error, and the next one connects anew."""
-        with self._door:
-            open_now = list(self._open)
-            self._open.clear()
-        for connection in open_now:
-            _shut(connection)
+    def abort(self) -> None:
+        """Shut every connection: a thread that waits for the server gets an error, and the next use connects anew."""
+        with self._lock:
+            connections = list(self._connections)
+            self._connections.clear()
+        for connection in connections:
+            _shut_socket(connection)
         self._engine.dispose(close=False)
 
-    def _opened(self, connection: Any, _record: object) -> None:
-        with self._door:
-            self._open.add(connection)
+    def _register(self, connection: Any, _record: object) -> None:
+        with self._lock:
+            self._connections.add(connection)
 
 
 @contextmanager
-def patience(engine: Engine, seconds: float) -> Iterator[None]:
-    """Cut the line if the block has not ended after so long; it then gets the error of a lost connection.
+def connection_timeout(engine: Engine, seconds: float) -> Iterator[None]:
+    """Abort the engine's connections if the block runs longer; the block then gets the error of a lost connection.
 
-    SQLite has no line: nobody there is silent for longer than its busy timeout.
+    On SQLite nothing is aborted: its busy timeout bounds every wait.
     """
     if engine.dialect.name == "sqlite":
         yield
         return
-    timer = Timer(seconds, Line(engine).cut)
+    timer = Timer(seconds, ConnectionRegistry(engine).abort)
     timer.daemon = True
     timer.start()
     try:
@@ -53,8 +56,8 @@ def patience(engine: Engine, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _shut(connection: Any) -> None:
-    """Shut the socket and leave closing it to its owner, who may be waiting in it at this moment."""
-    # A driver says in errors of its own that the connection is closed already.
-    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
+def _shut_socket(connection: Any) -> None:
+    """Shut the socket but leave it open: the thread that owns it may be waiting in it."""
+    # The driver raises errors of its own for a connection that is closed already, so every error is suppressed.
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,17 +1,44 @@
-"""Files that are to be there after a power cut."""
+"""Files that survive a power cut, and lock files."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from stillsafe.errors import StoreError
 
-def sync(place: Path) -> None:
-    """Have it on the disk: a file's bytes, or the names in a folder.
+
+def sync(path: Path) -> None:
+    """Force a file's bytes, or the names in a folder, to the disk.
 
     Raises:
-        OSError: the disk says no.
+        OSError: the disk reports an error.
     """
-    handle = os.open(place, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
+
+
+@contextmanager
+def try_lock_file(path: Path) -> Iterator[bool]:
+    """Lock a file for the block and yield True, or yield False where another process has locked it. Never waits.
+
+    The kernel releases the lock of a killed process. The empty file stays.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise StoreError(f"The lock file {path.name} cannot be opened: {error}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -1,13 +1,13 @@
-"""Where rows wait while the database is out: a small SQLite file beside the settings, synced before any answer.
+"""The spool: rows that wait while the database is out, in a small SQLite file beside the settings.
 
-Several processes of one host share it: each appends, and one at a time drains. Nothing is forgotten here before the
-database has it, so a process killed in between leaves rows that the database then recognises by their identifiers.
+A row is synced to the disk before its request is answered. The processes of one host share the file: each appends,
+and one at a time drains. A row is deleted only after the database has committed it. A process that is killed in
+between leaves rows that the database recognises by their identifiers.
 """
 
-import fcntl
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 from stillsafe.errors import StoreError
 from stillsafe.store.codec import loads, storable_json
+from stillsafe.store.disk import try_lock_file
 
 R = TypeVar("R")
 BUSY_TIMEOUT_SECONDS = 2.0
-"""A spool that another process holds for longer counts as unwritable: its request waits already."""
+"""A spool that another process locks for longer counts as unwritable, because its request is waiting."""
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS waiting (
         id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, document TEXT NOT NULL
@@ -29,65 +30,65 @@ _SCHEMA = """
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What waits: a kind that the drainer knows, and a document of plain JSON types."""
+    """One row for the database: its kind, and a document of plain JSON types."""
 
     kind: str
     document: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """An entry in its place; `id` grows in the order of arrival over all processes."""
+class SpooledEntry:
+    """An entry in the spool; `id` grows in the order of arrival over all processes."""
 
     id: int
     entry: Entry
 
 
 class Spool:
-    """One spool file. It is made by the first row that needs it; until then nothing waits."""
+    """One spool file. The first entry creates it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
-        self._door = Lock()
+        self._lock = Lock()
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Put entries at the end; on disk when this returns.
+        """Append entries, all or none; they are on the disk when this returns.
 
         Raises:
-            StoreError: the spool cannot be written; none of them waits.
+            StoreError: the spool cannot be written.
         """
         rows = [(entry.kind, storable_json(entry.document)) for entry in entries]
         self._write(lambda c: c.executemany("INSERT INTO waiting (kind, document) VALUES (?, ?)", rows))
 
     def count(self) -> int:
-        """How many entries wait.
+        """Entries in the spool.
 
         Raises:
             StoreError: the spool cannot be read.
         """
-        found = self._read("SELECT count(*) FROM waiting")
-        return int(found[0][0]) if found else 0
+        rows = self._read("SELECT count(*) FROM waiting")
+        return int(rows[0][0]) if rows else 0
 
-    def first(self, most: int) -> list[Waiting]:
-        """The entries that have waited longest, in order of arrival.
+    def oldest(self, limit: int) -> list[SpooledEntry]:
+        """The oldest entries, in order of arrival.
 
         Raises:
             StoreError: the spool cannot be read.
         """
-        found = self._read("SELECT id, kind, document FROM waiting ORDER BY id LIMIT ?", most)
-        return [Waiting(number, Entry(kind, loads(document))) for number, kind, document in found]
+        rows = self._read("SELECT id, kind, document FROM waiting ORDER BY id LIMIT ?", limit)
+        return [SpooledEntry(number, Entry(kind, loads(document))) for number, kind, document in rows]
 
-    def forget(self, last_id: int) -> None:
-        """Drop every entry up to this one: the database has them.
+    def delete_up_to(self, last_id: int) -> None:
+        """Delete every entry up to this id, after the database has committed them.
 
         Raises:
-            StoreError: the spool cannot be written; they still wait.
+            StoreError: the spool cannot be written; the entries stay.
         """
         self._write(lambda c: c.execute("DELETE FROM waiting WHERE id <= ?", (last_id,)))
 
     def require_writable(self) -> None:
-        """Write something and sync it, so that a full disk is known before a request finds it.
+        """Write and sync a probe row, so that a full disk is detected before a request needs the spool.
 
         Raises:
             StoreError: the spool cannot be written.
@@ -96,68 +97,57 @@ class Spool:
             lambda c: c.execute("INSERT INTO probe VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET tried = tried + 1")
         )
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Whether this is the only drainer on this host, and hold the place while the block runs.
+    def try_lock(self) -> AbstractContextManager[bool]:
+        """Become the only drainer on this host for the block; see `try_lock_file`.
 
         Raises:
             StoreError: the lock file cannot be opened.
         """
-        try:
-            handle = self.path.with_name(f"{self.path.name}.lock").open("a")
-        except OSError as error:
-            raise StoreError(f"The spool's lock cannot be opened: {error}.") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        return try_lock_file(self.path.with_name(f"{self.path.name}.lock"))
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
-        with self._door:
-            self._drop()
+        """Close the file. The next call opens it again."""
+        with self._lock:
+            self._disconnect()
 
-    def _read(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, *parameters: int) -> list[tuple[Any, ...]]:
         if self._connection is None and not self.path.exists():
             return []
-        return self._using(lambda c: c.execute(query, values).fetchall(), "read")
+        return self._execute(lambda c: c.execute(query, parameters).fetchall(), "read")
 
-    def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        def committed(connection: sqlite3.Connection) -> None:
+    def _write(self, statement: Callable[[sqlite3.Connection], object]) -> None:
+        def transaction(connection: sqlite3.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                work(connection)
+                statement(connection)
                 connection.execute("COMMIT")
             except sqlite3.Error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
-        self._using(committed, "written")
+        self._execute(transaction, "written")
 
-    def _using(self, work: Callable[[sqlite3.Connection], R], what: str) -> R:
-        with self._door:
+    def _execute(self, work: Callable[[sqlite3.Connection], R], verb: str) -> R:
+        with self._lock:
             try:
                 if self._connection is None:
-                    self._connection = _opened(self.path)
+                    self._connection = _connect(self.path)
                 return work(self._connection)
             except sqlite3.Error as error:
-                self._drop()  # opened anew by whoever comes next: the file may have been mended meanwhile
-                told = f"The spool {self.path.name} cannot be {what}: {error}."
+                self._disconnect()  # the next call opens the file anew: it may have been repaired meanwhile
                 raise StoreError(
-                    told, reason=f"the database is out, and its spool cannot be {what}: {error}"
+                    f"The spool {self.path.name} cannot be {verb}: {error}.",
+                    reason=f"the database is out, and its spool cannot be {verb}: {error}",
                 ) from error
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

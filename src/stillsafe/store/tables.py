@@ -1,7 +1,7 @@
-"""The tables: the mission's six with its columns as written, what the promises need beside them, and three more.
+"""The tables: the six of the mission with the columns that it names, further columns, and further tables.
 
-Columns that the mission does not name are nullable or have a default, so that a row written by an older
-version, or by hand, is still a row.
+A column that the mission does not name is nullable or has a default, so that a row from an older version, or one
+written by hand, stays valid.
 """
 
 from datetime import UTC, datetime
@@ -31,13 +31,17 @@ from stillsafe.store.codec import storable
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime. SQLite keeps none, so it is written as naive UTC there and read back as aware."""
+    """An aware UTC datetime. SQLite has no time zones, so a naive UTC datetime is stored there."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """To the database. A naive datetime is a mistake of the caller's, never a guess of ours."""
+        """Convert to the database's type.
+
+        Raises:
+            ValueError: for a naive datetime, whose time zone is unknown.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -46,30 +50,30 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """From the database."""
+        """Convert from the database's type to an aware UTC datetime."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class _Storable(TypeDecorator[str]):
-    """Text as both databases can hold it: PostgreSQL refuses some characters that clients can send."""
+    """Text that both databases accept: PostgreSQL refuses some characters that clients can send."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        """To the database."""
+        """Replace what not every database accepts."""
         return None if value is None else storable(value)
 
 
 class Name(_Storable):
-    """A short text: a name, an id or a word. Sorted by code points everywhere, whatever the server's language."""
+    """A short text: a name, an id or a word. Sorted by code points, regardless of the server's language."""
 
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Any) -> TypeEngine[str]:
-        """Of the database's own types."""
+        """The database's own type."""
         return String(collation="C") if dialect.name == "postgresql" else String()
 
 
@@ -80,11 +84,11 @@ class Prose(_Storable):
     cache_ok = True
 
 
-# What is read back and compared to the byte is kept as it was written: JSONB would make 1e22 an integer and -0.0 a 0.
+# JSONB stores 1e22 as an integer and -0.0 as 0, so documents that are compared byte by byte are plain JSON.
 Document = JSON(none_as_null=True)
-# Names and rates alone survive JSONB as they are, and can be searched and indexed there.
+# JSONB preserves names and rates, and can search and index them, so documents of these are JSONB.
 Searchable = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-# A busy service writes more rows in a year than 32 bits can count; SQLite counts in 64 bits under this name.
+# A busy service writes more rows in a year than 32 bits can count. In SQLite, Integer has 64 bits.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
@@ -170,6 +174,8 @@ current_window_metrics = Table(
     Column("last_prediction_row", RowId),
     Column("last_refusal_row", RowId),
     Column("fresh_since", UtcDateTime),
+    Column("rules_version", Integer),
+    Column("wording_version", Integer),
     UniqueConstraint("window_end"),
     sqlite_autoincrement=True,
 )

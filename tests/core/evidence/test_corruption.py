@@ -1,257 +1,223 @@
-"""Damage: the features that are to blame are named, those beside them are not, and what is sound stays sound."""
+"""Corruption: the corrupted features are named and no others, and a genuine shift corrupts nothing."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from stillsafe.core.evidence.corruption import Diagnosis, diagnose, movement
-from stillsafe.core.evidence.impact import Movement
-from stillsafe.init import infer
-from stillsafe.model.model import ModelKind
-from stillsafe.monitoring import baseline as baselines
-from stillsafe.monitoring.columns import tally
-from tests.core.healthy import START
-from tests.core.related import FEATURES, POLICY, Service, classifier, logged, machines, permuted
-from tests.core.related import service as service_of
+from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.evidence.corruption import (
+    Diagnosis,
+    Limits,
+    Suspicion,
+    clipped_counts,
+    diagnose,
+    distribution_shift,
+)
+from stillsafe.core.evidence.impact import DistributionShift
+from stillsafe.core.schema import FeatureType
+from tests.core.evidence.rows import (
+    BINS,
+    FIRST,
+    INDEPENDENT,
+    NAMES,
+    SECOND,
+    THIRD,
+    Codes,
+    baseline_of,
+    draw_rows,
+    permute,
+    tally_of,
+)
 
-Z = 4.5
-GROUPS = (("load", "heat", "vibration"), ("humidity", "tint", "site"))
-RELATED = tuple(name for group in GROUPS for name in group)
-
-
-@pytest.fixture(scope="module")
-def service() -> Service:
-    return classifier()
-
-
-def moved(service: Service, table: pd.DataFrame) -> Movement:
-    """Where the values lie."""
-    found = movement(service.baseline, service.tally(table))
-    assert found is not None
-    return found
-
-
-def diagnosed(
-    service: Service,
-    table: pd.DataFrame,
-    suspected: Mapping[str, float] | None = None,
-    repeated: Mapping[str, float] | None = None,
-    outside: Mapping[str, float] | None = None,
-) -> Diagnosis:
-    """What is damaged, given what the values themselves suggest."""
-    counted = service.tally(table)
-    known = movement(service.baseline, counted)
-    assert known is not None
-    least = POLICY.broken_relation_rate_moderate
-    return diagnose(service.baseline, counted, known, suspected or {}, repeated or {}, outside or {}, Z, least)
+HEALTHY = draw_rows(4_000, 0)
+BASELINE = baseline_of(HEALTHY)
+LIMITS = Limits(z=4.5, least_share=0.15)
 
 
-def chosen_by(name: str, *, seed: int = 3, count: int = 800) -> pd.DataFrame:
-    """Sound machines, more of them with large values of one feature."""
-    pool = machines(6 * count, seed)
-    draw = np.random.default_rng(seed)
-    odds = pool[name].fillna(pool[name].mean()).rank().to_numpy() ** 3
-    return pool.iloc[draw.choice(len(pool), count, replace=False, p=odds / odds.sum())]
+def shift_of(rows: Codes, baseline: Baseline = BASELINE) -> DistributionShift:
+    """The distributions of a window and of the baseline."""
+    shift = distribution_shift(baseline, tally_of(rows, HEALTHY))
+    assert shift is not None
+    return shift
 
 
-def test_shares_are_shares(service: Service) -> None:
-    """Each feature's and each output's shares sum to one, now and in health, and strays count inside for relations."""
-    table = machines(500, 4)
-    table.loc[:99, "load"] = 1e6
-    table.loc[100:199, "load"] = -1e6
-    found = moved(service, table)
-    for shares in (found.features, found.inside, found.healthy, found.outputs, found.healthy_outputs):
+def diagnosis_of(rows: Codes, suspicion: Suspicion | None = None, baseline: Baseline = BASELINE) -> Diagnosis:
+    """The corrupted features of a window."""
+    shift = shift_of(rows, baseline)
+    return diagnose(baseline, tally_of(rows, HEALTHY), shift, suspicion or Suspicion(), LIMITS)
+
+
+def shares_of(rows: Codes, suspicion: Suspicion | None = None) -> dict[str, float]:
+    """The corrupted features of a window, with the share of corrupted values."""
+    return {name: corruption.share for name, corruption in diagnosis_of(rows, suspicion).corruptions.items()}
+
+
+def with_code(rows: Codes, column: int, code: int, share: float = 1.0) -> Codes:
+    """The rows with one code in a column, from the first row on."""
+    changed_rows = rows.copy()
+    changed_rows[: round(share * len(rows)), column] = code
+    return changed_rows
+
+
+def test_the_shares_of_a_shift_sum_to_one() -> None:
+    """Each feature's shares sum to one, now and in health, and numbers far outside are clipped for associations."""
+    rows = with_code(with_code(draw_rows(500, 4), FIRST, BINS.above, 0.4), FIRST, BINS.below, 0.2)
+    shift = shift_of(rows)
+    for shares in (shift.features, shift.clipped_features, shift.healthy):
+        assert set(shares) == set(NAMES)
         assert all(column.sum() == pytest.approx(1) for column in shares.values())
-    bins = service.baseline.features["load"].bins
-    assert bins is not None
-    assert found.features["load"][[bins.below, bins.above]].tolist() == [0.2, 0.2]
-    assert found.inside["load"][[bins.below, bins.above]].tolist() == [0, 0]
-    assert found.inside["load"][0] > 0.2
-    assert found.inside["load"][bins.ordinary - 1] > 0.2
-    assert set(found.features) == set(FEATURES)
+    assert shift.features["first"][[BINS.below, BINS.above]].tolist() == [0.2, 0.2]
+    assert shift.clipped_features["first"][[BINS.below, BINS.above]].tolist() == [0, 0]
+    assert min(shift.clipped_features["first"][[0, BINS.ordinary - 1]]) > 0.2
 
 
-def test_without_bins_nothing_is_said_to_have_moved(service: Service) -> None:
-    """A baseline of an older version, or an empty window, has no movement."""
-    features = {name: replace(f, bins=None, bin_counts=()) for name, f in service.baseline.features.items()}
-    counted = service.tally(machines(100, 5))
-    assert movement(replace(service.baseline, features=features), counted) is None
-    assert movement(service.baseline, replace(counted, features={})) is None
+def test_clipping_keeps_every_count() -> None:
+    """The counts of the special bins of numbers go to the outermost ordinary ones; the missing ones stay."""
+    assert clipped_counts(BINS, (1, 2, 3, 4, 10, 20, 30)) == (11, 2, 3, 24, 0, 0, 30)
 
 
-@pytest.mark.parametrize("name", RELATED)
-def test_a_column_on_the_wrong_rows_is_named_and_none_beside_it(service: Service, name: str) -> None:
-    """Broken relations point at both ends; the end that explains them all is the damaged one."""
-    found = diagnosed(service, permuted(machines(800, 6), name))
-    assert set(found.damaged) == {name}
-    assert found.damaged[name].share == pytest.approx(1, abs=0.2)
-    assert not found.damaged[name].strange
+def test_without_common_bins_there_is_no_shift() -> None:
+    """A baseline of an older version, or an empty window, has no bins to compare."""
+    tally = tally_of(draw_rows(100, 5), HEALTHY)
+    features = {name: replace(each, bins=None, bin_counts=()) for name, each in BASELINE.features.items()}
+    assert distribution_shift(replace(BASELINE, features=features), tally) is None
+    assert distribution_shift(BASELINE, replace(tally, features={})) is None
 
 
-@pytest.mark.parametrize("share", [0.4, 0.7])
-def test_the_share_of_damaged_rows_is_told(service: Service, share: float) -> None:
-    """Half of the rows joined wrongly is half of the damage."""
-    found = diagnosed(service, permuted(machines(2_000, 7), "load", share=share))
-    assert set(found.damaged) == {"load"}
-    assert found.damaged["load"].share == pytest.approx(share, abs=0.15)
+@pytest.mark.parametrize("column", [FIRST, SECOND, THIRD])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_permuted_column_is_named_with_its_share(column: int, share: float) -> None:
+    """Broken associations point at both ends; the end that explains them all is the corrupted one."""
+    shares = shares_of(permute(draw_rows(3_000, 6), column, share=share))
+    assert shares == {NAMES[column]: pytest.approx(share, abs=0.15)}
 
 
-@pytest.mark.parametrize("pair", [("load", "humidity"), ("heat", "tint"), ("vibration", "site")])
-def test_two_columns_of_different_groups_are_both_named(service: Service, pair: tuple[str, str]) -> None:
-    """A wrong join of columns that have nothing to do with one another damages both."""
-    assert set(diagnosed(service, permuted(machines(1_000, 8), *pair)).damaged) == set(pair)
+def test_a_permuted_column_without_associations_is_not_detectable() -> None:
+    """It contradicts no other column, so nothing is reported."""
+    diagnosis = diagnosis_of(permute(draw_rows(3_000, 6), INDEPENDENT))
+    assert not diagnosis.corruptions
+    assert not diagnosis.associations["independent"].detectable
+
+
+@pytest.mark.parametrize("rows", [100, 300, 1_000])
+def test_healthy_rows_are_not_corrupted(rows: int) -> None:
+    """Of 40 healthy windows none has a corrupted feature."""
+    pool = draw_rows(40 * rows, 10)
+    assert not any(diagnosis_of(pool[start : start + rows]).corruptions for start in range(0, len(pool), rows))
+
+
+def selected_rows() -> Codes:
+    """Intact rows, most of them with small values of the first feature."""
+    rows = draw_rows(12_000, 4)
+    odds = np.array([0.9, 0.5, 0.1, 0.05])[rows[:, FIRST]]
+    return rows[np.random.default_rng(6).random(len(rows)) < odds]
+
+
+def test_a_genuine_shift_corrupts_nothing() -> None:
+    """Rows selected by one feature keep their associations."""
+    assert shift_of(selected_rows()).clipped_features["first"][0] > 0.4
+    assert not diagnosis_of(selected_rows()).corruptions
+
+
+def test_a_shift_elsewhere_raises_the_limit() -> None:
+    """The association table fits shifted rows less well, so a feature's limit grows with the shift of the others."""
+    stuck_rows = with_code(draw_rows(2_000, 7), FIRST, 0)
+    assert diagnosis_of(stuck_rows).associations["first"].limit < LIMITS.least_share + 0.02
+    assert diagnosis_of(selected_rows()).associations["independent"].limit > LIMITS.least_share + 0.05
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6])
-@pytest.mark.parametrize("pair", [pair for group in GROUPS for pair in combinations(group, 2)])
-def test_columns_joined_wrongly_together_look_like_what_they_left(
-    service: Service, pair: tuple[str, str], share: float
-) -> None:
-    """Each side is whole in itself: either is named with its share in place of the other, nothing of another group."""
-    found = diagnosed(service, permuted(machines(1_500, 9), *pair, share=share))
-    left = frozenset(next(group for group in map(frozenset, GROUPS) if group > set(pair)) - set(pair))
-    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {frozenset(pair), left}
-    shares = [one.share for side in (found.damaged, found.otherwise) for one in side.values()]
+def test_columns_joined_wrongly_together_have_alternatives(share: float) -> None:
+    """Either side keeps its associations in itself, so the diagnosis names each with its share as the alternative."""
+    diagnosis = diagnosis_of(permute(draw_rows(3_000, 9), FIRST, SECOND, share=share))
+    sides = {frozenset(diagnosis.corruptions), frozenset(diagnosis.alternatives)}
+    assert sides == {frozenset({"first", "second"}), frozenset({"third"})}
+    shares = [each.share for side in (diagnosis.corruptions, diagnosis.alternatives) for each in side.values()]
     assert shares == pytest.approx([share] * 3, abs=0.15)
-    assert all(found.instead_of(name) == left for name in pair)
-    assert all(found.instead_of(name) == set(pair) for name in left)
+    assert diagnosis.alternatives_to("first") == diagnosis.alternatives_to("second") == {"third"}
+    assert diagnosis.alternatives_to("third") == {"first", "second"}
+    assert diagnosis.alternatives_to("independent") == frozenset()
 
 
-def test_of_two_that_go_only_with_one_another_either_may_be_damaged(service: Service) -> None:
-    """Which of them left its rows cannot be seen, and neither is preferred for nothing."""
-    pair, tables = ["load", "heat"], (machines(3_000, 2), permuted(machines(800, 22), "load"))
-    schema = infer.describe(tables[0][pair]).schema
-    healthy, now = (
-        logged(schema, infer.rows_of(table[pair], schema), service.model.score(service.rows(table))) for table in tables
-    )
-    baseline = baselines.reference_baseline(healthy, schema, model_version="1", at=START)
-    counted = tally(now, baseline, 0)
-    known = movement(baseline, counted)
-    assert known is not None
-    found = diagnose(baseline, counted, known, {}, {}, {}, Z, POLICY.broken_relation_rate_moderate)
-    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {frozenset({"load"}), frozenset({"heat"})}
+def test_a_shifted_side_has_no_alternatives() -> None:
+    """Columns joined wrongly keep their distributions, so a stuck column is the corrupted one."""
+    diagnosis = diagnosis_of(with_code(draw_rows(2_000, 11), SECOND, 3))
+    assert set(diagnosis.corruptions) == {"second"}
+    assert not diagnosis.alternatives
 
 
-@pytest.mark.parametrize("name", RELATED)
-def test_what_still_goes_with_others_is_on_the_right_rows(name: str) -> None:
-    """Where the load depends on the site, a group's sound members are known by going with the other group."""
-    heavier = 5.0
-    found = diagnosed(service_of(ModelKind.CLASSIFIER, heavier=heavier), permuted(machines(1_000, 6, heavier), name))
-    assert set(found.damaged) == {name}
-    assert not found.otherwise
+def test_absent_values_are_corrupted_on_either_side() -> None:
+    """A column that is missing is so whichever side of a wrong join is true, and has no alternatives."""
+    rows = with_code(permute(draw_rows(3_000, 12), FIRST, SECOND), INDEPENDENT, BINS.missing)
+    diagnosis = diagnosis_of(rows, Suspicion(absent={"independent": 1.0}))
+    sides = {frozenset(diagnosis.corruptions), frozenset(diagnosis.alternatives)}
+    assert sides == {frozenset({"first", "second", "independent"}), frozenset({"third", "independent"})}
+    assert diagnosis.alternatives_to("independent") == frozenset()
 
 
-def test_a_distribution_that_alone_has_moved_tells_what_is_damaged(service: Service) -> None:
-    """Columns joined wrongly keep their distributions: a stuck site is stuck, whatever else it was at odds with."""
-    found = diagnosed(service, machines(800, 19).assign(site="mine"))
-    assert set(found.damaged) == {"site"}
-    assert not found.otherwise
+def test_half_missing_is_half_corrupted() -> None:
+    """The share of absent values is the share of corruption, and the partners are not named."""
+    rows = with_code(draw_rows(2_000, 13), THIRD, BINS.missing, 0.5)
+    assert shares_of(rows, Suspicion(absent={"third": 0.5})) == {"third": pytest.approx(0.5, abs=0.1)}
 
 
-def test_no_other_side_explains_columns_that_went_apart(service: Service) -> None:
-    """Two columns each on wrong rows of their own contradict one another too, which the third cannot have done."""
-    table = permuted(machines(1_000, 20), "load")
-    table["heat"] = table["heat"].to_numpy()[::-1]
-    found = diagnosed(service, table)
-    assert len({"load", "heat", "vibration"} & found.damaged.keys()) == 2
-    assert not found.otherwise
+@pytest.mark.parametrize("kind", ["repeated_number", "out_of_range"])
+def test_unusual_values_that_keep_their_associations_are_intact(kind: str) -> None:
+    """A number that repeats or is out of range is a genuine shift if the associated features changed with it."""
+    rows = draw_rows(30_000, 14)
+    similar_rows = rows[rows[:, FIRST] == 0]
+    diagnosis = diagnosis_of(similar_rows, _suspicion(kind, {"first": 1.0}))
+    assert diagnosis.intact == {"first"}
+    assert not diagnosis.corruptions
 
 
-def test_what_the_values_show_is_damaged_on_either_side(service: Service) -> None:
-    """A column that is missing is so whichever side of a wrong join is believed, and nothing stands in its place."""
-    table = permuted(machines(1_000, 21), "load", "heat").assign(tint=np.nan)
-    found = diagnosed(service, table, suspected={"tint": 1.0})
-    assert {frozenset(found.damaged), frozenset(found.otherwise)} == {
-        frozenset({"vibration", "tint"}),
-        frozenset({"load", "heat", "tint"}),
+def test_a_repeated_number_that_breaks_associations_is_corrupted() -> None:
+    """The same values, but the other features did not change with them."""
+    diagnosis = diagnosis_of(with_code(draw_rows(2_000, 14), FIRST, 0), Suspicion(repeated_number={"first": 0.75}))
+    assert not diagnosis.intact
+    assert diagnosis.corruptions["first"].share == pytest.approx(1, abs=0.3)
+
+
+def test_values_far_outside_are_extreme() -> None:
+    """A changed unit corrupts all values and is extreme; a few outliers are no corruption."""
+    corruption = diagnosis_of(with_code(draw_rows(2_000, 15), FIRST, BINS.above)).corruptions["first"]
+    assert corruption.extreme
+    assert corruption.share > 0.9
+    assert not diagnosis_of(with_code(draw_rows(2_000, 15), FIRST, BINS.above, 0.01)).corruptions
+
+
+def test_without_a_joint_table_only_values_count() -> None:
+    """What is absent or far outside is corrupted as far as it is; associations are not reported."""
+    rows = with_code(permute(draw_rows(2_000, 16), SECOND), FIRST, BINS.below)
+    rows = with_code(rows, THIRD, BINS.missing)
+    suspicion = Suspicion(absent={"third": 1.0})
+    diagnosis = diagnosis_of(rows, suspicion, replace(BASELINE, joint=None))
+    assert {name: each.share for name, each in diagnosis.corruptions.items()} == {
+        "first": pytest.approx(1, abs=0.3),
+        "third": 1,
     }
-    assert not found.instead_of("tint")
-    assert not found.instead_of("humidity")
+    assert not diagnosis.associations
+    assert not diagnosis.intact
 
 
-@pytest.mark.parametrize("name", ["load", "vibration", "humidity", "tint"])
-def test_a_genuine_shift_damages_nothing(service: Service, name: str) -> None:
-    """Other machines, each of them sound."""
-    table = chosen_by(name)
-    assert table[name].mean() > machines(2_000, 2)[name].mean() + 0.4 * machines(2_000, 2)[name].std()
-    assert not diagnosed(service, table).damaged
+def test_every_feature_of_the_joint_table_is_reported() -> None:
+    """Each has its share and its limit, corrupted or not."""
+    diagnosis = diagnosis_of(permute(draw_rows(800, 17), FIRST))
+    assert set(diagnosis.associations) == set(NAMES)
+    assert all(each.limit >= LIMITS.least_share for each in diagnosis.associations.values())
 
 
-@pytest.mark.parametrize("rows", [50, 200, 1_000])
-def test_healthy_rows_damage_nothing(service: Service, rows: int) -> None:
-    """Of 40 healthy windows none has a damaged feature."""
-    pool = machines(40 * rows, 10)
-    assert not any(diagnosed(service, pool.iloc[at : at + rows]).damaged for at in range(0, len(pool), rows))
-
-
-def test_what_the_values_say_is_believed_where_the_relations_agree(service: Service) -> None:
-    """Half of a column missing is half of it damaged; its partners are not blamed for it."""
-    table = machines(800, 11)
-    table.loc[: len(table) // 2, "heat"] = np.nan
-    found = diagnosed(service, table, suspected={"heat": 0.5})
-    assert set(found.damaged) == {"heat"}
-    assert found.damaged["heat"].share >= 0.5
-
-
-def test_columns_damaged_on_different_rows_have_each_its_own_share(service: Service) -> None:
-    """One on the first half of the rows, its partner on the second: half of each, although no row is whole."""
-    table = permuted(machines(2_000, 17), "load", share=0.5)
-    table = permuted(table.iloc[::-1].reset_index(drop=True), "heat", share=0.5)
-    found = diagnosed(service, table)
-    assert {"load", "heat"} == set(found.damaged)
-    assert all(damage.share == pytest.approx(0.5, abs=0.15) for damage in found.damaged.values())
-
-
-def test_more_is_asked_of_a_break_while_others_shift(service: Service) -> None:
-    """The tables fit shifted rows less well; a feature's own movement excuses nothing."""
-    shifted, alone = (
-        chosen_by("load"),
-        permuted(machines(1_000, 18), "load").assign(load=lambda rows: rows["load"] * 1.5),
+def test_a_category_is_never_far_outside() -> None:
+    """Categories have no range, so rare ones are no corruption by themselves."""
+    bins = replace(BINS, edges=(), lowest=None, highest=None, categories=("a", "b", "c", "d"))
+    category = FeatureBaseline(
+        FeatureType.CATEGORY, len(HEALTHY), 0, bins=bins, bin_counts=BASELINE.features["first"].bin_counts
     )
-    least = POLICY.broken_relation_rate_moderate
-    assert all(limit > least + 0.02 for _, limit, _ in diagnosed(service, shifted).relations.values())
-    assert diagnosed(service, alone).relations["load"][1] < least + 0.02
+    baseline = replace(BASELINE, features={**BASELINE.features, "first": category}, joint=None)
+    assert not diagnosis_of(with_code(draw_rows(2_000, 18), FIRST, BINS.above), baseline=baseline).corruptions
 
 
-def test_large_values_with_which_all_else_moved_along_are_sound(service: Service) -> None:
-    """Machines of a kind that was rare are beyond the usual, and belong together: a shift, whatever it looks like."""
-    pool = machines(40_000, 12)
-    heaviest = pool.nlargest(800, "load")
-    found = diagnosed(service, heaviest, outside={"load": 0.3})
-    assert "load" in found.sound
-    assert "load" not in found.damaged
-    swapped = diagnosed(service, machines(800, 13).assign(load=heaviest["load"].to_numpy()), repeated={"load": 0.9})
-    assert "load" not in swapped.sound
-    assert "load" in swapped.damaged
-
-
-def test_values_far_outside_are_strange(service: Service) -> None:
-    """A unit that changed takes numbers where the model was never tried; a few strays are no damage at all."""
-    in_grams = diagnosed(service, machines(800, 14).assign(load=lambda rows: rows["load"] * 1_000))
-    assert in_grams.damaged["load"].strange
-    assert in_grams.damaged["load"].share > 0.9
-    few = machines(800, 14)
-    few.loc[:7, "load"] = 1e9
-    assert "load" not in diagnosed(service, few).damaged
-
-
-def test_without_a_joint_table_the_values_alone_tell(service: Service) -> None:
-    """What is missing, unseen or far outside is damaged as far as it is; nothing is said about relations."""
-    bare = replace(service, baseline=replace(service.baseline, joint=None))
-    table = permuted(machines(800, 15), "heat").assign(load=lambda rows: rows["load"] * 1_000, humidity=np.nan)
-    found = diagnosed(bare, table, suspected={"humidity": 1.0})
-    assert set(found.damaged) == {"load", "humidity"}
-    assert found.damaged["humidity"].share == 1
-    assert not found.relations
-    assert not found.sound
-
-
-def test_every_related_feature_is_told_about(service: Service) -> None:
-    """Each feature of the joint table has its share and its limit, damaged or not."""
-    found = diagnosed(service, permuted(machines(800, 16), "load"))
-    assert set(found.relations) == set(RELATED)
-    assert all(limit >= POLICY.broken_relation_rate_moderate for _, limit, _ in found.relations.values())
+def _suspicion(kind: str, shares: Mapping[str, float]) -> Suspicion:
+    return replace(Suspicion(), **{kind: shares})

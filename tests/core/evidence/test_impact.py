@@ -1,4 +1,4 @@
-"""Harm: what a change costs, on models so small that the right answer is known."""
+"""Performance impact: the estimated loss, on models so small that the right answer is known."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,236 +9,242 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillsafe.core.evidence.impact import (
-    Damage,
-    FeatureHarm,
-    Harm,
+    Corruption,
+    DistributionShift,
+    FeatureImpact,
+    LabelProfile,
     Metric,
-    Movement,
     Numbers,
-    Truth,
-    distance,
-    distance_noise,
-    estimate,
+    PerformanceImpact,
+    estimate_impact,
+    total_variation,
+    total_variation_noise,
 )
-from stillsafe.store.codec import from_document, to_document
 
 EVEN = np.array([0.25, 0.25, 0.25, 0.25])
-GAP = np.array([0.0, 0.0, 0.0, 1.0])  # all values in one bin
-WHOLE = Damage(1.0, strange=False)
+LAST_BIN = np.array([0.0, 0.0, 0.0, 1.0])
+WHOLE = Corruption(1.0, extreme=False)
 
-HARM = Harm(
+IMPACT = PerformanceImpact(
     Metric.ACCURACY,
     labelled=True,
     healthy_error=0.1,
     all_permuted=0.4,
     features={
-        "leant_on": FeatureHarm(0.3, (0.1, 0.1, 0.1, 0.2)),
-        "other": FeatureHarm(0.2, (0.05, 0.05, 0.05, None)),
-        "ignored": FeatureHarm(0.0, (0.0, 0.0, 0.0, 0.0)),
+        "important": FeatureImpact(0.3, (0.1, 0.1, 0.1, 0.2)),
+        "other": FeatureImpact(0.2, (0.05, 0.05, 0.05, None)),
+        "ignored": FeatureImpact(0.0, (0.0, 0.0, 0.0, 0.0)),
     },
 )
 SHARES = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(lambda parts: np.array(parts) / sum(parts))
 
 
-def movement(
-    now: Mapping[str, Numbers] | None = None, outputs: Numbers | None = None, count: int = 2_000, mean_answer: float = 0
-) -> Movement:
-    """Healthy values in four even bins but for the given ones."""
-    healthy = dict.fromkeys(HARM.features, EVEN)
+def shift_to(
+    now: Mapping[str, Numbers] | None = None,
+    predictions: Numbers | None = None,
+    count: int = 2_000,
+    mean_difference: float = 0,
+) -> DistributionShift:
+    """A shift of the given features from four even bins; all other features stay healthy."""
+    healthy = dict.fromkeys(IMPACT.features, EVEN)
     features = {**healthy, **(now or {})}
-    told = {} if outputs is None else {"prediction": outputs}
-    return Movement(features, features, healthy, told, dict.fromkeys(told, EVEN), count, 10_000, mean_answer)
+    outputs = {} if predictions is None else {"prediction": predictions}
+    return DistributionShift(
+        features, features, healthy, outputs, dict.fromkeys(outputs, EVEN), count, 10_000, mean_difference
+    )
 
 
 @given(SHARES, SHARES)
-def test_a_distance_is_a_share(one: Numbers, other: Numbers) -> None:
-    """From 0 for what is alike to 1 for what has no bin in common, the same in both directions."""
-    assert distance(one, one) == 0
-    assert 0 <= distance(one, other) <= 1
-    assert distance(one, other) == distance(other, one)
-    assert distance(np.append(one, EVEN * 0), np.append(one * 0, EVEN)) == pytest.approx(1)
+def test_total_variation_is_a_share(one: Numbers, other: Numbers) -> None:
+    """From 0 for equal distributions to 1 for those without a common bin, the same in both directions."""
+    assert total_variation(one, one) == 0
+    assert 0 <= total_variation(one, other) <= 1
+    assert total_variation(one, other) == total_variation(other, one)
+    assert total_variation(np.append(one, EVEN * 0), np.append(one * 0, EVEN)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("count", [50, 500, 5_000])
 @pytest.mark.parametrize("shares", [EVEN, np.array([0.7, 0.2, 0.07, 0.03]), np.full(12, 1 / 12)])
-def test_the_noise_of_a_distance_is_what_sampling_makes(shares: Numbers, count: int) -> None:
-    """The mean distance of a healthy sample is the one foretold, and its spread is no greater."""
-    draws = np.random.default_rng(count).multinomial(count, shares, 2_000) / count
-    distances = [distance(draw, shares) for draw in draws]
-    mean, sd = distance_noise(shares, 1 / count)
+def test_the_noise_of_total_variation_is_that_of_sampling(shares: Numbers, count: int) -> None:
+    """The mean distance of a healthy sample is the predicted one, and its spread is no greater."""
+    samples = np.random.default_rng(count).multinomial(count, shares, 2_000) / count
+    distances = [total_variation(sample, shares) for sample in samples]
+    mean, sd = total_variation_noise(shares, 1 / count)
     assert np.mean(distances) == pytest.approx(mean, rel=0.1)
     assert np.std(distances) < 1.1 * sd
 
 
 @given(SHARES, st.floats(0, 1))
-def test_what_is_sound_and_has_not_moved_costs_nothing(outputs: Numbers, share: float) -> None:
-    """No damage and no movement, no harm; nor by damage to what the model ignores."""
-    assert estimate(HARM, movement(), {}).total == 0
-    assert estimate(HARM, movement(outputs=outputs), {}).total == 0
-    assert estimate(HARM, movement(), {"ignored": Damage(share, strange=False)}).total == 0
-    assert estimate(HARM, movement(), {"of another version": Damage(share, strange=False)}).total == 0
+def test_intact_features_without_a_shift_cost_nothing(predictions: Numbers, share: float) -> None:
+    """Without corruption and shift there is no loss; nor by corruption of a feature that the model ignores."""
+    assert estimate_impact(IMPACT, shift_to(), {}).total == 0
+    assert estimate_impact(IMPACT, shift_to(predictions=predictions), {}).total == 0
+    assert estimate_impact(IMPACT, shift_to(), {"ignored": Corruption(share, extreme=False)}).total == 0
+    assert estimate_impact(IMPACT, shift_to(), {"of another version": Corruption(share, extreme=False)}).total == 0
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_more_damage_never_costs_less(one: float, other: float) -> None:
-    """A column on the wrong rows costs what was tried out, in proportion to the share of them."""
-    losses = [estimate(HARM, movement(), {"leant_on": Damage(share, strange=False)}).damage for share in (one, other)]
+def test_the_loss_is_proportional_to_the_share(one: float, other: float) -> None:
+    """A column on the wrong rows costs the loss of the study, in proportion to the share of these rows."""
+    losses = [
+        estimate_impact(IMPACT, shift_to(), {"important": Corruption(share, extreme=False)}).corruption
+        for share in (one, other)
+    ]
     assert losses == pytest.approx([0.3 * one, 0.3 * other])
 
 
-def test_values_in_one_place_cost_what_was_tried_there() -> None:
-    """A column lost or stuck costs what it did at `init`, and less than one on the wrong rows where that was so."""
-    stuck = estimate(HARM, movement({"leant_on": GAP}), {"leant_on": WHOLE})
-    half = estimate(HARM, movement({"leant_on": (EVEN + GAP) / 2}), {"leant_on": Damage(0.5, strange=False)})
-    assert stuck.damage == pytest.approx(0.2)
-    assert half.damage == pytest.approx(0.1)
+def test_values_in_one_bin_cost_the_loss_of_that_bin() -> None:
+    """A missing or stuck column costs its loss in the study, and less than a permuted one where that was so."""
+    whole = estimate_impact(IMPACT, shift_to({"important": LAST_BIN}), {"important": WHOLE})
+    half_shift = shift_to({"important": (EVEN + LAST_BIN) / 2})
+    half = estimate_impact(IMPACT, half_shift, {"important": Corruption(0.5, extreme=False)})
+    assert whole.corruption == pytest.approx(0.2)
+    assert half.corruption == pytest.approx(0.1)
 
 
-def test_a_value_on_which_the_model_fails_costs_as_much_as_a_wrong_one() -> None:
-    """Where nothing could be tried, the loss of a permuted column stands in."""
-    assert estimate(HARM, movement({"other": GAP}), {"other": WHOLE}).damage == pytest.approx(0.2)
+def test_a_value_on_which_the_model_fails_costs_as_much_as_a_permuted_one() -> None:
+    """Where the study has no loss of a bin, that of the permuted column is used."""
+    estimate = estimate_impact(IMPACT, shift_to({"other": LAST_BIN}), {"other": WHOLE})
+    assert estimate.corruption == pytest.approx(0.2)
 
 
-def test_two_damaged_features_cost_no_more_than_all_of_them() -> None:
-    """Losses add up to what was lost with all features permuted at most, and to what the two lost where tried."""
-    damaged = {"leant_on": WHOLE, "other": WHOLE}
-    assert estimate(HARM, movement(), damaged).damage == pytest.approx(0.4)
-    tried = replace(HARM, together=(("leant_on", "other", 0.35), ("leant_on", "ignored", 0.9)))
-    assert estimate(tried, movement(), damaged).damage == pytest.approx(0.35)
-    half = dict.fromkeys(damaged, Damage(0.5, strange=False))
-    assert estimate(tried, movement(), half).damage == pytest.approx(0.175)
+def test_two_corrupted_features_cost_no_more_than_all_of_them() -> None:
+    """Losses add up to that of all features at most, and to the loss of the pair where it was studied."""
+    corruptions = {"important": WHOLE, "other": WHOLE}
+    assert estimate_impact(IMPACT, shift_to(), corruptions).corruption == pytest.approx(0.4)
+    paired_impact = replace(IMPACT, together=(("important", "other", 0.35), ("important", "ignored", 0.9)))
+    assert estimate_impact(paired_impact, shift_to(), corruptions).corruption == pytest.approx(0.35)
+    half = dict.fromkeys(corruptions, Corruption(0.5, extreme=False))
+    assert estimate_impact(paired_impact, shift_to(), half).corruption == pytest.approx(0.175)
 
 
-def test_an_error_is_told_as_a_share_of_the_healthy_one() -> None:
-    """A regressor's loss is by how much its error grew, whatever its unit."""
+def test_an_error_is_a_share_of_the_healthy_one() -> None:
+    """A regressor's loss is the growth of its error, whatever the unit."""
     for unit in (1e-6, 1.0, 1e6):
-        features = {name: FeatureHarm(known.permuted * unit, ()) for name, known in HARM.features.items()}
-        wide = Harm(Metric.MEAN_ABSOLUTE_ERROR, True, 0.1 * unit, 0.4 * unit, features)
-        assert estimate(wide, movement(), {"leant_on": WHOLE}).damage == pytest.approx(3)
+        features = {name: FeatureImpact(feature.permuted * unit, ()) for name, feature in IMPACT.features.items()}
+        impact = PerformanceImpact(Metric.MEAN_ABSOLUTE_ERROR, True, 0.1 * unit, 0.4 * unit, features)
+        assert estimate_impact(impact, shift_to(), {"important": WHOLE}).corruption == pytest.approx(3)
 
 
-def test_answers_that_have_changed_cost_something() -> None:
-    """Values beyond anything that was tried are judged by the answers that they moved."""
-    strange = {"ignored": Damage(1.0, strange=True)}
-    assert estimate(HARM, movement(outputs=EVEN), strange).damage == 0
-    flipped = estimate(HARM, movement(outputs=GAP), strange).damage
-    assert 0.3 < flipped <= 0.75
-    assert estimate(HARM, movement(outputs=GAP), {"ignored": WHOLE}).damage == 0
+def test_a_prediction_shift_has_a_cost() -> None:
+    """For values beyond all that the study tried, the shift of the predictions determines the loss."""
+    extreme = {"ignored": Corruption(1.0, extreme=True)}
+    assert estimate_impact(IMPACT, shift_to(predictions=EVEN), extreme).corruption == 0
+    assert 0.3 < estimate_impact(IMPACT, shift_to(predictions=LAST_BIN), extreme).corruption <= 0.75
+    assert estimate_impact(IMPACT, shift_to(predictions=LAST_BIN), {"ignored": WHOLE}).corruption == 0
 
 
-def test_a_mean_answer_far_off_costs_about_as_far() -> None:
-    """A regressor that answers a thousand too much errs by about a thousand."""
-    features = {name: FeatureHarm(0.0, ()) for name in HARM.features}
-    wide = Harm(Metric.MEAN_ABSOLUTE_ERROR, True, 1.0, 0.0, features, answers=(1.0, 2.0, 3.0, 4.0))
-    moved = movement(outputs=EVEN, mean_answer=1_000)
-    assert estimate(wide, moved, {"leant_on": Damage(1.0, strange=True)}).damage == pytest.approx(1_000, rel=0.01)
+def test_a_distant_mean_prediction_costs_about_its_distance() -> None:
+    """A regressor that predicts a thousand too much errs by about a thousand."""
+    features = {name: FeatureImpact(0.0, ()) for name in IMPACT.features}
+    impact = PerformanceImpact(Metric.MEAN_ABSOLUTE_ERROR, True, 1.0, 0.0, features, answers=(1.0, 2.0, 3.0, 4.0))
+    shift = shift_to(predictions=EVEN, mean_difference=1_000)
+    estimate = estimate_impact(impact, shift, {"important": Corruption(1.0, extreme=True)})
+    assert estimate.corruption == pytest.approx(1_000, rel=0.01)
 
 
 EFFECTS = replace(
-    HARM,
-    effects_alone={"leant_on": (-0.1, -0.1, 0.0, 0.2)},
-    effects={"leant_on": (-0.1, -0.1, 0.0, 0.2)},
+    IMPACT,
+    effects_alone={"important": (-0.1, -0.1, 0.0, 0.2)},
+    effects={"important": (-0.1, -0.1, 0.0, 0.2)},
     output_effects={"prediction": (0.0, 0.0, 0.0, 0.3)},
     effect_sd=0.1,
 )
 
 
-def test_a_shift_to_where_the_model_is_weak_costs_and_one_to_where_it_is_strong_gains() -> None:
-    """The error of other rows is the one that such rows had in the sample."""
-    worse = estimate(EFFECTS, movement({"leant_on": GAP}), {})
-    better = estimate(EFFECTS, movement({"leant_on": GAP[::-1]}), {})
-    assert worse.damage == 0
+def test_a_shift_costs_or_gains_by_the_error_on_such_rows() -> None:
+    """The error of other rows is the one that such rows had in the study."""
+    worse = estimate_impact(EFFECTS, shift_to({"important": LAST_BIN}), {})
+    better = estimate_impact(EFFECTS, shift_to({"important": LAST_BIN[::-1]}), {})
+    assert worse.corruption == 0
     assert worse.total == pytest.approx(0.2)
     assert better.shift == pytest.approx(-0.1)
     assert better.total == 0
 
 
-def test_what_the_answers_say_of_a_shift_counts_where_there_are_any() -> None:
-    """With the model's answers the shift is judged by them too; without, by the features alone."""
-    with_answers = estimate(EFFECTS, movement({"leant_on": GAP}, outputs=GAP), {}).shift
-    assert with_answers == pytest.approx(0.2 + 0.225)
+def test_predictions_count_where_there_are_any() -> None:
+    """With the model's predictions they count as well; without, only the features."""
+    estimate = estimate_impact(EFFECTS, shift_to({"important": LAST_BIN}, predictions=LAST_BIN), {})
+    assert estimate.shift == pytest.approx(0.2 + 0.225)
 
 
-def test_a_shift_for_the_better_does_not_make_up_for_damage() -> None:
-    """The damage stays as costly."""
-    both = estimate(EFFECTS, movement({"leant_on": GAP[::-1]}), {"other": WHOLE})
-    assert both.shift < 0
-    assert both.total == both.damage == pytest.approx(0.2)
+def test_a_shift_for_the_better_does_not_offset_corruption() -> None:
+    """The loss by corruption stays the same."""
+    estimate = estimate_impact(EFFECTS, shift_to({"important": LAST_BIN[::-1]}), {"other": WHOLE})
+    assert estimate.shift < 0
+    assert estimate.total == estimate.corruption == pytest.approx(0.2)
 
 
-def test_damaged_values_say_nothing_about_a_shift() -> None:
-    """What a feature's values would mean if they were true counts for nothing once they are not."""
-    assert estimate(EFFECTS, movement({"leant_on": GAP}), {"leant_on": WHOLE}).shift == 0
+def test_corrupted_values_are_no_shift() -> None:
+    """The values of a corrupted feature do not count as a shift."""
+    assert estimate_impact(EFFECTS, shift_to({"important": LAST_BIN}), {"important": WHOLE}).shift == 0
 
 
-def test_answers_to_damaged_values_say_nothing_about_a_shift() -> None:
-    """They have moved because of the damage, which is costed already."""
-    assert estimate(EFFECTS, movement(outputs=GAP), {}).shift > 0
-    assert estimate(EFFECTS, movement(outputs=GAP), {"leant_on": WHOLE}).shift == 0
+def test_predictions_on_corrupted_values_are_no_shift() -> None:
+    """They shifted because of the corruption, whose loss is counted already."""
+    assert estimate_impact(EFFECTS, shift_to(predictions=LAST_BIN), {}).shift > 0
+    assert estimate_impact(EFFECTS, shift_to(predictions=LAST_BIN), {"important": WHOLE}).shift == 0
 
 
 @pytest.mark.parametrize("count", [50, 500, 5_000])
 def test_sampling_noise_is_no_shift(count: int) -> None:
-    """Of 300 healthy windows hardly any is said to be worse, or better, than health."""
-    draws = np.random.default_rng(count).multinomial(count, EVEN, 300) / count
-    spread = float(np.std(EFFECTS.effects["leant_on"]))
-    known = replace(EFFECTS, effect_sd=spread)
-    assert sum(estimate(known, movement({"leant_on": draw}, count=count), {}).shift != 0 for draw in draws) <= 1
+    """Of 300 healthy windows hardly any has a loss or a gain."""
+    samples = np.random.default_rng(count).multinomial(count, EVEN, 300) / count
+    impact = replace(EFFECTS, effect_sd=float(np.std(EFFECTS.effects["important"])))
+    losses = [estimate_impact(impact, shift_to({"important": sample}, count=count), {}).shift for sample in samples]
+    assert sum(loss != 0 for loss in losses) <= 1
 
 
-def test_effects_that_varied_in_health_are_believed_less() -> None:
-    """What the effects missed from stretch to stretch they may miss again."""
-    moved = movement({"leant_on": (3 * EVEN + GAP) / 4})
-    assert estimate(EFFECTS, moved, {}).shift == pytest.approx(0.05)
-    assert estimate(replace(EFFECTS, effect_variation=0.1), moved, {}).shift == 0
+def test_effects_that_varied_in_health_count_less() -> None:
+    """An error that the effects missed from chunk to chunk they may miss again."""
+    shift = shift_to({"important": (3 * EVEN + LAST_BIN) / 4})
+    assert estimate_impact(EFFECTS, shift, {}).shift == pytest.approx(0.05)
+    assert estimate_impact(replace(EFFECTS, effect_variation=0.1), shift, {}).shift == 0
 
 
-RARE, USUAL = np.array([0.1, 0.1, 0.1, 0.7]), np.array([0.3, 0.3, 0.3, 0.1])
-MIXED = replace(
-    HARM,
+RARE, COMMON = np.array([0.1, 0.1, 0.1, 0.7]), np.array([0.3, 0.3, 0.3, 0.1])
+BY_LABEL = replace(
+    IMPACT,
     truths=tuple(
-        Truth(share, error, dict.fromkeys(HARM.features, tuple(shares.tolist())), {})
-        for share, error, shares in ((0.75, 0.05, USUAL), (0.25, 0.25, RARE))
+        LabelProfile(share, error, dict.fromkeys(IMPACT.features, tuple(shares.tolist())), {})
+        for share, error, shares in ((0.75, 0.05, COMMON), (0.25, 0.25, RARE))
     ),
 )
 
 
-def test_a_mix_of_true_answers_that_the_model_is_bad_at_costs_what_they_cost() -> None:
-    """More of the answers on which the model errs: the error gained is theirs, wherever it shows."""
+def test_a_label_shift_costs_the_error_on_these_labels() -> None:
+    """More rows of a label on which the model errs cost the error on them, in all features alike."""
     for rare in (0.25, 0.4, 0.7, 0.9):
-        now = dict.fromkeys(HARM.features, (1 - rare) * USUAL + rare * RARE)
-        assert estimate(MIXED, movement(now), {}).shift == pytest.approx((rare - 0.25) * 0.2, abs=0.01)
+        now = dict.fromkeys(IMPACT.features, (1 - rare) * COMMON + rare * RARE)
+        assert estimate_impact(BY_LABEL, shift_to(now), {}).shift == pytest.approx((rare - 0.25) * 0.2, abs=0.01)
 
 
-def test_a_movement_that_no_mix_explains_is_put_down_to_none() -> None:
-    """One feature moved elsewhere, and the others not along: other answers are not why."""
-    assert estimate(MIXED, movement({"leant_on": GAP[::-1]}), {}).shift == 0
+def test_a_shift_that_no_mix_of_labels_explains_is_no_label_shift() -> None:
+    """One feature shifted, and the others did not: another mix of labels is not the cause."""
+    assert estimate_impact(BY_LABEL, shift_to({"important": LAST_BIN[::-1]}), {}).shift == 0
 
 
-def test_no_mix_for_the_better_hides_a_shift_for_the_worse() -> None:
-    """Fewer of the answers on which the model errs is no reason to believe less in what the features say."""
-    now = dict.fromkeys(HARM.features, USUAL)
-    known = replace(MIXED, effects_alone={"leant_on": (0.9, 0.0, 0.0, 0.0)}, effect_sd=0.1)
-    assert estimate(known, movement(now), {}).shift == pytest.approx(0.045)
+def test_a_label_shift_for_the_better_hides_no_shift_for_the_worse() -> None:
+    """Fewer rows of a label on which the model errs leave the loss by the features as it is."""
+    now = dict.fromkeys(IMPACT.features, COMMON)
+    impact = replace(BY_LABEL, effects_alone={"important": (0.9, 0.0, 0.0, 0.0)}, effect_sd=0.1)
+    assert estimate_impact(impact, shift_to(now), {}).shift == pytest.approx(0.045)
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(HARM.features)), SHARES),
-    st.dictionaries(st.sampled_from(sorted(HARM.features)), st.builds(Damage, st.floats(0, 1), st.booleans())),
+    st.dictionaries(st.sampled_from(sorted(IMPACT.features)), SHARES),
+    st.dictionaries(st.sampled_from(sorted(IMPACT.features)), st.builds(Corruption, st.floats(0, 1), st.booleans())),
     SHARES | st.none(),
-    st.sampled_from([HARM, EFFECTS, MIXED]),
+    st.sampled_from([IMPACT, EFFECTS, BY_LABEL]),
 )
-def test_any_window_has_a_finite_cost(
-    now: dict[str, Numbers], damaged: dict[str, Damage], outputs: Numbers | None, harm: Harm
+def test_any_window_has_a_finite_loss(
+    now: dict[str, Numbers],
+    corruptions: dict[str, Corruption],
+    predictions: Numbers | None,
+    impact: PerformanceImpact,
 ) -> None:
-    """From nothing to everything: the accuracy lost to damage lies in [0, 1], whatever has moved."""
-    found = estimate(harm, movement(now, outputs), damaged)
-    assert 0 <= found.damage <= 1
-    assert np.isfinite(found.shift)
-    assert found.total >= found.damage
-
-
-@pytest.mark.parametrize("harm", [HARM, EFFECTS, MIXED])
-def test_what_was_learnt_survives_the_store(harm: Harm) -> None:
-    """Written as a document and read back it is the same."""
-    assert from_document(Harm, to_document(harm)) == harm
+    """The accuracy lost to corruption is in [0, 1], whatever has shifted."""
+    estimate = estimate_impact(impact, shift_to(now, predictions), corruptions)
+    assert 0 <= estimate.corruption <= 1
+    assert np.isfinite(estimate.shift)
+    assert estimate.total >= estimate.corruption

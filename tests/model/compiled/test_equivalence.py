@@ -1,4 +1,4 @@
-"""A model is served compiled only where it answers as scikit-learn does, and it then answers exactly so."""
+"""A model is only served compiled if it predicts the same as scikit-learn."""
 
 import logging
 from dataclasses import replace
@@ -26,11 +26,15 @@ from sklearn.svm import LinearSVC
 
 from stillsafe.core.schema import Row
 from stillsafe.model.compiled import equivalence
-from stillsafe.model.compiled.equivalence import Differs
-from stillsafe.model.compiled.predictors import CannotCompile, Compiled, compile_model
-from stillsafe.model.model import Model, classes_of, frame, kind_of, load, scale_from
-from tests.model.compiled.test_preprocessing import HEALTHY, SCHEMA, columns, imputed, rows
-from tests.serving.services import document, fitted, saved, settings_of
+from stillsafe.model.compiled.equivalence import OutputsDiffer
+from stillsafe.model.compiled.predictors import CannotCompile, CompiledModel, compile_model
+from stillsafe.model.confidence import scale_from
+from stillsafe.model.frame import frame
+from stillsafe.model.load import load_model
+from stillsafe.model.model import Model, classes_of, kind_of
+from stillsafe.model.reference import NO_REFERENCE
+from tests.model.compiled.test_preprocessing import HEALTHY, SCHEMA, columns, impute, rows
+from tests.serving.services import document, fitted_pipeline, save_model, settings_of
 
 LAST: list[Any] = [
     HistGradientBoostingClassifier(max_iter=30, random_state=1),
@@ -49,18 +53,18 @@ LAST: list[Any] = [
 ]
 
 
-def truth(last: Any, several: bool) -> Any:
-    """Something to learn: a class, one of three, or a number."""
+def targets(last: Any, several: bool) -> Any:
+    """Targets: two classes, three classes, or numbers."""
     scores = np.array([float(row["visits"] or 0) + (row["town"] == "Ulm") * 3 for row in HEALTHY])
     if not hasattr(last, "predict_proba") and not hasattr(last, "decision_function"):
         return scores
     return np.array(["low", "mid", "high"])[np.digitize(scores, [3, 7] if several else [5, 99])]
 
 
-def served(last: Any, *, several: bool = False, unknown: str = "ignore") -> Model:
-    """A model behind the usual steps."""
-    steps = columns(imputed(StandardScaler()), imputed(OneHotEncoder(handle_unknown=unknown), "most_frequent"))
-    return as_model(make_pipeline(steps, last).fit(frame(SCHEMA, HEALTHY), truth(last, several)))
+def fitted_model(last: Any, *, several: bool = False, unknown: str = "ignore") -> Model:
+    """A model behind common preprocessing steps."""
+    steps = columns(impute(StandardScaler()), impute(OneHotEncoder(handle_unknown=unknown), "most_frequent"))
+    return as_model(make_pipeline(steps, last).fit(frame(SCHEMA, HEALTHY), targets(last, several)))
 
 
 def as_model(estimator: Any) -> Model:
@@ -70,96 +74,98 @@ def as_model(estimator: Any) -> Model:
 
 @pytest.mark.parametrize("last", LAST, ids=lambda last: type(last).__name__)
 @pytest.mark.parametrize("several", [False, True])
-def test_the_answers_are_scikit_learn_s(last: Any, several: bool) -> None:
-    """Predictions, confidences and probabilities are the same; of trees, to the last bit."""
-    model = served(last, several=several)
-    fast = equivalence.compiled(model, {}, HEALTHY)
+def test_the_predictions_are_those_of_scikit_learn(last: Any, several: bool) -> None:
+    """Predictions, confidences and probabilities are the same; for trees, to the last bit."""
+    model = fitted_model(last, several=several)
+    fast = equivalence.compile_verified(model, NO_REFERENCE, HEALTHY)
     assert fast.compiled is not None
-    assert fast.compiled.proof is not None
-    assert fast.compiled.proof.row_count > len(HEALTHY)
+    assert fast.compiled.equivalence is not None
+    assert fast.compiled.equivalence.row_count > len(HEALTHY)
     if "Tree" in type(last).__name__ or "Forest" in type(last).__name__ or "Hist" in type(last).__name__:
-        assert fast.compiled.proof.largest_difference == 0
-        assert fast.compiled.proof.split_count > 0
+        assert fast.compiled.equivalence.largest_difference == 0
+        assert fast.compiled.equivalence.split_count > 0
         assert fast.score(HEALTHY) == model.score(HEALTHY)
         assert fast.score(HEALTHY[:1]) == model.score(HEALTHY[:1])
-    assert fast.compiled.proof.largest_difference <= equivalence.TOLERANCE
+    assert fast.compiled.equivalence.largest_difference <= equivalence.TOLERANCE
 
 
-BOOSTED = served(LAST[0], several=True, unknown="error")
-BOOSTED_FAST = equivalence.compiled(BOOSTED, {})
+BOOSTING = fitted_model(LAST[0], several=True, unknown="error")
+COMPILED_BOOSTING = equivalence.compile_verified(BOOSTING, NO_REFERENCE)
 
 
 @given(rows)
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_any_row_gets_the_same_answer_or_the_same_error(row: Row) -> None:
-    """Also rows that the pipeline refuses, alone and among others."""
-    assert BOOSTED_FAST.score([row]) == BOOSTED.score([row])
-    assert BOOSTED_FAST.score([HEALTHY[0], row, HEALTHY[1]]) == BOOSTED.score([HEALTHY[0], row, HEALTHY[1]])
+def test_any_row_gets_the_same_score(row: Row) -> None:
+    """The score or error is the same, for a single row and for a row among others."""
+    assert COMPILED_BOOSTING.score([row]) == BOOSTING.score([row])
+    assert COMPILED_BOOSTING.score([HEALTHY[0], row, HEALTHY[1]]) == BOOSTING.score([HEALTHY[0], row, HEALTHY[1]])
 
 
 def test_a_bare_model_on_named_columns() -> None:
     """An estimator without a pipeline gets its columns in its own order."""
     numbers = frame(SCHEMA, HEALTHY)[["visits", "age"]]
     for last in (HistGradientBoostingClassifier(max_iter=5), LogisticRegression()):
-        filled = numbers.fillna(0)
-        estimator = last.fit(filled, truth(last, several=False))
+        complete_numbers = numbers.fillna(0)
+        estimator = last.fit(complete_numbers, targets(last, several=False))
         schema = replace(SCHEMA, features=tuple(replace(spec, required=True) for spec in SCHEMA.features[:2]))
-        model = Model("1", kind_of(estimator), classes_of(estimator), schema, estimator, scale_from(estimator, filled))
-        asked: list[Row] = [{"age": float(a), "visits": int(v)} for v, a in filled.to_numpy()]
-        fast = equivalence.compiled(model, {}, asked)
-        assert fast.score(asked) == model.score(asked)
+        model = Model(
+            "1", kind_of(estimator), classes_of(estimator), schema, estimator, scale_from(estimator, complete_numbers)
+        )
+        few_rows: list[Row] = [{"age": float(a), "visits": int(v)} for v, a in complete_numbers.to_numpy()]
+        fast = equivalence.compile_verified(model, NO_REFERENCE, few_rows)
+        assert fast.score(few_rows) == model.score(few_rows)
 
 
 def test_categories_that_trees_split_themselves_are_not_compiled() -> None:
-    """Boosting with its own encoder, and anybody else's estimator, are left to scikit-learn."""
+    """Boosting with its own encoder, and an estimator of another package, are left to scikit-learn."""
     steps = columns("passthrough", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan))
     own = HistGradientBoostingClassifier(max_iter=5, categorical_features=[3, 4])
-    model = as_model(make_pipeline(steps, own).fit(frame(SCHEMA, HEALTHY), truth(own, several=False)))
+    model = as_model(make_pipeline(steps, own).fit(frame(SCHEMA, HEALTHY), targets(own, several=False)))
     with pytest.raises(CannotCompile):
-        equivalence.compiled(model, {}, HEALTHY)
-    strange = type("Mine", (LogisticRegression,), {})()
-    with pytest.raises(CannotCompile, match="not scikit-learn's own"):
-        equivalence.compiled(served(strange), {}, HEALTHY)
+        equivalence.compile_verified(model, NO_REFERENCE, HEALTHY)
+    custom = type("Mine", (LogisticRegression,), {})()
+    with pytest.raises(CannotCompile, match="not part of scikit-learn"):
+        equivalence.compile_verified(fitted_model(custom), NO_REFERENCE, HEALTHY)
 
 
-def tampered(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
-    """From now on what is compiled answers a little otherwise."""
+def change_output(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """Make every compiled model predict something slightly different."""
 
-    def compiled(*given: Any) -> Compiled:
-        made = compile_model(*given)
-        return replace(made, evaluate=lambda matrix: change(made.evaluate, matrix))
+    def compile_and_change(*arguments: Any) -> CompiledModel:
+        compiled = compile_model(*arguments)
+        return replace(compiled, evaluate=lambda matrix: change(compiled.evaluate, matrix))
 
-    monkeypatch.setattr(equivalence, "compile_model", compiled)
+    monkeypatch.setattr(equivalence, "compile_model", compile_and_change)
 
 
-def test_what_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probability that is off by a millionth, and a split on the wrong side of its threshold."""
-    model = served(LAST[0])
+    model = fitted_model(LAST[0])
 
     def off(evaluate: Any, matrix: Any) -> Any:
-        answers, raw, probabilities = evaluate(matrix)
-        return answers, raw, probabilities + 1e-6
+        predictions, raw, probabilities = evaluate(matrix)
+        return predictions, raw, probabilities + 1e-6
 
     with monkeypatch.context() as patch:
-        tampered(patch, off)
-        with pytest.raises(Differs, match="scikit-learn"):
-            equivalence.compiled(model, {}, HEALTHY)
+        change_output(patch, off)
+        with pytest.raises(OutputsDiffer, match="scikit-learn"):
+            equivalence.compile_verified(model, NO_REFERENCE, HEALTHY)
     with monkeypatch.context() as patch:
-        tampered(patch, lambda evaluate, matrix: evaluate(np.nextafter(matrix, np.inf)))
-        with pytest.raises(Differs, match="where its trees split"):
-            equivalence.compiled(model, {}, [])
+        change_output(patch, lambda evaluate, matrix: evaluate(np.nextafter(matrix, np.inf)))
+        with pytest.raises(OutputsDiffer, match="at the thresholds of its trees"):
+            equivalence.compile_verified(model, NO_REFERENCE, [])
 
 
-def test_at_the_start_it_is_proven_again(
+def test_loading_repeats_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asked for, it is served; where it no longer can be proven, scikit-learn serves and the log says why."""
-    file = saved(fitted(), tmp_path)
-    assert load(settings_of(file)).compiled is None
-    wanted = settings_of(file, model={"compiled": True})
-    assert load(wanted).compiled is not None
-    tampered(monkeypatch, lambda evaluate, matrix: evaluate(matrix * 1.001))
+    """A compiled model that passes is served; if it differs, scikit-learn predicts and the log has the reason."""
+    file = save_model(fitted_pipeline(), tmp_path)
+    assert load_model(settings_of(file)).compiled is None
+    compiled_settings = settings_of(file, model={"compiled": True})
+    assert load_model(compiled_settings).compiled is not None
+    change_output(monkeypatch, lambda evaluate, matrix: evaluate(matrix * 1.001))
     with caplog.at_level(logging.WARNING):
-        assert load(wanted).compiled is None
+        assert load_model(compiled_settings).compiled is None
     assert "not served compiled" in caplog.text
-    assert document(file)["model"]["version"] == load(wanted).version
+    assert document(file)["model"]["version"] == load_model(compiled_settings).version

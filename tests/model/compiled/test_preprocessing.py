@@ -1,4 +1,4 @@
-"""The encoder makes, bit for bit, the matrix that the fitted steps make of a frame."""
+"""The compiled encoder gives the same matrix, bit for bit, as the fitted steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -83,18 +83,18 @@ def columns(numbers: Any, categories: Any, remainder: Any = "drop") -> Any:
     return make_column_transformer((numbers, NUMBERS), (categories, CATEGORIES), remainder=remainder)
 
 
-def imputed(step: Any, strategy: str = "median", **more: Any) -> Any:
+def impute(step: Any, strategy: str = "median", **more: Any) -> Any:
     return make_pipeline(SimpleImputer(strategy=strategy, **more), step)
 
 
 STEPS: dict[str, list[Any]] = {
-    "scaled, one-hot": [columns(imputed(StandardScaler()), OPEN)],
-    "robust, dense": [columns(imputed(RobustScaler(), "mean"), one_hot(sparse_output=False))],
+    "scaled, one-hot": [columns(impute(StandardScaler()), OPEN)],
+    "robust, dense": [columns(impute(RobustScaler(), "mean"), one_hot(sparse_output=False))],
     "clipped, rare together": [
-        columns(imputed(MinMaxScaler(clip=True)), one_hot(handle_unknown="infrequent_if_exist", min_frequency=20))
+        columns(impute(MinMaxScaler(clip=True)), one_hot(handle_unknown="infrequent_if_exist", min_frequency=20))
     ],
-    "widest, first dropped": [columns(imputed(MaxAbsScaler()), one_hot(drop="first"))],
-    "binary dropped": [columns(imputed(StandardScaler(with_mean=False)), one_hot(drop="if_binary"))],
+    "widest, first dropped": [columns(impute(MaxAbsScaler()), one_hot(drop="first"))],
+    "binary dropped": [columns(impute(StandardScaler(with_mean=False)), one_hot(drop="if_binary"))],
     "ordinal": [
         columns(
             "passthrough",
@@ -102,8 +102,8 @@ STEPS: dict[str, list[Any]] = {
         )
     ],
     "ordinal, missing stays": [columns("passthrough", ordinal(np.nan))],
-    "imputed categories": [columns(SimpleImputer(), imputed(OPEN, "constant", fill_value="none"))],
-    "most frequent": [columns(SimpleImputer(strategy="most_frequent"), imputed(OPEN, "most_frequent"))],
+    "impute categories": [columns(SimpleImputer(), impute(OPEN, "constant", fill_value="none"))],
+    "most frequent": [columns(SimpleImputer(strategy="most_frequent"), impute(OPEN, "most_frequent"))],
     "scaled again": [columns(SimpleImputer(), OPEN), StandardScaler(with_mean=False)],
     "dropped and passed": [make_column_transformer(("drop", ["age"]), (OPEN, CATEGORIES), remainder="passthrough")],
     "by place": [make_column_transformer((SimpleImputer(), [0, 1]), (OPEN, [3]), remainder="drop")],
@@ -112,15 +112,15 @@ STEPS: dict[str, list[Any]] = {
 }
 
 
-def plain(steps: Sequence[Any], asked: Sequence[Row]) -> Any:
-    """What scikit-learn makes of a frame, dense."""
-    inputs: Any = frame(SCHEMA, asked)
+def plain(steps: Sequence[Any], given_rows: Sequence[Row]) -> Any:
+    """scikit-learn's output for a frame, dense."""
+    inputs: Any = frame(SCHEMA, given_rows)
     for step in steps:
         inputs = step.transform(inputs)
     return np.asarray(inputs.toarray() if sparse.issparse(inputs) else inputs, np.float64)
 
 
-def made(name: str) -> tuple[list[Any], Any]:
+def fit_and_compile(name: str) -> tuple[list[Any], Any]:
     steps = STEPS[name]
     inputs: Any = frame(SCHEMA, HEALTHY)
     for step in steps:
@@ -130,52 +130,52 @@ def made(name: str) -> tuple[list[Any], Any]:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_the_matrix_is_the_same_to_the_bit(name: str) -> None:
-    """On healthy rows, together and one by one."""
-    steps, encode = made(name)
-    found, wanted = encode(HEALTHY), plain(steps, HEALTHY)
-    assert found.dtype == np.float64
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_array_equal(encode(HEALTHY[:1]), wanted[:1])
+    """For healthy rows, in one call and one by one."""
+    steps, encode = fit_and_compile(name)
+    matrix, expected = encode(HEALTHY), plain(steps, HEALTHY)
+    assert matrix.dtype == np.float64
+    assert matrix.flags.c_contiguous
+    np.testing.assert_array_equal(matrix, expected)
+    np.testing.assert_array_equal(encode(HEALTHY[:1]), expected[:1])
 
 
 @pytest.mark.parametrize("name", STEPS)
-@given(asked=st.lists(rows, min_size=1, max_size=8))
+@given(drawn_rows=st.lists(rows, min_size=1, max_size=8))
 @settings(max_examples=15, deadline=None, derandomize=True)
 @pytest.mark.filterwarnings("ignore")
-def test_strange_rows_are_encoded_or_refused_alike(name: str, asked: list[Row]) -> None:
-    """Extreme, missing and unseen values give the same matrix, or a ValueError where scikit-learn raises one."""
-    steps, encode = made(name)
+def test_edge_cases_are_encoded_or_refused_alike(name: str, drawn_rows: list[Row]) -> None:
+    """Extreme, missing and unseen values give the same matrix, or a ValueError if scikit-learn raises one."""
+    steps, encode = fit_and_compile(name)
     try:
-        wanted = plain(steps, asked)
+        expected = plain(steps, drawn_rows)
     except ValueError:
         with pytest.raises(ValueError, match="refuses"):
-            encode(asked)
+            encode(drawn_rows)
         return
-    np.testing.assert_array_equal(encode(asked), wanted)
+    np.testing.assert_array_equal(encode(drawn_rows), expected)
 
 
 @pytest.mark.parametrize(
     "step",
     [
         columns(SimpleImputer(add_indicator=True), OPEN),
-        columns(imputed(PolynomialFeatures(2)), OPEN),
+        columns(impute(PolynomialFeatures(2)), OPEN),
         make_column_transformer((SimpleImputer(missing_values=-1), ["visits"])),
         columns(MaxAbsScaler(clip=True), OPEN),
         make_column_transformer((SimpleImputer(), slice(0, 2)), (OPEN, ["town"])),
         FunctionTransformer(lambda table: table[["visits"]]),
     ],
 )
-def test_what_is_not_known_is_not_compiled(step: Any) -> None:
-    """A step that could mean anything is left to scikit-learn."""
+def test_unsupported_steps_are_not_compiled(step: Any) -> None:
+    """A step whose effect is not known is left to scikit-learn."""
     step.fit(frame(SCHEMA, HEALTHY))
     with pytest.raises(CannotCompile):
         encoder([step], SCHEMA, SCHEMA.names)
 
 
-def test_somebody_else_s_scaler_is_not_known() -> None:
-    """A class that is only called like one of scikit-learn's is none."""
-    strange = type("StandardScaler", (StandardScaler,), {"__module__": "elsewhere"})()
-    strange.fit(pd.DataFrame({"visits": [1.0, 2.0]}))
-    with pytest.raises(CannotCompile, match="no step that is known"):
-        encoder([strange], SCHEMA, ["visits"])
+def test_a_scaler_of_another_package_is_not_compiled() -> None:
+    """A class that only shares its name with one of scikit-learn is not supported."""
+    scaler = type("StandardScaler", (StandardScaler,), {"__module__": "elsewhere"})()
+    scaler.fit(pd.DataFrame({"visits": [1.0, 2.0]}))
+    with pytest.raises(CannotCompile, match="StandardScaler is not supported"):
+        encoder([scaler], SCHEMA, ["visits"])

@@ -1,4 +1,4 @@
-"""The usual body in one go: never another row than the strict way finds, and none where that finds something wrong."""
+"""The fast body decoder: never another row than the strict parser gives, and none for a body that it refuses."""
 
 import json
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
+from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema, Violation
 from stillsafe.serving.body import instances
-from stillsafe.serving.body.fast_decoder import TypedBody
+from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.body.json_body import parse
-from stillsafe.serving.problems import RefusedRequest, Wrong
+from stillsafe.serving.problems import RefusedRequest
 
 MOST = 4
 SCHEMA = Schema(
@@ -25,8 +25,16 @@ SCHEMA = Schema(
         FeatureSpec("town", FeatureType.CATEGORY, required=False, max_length=8),
     )
 )
-TYPED = TypedBody(SCHEMA, MOST)
-USUAL: Row = {"age": 3.5, "net worth": -1e9, "class": 7, "visits": None, "member": True, "größe": "XL", "town": "Köln"}
+DECODER = FastBodyDecoder(SCHEMA, MOST)
+ORDINARY: Row = {
+    "age": 3.5,
+    "net worth": -1e9,
+    "class": 7,
+    "visits": None,
+    "member": True,
+    "größe": "XL",
+    "town": "Köln",
+}
 LIMITS = st.sampled_from(
     [
         0,
@@ -50,7 +58,7 @@ LIMITS = st.sampled_from(
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | LIMITS
 texts = st.sampled_from([*SCHEMA.names, "features", "more"]) | st.text(max_size=4)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2))
-proper = {
+valid_values = {
     "age": st.floats(0, 120.5) | st.integers(0, 120),
     "net worth": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
     "class": st.integers(-2, 99),
@@ -59,8 +67,8 @@ proper = {
     "größe": st.sampled_from(["S", "XL"]),
     "town": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='\\"'), max_size=8),
 }
-rows = st.fixed_dictionaries(proper)
-doubtful = st.fixed_dictionaries({name: usual | values for name, usual in proper.items()})
+rows = st.fixed_dictionaries(valid_values)
+doubtful_rows = st.fixed_dictionaries({name: valid | values for name, valid in valid_values.items()})
 
 
 @st.composite
@@ -75,9 +83,11 @@ def objects(draw: st.DrawFn, name: str, inner: str) -> str:
 @st.composite
 def instance_texts(draw: st.DrawFn) -> str:
     """JSON text of an instance that may or may not be fine."""
-    escaped = draw(st.booleans())
-    row = draw(rows | doubtful)
-    pairs = [f"{json.dumps(name, ensure_ascii=escaped)}: {json.dumps(row[name], ensure_ascii=escaped)}" for name in row]
+    ascii_only = draw(st.booleans())
+    row = draw(rows | doubtful_rows)
+    pairs = [
+        f"{json.dumps(name, ensure_ascii=ascii_only)}: {json.dumps(row[name], ensure_ascii=ascii_only)}" for name in row
+    ]
     change = draw(st.sampled_from(["none", "none", "twice", "without", "more"]))
     place = draw(st.integers(0, len(pairs) - 1))
     if change == "twice":
@@ -96,22 +106,22 @@ def _strictly(read: Any, content: bytes) -> Any:
         return refused.problem.violations
 
 
-def _row(document: Any) -> Row | tuple[Wrong, ...]:
-    return instances.one(SCHEMA, document)
+def _row(document: Any) -> Row | tuple[Violation, ...]:
+    return instances.check_single(SCHEMA, document)
 
 
-def _rows(document: Any) -> list[Row | tuple[Wrong, ...]]:
-    return [instances.row(SCHEMA, each) for each in instances.many(document, MOST)]
+def _rows(document: Any) -> list[Row | tuple[Violation, ...]]:
+    return [instances.check_instance(SCHEMA, each) for each in instances.batch_instances(document, MOST)]
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True)
 @given(content=instance_texts().flatmap(lambda inner: objects("features", inner)))
-def test_one_is_read_as_the_strict_way_reads_it(content: str) -> None:
-    """Value by value and type by type, or not at all."""
+def test_a_single_row_is_the_strict_parsers(content: str) -> None:
+    """Value by value and type by type, or there is none."""
     body = content.encode("utf-8", "surrogatepass")
-    found = TYPED.one(body)
-    if found is not None:
-        assert repr(found) == repr(_strictly(_row, body))
+    row = DECODER.decode_single(body)
+    if row is not None:
+        assert repr(row) == repr(_strictly(_row, body))
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -120,32 +130,33 @@ def test_one_is_read_as_the_strict_way_reads_it(content: str) -> None:
     .map(",".join)
     .flatmap(lambda i: objects("instances", f"[{i}]"))
 )
-def test_many_are_read_as_the_strict_way_reads_them(content: str) -> None:
+def test_a_batchs_rows_are_the_strict_parsers(content: str) -> None:
     """All of them, in order, or none."""
     body = content.encode("utf-8", "surrogatepass")
-    found = TYPED.many(body)
-    if found is not None:
-        assert repr(found) == repr(_strictly(_rows, body))
+    row = DECODER.decode_batch(body)
+    if row is not None:
+        assert repr(row) == repr(_strictly(_rows, body))
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(content=st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE+-tfn \\u', max_size=60).map(str.encode))
-def test_what_is_hardly_json_is_left_to_the_strict_way(content: bytes) -> None:
-    """Whatever the bytes, nothing is raised."""
-    assert TYPED.one(content) is None
-    assert TYPED.many(content) is None
+def test_what_is_hardly_json_is_not_decoded(content: bytes) -> None:
+    """Whatever the bytes, no error is raised."""
+    assert DECODER.decode_single(content) is None
+    assert DECODER.decode_batch(content) is None
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(row=rows, left_out=st.sets(st.sampled_from(["net worth", "visits", "town"])))
-def test_a_proper_body_is_read(row: Row, left_out: set[str]) -> None:
-    """With what need not be there left out, too."""
-    given = {name: value for name, value in row.items() if name not in left_out}
-    body = json.dumps({"features": given}, ensure_ascii=False).encode()
-    found = TYPED.one(body)
-    assert found is not None
-    assert list(found) == list(SCHEMA.names)
-    assert TYPED.many(json.dumps({"instances": [given] * MOST}, ensure_ascii=False).encode()) == [found] * MOST
+def test_a_valid_body_is_decoded(row: Row, left_out: set[str]) -> None:
+    """With or without its optional features."""
+    features = {name: value for name, value in row.items() if name not in left_out}
+    body = json.dumps({"features": features}, ensure_ascii=False).encode()
+    decoded_row = DECODER.decode_single(body)
+    assert decoded_row is not None
+    assert list(decoded_row) == list(SCHEMA.names)
+    batch = json.dumps({"instances": [features] * MOST}, ensure_ascii=False).encode()
+    assert DECODER.decode_batch(batch) == [decoded_row] * MOST
 
 
 @pytest.mark.parametrize(
@@ -158,26 +169,26 @@ def test_a_proper_body_is_read(row: Row, left_out: set[str]) -> None:
         '"features": {}',
     ],
 )
-def test_a_name_given_twice_or_unknown_is_never_read(change: str) -> None:
+def test_a_body_with_a_repeated_or_unknown_name_is_not_decoded(change: str) -> None:
     """The decoder would keep the last of two."""
-    inside = json.dumps(USUAL, ensure_ascii=False)
-    assert TYPED.one(f'{{"features": {inside}}}'.encode()) == USUAL
-    assert TYPED.one(f'{{"features": {inside[:-1]}, {change}}}}}'.encode()) is None
-    assert TYPED.one(f'{{"features": {inside}, {change}}}'.encode()) is None
+    inside = json.dumps(ORDINARY, ensure_ascii=False)
+    assert DECODER.decode_single(f'{{"features": {inside}}}'.encode()) == ORDINARY
+    assert DECODER.decode_single(f'{{"features": {inside[:-1]}, {change}}}}}'.encode()) is None
+    assert DECODER.decode_single(f'{{"features": {inside}, {change}}}'.encode()) is None
 
 
 @pytest.mark.parametrize("name", ['a "b"', "a\\b", "a\tb"])
-def test_a_name_that_json_escapes_is_left_to_the_strict_way(name: str) -> None:
-    """A data frame's columns may be called anything."""
+def test_a_name_that_json_escapes_is_not_decoded(name: str) -> None:
+    """A data frame's columns may have any name."""
     schema = Schema((FeatureSpec(name, FeatureType.NUMERIC, required=False), FeatureSpec("b", FeatureType.NUMERIC)))
-    typed = TypedBody(schema, 1)
+    decoder = FastBodyDecoder(schema, 1)
     for body in ({name: 1, "b": 2}, {"b": 2}):
-        assert typed.one(json.dumps({"features": body}).encode()) is None
-        assert typed.many(json.dumps({"instances": [body]}).encode()) is None
+        assert decoder.decode_single(json.dumps({"features": body}).encode()) is None
+        assert decoder.decode_batch(json.dumps({"instances": [body]}).encode()) is None
 
 
-def test_a_category_that_is_too_long_to_be_sent_is_never_read() -> None:
-    """Though it is among the categories accepted."""
+def test_a_category_over_the_length_limit_is_not_decoded() -> None:
+    """Even if it is among the accepted categories."""
     schema = Schema((FeatureSpec("a", FeatureType.CATEGORY, categories=("long",), max_length=2),))
-    assert TypedBody(schema, 1).one(b'{"features": {"a": "long"}}') is None
-    assert TypedBody(schema, 1).one(b'{"features": {"a": ""}}') is None
+    assert FastBodyDecoder(schema, 1).decode_single(b'{"features": {"a": "long"}}') is None
+    assert FastBodyDecoder(schema, 1).decode_single(b'{"features": {"a": ""}}') is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.serving.body.instances import many, one
+from stillsafe.serving.body.instances import batch_instances, check_single
 from stillsafe.serving.body.json_body import parse
 from stillsafe.serving.problems import RefusedRequest
 
@@ -14,7 +14,7 @@ SCHEMA = Schema((FeatureSpec("age", FeatureType.NUMERIC), FeatureSpec("town", Fe
 
 def test_a_good_body_is_a_clean_row() -> None:
     """Every feature is present, missing ones as None."""
-    assert one(SCHEMA, {"features": {"age": 3}}) == {"age": 3.0, "town": None}
+    assert check_single(SCHEMA, {"features": {"age": 3}}) == {"age": 3.0, "town": None}
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_good_body_is_a_clean_row() -> None:
 )
 def test_everything_wrong_is_named(body: bytes, expected: list[tuple[str, str]]) -> None:
     """The place, the kind, and what is allowed."""
-    wrong = one(SCHEMA, parse(body))
-    assert isinstance(wrong, tuple)
-    assert [(each.feature, each.kind) for each in wrong] == expected
-    assert all(each.allowed for each in wrong)
+    violations = check_single(SCHEMA, parse(body))
+    assert isinstance(violations, tuple)
+    assert [(each.feature, each.kind) for each in violations] == expected
+    assert all(each.allowed for each in violations)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_everything_wrong_is_named(body: bytes, expected: list[tuple[str, str]])
 )
 def test_a_batch_that_is_none_is_refused_whole(document: Any, status: int, kind: str) -> None:
     """Empty ones and too long ones too."""
-    with pytest.raises(RefusedRequest) as caught:
-        many(document, 3)
-    assert caught.value.problem.status == status
-    assert [wrong.kind for wrong in caught.value.problem.violations] == [kind]
+    with pytest.raises(RefusedRequest) as refusal:
+        batch_instances(document, 3)
+    assert refusal.value.problem.status == status
+    assert [violations.kind for violations in refusal.value.problem.violations] == [kind]
 
 
 def test_a_hundred_wrong_keys_are_cut_short() -> None:
     """An answer stays small, however long the question."""
-    wrong = one(SCHEMA, {"features": {}, **{f"{number}" * 100: 1 for number in range(100)}})
-    assert isinstance(wrong, tuple)
-    assert len(wrong) == 50
-    assert max(len(each.feature) for each in wrong) <= 83
+    violations = check_single(SCHEMA, {"features": {}, **{f"{number}" * 100: 1 for number in range(100)}})
+    assert isinstance(violations, tuple)
+    assert len(violations) == 50
+    assert max(len(each.feature) for each in violations) <= 83

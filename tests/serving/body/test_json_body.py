@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillsafe.serving.body.json_body import DEEPEST, content, parse, repeated_keys
+from stillsafe.serving.body.json_body import DEEPEST, parse, read_body, repeated_keys
 from stillsafe.serving.problems import RefusedRequest
 
 
@@ -27,10 +27,10 @@ from stillsafe.serving.problems import RefusedRequest
 )
 def test_what_is_not_json_is_refused_with_the_reason(content: bytes, kind: str) -> None:
     """422, whatever the bytes."""
-    with pytest.raises(RefusedRequest) as caught:
+    with pytest.raises(RefusedRequest) as refusal:
         parse(content)
-    assert caught.value.problem.status == 422
-    assert [wrong.kind for wrong in caught.value.problem.violations] == [kind]
+    assert refusal.value.problem.status == 422
+    assert [wrong.kind for wrong in refusal.value.problem.violations] == [kind]
 
 
 def test_nesting_is_allowed_to_the_limit() -> None:
@@ -40,9 +40,9 @@ def test_nesting_is_allowed_to_the_limit() -> None:
 
 def test_a_repeated_key_is_remembered() -> None:
     """The object still parses, so that only the instance that repeats a key is refused."""
-    found = parse(b'{"a": {"b": 1, "b": 2, "c": 3}, "d": {}}')
-    assert repeated_keys(found["a"]) == ("b",)
-    assert repeated_keys(found) == repeated_keys(found["d"]) == repeated_keys(3) == ()
+    document = parse(b'{"a": {"b": 1, "b": 2, "c": 3}, "d": {}}')
+    assert repeated_keys(document["a"]) == ("b",)
+    assert repeated_keys(document) == repeated_keys(document["d"]) == repeated_keys(3) == ()
 
 
 def test_a_body_that_does_not_arrive_is_given_up() -> None:
@@ -51,8 +51,8 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
     async def silence() -> Any:
         await asyncio.Event().wait()
 
-    with pytest.raises(RefusedRequest) as caught:
-        asyncio.run(content({"type": "http", "method": "POST", "headers": []}, silence, 1000, 0.05))
-    found = caught.value.problem
-    assert (found.status, found.headers["Connection"]) == (408, "close")
-    assert [wrong.kind for wrong in found.violations] == ["too_slow"]
+    with pytest.raises(RefusedRequest) as refusal:
+        asyncio.run(read_body({"type": "http", "method": "POST", "headers": []}, silence, 1000, 0.05))
+    document = refusal.value.problem
+    assert (document.status, document.headers["Connection"]) == (408, "close")
+    assert [wrong.kind for wrong in document.violations] == ["too_slow"]

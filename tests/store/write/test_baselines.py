@@ -1,4 +1,4 @@
-"""Baselines: frozen when made, and one active for each model version."""
+"""Baselines: never changed, and one active for each model version."""
 
 import pytest
 from sqlalchemy import Connection, Engine, select
@@ -30,15 +30,15 @@ def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
     }
 
 
-def test_a_baseline_is_read_back_as_it_was_made(connection: Connection) -> None:
-    """By its id it comes back equal; a strange id is none."""
+def test_a_baseline_is_read_back_equal(connection: Connection) -> None:
+    """By its id; an unknown id is None."""
     insert_baseline(connection, baseline())
     assert baseline_by_id(connection, "b1") == baseline()
     assert baseline_by_id(connection, "b2") is None
 
 
-def test_a_new_baseline_watches_nothing_yet(connection: Connection) -> None:
-    """Making one changes nothing that is decided; activating it does."""
+def test_a_new_baseline_is_not_active(connection: Connection) -> None:
+    """A version is watched once its baseline is marked active."""
     insert_baseline(connection, baseline())
     assert active_baseline(connection, "1") is None
     assert not is_watched(connection, "1")
@@ -48,29 +48,29 @@ def test_a_new_baseline_watches_nothing_yet(connection: Connection) -> None:
 
 
 def test_one_is_active_for_each_version(connection: Connection) -> None:
-    """Activating one retires the one before it, and leaves other versions alone."""
+    """Marking one active ends the previous one of the same version, and of no other."""
     first, second, other = baseline("b1"), baseline("b2"), baseline("b3", "2")
-    for one in (first, second, other):
-        insert_baseline(connection, one)
-    for one in (first, other, second):
-        mark_active(connection, one)
+    for record in (first, second, other):
+        insert_baseline(connection, record)
+    for record in (first, other, second):
+        mark_active(connection, record)
     assert active_baseline(connection, "1") == second
     assert active_baseline(connection, "2") == other
-    active = {record.baseline.baseline_id for record in all_baselines(connection) if record.active}
-    assert active == {"b2", "b3"}
+    active_ids = {record.baseline.baseline_id for record in all_baselines(connection) if record.active}
+    assert active_ids == {"b2", "b3"}
     mark_active(connection, first)
     assert active_baseline(connection, "1") == first
 
 
 def test_baselines_are_listed_newest_first(connection: Connection) -> None:
-    """By the time they were made, and not by the order in which they were written."""
+    """By creation time, and not by the order in which they were inserted."""
     for name, minutes in (("b1", 5), ("b2", 9), ("b3", 1)):
         insert_baseline(connection, baseline(name, created_at=at(minutes)))
     assert [record.baseline.baseline_id for record in all_baselines(connection)] == ["b2", "b1", "b3"]
 
 
-def test_a_baseline_is_frozen(engine: Engine) -> None:
-    """An id is used once: nothing overwrites what an old decision rests on."""
+def test_a_baseline_is_never_overwritten(engine: Engine) -> None:
+    """An id is used once, because old decisions depend on the baseline."""
     with database.writing(engine) as connection:
         insert_baseline(connection, baseline())
     with pytest.raises(StoreError, match=r"(?i)unique"), database.writing(engine) as connection:

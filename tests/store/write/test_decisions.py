@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, Engine, func, select
 
 from stillsafe.core.decide import Decision, decide
-from stillsafe.core.policy import Policy
+from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, EvidencePolicy, Policy
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.core.window import Window
@@ -22,32 +22,32 @@ from stillsafe.store.write.decisions import record_hold, record_release, record_
 from tests.store.conftest import START, STEP, at, baseline, window
 
 POLICY = Policy()
-SEEN: dict[str, Any] = {"last_prediction_row": 7, "last_refusal_row": 3, "fresh_since": START}
-BROKEN, CALM = 0.5, 0.0
-UP_AND_BACK = [BROKEN] * 3 + [CALM] * 3
+ROW_BOUNDS: dict[str, Any] = {"last_prediction_row": 7, "last_refusal_row": 3, "fresh_since": START}
+SHIFTED_RATE, CALM_RATE = 0.5, 0.0
+UP_AND_BACK = [SHIFTED_RATE] * 3 + [CALM_RATE] * 3
 
 
 def judge(
-    connection: Connection, judged: Window, before: Memory, *, enforced: bool = True, policy: Policy = POLICY
+    connection: Connection, run_window: Window, memory_before: Memory, *, enforce: bool = True, policy: Policy = POLICY
 ) -> Decision:
     """One run, decided by the real core and written."""
-    decision = decide(policy, baseline(), judged, before)
-    record_run(connection, policy, judged, before, decision, SEEN, enforced=enforced)
+    decision = decide(policy, baseline(), run_window, memory_before)
+    record_run(connection, policy, run_window, memory_before, decision, ROW_BOUNDS, enforce=enforce)
     return decision
 
 
-def judge_all(connection: Connection, rates: list[float], *, enforced: bool = True) -> list[StateRecord]:
+def judge_all(connection: Connection, rates: list[float], *, enforce: bool = True) -> list[StateRecord]:
     """Runs one after the other, each from what the last one left; the state after each."""
     states = []
     for run, rate in enumerate(rates, start=1):
-        before = current_state(connection)
-        memory = before.memory if before else Memory()
-        judge(connection, window(run, unseen_rate=rate), memory, enforced=enforced)
-        states.append(found(connection))
+        memory_before = current_state(connection)
+        memory = memory_before.memory if memory_before else Memory()
+        judge(connection, window(run, unseen_rate=rate), memory, enforce=enforce)
+        states.append(the_state(connection))
     return states
 
 
-def found(connection: Connection) -> StateRecord:
+def the_state(connection: Connection) -> StateRecord:
     state = current_state(connection)
     assert state is not None
     return state
@@ -64,11 +64,11 @@ def run_end(run: int) -> Any:
 
 def test_a_run_is_written_with_all_that_it_rests_on(connection: Connection) -> None:
     """Window, policy, readings and memory are kept, so that the decision can be recomputed."""
-    judged = window(1, unseen_rate=BROKEN)
-    decision = judge(connection, judged, Memory())
-    run = run_at(connection, judged.end)
+    run_window = window(1, unseen_rate=SHIFTED_RATE)
+    decision = judge(connection, run_window, Memory())
+    run = run_at(connection, run_window.end)
     assert run is not None
-    assert from_document(Window, run.window) == judged
+    assert from_document(Window, run.window) == run_window
     assert from_document(Policy, run.policy) == POLICY
     assert from_document(Memory, run.memory) == decision.memory
     assert run.readings == to_document(decision.readings)
@@ -77,9 +77,25 @@ def test_a_run_is_written_with_all_that_it_rests_on(connection: Connection) -> N
     )
 
 
+def test_a_run_names_the_rules_and_the_wording_that_decided_it(connection: Connection) -> None:
+    """A replay knows what it may recompute; the policy holds the numbers of those rules."""
+    judge(connection, window(1, unseen_rate=SHIFTED_RATE), Memory())
+    run = last_run(connection)
+    assert run is not None
+    assert (run.rules_version, run.wording_version) == (RULES_VERSION, WORDING_VERSION)
+    assert run.policy["evidence"] == to_document(EvidencePolicy())
+
+
+def test_a_state_is_valid_for_the_intervals_of_its_policy(connection: Connection) -> None:
+    """The policy says how many intervals a state outlasts a monitor that does not run."""
+    patient = replace(POLICY, evidence=replace(POLICY.evidence, state_valid_intervals=3.0))
+    judge(connection, window(1), Memory(), policy=patient)
+    assert the_state(connection).valid_until == run_end(4)
+
+
 def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
     """A run can be read in SQL: when, how much, how sure, and what was wrong with which feature."""
-    judge(connection, window(1, unseen_rate=BROKEN), Memory())
+    judge(connection, window(1, unseen_rate=SHIFTED_RATE), Memory())
     run = last_run(connection)
     assert run is not None
     assert (run.window_start, run.window_end) == (at(-5), at(10))
@@ -90,7 +106,7 @@ def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
     }
     assert (run.evidence, run.severity, run.state_before, run.state_after) == ("BAD", "NORMAL", "NORMAL", "NORMAL")
     assert (run.model_version, run.baseline_id, run.shadow, run.incident_id) == ("1", "b1", False, None)
-    assert {name: getattr(run, name) for name in SEEN} == SEEN
+    assert {name: getattr(run, name) for name in ROW_BOUNDS} == ROW_BOUNDS
 
 
 def test_a_calm_run_shows_no_anomaly(connection: Connection) -> None:
@@ -104,12 +120,12 @@ def test_a_calm_run_shows_no_anomaly(connection: Connection) -> None:
 def test_a_window_is_judged_once(engine: Engine) -> None:
     """A second run on the same window is refused as a whole: state and incident stay as they were."""
     with database.writing(engine) as connection:
-        judge_all(connection, [BROKEN, BROKEN])
-        before = found(connection)
+        judge_all(connection, [SHIFTED_RATE, SHIFTED_RATE])
+        memory_before = the_state(connection)
     with pytest.raises(StoreError, match=r"(?i)unique"), database.writing(engine) as connection:
-        judge(connection, window(2), before.memory)
+        judge(connection, window(2), memory_before.memory)
     with database.reading(engine) as connection:
-        assert found(connection) == before
+        assert the_state(connection) == memory_before
         assert len(recent_runs(connection, 10)) == 2
 
 
@@ -118,21 +134,23 @@ def test_runs_are_numbered_as_they_come(connection: Connection) -> None:
     ids = []
     for run in (1, 2, 3):
         decision = decide(POLICY, baseline(), window(run), Memory())
-        ids.append(record_run(connection, POLICY, window(run), Memory(), decision, SEEN, enforced=True))
+        ids.append(record_run(connection, POLICY, window(run), Memory(), decision, ROW_BOUNDS, enforce=True))
     assert ids == [run.id for run in all_runs(connection)] == sorted(set(ids))
 
 
 def test_there_is_one_state(connection: Connection) -> None:
     """However many runs there were, one row says what to obey."""
-    judge_all(connection, [CALM, BROKEN, CALM])
+    judge_all(connection, [CALM_RATE, SHIFTED_RATE, CALM_RATE])
     assert connection.execute(select(func.count()).select_from(system_state)).scalar_one() == 1
 
 
 def test_the_state_is_what_the_last_run_concluded(connection: Connection) -> None:
     """State, reason, memory and damaged features come from the decision; it is valid for two intervals."""
-    *_, last = judge_all(connection, [BROKEN, BROKEN, BROKEN])
+    *_, last = judge_all(connection, [SHIFTED_RATE, SHIFTED_RATE, SHIFTED_RATE])
     assert (last.state, last.severity, last.held) == (State.DEGRADED, "CRITICAL", False)
-    assert last.reason.startswith("CRITICAL after 3 consecutive severe runs. town has a category never seen")
+    assert last.reason.startswith(
+        "CRITICAL after 3 consecutive severe runs. town has a category unseen in the baseline"
+    )
     assert last.damaged_features == ("town",)
     assert last.memory.state is State.DEGRADED
     assert last.checked_at == run_end(3)
@@ -141,7 +159,7 @@ def test_the_state_is_what_the_last_run_concluded(connection: Connection) -> Non
 
 def test_last_updated_changes_only_with_the_state(connection: Connection) -> None:
     """It is the time of the last change, not of the last look."""
-    states = judge_all(connection, [CALM, *UP_AND_BACK, CALM])
+    states = judge_all(connection, [CALM_RATE, *UP_AND_BACK, CALM_RATE])
     assert [record.state.value for record in states] == [
         "NORMAL",
         "NORMAL",
@@ -166,7 +184,7 @@ def test_an_incident_is_opened_escalated_and_resolved(connection: Connection) ->
     assert opened.decision_reason.startswith("WARNING after 2 consecutive deviating runs.")
     assert (opened.model_version, opened.baseline_id) == ("1", "b1")
 
-    judge(connection, window(3, unseen_rate=BROKEN), found(connection).memory)
+    judge(connection, window(3, unseen_rate=SHIFTED_RATE), the_state(connection).memory)
     escalated = the_incident(connection)
     assert escalated == replace(
         opened,
@@ -178,7 +196,7 @@ def test_an_incident_is_opened_escalated_and_resolved(connection: Connection) ->
     assert escalated.decision_reason.startswith("CRITICAL after 3 consecutive severe runs.")
 
     for run in (4, 5, 6):
-        judge(connection, window(run), found(connection).memory)
+        judge(connection, window(run), the_state(connection).memory)
     resolved = the_incident(connection)
     assert resolved == replace(escalated, resolved=True, resolved_at=run_end(6), resolution=resolved.resolution)
     assert (resolved.resolution or "").startswith("Recovered after 3 consecutive calm runs.")
@@ -186,22 +204,22 @@ def test_an_incident_is_opened_escalated_and_resolved(connection: Connection) ->
 
 def test_each_run_of_a_degradation_names_its_incident(connection: Connection) -> None:
     """From detection to resolution, and neither before nor after."""
-    judge_all(connection, [*UP_AND_BACK, CALM])
-    named: list[RunRecord] = list(all_runs(connection))
+    judge_all(connection, [*UP_AND_BACK, CALM_RATE])
+    runs: list[RunRecord] = list(all_runs(connection))
     incident_id = the_incident(connection).incident_id
-    assert [run.incident_id for run in named] == [None, *[incident_id] * 5, None]
+    assert [run.incident_id for run in runs] == [None, *[incident_id] * 5, None]
 
 
 def test_observing_activates_no_fallback(connection: Connection) -> None:
     """In observe mode the incident is recorded as it is, and says that nothing was bypassed."""
-    judge_all(connection, [BROKEN] * 3, enforced=False)
+    judge_all(connection, [SHIFTED_RATE] * 3, enforce=False)
     incident = the_incident(connection)
     assert (incident.severity, incident.fallback_activated) == ("CRITICAL", False)
 
 
 def test_a_second_degradation_is_a_second_incident(connection: Connection) -> None:
     """What was resolved stays as it was."""
-    judge_all(connection, [*UP_AND_BACK, BROKEN, BROKEN])
+    judge_all(connection, [*UP_AND_BACK, SHIFTED_RATE, SHIFTED_RATE])
     new, old = recent_incidents(connection, 10)
     assert (old.resolved, old.detected_at) == (True, run_end(2))
     assert (new.resolved, new.detected_at) == (False, run_end(8))
@@ -209,22 +227,26 @@ def test_a_second_degradation_is_a_second_incident(connection: Connection) -> No
 
 def test_an_inconclusive_run_is_recorded_and_moves_nothing(connection: Connection) -> None:
     """Too little traffic is written down as that, and the state stays."""
-    *_, before = judge_all(connection, [BROKEN, BROKEN])
-    judge(connection, window(3, prediction_count=10), before.memory)
-    run, after = last_run(connection), found(connection)
+    *_, memory_before = judge_all(connection, [SHIFTED_RATE, SHIFTED_RATE])
+    judge(connection, window(3, prediction_count=10), memory_before.memory)
+    run, later = last_run(connection), the_state(connection)
     assert run is not None
     assert run.evidence == Evidence.INSUFFICIENT.value
-    assert (after.state, after.last_updated, after.checked_at) == (before.state, before.last_updated, run_end(3))
+    assert (later.state, later.last_updated, later.checked_at) == (
+        memory_before.state,
+        memory_before.last_updated,
+        run_end(3),
+    )
 
 
 def test_a_hold_is_obeyed_and_recorded(connection: Connection) -> None:
     """It makes the state DEGRADED at once, and leaves what the evidence says and when the monitor looked."""
-    (before,) = judge_all(connection, [CALM])
-    held = record_hold(connection, before.memory, Hold("ann", "smells", at(12)), after_run=1)
-    state = found(connection)
+    (memory_before,) = judge_all(connection, [CALM_RATE])
+    held = record_hold(connection, memory_before.memory, Hold("ann", "smells", at(12)), after_run=1)
+    state = the_state(connection)
     assert (state.state, state.held, state.last_updated) == (State.DEGRADED, True, at(12))
     assert state.reason == "Held by ann: smells."
-    assert (state.checked_at, state.valid_until) == (before.checked_at, before.valid_until)
+    assert (state.checked_at, state.valid_until) == (memory_before.checked_at, memory_before.valid_until)
     assert state.memory == held
     assert held.state is State.NORMAL
     assert all_actions(connection) == [ActionRecord(1, at(12), "hold", "ann", "smells", 1)]
@@ -233,10 +255,10 @@ def test_a_hold_is_obeyed_and_recorded(connection: Connection) -> None:
 
 def test_a_release_lets_the_evidence_decide_again(connection: Connection) -> None:
     """The state is then what the evidence said all along, and the action is recorded."""
-    judge_all(connection, [CALM])
-    held = record_hold(connection, found(connection).memory, Hold("ann", "smells", at(12)), 1)
+    judge_all(connection, [CALM_RATE])
+    held = record_hold(connection, the_state(connection).memory, Hold("ann", "smells", at(12)), 1)
     record_release(connection, held, "bob", "aired", at(14), 1)
-    state = found(connection)
+    state = the_state(connection)
     assert (state.state, state.held, state.last_updated) == (State.NORMAL, False, at(14))
     assert state.reason == "Released by bob: aired."
     assert [(action.action, action.by, action.at) for action in all_actions(connection)] == [
@@ -247,19 +269,19 @@ def test_a_release_lets_the_evidence_decide_again(connection: Connection) -> Non
 
 def test_holding_what_is_degraded_changes_nothing_to_obey(connection: Connection) -> None:
     """DEGRADED before, DEGRADED after: the time of the last change stays, through hold and release."""
-    *_, before = judge_all(connection, [BROKEN] * 3)
-    held = record_hold(connection, before.memory, Hold("ann", "smells", at(32)), 3)
+    *_, memory_before = judge_all(connection, [SHIFTED_RATE] * 3)
+    held = record_hold(connection, memory_before.memory, Hold("ann", "smells", at(32)), 3)
     record_release(connection, held, "ann", "aired", at(33), 3)
-    state = found(connection)
-    assert (state.state, state.last_updated) == (State.DEGRADED, before.last_updated)
+    state = the_state(connection)
+    assert (state.state, state.last_updated) == (State.DEGRADED, memory_before.last_updated)
 
 
 def test_a_run_under_a_hold_keeps_it(connection: Connection) -> None:
     """The monitor goes on judging beneath a hold, and does not end it."""
-    judge_all(connection, [CALM])
-    record_hold(connection, found(connection).memory, Hold("ann", "smells", at(12)), 1)
-    judge(connection, window(2), found(connection).memory)
-    state, run = found(connection), last_run(connection)
+    judge_all(connection, [CALM_RATE])
+    record_hold(connection, the_state(connection).memory, Hold("ann", "smells", at(12)), 1)
+    judge(connection, window(2), the_state(connection).memory)
+    state, run = the_state(connection), last_run(connection)
     assert run is not None
     assert (state.state, state.held, state.last_updated) == (State.DEGRADED, True, at(12))
     assert (run.state_before, run.state_after) == ("DEGRADED", "DEGRADED")
@@ -268,7 +290,7 @@ def test_a_run_under_a_hold_keeps_it(connection: Connection) -> None:
 def test_a_hold_before_the_first_run_is_a_state(connection: Connection) -> None:
     """An operator need not wait for the monitor."""
     record_hold(connection, Memory(), Hold("ann", "not yet", START), None)
-    state = found(connection)
+    state = the_state(connection)
     assert (state.state, state.checked_at, state.valid_until) == (State.DEGRADED, None, None)
     assert all_actions(connection)[0].after_run is None
 
@@ -278,7 +300,7 @@ def test_a_run_that_dies_has_never_happened(engine: Engine) -> None:
 
     def stumble() -> None:
         with database.writing(engine) as connection:
-            judge_all(connection, [BROKEN] * 3)
+            judge_all(connection, [SHIFTED_RATE] * 3)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

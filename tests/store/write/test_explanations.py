@@ -1,4 +1,4 @@
-"""Explanations: appended, one for each status of an incident, and read by nobody who decides."""
+"""Explanations: one for each step and source, and every failure."""
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -14,7 +14,7 @@ from stillsafe.store.read.incidents import (
 from stillsafe.store.write.explanations import append_explanation, append_explanation_failure
 from tests.store.conftest import at
 
-DOUBTS = [{"field": "summary", "number": "12", "at": 3}]
+UNVERIFIED = [{"field": "summary", "number": "12", "at": 3}]
 HOSTILE = "<script>alert('1')</script>'; DROP TABLE incidents; --"
 
 
@@ -23,35 +23,37 @@ def explain(
 ) -> None:
     append_explanation(
         connection,
-        incident_id=incident_id,
-        incident_status=status,
-        source=source,
-        generated_at=at(minutes),
-        summary=HOSTILE,
-        likely_causes="It broke.",
-        recommendations="Look at the feed.",
-        llm_model="some-model",
-        seconds=1.5,
-        unverified=DOUBTS,
+        ExplanationRecord(
+            incident_id=incident_id,
+            incident_status=status,
+            source=source,
+            generated_at=at(minutes),
+            summary=HOSTILE,
+            likely_causes="It broke.",
+            recommendations="Look at the feed.",
+            llm_model="some-model",
+            seconds=1.5,
+            unverified=UNVERIFIED,
+        ),
     )
 
 
 def test_explanations_are_read_back_oldest_first(connection: Connection) -> None:
-    """As they were written, whatever the text holds, and only the incident's own."""
+    """Unchanged, whatever their text, and only those of the incident."""
     explain(connection, "opened", 1)
     explain(connection, "opened", 2, "inc-2")
     explain(connection, "resolved", 3)
-    found = incident_explanations(connection, "inc-1")
-    assert [record.incident_status for record in found] == ["opened", "resolved"]
-    assert found[0] == ExplanationRecord(
+    records = incident_explanations(connection, "inc-1")
+    assert [record.incident_status for record in records] == ["opened", "resolved"]
+    assert records[0] == ExplanationRecord(
         *("inc-1", at(1), HOSTILE, "Look at the feed.", "some-model", "opened"),
-        *("offline", "It broke.", None, 1.5, DOUBTS),
+        *("offline", "It broke.", None, 1.5, UNVERIFIED),
     )
     assert incident_explanations(connection, "inc-3") == []
 
 
 def test_a_status_is_explained_once(engine: Engine) -> None:
-    """A second explanation of the same event by the same source is refused, and harms nothing else."""
+    """A second explanation of the same step by the same source is refused, and the first one stays."""
     with database.writing(engine) as connection:
         explain(connection, "opened")
     with pytest.raises(StoreError, match=r"(?i)unique"), database.writing(engine) as connection:
@@ -60,8 +62,8 @@ def test_a_status_is_explained_once(engine: Engine) -> None:
         assert len(incident_explanations(connection, "inc-1")) == 1
 
 
-def test_the_offline_one_comes_first(connection: Connection) -> None:
-    """Whenever the language model answered, its text follows the one that needs none, step by step."""
+def test_the_offline_explanation_comes_first(connection: Connection) -> None:
+    """Of each step, whenever the language model answered."""
     for minutes, (status, source) in enumerate(
         [
             ("opened", "offline"),
@@ -72,8 +74,8 @@ def test_the_offline_one_comes_first(connection: Connection) -> None:
         ]
     ):
         explain(connection, status, minutes, source=source)
-    told = [(record.incident_status, record.source) for record in incident_explanations(connection, "inc-1")]
-    assert told == [
+    order = [(record.incident_status, record.source) for record in incident_explanations(connection, "inc-1")]
+    assert order == [
         *(("opened", "offline"), ("opened", "llm"), ("escalated", "offline")),
         *(("resolved", "offline"), ("resolved", "llm")),
     ]
@@ -81,7 +83,7 @@ def test_the_offline_one_comes_first(connection: Connection) -> None:
 
 
 def test_failures_are_counted(connection: Connection) -> None:
-    """Each attempt that failed is a row of its own: there may be many for one step."""
+    """Each failed attempt is a row, and one step may have many."""
     for minutes in range(3):
         append_explanation_failure(
             connection,

@@ -1,1 +1,1 @@
-"""How change is told from harm. Skip it on first reading."""
+"""Separates harmless changes from harmful ones. Skip it on first reading."""

@@ -1,20 +1,22 @@
-"""Relations: whether the values of a row still belong together, although each by itself looks healthy.
+"""Association: whether the values of a row still fit one another, although each feature by itself seems healthy.
 
-A column that is permuted, stale, stuck or joined to the wrong row may keep its distribution to the last digit. What it
-loses is its relation to the other columns. The baseline keeps, for every two features, how often their bins were seen
-together. A pair of bins scores the logarithm of its lift: how much more often it was seen than chance would have it.
+A column that is permuted, stale, stuck or joined to the wrong row can keep its distribution to the last digit. It
+loses its association with the other columns. The baseline keeps, for every two features, how often their bins occurred
+in the same row. The score of a pair of bins is its pointwise mutual information (PMI): the logarithm of how much more
+often the pair occurred than it would by chance.
 
-    seen        the mean score in the window
-    expected    the mean score if the relation holds, given how the window's values of either feature are distributed
-    by chance   the mean score if the two were drawn independently
+    observed    the mean PMI in the window
+    expected    the mean PMI if the association is intact, given the window's distribution of either feature
+    chance      the mean PMI if the two features were independent
 
-    broken share = (expected - seen) / (expected - by chance), summed over the feature's relations
+    broken share = (expected - observed) / (expected - chance), summed over the feature's associations
 
-A genuine shift moves a feature and all that goes with it: `expected` moves along, so the share stays near zero. It is
-judged in both directions (the feature given the others, the others given the feature) and the smaller one counts.
+A genuine shift changes a feature and everything associated with it: `expected` changes as well, so the share stays near
+zero. The share is computed in both directions (the feature given the others, the others given the feature); the smaller
+one counts.
 
-Source: the score is the pointwise mutual information (R. M. Fano, Transmission of Information, 1961), its mean the
-mutual information, whose chance level is tested by its likelihood ratio.
+Source: PMI is by R. M. Fano, Transmission of Information, 1961. Its mean is the mutual information, whose chance level
+is tested by its likelihood ratio.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,94 +26,113 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.evidence.bins import STRANGE
+from stillsafe.core.evidence.bins import SPECIAL_BINS
+from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 
 Numbers = NDArray[np.float64]
 
-PRIOR = 3.0  # rows of chance that every pair of bins is given beforehand, so that a rare pair proves little
-CERTAINTY = 6.0  # standard deviations by which a relation must exceed chance to count as one
-LEAST_STRENGTH = 0.01  # nats
-SMALLEST_RELIABLE = 0.25  # share of a feature's relations that must be left to judge it by
-FLOOR = 0.005  # of the strength: what no table is ever more certain of
-
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """The baseline's joint counts as scores. `B` bins of `F` features in all.
+class AssociationTable:
+    """The baseline's joint counts as PMI. `F` features have `B` bins in all.
 
     Attributes:
         features: their names.
         starts: (F,) index of each feature's first bin.
-        sizes: (F,) bins of each.
+        sizes: (F,) number of bins of each.
         shares: (B,) share of the healthy rows in each bin.
-        score: (B, B) logarithm of the lift of two bins; 0 within a feature.
-        given: (B, F) expected score of a bin with each feature, if the relation holds.
-        strength: (F, F) mean score in the healthy period, in nats.
-        related: (F, F) flags: relations that are more than chance.
-        spread: (B,) variance of the summed score of a bin with all related features.
+        pmi: (B, B) PMI of two bins, in nats; 0 within a feature.
+        expected_pmi: (B, F) expected PMI of a bin with each feature, if the association is intact.
+        mutual_information: (F, F) mean PMI in the healthy period, in nats.
+        is_associated: (F, F) flags: the pairs whose association exceeds chance.
+        pmi_variance: (B,) variance of the summed PMI of a bin with all associated features.
+        policy: the numbers that the table was computed with.
     """
 
     features: tuple[str, ...]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
     shares: Numbers
-    score: Numbers
-    given: Numbers
-    strength: Numbers
-    related: NDArray[np.bool_]
-    spread: Numbers
+    pmi: Numbers
+    expected_pmi: Numbers
+    mutual_information: Numbers
+    is_associated: NDArray[np.bool_]
+    pmi_variance: Numbers
+    policy: EvidencePolicy
+
+    @property
+    def total_information(self) -> Numbers:
+        """(F,) mutual information of each feature, summed over its associated features."""
+        return np.asarray(np.sum(self.mutual_information * self.is_associated, axis=1))
 
     def blocks(self, table: Numbers) -> Numbers:
         """(F, F) sums of a (B, B) table over the bins of every two features."""
         return np.asarray(np.add.reduceat(np.add.reduceat(table, self.starts, 0), self.starts, 1))
 
     def over_bins(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(B, B) flags from (F, F) ones."""
+        """(B, B) flags from (F, F) flags."""
         return np.repeat(np.repeat(flags, self.sizes, 0), self.sizes, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A window's agreement beside what was to be expected. (F, F) each, in nats; row: the feature that is judged.
+class WindowAssociation:
+    """A window's mean PMI and its expected values. (F, F) each, in nats; a row is the feature under test.
 
     Attributes:
-        seen: mean score.
-        chance: mean score if independent.
-        alone: mean score if only this feature had changed, and without regard to the others.
-        from_own: expected, given the feature's own distribution now.
-        from_others: expected, given the others' distributions now.
-        spread: (F,) standard error of the summed difference, given the feature's own distribution.
+        observed_pmi: mean PMI.
+        chance: mean PMI if the two features were independent.
+        single_change: mean PMI if only the feature under test had changed, independently of the others.
+        from_own: expected mean PMI, given the feature's own distribution in the window.
+        from_others: expected mean PMI, given the others' distributions in the window.
+        standard_error: (F,) of the summed difference, given the feature's own distribution.
         count: rows.
     """
 
-    seen: Numbers
+    observed_pmi: Numbers
     chance: Numbers
-    alone: Numbers
+    single_change: Numbers
     from_own: Numbers
     from_others: Numbers
-    spread: Numbers
+    standard_error: Numbers
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """One feature's relations.
+class AssociationNoise:
+    """How much a healthy broken share differs from zero. (F,) each.
 
     Attributes:
-        share: of the rows on which they are broken, about 0 in health; the smaller of both directions.
-        deviations: by how many standard errors it differs from health, in the direction with fewer.
-        clearest: the same in the direction with more.
-        power: how many standard errors a full break would make; below about 4 nothing can be seen.
+        offset: share that healthy rows show on average.
+        row_sd: standard deviation of one healthy row's share.
+        variation: standard deviation from chunk to chunk of the healthy period.
+    """
+
+    offset: Numbers
+    row_sd: Numbers
+    variation: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenAssociation:
+    """The broken association of each feature. (F,) each.
+
+    Attributes:
+        share: of the rows on which the associations are broken, about 0 in health; the smaller of both directions.
+        deviations: standard errors between the share and health, in the direction with fewer of them.
+        most_deviations: the same in the direction with more.
+        power: standard errors that a full break would make; below about 4 no break is detectable.
     """
 
     share: Numbers
     deviations: Numbers
-    clearest: Numbers
+    most_deviations: Numbers
     power: Numbers
 
 
-def tables(features: Sequence[str], sizes: Sequence[int], counts: Numbers) -> Tables:
-    """Scores from the symmetric (B, B) joint counts."""
+def association_table(
+    features: Sequence[str], sizes: Sequence[int], counts: Numbers, policy: EvidencePolicy = EVIDENCE
+) -> AssociationTable:
+    """PMI from the symmetric (B, B) joint counts."""
     widths = np.array(sizes, dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(widths)[:-1]]).astype(np.int64)
     own = np.repeat(np.arange(len(widths)), widths)
@@ -120,143 +141,153 @@ def tables(features: Sequence[str], sizes: Sequence[int], counts: Numbers) -> Ta
     rows = max(float(singles[: widths[0]].sum()), 1.0)
     shares = singles / rows
     chance = np.outer(shares, shares) * rows
-    score = np.log((counts + PRIOR) / (chance + PRIOR))
-    score[within] = 0.0
+    prior = policy.association_prior_rows
+    pmi = np.log((counts + prior) / (chance + prior))
+    pmi[within] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         conditional = np.where(singles[:, None] > 0, counts / singles[:, None], shares[None, :])
-    given = np.asarray(np.add.reduceat(conditional * score, starts, axis=1))
+    expected_pmi = np.asarray(np.add.reduceat(conditional * pmi, starts, axis=1))
     none = np.empty(0)
-    bare = Tables(tuple(features), starts, widths, shares, score, given, none, np.empty(0, np.bool_), none)
-    strength = bare.blocks(counts / rows * score)
-    freedom = np.maximum(np.outer(widths - STRANGE - 1, widths - STRANGE - 1), 1)
+    table = AssociationTable(
+        tuple(features), starts, widths, shares, pmi, expected_pmi, none, np.empty(0, np.bool_), none, policy
+    )
+    mutual_information = table.blocks(counts / rows * pmi)
+    freedom = np.maximum(np.outer(widths - SPECIAL_BINS - 1, widths - SPECIAL_BINS - 1), 1)
     # Twice the rows times the mutual information is a chi-square of so many degrees of freedom by chance alone.
-    related = 2 * rows * strength > freedom + CERTAINTY * np.sqrt(2 * freedom)
-    np.fill_diagonal(related, val=False)
-    summed = score * bare.over_bins(related)
+    is_associated = 2 * rows * mutual_information > freedom + policy.association_deviations * np.sqrt(2 * freedom)
+    np.fill_diagonal(is_associated, val=False)
+    tested_pmi = pmi * table.over_bins(is_associated)
     covariance = counts / rows - np.outer(shares, shares)
-    spread = np.einsum("ij,jk,ik->i", summed, covariance, summed, optimize=True)
-    return replace(bare, strength=strength, related=related, spread=np.maximum(spread, 0.0))
+    variance = np.einsum("ij,jk,ik->i", tested_pmi, covariance, tested_pmi, optimize=True)
+    return replace(
+        table,
+        mutual_information=mutual_information,
+        is_associated=is_associated,
+        pmi_variance=np.maximum(variance, 0.0),
+    )
 
 
-def tables_of(baseline: Baseline) -> Tables | None:
-    """The scores of a baseline, or None where it has no joint table."""
+def baseline_association_table(baseline: Baseline, policy: EvidencePolicy = EVIDENCE) -> AssociationTable | None:
+    """The PMI of a baseline, or None where it has no complete joint table."""
     joint = baseline.joint
     if joint is None or len(joint.features) < 2:
         return None
     bins = [baseline.features[name].bins for name in joint.features]
-    sizes = [one.size for one in bins if one is not None]
+    sizes = [feature_bins.size for feature_bins in bins if feature_bins is not None]
     count = sum(sizes)
     if len(sizes) != len(bins) or [len(row) for row in joint.counts] != list(range(count, 0, -1)):
         return None
     upper = np.zeros((count, count))
     upper[np.triu_indices(count)] = np.concatenate([np.array(row, dtype=np.float64) for row in joint.counts])
-    return tables(joint.features, sizes, upper + np.triu(upper, 1).T)
+    return association_table(joint.features, sizes, upper + np.triu(upper, 1).T, policy)
 
 
-def agreement(found: Tables, counts: Numbers) -> tuple[float, ...]:
-    """Summed scores of every two features from a window's (B, B) joint counts, the upper triangle row by row."""
-    sums = found.blocks(counts * found.score)
-    return tuple(np.round(sums[np.triu_indices(len(found.sizes), 1)], 6).tolist())
+def pmi_sums(table: AssociationTable, counts: Numbers) -> tuple[float, ...]:
+    """PMI of every two features, summed over a window's (B, B) joint counts: the upper triangle row by row."""
+    sums = table.blocks(counts * table.pmi)
+    return tuple(np.round(sums[np.triu_indices(len(table.sizes), 1)], 6).tolist())
 
 
-def look(found: Tables, shares: Numbers, sums: Sequence[float], count: int) -> Seen:
-    """What a window shows.
+def window_association(
+    table: AssociationTable, shares: Numbers, sums: Sequence[float], count: int
+) -> WindowAssociation:
+    """The observed and expected mean PMI of a window.
 
     Args:
-        found: the baseline's scores.
+        table: the baseline's PMI.
         shares: (B,) share of the window's rows in each bin.
-        sums: the window's agreement.
-        count: its rows.
+        sums: the window's PMI sums.
+        count: the window's rows.
     """
-    features = len(found.sizes)
-    seen = np.zeros((features, features))
-    seen[np.triu_indices(features, 1)] = np.array(sums) / count
-    seen += seen.T
-    weighted = np.asarray(np.add.reduceat(shares[:, None] * found.given, found.starts, axis=0))
-    chance = found.blocks(np.outer(shares, shares) * found.score)
-    spread = np.sqrt(np.add.reduceat(shares * found.spread, found.starts) / count)
-    alone = found.blocks(np.outer(shares, found.shares) * found.score)
-    return Seen(seen, chance, alone, weighted, weighted.T, spread, count)
+    features = len(table.sizes)
+    observed_pmi = np.zeros((features, features))
+    observed_pmi[np.triu_indices(features, 1)] = np.array(sums) / count
+    observed_pmi += observed_pmi.T
+    expected = np.asarray(np.add.reduceat(shares[:, None] * table.expected_pmi, table.starts, axis=0))
+    chance = table.blocks(np.outer(shares, shares) * table.pmi)
+    standard_error = np.sqrt(np.add.reduceat(shares * table.pmi_variance, table.starts) / count)
+    single_change = table.blocks(np.outer(shares, table.shares) * table.pmi)
+    return WindowAssociation(observed_pmi, chance, single_change, expected, expected.T, standard_error, count)
 
 
-def broken(
-    found: Tables,
-    seen: Seen,
-    offset: Numbers,
-    row_sd: Numbers,
-    variation: Numbers,
+def broken_association(
+    table: AssociationTable,
+    window: WindowAssociation,
+    healthy: AssociationNoise,
     without: Collection[int] = (),
-    enough: float = SMALLEST_RELIABLE,
-) -> Broken:
-    """Per feature, how much of its relations is broken.
+    least_information: float | None = None,
+) -> BrokenAssociation:
+    """How much of each feature's association is broken.
 
     Args:
-        found: the baseline's scores.
-        seen: what the window shows.
-        offset: (F,) share that healthy rows show on average.
-        row_sd: (F,) standard deviation of one healthy row's share.
-        variation: (F,) standard deviation from stretch to stretch.
-        without: features whose relations are left out, because they are known to be damaged.
-        enough: share of a feature's relations that must be left to judge it by.
+        table: the baseline's PMI.
+        window: the window's mean PMI.
+        healthy: how much healthy shares differ from zero.
+        without: features whose associations are left out, because their values are corrupted.
+        least_information: share of a feature's mutual information that must remain for a reliable estimate; None is
+            the policy's.
     """
-    kept = found.related.copy()
+    policy, pairs = table.policy, table.is_associated.copy()
     for index in without:
-        kept[index, :] = kept[:, index] = False
-    all_of_it = np.sum(found.strength * found.related, axis=1)
-    strength = np.sum(found.strength * kept, axis=1)
-    left = np.divide(strength, all_of_it, out=np.zeros_like(strength), where=all_of_it > 0)
-    reliable = (strength > LEAST_STRENGTH) & (left > enough)
-    fewer = np.sqrt(np.clip(left, 0.0, 1.0))
+        pairs[index, :] = pairs[:, index] = False
+    whole = table.total_information
+    strength = np.sum(table.mutual_information * pairs, axis=1)
+    rest = np.divide(strength, whole, out=np.zeros_like(strength), where=whole > 0)
+    least = policy.association_min_remaining if least_information is None else least_information
+    reliable = (strength > policy.association_min_nats) & (rest > least)
+    fewer = np.sqrt(np.clip(rest, 0.0, 1.0))
     shares, deviations, power = [], [], []
-    for expected, sampling, least in (
-        (seen.from_own, seen.spread * fewer, 0.02),
-        (seen.from_others, row_sd * strength / np.sqrt(seen.count) * fewer, 0.2),
+    for expected, sampling, smallest in (
+        (window.from_own, window.standard_error * fewer, policy.own_break_min),
+        (window.from_others, healthy.row_sd * strength / np.sqrt(window.count) * fewer, policy.others_break_min),
     ):
-        lost = np.sum((expected - seen.seen) * kept, axis=1)
-        full = np.sum((expected - seen.chance) * kept, axis=1)
-        noise = np.sqrt(sampling**2 + (variation * np.maximum(full, 0.0)) ** 2 + (FLOOR * strength) ** 2 + 1e-18)
-        share = lost / np.maximum(full, least * strength + 1e-12) - offset
+        loss = np.sum((expected - window.observed_pmi) * pairs, axis=1)
+        full = np.sum((expected - window.chance) * pairs, axis=1)
+        between_chunks = healthy.variation * np.maximum(full, 0.0)
+        noise = np.sqrt(sampling**2 + between_chunks**2 + (policy.association_noise_floor * strength) ** 2 + 1e-18)
+        share = loss / np.maximum(full, smallest * strength + 1e-12) - healthy.offset
         shares.append(np.where(reliable, share, 0.0))
-        deviations.append(np.where(reliable, (lost - offset * np.maximum(full, 0.0)) / noise, 0.0))
+        deviations.append(np.where(reliable, (loss - healthy.offset * np.maximum(full, 0.0)) / noise, 0.0))
         power.append(np.where(reliable, full / noise, 0.0))
-    rounded = [np.round(np.clip(values, -1e6, 1e6), 6) for values in (*shares, *deviations, power[0])]
-    own, others, own_deviations, others_deviations, seen_if_full = rounded
-    return Broken(
+    digits = [np.round(np.clip(values, -1e6, 1e6), 6) for values in (*shares, *deviations, power[0])]
+    own, others, own_deviations, others_deviations, own_power = digits
+    return BrokenAssociation(
         np.minimum(own, others),
         np.minimum(own_deviations, others_deviations),
         np.maximum(own_deviations, others_deviations),
-        seen_if_full,
+        own_power,
     )
 
 
-def alone(found: Tables, seen: Seen, index: int) -> tuple[float, float]:
-    """Whether one feature has changed by itself: the share of rows on which the others have not moved along with it.
+def solo_change(table: AssociationTable, window: WindowAssociation, index: int) -> tuple[float, float]:
+    """Whether one feature changed by itself: the share of rows on which the others did not change with it.
 
     Returns:
         The share, 0 for a genuine shift, and how many standard errors a share of 1 would be.
     """
-    kept = found.related[index]
-    lost = float(np.sum((seen.from_own[index] - seen.seen[index]) * kept))
-    full = float(np.sum((seen.from_own[index] - seen.alone[index]) * kept))
-    noise = float(np.hypot(seen.spread[index], FLOOR * np.sum(found.strength[index] * kept)))
+    pairs = table.is_associated[index]
+    loss = float(np.sum((window.from_own[index] - window.observed_pmi[index]) * pairs))
+    full = float(np.sum((window.from_own[index] - window.single_change[index]) * pairs))
+    floor = table.policy.association_noise_floor * np.sum(table.mutual_information[index] * pairs)
+    noise = float(np.hypot(window.standard_error[index], floor))
     if full <= 0 or noise <= 0:
         return 1.0, 0.0
-    return round(lost / full, 6), round(full / noise, 6)
+    return round(loss / full, 6), round(full / noise, 6)
 
 
-def row_shares(found: Tables, onehot: NDArray[np.float32]) -> Numbers:
-    """(n, F) each row's own broken share, given the others: its spread is the noise of a window's.
+def row_broken_shares(table: AssociationTable, rows: NDArray[np.float32]) -> Numbers:
+    """(n, F) broken share of each single row, given the others. Its spread is the sampling noise of a window's share.
 
     Args:
-        found: scores from other rows.
-        onehot: (n, B) the rows' bins.
+        table: the PMI of other rows.
+        rows: (n, B) one-hot bins.
     """
-    scored = np.add.reduceat((onehot @ (found.score * found.over_bins(found.related))) * onehot, found.starts, axis=1)
-    expected = onehot @ (found.given * np.repeat(found.related, found.sizes, 0))
-    strength = np.sum(found.strength * found.related, axis=1)
-    return np.asarray((expected - scored) / np.maximum(strength, 1e-9))
+    tested_pmi = table.pmi * table.over_bins(table.is_associated)
+    observed_pmi = np.add.reduceat((rows @ tested_pmi) * rows, table.starts, axis=1)
+    expected = rows @ (table.expected_pmi * np.repeat(table.is_associated, table.sizes, 0))
+    return np.asarray((expected - observed_pmi) / np.maximum(table.total_information, 1e-9))
 
 
-def shares_of(found: Tables, counts: Mapping[str, Sequence[int]], rows: int) -> Numbers:
-    """(B,) shares from each feature's counts by bin."""
-    return np.concatenate([np.array(counts[name], dtype=np.float64) for name in found.features]) / max(rows, 1)
+def bin_shares(table: AssociationTable, counts: Mapping[str, Sequence[int]], rows: int) -> Numbers:
+    """(B,) share of the rows in each bin, from each feature's counts by bin."""
+    return np.concatenate([np.array(counts[name], dtype=np.float64) for name in table.features]) / max(rows, 1)

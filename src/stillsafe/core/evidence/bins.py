@@ -1,6 +1,6 @@
-"""Bins: the few places that a feature's values fall into, fixed on the healthy period so that shares compare.
+"""Bins: the intervals or categories that a feature's values fall into. They are fixed on the healthy period.
 
-A feature has some ordinary bins, which share the healthy values about equally, and three strange ones after them:
+A feature has ordinary bins, which share the healthy values about equally, and three special bins after them:
 
     number      ordinary ... | far below | far above | missing
     category    ordinary ... | rare      | unseen    | missing
@@ -8,16 +8,17 @@ A feature has some ordinary bins, which share the healthy values about equally, 
 
 from dataclasses import dataclass
 
-STRANGE = 3
+SPECIAL_BINS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Where one feature's values fall.
+    """The bins of one feature.
 
     Attributes:
-        edges: of a number, the inner edges in increasing order; a bin ends at its edge, which belongs to it.
-        lowest, highest: of a number, beyond these a value lies far from all healthy ones; None of a category.
+        edges: of a number, the inner edges in increasing order; an edge belongs to the bin below it.
+        lowest, highest: of a number, the limits beyond which a value is far outside the healthy range; None of a
+            category.
         categories: of a category, the ordinary ones, a bin each.
     """
 
@@ -28,25 +29,33 @@ class Bins:
 
     @property
     def ordinary(self) -> int:
-        """How many ordinary bins there are, at least one."""
+        """Number of ordinary bins, at least one."""
         return len(self.edges) + 1 if self.lowest is not None else max(len(self.categories), 1)
 
     @property
     def size(self) -> int:
-        """How many bins there are, the strange ones included."""
-        return self.ordinary + STRANGE
+        """Number of bins, special ones included."""
+        return self.ordinary + SPECIAL_BINS
 
     @property
     def below(self) -> int:
-        """The bin of numbers far below; of a category, of those that were rare."""
+        """The bin of numbers far below the healthy range; of a category, of rare healthy categories."""
         return self.ordinary
 
     @property
     def above(self) -> int:
-        """The bin of numbers far above; of a category, of those never seen."""
+        """The bin of numbers far above the healthy range; of a category, of categories not in the baseline."""
         return self.ordinary + 1
 
     @property
     def missing(self) -> int:
         """The bin of missing values."""
         return self.ordinary + 2
+
+    @property
+    def clipped_bins(self) -> tuple[int, ...]:
+        """For each bin, the bin itself; for numbers far outside, the outermost ordinary bin on that side."""
+        bins = list(range(self.size))
+        if self.lowest is not None:
+            bins[self.below], bins[self.above] = 0, self.ordinary - 1
+        return tuple(bins)

@@ -1,314 +1,367 @@
-"""Damage: which features' values no longer belong to their rows, and on what share of them.
+"""Corruption: which features' values no longer belong to their rows, and on what share of them.
 
-Four things tell: values that are missing, never seen, or far outside; one number that repeats where numbers hardly
-ever do; and relations that are broken. A number that repeats or lies outside, but still goes with everything else as
-it did in health, is a genuine shift and no damage.
+Four things show corruption: values that are missing, never seen, or far outside; one number that repeats where numbers
+hardly ever do; and broken associations. A number that repeats or is out of range, but keeps its associations, is a
+genuine shift and no corruption.
 
-Broken relations point at both of their ends. The fewest features that explain them are searched for greedily: the
-feature with the clearest break is taken, its relations are set aside, and what is still broken is looked at anew.
-Features that went to the wrong rows together are whole among themselves, and look like the ones that they left: where
-nothing tells the two sides apart, both are named.
+Broken associations point at both of their ends. A greedy search finds the fewest features that explain them: it takes
+the feature with the clearest break, leaves out its associations, and tests the rest again. Features that were joined to
+wrong rows together keep their associations among themselves, exactly as the features do that they left. Where nothing
+distinguishes the two sides, the diagnosis names both.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence import association
-from stillsafe.core.evidence.association import SMALLEST_RELIABLE, Broken, Numbers, Seen, Tables
-from stillsafe.core.evidence.impact import MOVED, Damage, Movement, distance, distance_noise
+from stillsafe.core.evidence.association import (
+    AssociationNoise,
+    AssociationTable,
+    BrokenAssociation,
+    Numbers,
+)
+from stillsafe.core.evidence.bins import Bins
+from stillsafe.core.evidence.impact import (
+    Corruption,
+    DistributionShift,
+    total_variation,
+    total_variation_noise,
+)
+from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 from stillsafe.core.window import FeatureTally, Tally
 
-LEAST_FAR_RATE = 0.05  # values far outside: below, a few strays
-ONE_SIDE = 0.5  # standard errors less are asked of the less clear direction
-MISFIT = 0.4  # of the largest shift elsewhere: what an intact relation may seem broken by when others shift
-POWERFUL = 6.0  # standard errors of a full break: relations that would surely show damage
-REBUTTED = 4.0  # standard errors by which they show less than is suggested
 RELATION = "broken_relation_rate"
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What is damaged.
+class Suspicion:
+    """The features whose values suggest corruption beyond noise, with the share of values that do.
 
     Attributes:
-        damaged: the damaged features.
-        sound: features whose values alone suggest damage, while the others moved along with them: a genuine shift.
-        relations: per feature of the joint table, the share of rows on which its relations are broken and not explained
-            by another feature's damage, the limit that applied, and whether a break could be seen at all.
-        otherwise: what may be damaged instead, and breaks the same relations; empty where something speaks against.
+        absent: values that are newly missing or never seen.
+        repeated_number: values that are one unusual number.
+        out_of_range: numbers outside the healthy range.
     """
 
-    damaged: Mapping[str, Damage]
-    sound: frozenset[str]
-    relations: Mapping[str, tuple[float, float, bool]]
-    otherwise: Mapping[str, Damage] = field(default_factory=dict)
-
-    def instead_of(self, name: str) -> frozenset[str]:
-        """The features that may be damaged in place of this one; none if that is certain, or it is sound."""
-        one, other = self.damaged.keys() - self.otherwise.keys(), self.otherwise.keys() - self.damaged.keys()
-        return frozenset(other if name in one else one if name in other else ())
+    absent: Mapping[str, float] = field(default_factory=dict)
+    repeated_number: Mapping[str, float] = field(default_factory=dict)
+    out_of_range: Mapping[str, float] = field(default_factory=dict)
 
 
-def movement(baseline: Baseline, tally: Tally) -> Movement | None:
-    """Where the values lie now and lay in health, or None without bins in common."""
-    features, inside, healthy = {}, {}, {}
-    for name, before in baseline.features.items():
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a difference counts.
+
+    Attributes:
+        z: standard errors beyond which a difference is no noise.
+        least_share: share of rows with broken associations that matters.
+        policy: the other numbers.
+    """
+
+    z: float
+    least_share: float
+    policy: EvidencePolicy = EVIDENCE
+
+
+class FeatureAssociation(NamedTuple):
+    """The broken association of one feature.
+
+    Attributes:
+        share: of the rows on which its associations are broken.
+        limit: share beyond which that counts.
+        detectable: whether the window has rows enough to show a break.
+    """
+
+    share: float
+    limit: float
+    detectable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The corrupted features.
+
+    Attributes:
+        corruptions: per corrupted feature.
+        intact: features whose values alone suggest corruption, while the others changed with them: a genuine shift.
+        associations: per feature of the joint table, what no other feature's corruption explains.
+        alternatives: features that may be corrupted instead, since they break the same associations; empty where the
+            window rules them out.
+    """
+
+    corruptions: Mapping[str, Corruption]
+    intact: frozenset[str]
+    associations: Mapping[str, FeatureAssociation]
+    alternatives: Mapping[str, Corruption] = field(default_factory=dict)
+
+    def alternatives_to(self, name: str) -> frozenset[str]:
+        """The features that may be corrupted instead of this one; none if it certainly is, or is intact."""
+        side = self.corruptions.keys() - self.alternatives.keys()
+        other_side = self.alternatives.keys() - self.corruptions.keys()
+        return frozenset(other_side if name in side else side if name in other_side else ())
+
+
+def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy = EVIDENCE) -> DistributionShift | None:
+    """The distributions in the window and in health, or None without bins in common."""
+    features, clipped_features, healthy = {}, {}, {}
+    for name, feature in baseline.features.items():
         now = tally.features.get(name)
-        if now is not None and _comparable(before, now):
-            healthy[name] = _shares(before.bin_counts)
+        if feature.bins is not None and now is not None and _comparable(feature, now):
+            healthy[name] = _shares(feature.bin_counts)
             features[name] = _shares(now.bin_counts)
-            inside[name] = _shares(_inside(before, now))
+            clipped_features[name] = _shares(clipped_counts(feature.bins, now.bin_counts))
     outputs, healthy_outputs = {}, {}
-    for name, before in baseline.outputs.items():
+    for name, output in baseline.outputs.items():
         now = tally.outputs.get(name)
-        if now is not None and _comparable(before, now):
-            outputs[name], healthy_outputs[name] = _shares(now.bin_counts), _shares(before.bin_counts)
+        if now is not None and _comparable(output, now):
+            outputs[name], healthy_outputs[name] = _shares(now.bin_counts), _shares(output.bin_counts)
     if not features:
         return None
-    return Movement(
+    return DistributionShift(
         features,
-        inside,
+        clipped_features,
         healthy,
         outputs,
         healthy_outputs,
         tally.prediction_count,
         baseline.sample_size,
-        _mean_answer(baseline, tally),
+        _mean_difference(baseline, tally, policy.mean_prediction_deviations),
     )
+
+
+def clipped_counts(bins: Bins, counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Counts by bin, with the numbers far outside counted in the outermost ordinary bins."""
+    return tuple(np.bincount(bins.clipped_bins, weights=counts, minlength=bins.size).astype(np.int64).tolist())
 
 
 def diagnose(
-    baseline: Baseline,
-    tally: Tally,
-    moved: Movement,
-    suspected: Mapping[str, float],
-    repeated: Mapping[str, float],
-    outside: Mapping[str, float],
-    z: float,
-    least: float,
+    baseline: Baseline, tally: Tally, shift: DistributionShift, suspicion: Suspicion, limits: Limits
 ) -> Diagnosis:
-    """Find the damaged features.
+    """Find the corrupted features.
 
     Args:
-        baseline: what healthy looks like.
-        tally: what now looks like.
-        moved: both, by bin.
-        suspected: per feature, the share of values that are newly missing or never seen, where that is beyond noise.
-        repeated: per feature, the share of values that are one unusual number, where that is beyond noise.
-        outside: per feature, the share of numbers outside the healthy range, where that is beyond noise.
-        z: standard errors beyond which something is no noise.
-        least: share of rows with broken relations that matters.
+        baseline: the healthy period.
+        tally: the window.
+        shift: the distributions of both.
+        suspicion: what the values themselves suggest.
+        limits: when a difference counts.
     """
-    far = {name: share for name in moved.features if (share := _far(baseline.features[name], moved, name, z)) > 0}
-    found = association.tables_of(baseline)
-    if found is None or len(tally.agreement) != len(found.sizes) * (len(found.sizes) - 1) // 2:
-        shares = _shares_by_values(suspected, repeated, far)
-        damaged = {name: Damage(max(share, _moved_by(moved, name)), name in far) for name, share in shares.items()}
-        return Diagnosis(damaged, frozenset(), {})
-    search = _Search(found, baseline, tally, moved)
-    whole = search.broken(set())
-    doubtful = {**outside, **repeated, **far}
-    sound = frozenset(name for name, share in doubtful.items() if search.rebuts(whole, name, share))
-    repeated = {name: share for name, share in repeated.items() if name not in sound}
-    far = {name: share for name, share in far.items() if name not in sound}
-    shares = _shares_by_values(suspected, repeated, far)
-    for name, share in shares.items():
-        shares[name] = max(share, search.share(whole, name, z))
-    broken, told = search.greedy(set(shares), z, least)
-    others, told_of_them = search.other_side(broken, set(shares), z, least)
-    damaged, otherwise = (
-        {name: Damage(share, name in far) for name, share in sorted({**shares, **side}.items())}
-        for side in (broken, others)
+    far = {
+        name: share for name in shift.features if (share := _far_rate(baseline.features[name], shift, name, limits)) > 0
+    }
+    table = association.baseline_association_table(baseline, limits.policy)
+    if table is None or len(tally.agreement) != len(table.sizes) * (len(table.sizes) - 1) // 2:
+        shares = _value_shares(suspicion, far)
+        corruptions = {
+            name: Corruption(max(share, _feature_shift(shift, name)), name in far) for name, share in shares.items()
+        }
+        return Diagnosis(corruptions, frozenset(), {})
+    search = _Search(table, baseline, tally, shift, limits)
+    whole = search.broken_association(set())
+    doubts = {**suspicion.out_of_range, **suspicion.repeated_number, **far}
+    intact = frozenset(name for name, share in doubts.items() if search.rebuts(whole, name, share))
+    repeated_number = {name: share for name, share in suspicion.repeated_number.items() if name not in intact}
+    far = {name: share for name, share in far.items() if name not in intact}
+    shares = _value_shares(Suspicion(suspicion.absent, repeated_number), far)
+    shares = {name: max(share, search.share(whole, name)) for name, share in shares.items()}
+    side, associations = search.fewest_features(set(shares))
+    other_side, other_associations = search.other_side(side, set(shares))
+    corruptions, alternatives = (
+        {name: Corruption(share, name in far) for name, share in sorted({**shares, **each}.items())}
+        for each in (side, other_side)
     )
-    return Diagnosis(damaged, sound, told | told_of_them, otherwise if others else {})
+    return Diagnosis(corruptions, intact, associations | other_associations, alternatives if other_side else {})
 
 
 class _Search:
-    """The joint table and the window, held together while features are set aside."""
+    """The joint table and the window, tested with the associations of some features left out."""
 
-    def __init__(self, found: Tables, baseline: Baseline, tally: Tally, moved: Movement) -> None:
-        counts = {name: _inside(baseline.features[name], tally.features[name]) for name in found.features}
-        self.names = found.features
-        self.index = {name: index for index, name in enumerate(found.features)}
-        self.found = found
+    def __init__(
+        self, table: AssociationTable, baseline: Baseline, tally: Tally, shift: DistributionShift, limits: Limits
+    ) -> None:
+        self.table, self.names, self.shift, self.limits = table, table.features, shift, limits
+        self.index = {name: index for index, name in enumerate(table.features)}
+        counts = {
+            name: clipped_counts(baseline.features[name].bins or Bins(), tally.features[name].bin_counts)
+            for name in table.features
+        }
         rows = tally.prediction_count
-        self.seen: Seen = association.look(found, association.shares_of(found, counts, rows), tally.agreement, rows)
+        shares = association.bin_shares(table, counts, rows)
+        self.window = association.window_association(table, shares, tally.agreement, rows)
         keys = [f"{RELATION}:{name}" for name in self.names]
-        self.offset = np.array([baseline.offset.get(key, 0.0) for key in keys])
-        self.variation = np.array([baseline.variation.get(key, 0.0) for key in keys])
-        self.moved = moved
-        self.row_sd = np.array(baseline.joint.row_sd if baseline.joint else ())
-        self.moved_by: Numbers = np.array([_beyond_noise(moved, name) for name in self.names])
+        self.noise = AssociationNoise(
+            np.array([baseline.offset.get(key, 0.0) for key in keys]),
+            np.array(baseline.joint.row_sd if baseline.joint else ()),
+            np.array([baseline.variation.get(key, 0.0) for key in keys]),
+        )
+        self.certain_shift: Numbers = np.array(
+            [_certain_shift(shift, name, limits.policy.shift_deviations) for name in self.names]
+        )
 
-    def broken(self, without: set[str], enough: float = SMALLEST_RELIABLE) -> Broken:
-        """Each feature's relations to all but some."""
-        left_out = {self.index[name] for name in without if name in self.index}
-        return association.broken(self.found, self.seen, self.offset, self.row_sd, self.variation, left_out, enough)
+    def broken_association(self, without: Collection[str], least_information: float | None = None) -> BrokenAssociation:
+        """Each feature's associations with all but some features."""
+        indices = {self.index[name] for name in without if name in self.index}
+        return association.broken_association(self.table, self.window, self.noise, indices, least_information)
 
-    def rebuts(self, whole: Broken, name: str, share: float) -> bool:
-        """Whether the relations clearly show less damage than the values themselves suggest."""
+    def rebuts(self, whole: BrokenAssociation, name: str, share: float) -> bool:
+        """Whether the associations clearly show less corruption than the values themselves suggest."""
         index = self.index.get(name)
         if index is None:
             return False
-        shown = [
-            association.alone(self.found, self.seen, index),
+        measures = [
+            association.solo_change(self.table, self.window, index),
             (float(whole.share[index]), float(whole.power[index])),
         ]
-        return any(_less(share, *each) for each in shown)
+        return any(self._clearly_less(share, *measure) for measure in measures)
 
-    def share(self, whole: Broken, name: str, z: float) -> float:
-        """Share of rows on which a feature that is known to be damaged is: by its relations, where they would tell.
+    def share(self, whole: BrokenAssociation, name: str) -> float:
+        """Share of rows on which a corrupted feature is corrupted, by its associations where they can show it.
 
-        Where they would not, all that has moved is put down to the damage.
+        Where they cannot, the feature's whole distribution shift counts as corruption.
         """
         index = self.index.get(name)
-        if index is None or whole.power[index] <= POWERFUL:
-            return _moved_by(self.moved, name)
-        return float(min(max(whole.share[index], 0.0), 1.0)) if whole.deviations[index] > z else 0.0
+        if index is None or whole.power[index] <= self.limits.policy.power_deviations:
+            return _feature_shift(self.shift, name)
+        return float(min(max(whole.share[index], 0.0), 1.0)) if whole.deviations[index] > self.limits.z else 0.0
 
-    def greedy(
-        self, known: set[str], z: float, least: float
-    ) -> tuple[dict[str, float], dict[str, tuple[float, float, bool]]]:
-        """The fewest features that explain what is broken beyond the known damage; and what each feature shows."""
-        taken: dict[str, float] = {}
-        told: dict[str, tuple[float, float, bool]] = {}
+    def fewest_features(self, corrupt_names: set[str]) -> tuple[dict[str, float], dict[str, FeatureAssociation]]:
+        """The fewest features that explain what corrupted ones do not, with their shares; and all associations."""
+        shares: dict[str, float] = {}
+        associations: dict[str, FeatureAssociation] = {}
         for _ in self.names:
-            now, limits, clear = self._look(known | taken.keys(), z, least)
+            now, limits, clear = self._clear_breaks(corrupt_names | shares.keys())
             if not clear.any():
                 break
             index = int(np.argmax(np.where(clear, now.deviations, -1.0)))
-            taken[self.names[index]] = float(min(now.share[index], 1.0))
-            told[self.names[index]] = (float(now.share[index]), float(limits[index]), True)
-        now, limits, _ = self._look(known | taken.keys(), z, least)
+            shares[self.names[index]] = float(min(now.share[index], 1.0))
+            associations[self.names[index]] = FeatureAssociation(float(now.share[index]), float(limits[index]), True)
+        now, limits, _ = self._clear_breaks(corrupt_names | shares.keys())
         for index, name in enumerate(self.names):
-            if name not in taken:
-                told[name] = (float(now.share[index]), float(limits[index]), bool(now.power[index] > z))
-        return self._against_the_rest(taken, known), told
+            if name not in shares:
+                detectable = bool(now.power[index] > self.limits.z)
+                associations[name] = FeatureAssociation(float(now.share[index]), float(limits[index]), detectable)
+        return self._shares_by_intact(shares, corrupt_names), associations
 
     def other_side(
-        self, taken: Mapping[str, float], known: set[str], z: float, least: float
-    ) -> tuple[dict[str, float], dict[str, tuple[float, float, bool]]]:
-        """The features that those taken contradict, if they may as well be on the wrong rows; and what each shows.
+        self, side: Mapping[str, float], corrupt_names: set[str]
+    ) -> tuple[dict[str, float], dict[str, FeatureAssociation]]:
+        """The features that may be corrupted instead of one side, with their shares; and their associations.
 
-        None if something tells the sides apart: the distributions of those taken have moved, one of the others still
-        goes with the rest, or more is broken than the others explain.
+        Empty if something distinguishes the sides: the distributions of the first side have shifted, a feature of the
+        other side keeps its associations with the rest, or the other side does not explain all breaks.
         """
-        now, limits, clear = self._look(known, z, least)
-        others = {name: index for index, name in enumerate(self.names) if clear[index] and name not in taken}
-        if not others or self._moved_alone(taken, others):
+        now, limits, clear = self._clear_breaks(corrupt_names)
+        others = {name: index for index, name in enumerate(self.names) if clear[index] and name not in side}
+        if not others or self._shifted_more(side, others):
             return {}, {}
-        share, aside = max(taken.values()), known | taken.keys() | others.keys()
-        if any(self._goes_with_the_rest(name, share, aside) for name in others):
+        share, excluded_names = max(side.values()), corrupt_names | side.keys() | others.keys()
+        if any(self._keeps_associations(name, share, excluded_names) for name in others):
             return {}, {}
-        if self._look(known | others.keys(), z, least)[2].any():
+        if self._clear_breaks(corrupt_names | others.keys())[2].any():
             return {}, {}
-        told = {name: (float(now.share[index]), float(limits[index]), True) for name, index in others.items()}
-        return dict.fromkeys(others, share), told
+        associations = {
+            name: FeatureAssociation(float(now.share[index]), float(limits[index]), True)
+            for name, index in others.items()
+        }
+        return dict.fromkeys(others, share), associations
 
-    def _look(self, without: set[str], z: float, least: float) -> tuple[Broken, Numbers, NDArray[np.bool_]]:
-        """Each feature's relations to all but some, the share that matters, and whether they are clearly broken."""
-        now = self.broken(without)
-        limits = np.round(least + MISFIT * self._shift_elsewhere(without), 6)
-        clear = (now.deviations > z - ONE_SIDE) & (now.clearest > z) & (now.share > limits)
+    def _clear_breaks(self, without: set[str]) -> tuple[BrokenAssociation, Numbers, NDArray[np.bool_]]:
+        """Each feature's associations with all but some, the limit of its share, and whether it is clearly broken."""
+        now, z, policy = self.broken_association(without), self.limits.z, self.limits.policy
+        limits = np.round(self.limits.least_share + policy.shift_tolerance * self._shift_elsewhere(without), 6)
+        clear = (now.deviations > z - policy.weaker_side_deviations) & (now.most_deviations > z) & (now.share > limits)
         return now, limits, np.asarray(clear)
 
-    def _moved_alone(self, taken: Collection[str], others: Collection[str]) -> bool:
-        moved, moved_there = (max(self.moved_by[self.index[name]] for name in side) for side in (taken, others))
-        return bool(moved > max(MOVED, moved_there))
+    def _shifted_more(self, side: Collection[str], others: Collection[str]) -> bool:
+        """Whether the distributions of one side have shifted, and more than those of the other."""
+        shift, other_shift = (max(self.certain_shift[self.index[name]] for name in names) for names in (side, others))
+        return bool(shift > max(self.limits.policy.negligible_shift, other_shift))
 
-    def _goes_with_the_rest(self, name: str, share: float, aside: set[str]) -> bool:
-        rest, index = self.broken(aside - {name}, enough=0.0), self.index[name]
-        return _less(share, float(rest.share[index]), float(rest.power[index]))
+    def _keeps_associations(self, name: str, share: float, excluded_names: set[str]) -> bool:
+        """Whether a feature keeps its associations with all features that are not excluded."""
+        rest, index = self.broken_association(excluded_names - {name}, least_information=0.0), self.index[name]
+        return self._clearly_less(share, float(rest.share[index]), float(rest.power[index]))
 
-    def _shift_elsewhere(self, damaged: set[str]) -> Numbers:
-        """(F,) the largest movement among the other features that are not damaged."""
-        shifts = np.array(
-            [0.0 if name in damaged else moved for name, moved in zip(self.names, self.moved_by, strict=True)]
-        )
+    def _shift_elsewhere(self, corrupt_names: set[str]) -> Numbers:
+        """(F,) the largest shift among the other features that are not corrupted."""
+        shifts = np.where([name in corrupt_names for name in self.names], 0.0, self.certain_shift)
         order = np.argsort(shifts)
         largest = np.full(len(shifts), shifts[order[-1]])
         largest[order[-1]] = shifts[order[-2]]
         return largest
 
-    def _against_the_rest(self, taken: dict[str, float], known: set[str]) -> dict[str, float]:
-        """The shares again, by the relations to sound features only: a group that moved together is whole in itself."""
-        if len(taken) + len(known) < 2:
-            return taken
-        shares = {}
-        for name, share in taken.items():
-            apart = self.broken((known | taken.keys()) - {name})
-            measured = float(apart.share[self.index[name]])
-            shares[name] = min(measured, 1.0) if measured > 0 else share
-        return shares
+    def _clearly_less(self, share: float, broken_share: float, power: float) -> bool:
+        """Whether associations clearly show corruption on less than a share of the rows."""
+        policy = self.limits.policy
+        return power > policy.power_deviations and (share - broken_share) * power > policy.rebuttal_deviations
+
+    def _shares_by_intact(self, shares: dict[str, float], corrupt_names: set[str]) -> dict[str, float]:
+        """The shares again, by the associations with intact features only.
+
+        A group that was joined to wrong rows together keeps its associations within the group, which lowers its shares.
+        """
+        if len(shares) + len(corrupt_names) < 2:
+            return shares
+        again = {}
+        for name, share in shares.items():
+            rest = self.broken_association((corrupt_names | shares.keys()) - {name})
+            rest_share = float(rest.share[self.index[name]])
+            again[name] = min(rest_share, 1.0) if rest_share > 0 else share
+        return again
 
 
-def _less(share: float, shown: float, power: float) -> bool:
-    """Whether relations clearly show damage on less than a share of the rows."""
-    return power > POWERFUL and (share - shown) * power > REBUTTED
-
-
-def _shares_by_values(
-    suspected: Mapping[str, float], repeated: Mapping[str, float], far: Mapping[str, float]
-) -> dict[str, float]:
-    """Per feature that the values themselves show to be damaged, the share of them that do."""
+def _value_shares(suspicion: Suspicion, far: Mapping[str, float]) -> dict[str, float]:
+    """Per feature whose values themselves show corruption, the share of them that do."""
     shares = {}
-    for name in sorted({*suspected, *repeated, *far}):
-        strange = min(1.0, suspected.get(name, 0.0) + far.get(name, 0.0))
-        shares[name] = max(strange, repeated.get(name, 0.0))
+    for name in sorted({*suspicion.absent, *suspicion.repeated_number, *far}):
+        share = min(1.0, suspicion.absent.get(name, 0.0) + far.get(name, 0.0))
+        shares[name] = max(share, suspicion.repeated_number.get(name, 0.0))
     return shares
 
 
-def _moved_by(moved: Movement, name: str) -> float:
-    return distance(moved.inside[name], moved.healthy[name])
+def _feature_shift(shift: DistributionShift, name: str) -> float:
+    return total_variation(shift.clipped_features[name], shift.healthy[name])
 
 
-def _far(before: FeatureBaseline, moved: Movement, name: str, z: float) -> float:
+def _certain_shift(shift: DistributionShift, name: str, deviations: float) -> float:
+    """A feature's shift beyond what sampling explains."""
+    mean, sd = total_variation_noise(shift.healthy[name], shift.variance_factor)
+    return max(0.0, _feature_shift(shift, name) - mean - deviations * sd)
+
+
+def _far_rate(feature: FeatureBaseline, shift: DistributionShift, name: str, limits: Limits) -> float:
     """Share of numbers far outside, 0 unless that is beyond noise."""
-    bins = before.bins
+    bins = feature.bins
     if bins is None or bins.lowest is None:
         return 0.0
-    rate = float(moved.features[name][bins.below] + moved.features[name][bins.above])
-    noise = np.sqrt(1 / moved.count * (1 - 1 / moved.count) * moved.scatter)
-    return rate if rate > max(LEAST_FAR_RATE, z * float(noise)) else 0.0
+    rate = float(shift.features[name][bins.below] + shift.features[name][bins.above])
+    noise = np.sqrt(1 / shift.count * (1 - 1 / shift.count) * shift.variance_factor)
+    return rate if rate > max(limits.policy.far_rate_min, limits.z * float(noise)) else 0.0
 
 
-def _beyond_noise(moved: Movement, name: str) -> float:
-    healthy = moved.healthy[name]
-    mean, sd = distance_noise(healthy, moved.scatter)
-    return max(0.0, distance(moved.inside[name], healthy) - mean - 2 * sd)
-
-
-def _mean_answer(baseline: Baseline, tally: Tally) -> float:
-    answers = tally.outputs.get("prediction")
-    if baseline.prediction_mean is None or baseline.prediction_sd is None or answers is None or not answers.value_count:
+def _mean_difference(baseline: Baseline, tally: Tally, deviations: float) -> float:
+    predictions = tally.outputs.get("prediction")
+    mean, sd = baseline.prediction_mean, baseline.prediction_sd
+    if mean is None or sd is None or predictions is None or not predictions.value_count:
         return 0.0
-    moved = abs(tally.prediction_sum / answers.value_count - baseline.prediction_mean)
-    return max(0.0, moved - 4 * baseline.prediction_sd / float(np.sqrt(answers.value_count)))
+    difference = abs(tally.prediction_sum / predictions.value_count - mean)
+    return max(0.0, difference - deviations * sd / float(np.sqrt(predictions.value_count)))
 
 
-def _comparable(before: FeatureBaseline, now: FeatureTally) -> bool:
+def _comparable(healthy: FeatureBaseline, now: FeatureTally) -> bool:
     return (
-        before.bins is not None
-        and len(now.bin_counts) == before.bins.size == len(before.bin_counts)
+        healthy.bins is not None
+        and len(now.bin_counts) == healthy.bins.size == len(healthy.bin_counts)
         and sum(now.bin_counts) > 0
-        and sum(before.bin_counts) > 0
+        and sum(healthy.bin_counts) > 0
     )
 
 
-def _inside(before: FeatureBaseline, now: FeatureTally) -> list[int]:
-    """Counts by bin, with the numbers far outside put into the outermost ordinary bins."""
-    counts = list(now.bin_counts)
-    if before.bins is not None and before.bins.lowest is not None:
-        counts[0] += counts[before.bins.below]
-        counts[before.bins.ordinary - 1] += counts[before.bins.above]
-        counts[before.bins.below] = counts[before.bins.above] = 0
-    return counts
-
-
-def _shares(counts: tuple[int, ...] | list[int]) -> Numbers:
+def _shares(counts: tuple[int, ...]) -> Numbers:
     numbers = np.array(counts, dtype=np.float64)
     return np.asarray(numbers / numbers.sum())

@@ -1,17 +1,18 @@
-"""Harm: what a change is likely to cost this model, estimated without labels from what was learnt with them at `init`.
+"""Performance impact: what a change is likely to cost this model, estimated without labels from a study made at `init`.
 
-Two things can happen to a model's input, and they cost differently:
+Two kinds of change cost differently:
 
-    damage   a feature's values no longer belong to their rows. What that costs was tried out at `init`: each feature
-             permuted, and set for all rows to each of its bins, lost so much on labelled rows (permutation importance:
-             L. Breiman, "Random forests", Machine Learning 45, 2001).
-    a shift  other rows come than before, each of them sound. The model then errs on them as it did on such rows in
-             the sample: by bin, confidence and answer, other things equal (ridge regression of the error on the
-             bins), or, where the mix of the true answers explains the movement better, by true answer (Z. Lipton,
-             Y.-X. Wang and A. Smola, "Detecting and correcting for label shift with black box predictors", 2018).
+    corruption            a feature's values no longer belong to their rows. The study measured that cost on labelled
+                          rows: each feature permuted, and set to each of its bins for all rows (permutation
+                          importance: L. Breiman, "Random forests", Machine Learning 45, 2001).
+    distribution shift    other rows arrive than before, each of them intact. The model then errs on them as it did on
+                          such rows in the study: by bin, confidence and prediction, other things equal (ridge
+                          regression of the error on the bins), or by label where label shift explains the change
+                          better (Z. Lipton, Y.-X. Wang and A. Smola, "Detecting and correcting for label shift with
+                          black box predictors", 2018).
 
-Losses are accuracy lost, in [-1, 1], of a classifier, and the mean absolute error gained, in the answer's unit, of a
-regressor; `Estimate` gives the latter as a share of the healthy error.
+A classifier's loss is the accuracy lost, in [-1, 1]. A regressor's loss is the mean absolute error gained, in the unit
+of the prediction; `ImpactEstimate` gives it as a share of the healthy error.
 """
 
 import math
@@ -22,27 +23,26 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 
-UNTRIED_SHARE = 2.0  # times what was tried: the most that flipped answers add where the damage was tried out
-MOVED = 0.1  # share of a feature's values that have changed bin: below, a damaged feature is as good as permuted
-EXPLAINED = 0.3  # share of the movement that the mix of true answers must explain to be believed
-CERTAIN = 4.0  # standard errors beyond which an estimate is believed
+Numbers = NDArray[np.float64]
 
 
 class Metric(StrEnum):
-    """How a model's quality is measured."""
+    """How a model's performance is measured."""
 
     ACCURACY = "accuracy"
+    """Share of correct predictions of a classifier."""
     MEAN_ABSOLUTE_ERROR = "mean_absolute_error"
+    """Mean distance between prediction and label of a regressor."""
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureHarm:
-    """What damage to one feature costs, if all of its values are damaged.
+class FeatureImpact:
+    """The loss if all values of one feature are corrupted.
 
     Attributes:
-        permuted: loss if its values go to the wrong rows.
+        permuted: loss if its values belong to other rows.
         at: per bin, loss if every row has a value of that bin; None where the model fails.
     """
 
@@ -51,8 +51,8 @@ class FeatureHarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """The healthy rows with one true answer, or with one range of true answers.
+class LabelProfile:
+    """The healthy rows with one label, or with labels in one range.
 
     Attributes:
         share: of the healthy rows, in [0, 1].
@@ -67,222 +67,237 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
-    """What was learnt about a model at `init`.
+class PerformanceImpact:
+    """Results of the impact study at `init`. Stored with the baseline.
 
     Attributes:
         metric: how losses are measured.
-        labelled: whether true answers were known; if not, the model's own probabilities stood in for them.
-        healthy_error: its mean error on the healthy sample.
-        all_permuted: loss if all features together go to the wrong rows.
+        labelled: whether labels were available; otherwise the model's own probabilities were used instead.
+        healthy_error: mean error on the healthy sample.
+        all_permuted: loss if the values of all features belong to other rows.
         features: per feature.
-        together: (feature, feature, loss) if both go to the same wrong rows, for the most important ones.
-        effects, output_effects: per feature or output and bin, how much the error differs there, other things equal.
-        effects_alone: the same from the features alone, for rows that the model did not answer.
+        together: (feature, feature, loss) if both are permuted alike, for the most important features.
+        effects, output_effects: per feature or output and bin, the difference in error, other things equal.
+        effects_alone: the same from the features alone, for rows without a prediction.
         effect_sd: standard deviation of one row's summed effects.
-        effect_variation: standard deviation, from stretch to stretch of the healthy period and beyond sampling, of what
-            the effects learnt elsewhere in it predict too much or too little.
-        truths: the rows by true answer.
-        answers: per bin of the prediction, a regressor's typical answer; empty of a classifier.
+        effect_variation: standard deviation, from chunk to chunk of the healthy period and beyond sampling, of the
+            error that the effects fail to predict.
+        truths: the rows by label.
+        answers: per bin of the prediction, a regressor's typical prediction; empty of a classifier.
     """
 
     metric: Metric
     labelled: bool
     healthy_error: float
     all_permuted: float
-    features: Mapping[str, FeatureHarm]
+    features: Mapping[str, FeatureImpact]
     together: tuple[tuple[str, str, float], ...] = ()
     effects: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     output_effects: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     effects_alone: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     effect_sd: float = 0.0
     effect_variation: float = 0.0
-    truths: tuple[Truth, ...] = ()
+    truths: tuple[LabelProfile, ...] = ()
     answers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
-    """One feature's damage.
+class Corruption:
+    """The corruption of one feature.
 
     Attributes:
         share: of its values, in [0, 1].
-        strange: whether values lie beyond anything that the model was tried on.
+        extreme: whether values are beyond all that the study tried.
     """
 
     share: float
-    strange: bool
+    extreme: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
-    """Where the values of the features and outputs lie now, and where they lay in health: shares by bin.
+class DistributionShift:
+    """The distributions of features and outputs in the window and in health, as shares by bin.
 
     Attributes:
         features, healthy: per feature.
-        inside: per feature, numbers far outside counted as the outermost ordinary ones.
-        outputs, healthy_outputs: per output, only those that can be told.
+        clipped_features: per feature, with numbers far outside counted in the outermost ordinary bins.
+        outputs, healthy_outputs: per output that both window and baseline have.
         count, healthy_count: rows.
-        mean_answer: how far a regressor's mean answer lies from the healthy one beyond noise, 0 or more.
+        mean_difference: distance of a regressor's mean prediction from the healthy mean beyond noise, 0 or more.
     """
 
     features: Mapping[str, Numbers]
-    inside: Mapping[str, Numbers]
+    clipped_features: Mapping[str, Numbers]
     healthy: Mapping[str, Numbers]
     outputs: Mapping[str, Numbers]
     healthy_outputs: Mapping[str, Numbers]
     count: int
     healthy_count: int
-    mean_answer: float = 0.0
+    mean_difference: float = 0.0
 
     @property
-    def scatter(self) -> float:
-        """Variance of a share's difference, per unit of p (1 - p)."""
+    def variance_factor(self) -> float:
+        """Sampling variance of a share's difference, per unit of p (1 - p)."""
         return 1 / self.count + 1 / max(self.healthy_count, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """The estimated harm: accuracy lost, or the share by which the mean absolute error has grown.
+class ImpactEstimate:
+    """The estimated loss: accuracy lost, or the share by which the mean absolute error has grown.
 
     Attributes:
-        damage: by damaged features.
-        shift: by a genuine shift, negative where the model is better off.
+        corruption: loss by corrupted features.
+        shift: loss by a genuine shift, negative where the model performs better.
     """
 
-    damage: float
+    corruption: float
     shift: float
 
     @property
     def total(self) -> float:
-        """Both; a shift for the better does not make up for damage."""
-        return self.damage + max(self.shift, 0.0)
+        """Both. A gain by a shift does not offset corruption."""
+        return self.corruption + max(self.shift, 0.0)
 
 
-def estimate(harm: Harm, moved: Movement, damaged: Mapping[str, Damage]) -> Estimate:
-    """What the movement costs, given which features are damaged."""
-    damage = 0.0
-    if damaged:
-        tried = damage_loss(harm, moved, damaged)
-        flipped = _flipped(harm, moved)
-        strange = any(one.strange for one in damaged.values())
-        damage = max(tried, flipped if strange else min(flipped, UNTRIED_SHARE * tried), 0.0)
-    shift = _shift(harm, moved, damaged)
-    unit = 1.0 if harm.metric is Metric.ACCURACY else max(harm.healthy_error, 1e-12)
-    return Estimate(damage / unit, shift / unit)
+def estimate_impact(
+    impact: PerformanceImpact,
+    shift: DistributionShift,
+    corruptions: Mapping[str, Corruption],
+    policy: EvidencePolicy = EVIDENCE,
+) -> ImpactEstimate:
+    """The loss that the window's distributions cost, given the corrupted features."""
+    loss = 0.0
+    if corruptions:
+        study_loss = corruption_loss(impact, shift, corruptions, policy.negligible_shift)
+        by_predictions = _prediction_shift_loss(impact, shift, policy.impact_deviations)
+        extreme = any(corruption.extreme for corruption in corruptions.values())
+        most = math.inf if extreme else policy.untested_factor * study_loss
+        loss = max(study_loss, min(by_predictions, most), 0.0)
+    shift_loss = _shift_loss(impact, shift, corruptions, policy)
+    unit = 1.0 if impact.metric is Metric.ACCURACY else max(impact.healthy_error, 1e-12)
+    return ImpactEstimate(loss / unit, shift_loss / unit)
 
 
-def distance(now: Numbers, healthy: Numbers) -> float:
-    """Total variation: the share of rows that would have to change bin to look as before, in [0, 1]."""
+def total_variation(now: Numbers, healthy: Numbers) -> float:
+    """Total variation distance of two distributions, in [0, 1]: the share of rows in another bin."""
     return float(0.5 * np.abs(now - healthy).sum())
 
 
-def distance_noise(healthy: Numbers, scatter: float) -> tuple[float, float]:
-    """Mean and standard deviation (an upper bound) of the distance that sampling alone makes.
+def total_variation_noise(healthy: Numbers, variance_factor: float) -> tuple[float, float]:
+    """Mean and standard deviation (an upper bound) of the total variation distance that sampling alone makes.
 
-    Half the sum of absolute normal deviates, each of variance p (1 - p) times the scatter.
+    Half the sum of absolute normal deviates, each of variance p (1 - p) times the factor.
     """
-    variance = np.clip(healthy, 0.0, 1.0) * (1 - np.clip(healthy, 0.0, 1.0)) * scatter
+    variance = np.clip(healthy, 0.0, 1.0) * (1 - np.clip(healthy, 0.0, 1.0)) * variance_factor
     return float(0.5 * math.sqrt(2 / math.pi) * np.sqrt(variance).sum()), float(0.5 * math.sqrt(variance.sum()))
 
 
-def damage_loss(harm: Harm, moved: Movement, damaged: Mapping[str, Damage]) -> float:
-    """What was lost when such damage was tried out, features in pairs where they were, at most all together."""
-    losses = {name: _feature_loss(harm, moved, name, one.share) for name, one in damaged.items()}
+def corruption_loss(
+    impact: PerformanceImpact, shift: DistributionShift, corruptions: Mapping[str, Corruption], permuted_max: float
+) -> float:
+    """The loss of such corruption in the study: in pairs where it studied pairs, at most that of all features."""
+    losses = {name: _feature_loss(impact, shift, name, each.share, permuted_max) for name, each in corruptions.items()}
     total = math.fsum(max(loss, 0.0) for loss in losses.values())
-    for first, second, both in harm.together:
-        if first in damaged and second in damaged:
-            share = min(damaged[first].share, damaged[second].share)
-            total += share * (both - harm.features[first].permuted - harm.features[second].permuted)
+    for first, second, pair_loss in impact.together:
+        if first in corruptions and second in corruptions:
+            share = min(corruptions[first].share, corruptions[second].share)
+            total += share * (pair_loss - impact.features[first].permuted - impact.features[second].permuted)
     worst = max(losses.values(), default=0.0)
-    return min(max(total, worst), max(harm.all_permuted, worst))
+    return min(max(total, worst), max(impact.all_permuted, worst))
 
 
-def _feature_loss(harm: Harm, moved: Movement, name: str, share: float) -> float:
-    known = harm.features.get(name)
-    if known is None or share <= 0:
+def _feature_loss(
+    impact: PerformanceImpact, shift: DistributionShift, name: str, share: float, permuted_max: float
+) -> float:
+    feature = impact.features.get(name)
+    if feature is None or share <= 0:
         return 0.0
-    now, healthy = moved.features[name], moved.healthy[name]
-    # What is in the window beyond the share of healthy values is where the damaged ones went.
-    spoilt = np.maximum(now - (1 - share) * healthy, 0.0)
-    at = np.array([known.permuted if loss is None else loss for loss in known.at])
-    if len(at) != len(spoilt) or spoilt.sum() <= 0:
-        return share * known.permuted
-    loss = float(spoilt @ at / spoilt.sum())
-    return share * (max(loss, known.permuted) if distance(now, healthy) < MOVED else loss)
+    now, healthy = shift.features[name], shift.healthy[name]
+    # The healthy values keep their distribution, so what the window has beyond their share are the corrupted values.
+    excess = np.maximum(now - (1 - share) * healthy, 0.0)
+    bin_losses = np.array([feature.permuted if loss is None else loss for loss in feature.at])
+    if len(bin_losses) != len(excess) or excess.sum() <= 0:
+        return share * feature.permuted
+    loss = float(excess @ bin_losses / excess.sum())
+    return share * (max(loss, feature.permuted) if total_variation(now, healthy) < permuted_max else loss)
 
 
-def _flipped(harm: Harm, moved: Movement) -> float:
-    """What the answers that must have changed cost at least: their distribution has moved so far."""
-    now, healthy = moved.outputs.get("prediction"), moved.healthy_outputs.get("prediction")
+def _prediction_shift_loss(impact: PerformanceImpact, shift: DistributionShift, deviations: float) -> float:
+    """The least loss that the shift of the predictions' distribution implies."""
+    now, healthy = shift.outputs.get("prediction"), shift.healthy_outputs.get("prediction")
     if now is None or healthy is None:
         return 0.0
-    if harm.metric is Metric.ACCURACY:
-        mean, sd = distance_noise(healthy, moved.scatter)
-        flips = max(0.0, distance(now, healthy) - mean - CERTAIN * sd)
-        accuracy, others = 1 - harm.healthy_error, max(int((healthy > 0).sum()) - 1, 1)
-        return flips * max(0.0, accuracy - (1 - accuracy) / others)
-    steps = np.diff(np.array(harm.answers))
+    if impact.metric is Metric.ACCURACY:
+        mean, sd = total_variation_noise(healthy, shift.variance_factor)
+        flips = max(0.0, total_variation(now, healthy) - mean - deviations * sd)
+        accuracy, other_classes = 1 - impact.healthy_error, max(int((healthy > 0).sum()) - 1, 1)
+        return flips * max(0.0, accuracy - (1 - accuracy) / other_classes)
+    steps = np.diff(np.array(impact.answers))
     if len(steps) + 1 > len(now):
         return 0.0
-    # The earth mover's distance between answers in one dimension; the mean's own also sees what lies far outside.
+    # The earth mover's distance of the predictions in one dimension. The bins end at the outermost ordinary one, so
+    # predictions far outside show only in the mean.
     earth = float(np.abs(np.cumsum(now - healthy)[: len(steps)]) @ steps) if len(steps) else 0.0
-    far = max(earth, moved.mean_answer)
-    return math.hypot(harm.healthy_error, far) - harm.healthy_error
+    return math.hypot(impact.healthy_error, max(earth, shift.mean_difference)) - impact.healthy_error
 
 
-def _shift(harm: Harm, moved: Movement, damaged: Collection[str]) -> float:
-    """The error that the movement of all sound features explains, where it is beyond noise."""
-    gained = 0.0
-    outputs = {} if damaged else moved.outputs
-    effects = harm.effects if outputs else harm.effects_alone
+def _shift_loss(
+    impact: PerformanceImpact, shift: DistributionShift, corruptions: Collection[str], policy: EvidencePolicy
+) -> float:
+    """The error that the shift of all intact features explains, where it is beyond noise."""
+    total = 0.0
+    outputs = {} if corruptions else shift.outputs
+    effects = impact.effects if outputs else impact.effects_alone
     for name, effect in effects.items():
-        if name not in damaged and name in moved.inside and len(effect) == len(moved.inside[name]):
-            gained += float((moved.inside[name] - moved.healthy[name]) @ np.array(effect))
+        now = shift.clipped_features.get(name)
+        if name not in corruptions and now is not None and len(effect) == len(now):
+            total += float((now - shift.healthy[name]) @ np.array(effect))
     for name, now in outputs.items():
-        effect = harm.output_effects.get(name, ())
+        effect = impact.output_effects.get(name, ())
         if len(effect) == len(now):
-            gained += float((now - moved.healthy_outputs[name]) @ np.array(effect))
-    noise = math.hypot(CERTAIN * harm.effect_sd / math.sqrt(moved.count), harm.effect_variation)
-    believed = gained if abs(gained) > noise else 0.0
-    mixed, explained = _mixed(harm, moved, damaged)
-    return max(believed, mixed * explained) if explained > EXPLAINED else believed
+            total += float((now - shift.healthy_outputs[name]) @ np.array(effect))
+    noise = math.hypot(policy.impact_deviations * impact.effect_sd / math.sqrt(shift.count), impact.effect_variation)
+    loss = total if abs(total) > noise else 0.0
+    by_labels, explained_share = _label_shift_loss(impact, shift, corruptions, policy)
+    return max(loss, by_labels * explained_share) if explained_share > policy.label_shift_explained_min else loss
 
 
-def _mixed(harm: Harm, moved: Movement, damaged: Collection[str]) -> tuple[float, float]:
-    """The error gained if only the mix of true answers has changed, and the share of the movement that explains.
+def _label_shift_loss(
+    impact: PerformanceImpact, shift: DistributionShift, corruptions: Collection[str], policy: EvidencePolicy
+) -> tuple[float, float]:
+    """The error gained if only the mix of labels has changed, and the share of the shift that this explains.
 
-    The mix is fitted to all shares at once by weighted least squares.
+    Weighted least squares fits the mix to all shares at once.
     """
-    if len(harm.truths) < 2:
+    labels = impact.truths
+    if len(labels) < 2:
         return 0.0, 0.0
-    names = [name for name in moved.inside if name not in damaged and name in harm.truths[0].features]
-    told = [name for name in moved.outputs if name in harm.truths[0].outputs]
-    now = [moved.inside[name] for name in names] + [moved.outputs[name] for name in told]
+    names = [name for name in shift.clipped_features if name not in corruptions and name in labels[0].features]
+    outputs = [name for name in shift.outputs if name in labels[0].outputs]
+    now = [shift.clipped_features[name] for name in names] + [shift.outputs[name] for name in outputs]
     if not now:
         return 0.0, 0.0
-    by_truth = np.array(
-        [np.concatenate([t.features[n] for n in names] + [t.outputs[n] for n in told]) for t in harm.truths]
+    by_label = np.array(
+        [np.concatenate([t.features[n] for n in names] + [t.outputs[n] for n in outputs]) for t in labels]
     )
-    healthy = np.concatenate([moved.healthy[name] for name in names] + [moved.healthy_outputs[name] for name in told])
-    if by_truth.shape[1] != len(healthy):
+    healthy = np.concatenate([shift.healthy[n] for n in names] + [shift.healthy_outputs[n] for n in outputs])
+    if by_label.shape[1] != len(healthy):
         return 0.0, 0.0
-    weight = 1 / np.sqrt(healthy + 2 / max(moved.healthy_count, 1))
-    noise = moved.scatter * healthy * (1 - healthy) * weight**2
-    movement = (np.concatenate(now) - healthy) * weight
-    # The shares of the true answers sum to one: the last one is what the others leave.
-    basis = (by_truth[:-1] - by_truth[-1]) * weight
+    weight = 1 / np.sqrt(healthy + policy.label_shift_prior_rows / max(shift.healthy_count, 1))
+    noise = shift.variance_factor * healthy * (1 - healthy) * weight**2
+    differences = (np.concatenate(now) - healthy) * weight
+    # The shares of the labels sum to one, so the last one follows from the others.
+    basis = (by_label[:-1] - by_label[-1]) * weight
     solver = np.linalg.inv(basis @ basis.T + 1e-6 * np.eye(len(basis))) @ basis
-    change = solver @ movement
-    errors = np.array([t.error for t in harm.truths])
-    shares = np.array([t.share for t in harm.truths])
+    change = solver @ differences
+    errors, shares = np.array([t.error for t in labels]), np.array([t.share for t in labels])
     mix = np.clip(shares + np.append(change, -change.sum()), 0.0, None)
-    gained = float((mix / max(mix.sum(), 1e-12) - shares) @ errors)
-    certainty = math.sqrt(float((((errors[:-1] - errors[-1]) @ solver) ** 2) @ noise))
-    left = movement - change @ basis
-    before, after = float(movement @ movement) / moved.scatter, float(left @ left) / moved.scatter
-    by_mix = before - after
-    freedom = len(basis)
-    if gained <= CERTAIN * certainty or by_mix <= freedom + 8 * math.sqrt(2 * freedom):
+    loss = float((mix / max(mix.sum(), 1e-12) - shares) @ errors)
+    standard_error = math.sqrt(float((((errors[:-1] - errors[-1]) @ solver) ** 2) @ noise))
+    rest = differences - change @ basis
+    whole_size, rest_size = (float(part @ part) / shift.variance_factor for part in (differences, rest))
+    explained_size, freedom = whole_size - rest_size, len(basis)
+    by_chance = freedom + policy.label_shift_deviations * math.sqrt(2 * freedom)
+    if loss <= policy.impact_deviations * standard_error or explained_size <= by_chance:
         return 0.0, 0.0
-    return gained, by_mix / (by_mix + max(0.0, after - float(noise.sum()) / moved.scatter))
+    return loss, explained_size / (explained_size + max(0.0, rest_size - float(noise.sum()) / shift.variance_factor))

@@ -1,1 +1,1 @@
-"""The fitted model computed without data frames, served only where it is proven to give the same answers."""
+"""The fitted model computed without data frames. It is only served if an equivalence check passes."""

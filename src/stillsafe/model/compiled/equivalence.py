@@ -1,112 +1,124 @@
-"""The proof that a compiled model answers as scikit-learn does: on rows that it is asked about, and on hard ones.
+"""The equivalence check: a compiled model must predict the same as scikit-learn on given rows and on edge cases.
 
-Made by `init` on the whole sample, and again whenever the model is loaded. A model that differs is not compiled.
+`init` runs it on the whole sample, and loading the model runs it again. A model that differs is not compiled.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.model.compiled.predictors import (
     CannotCompile,
-    Compiled,
-    Proof,
-    Said,
-    ask_about,
+    CompiledModel,
+    EquivalenceCheck,
+    RawOutput,
     compile_model,
+    predict_raw_matrix,
     thresholds,
 )
 from stillsafe.model.compiled.trees import FEW
 from stillsafe.model.confidence import Numbers
-from stillsafe.model.probe_rows import seen, typical_row
+from stillsafe.model.probe_rows import probe_row
+from stillsafe.model.reference import Reference
 
 if TYPE_CHECKING:
-    from stillsafe.model.model import Model, Score
+    from stillsafe.core.score import Score
+    from stillsafe.model.model import Model
 
 TOLERANCE = 1e-9
-"""The largest difference of a number, relative to it or to 1: few rows are added up in another order than many."""
-HARD_ROWS, HARD_SPLITS = 300, 1_000
-HARD_SHARE = 0.25
+"""Largest allowed difference of a number, relative to max(1, |number|): the order of additions depends on the rows."""
+EDGE_CASE_ROWS, CHECKED_SPLITS = 300, 1_000
+EDGE_CASE_SHARE = 0.25
 SEED = 1
 LARGE = 1e12
 
 
-class Differs(CannotCompile):
-    """It was compiled, and does not answer as scikit-learn does."""
+class OutputsDiffer(CannotCompile):
+    """The compiled model does not predict the same as scikit-learn."""
 
 
-def compiled(model: "Model", reference: Mapping[str, Any], rows: Sequence[Row] = ()) -> "Model":
-    """A model, compiled and proven.
+def compile_verified(model: "Model", reference: Reference, rows: Sequence[Row] = ()) -> "Model":
+    """Compile a model and check it against scikit-learn.
 
     Args:
-        model: as scikit-learn asks it.
-        reference: what the reference file says, for hard rows; may be empty.
-        rows: rows that it is known to be asked about.
+        model: the model, evaluated by scikit-learn.
+        reference: healthy profiles, from which the edge cases are drawn; may be empty.
+        rows: further rows to check.
 
     Raises:
-        CannotCompile: a part of it is not known, or (Differs) it does not answer the same.
+        CannotCompile: a part of the model is not supported.
+        OutputsDiffer: the compiled model predicts something else.
     """
-    made = _compile(model)
-    plain, fast = replace(model, compiled=None), replace(model, compiled=made)
-    asked = [*rows, *hard_rows(model.features, reference, Random(SEED))]  # noqa: S311 - to be the same every time
-    answers = list(zip(asked, plain.searched(asked)[0], fast.searched(asked)[0], strict=True))
-    differences = [_difference(*scores) for _, *scores in answers]
-    splits, at_splits = _at_splits(made, [row for row, score, _ in answers if score.error is None][-HARD_ROWS:])
-    return replace(model, compiled=replace(made, proof=Proof(len(asked), splits, max(*differences, at_splits))))
+    compiled = _compile(model)
+    plain, fast = replace(model, compiled=None), replace(model, compiled=compiled)
+    random = Random(SEED)  # noqa: S311 - the same rows every time
+    checked_rows = [*rows, *edge_case_rows(model.features, reference, random)]
+    plain_scores = plain.score_with_failures(checked_rows)[0]
+    fast_scores = fast.score_with_failures(checked_rows)[0]
+    differences = [_difference(*pair) for pair in zip(plain_scores, fast_scores, strict=True)]
+    scored_rows = [row for row, score in zip(checked_rows, plain_scores, strict=True) if score.error is None]
+    split_count, split_difference = _check_splits(compiled, scored_rows[-EDGE_CASE_ROWS:])
+    check = EquivalenceCheck(len(checked_rows), split_count, max(*differences, split_difference))
+    return replace(model, compiled=replace(compiled, equivalence=check))
 
 
-def _compile(model: "Model") -> Compiled:
+def _compile(model: "Model") -> CompiledModel:
     try:
         return compile_model(model.estimator, model.features)
     except CannotCompile:
         raise
-    except Exception as error:  # parts of scikit-learn that another version of it has not
+    except Exception as error:  # another version of scikit-learn may lack an attribute
         raise CannotCompile(f"it raises {type(error).__name__}") from error
 
 
-def hard_rows(schema: Schema, reference: Mapping[str, Any], random: Random) -> list[Row]:
-    """Rows that the schema lets through: usual values, and a quarter that are extreme, missing or unseen."""
-    typical = typical_row(schema, reference)
-    usual = {spec.name: _usual(spec, seen(spec, reference)) or [typical[spec.name]] for spec in schema.features}
-    hard = {spec.name: _hard(spec, seen(spec, reference)) for spec in schema.features}
+def edge_case_rows(schema: Schema, reference: Reference, random: Random) -> list[Row]:
+    """Rows within the schema: healthy values, and a quarter that are extreme, missing or unseen."""
+    probe = probe_row(schema, reference)
+    profiles = {spec.name: reference.profile(spec) for spec in schema.features}
+    healthy = {spec.name: _healthy_values(spec, profiles[spec.name]) or [probe[spec.name]] for spec in schema.features}
+    edge_cases = {spec.name: _edge_cases(spec, profiles[spec.name]) for spec in schema.features}
     return [
         {
-            spec.name: random.choice((hard if random.random() < HARD_SHARE else usual)[spec.name] or usual[spec.name])
+            spec.name: random.choice(
+                (edge_cases if random.random() < EDGE_CASE_SHARE else healthy)[spec.name] or healthy[spec.name]
+            )
             for spec in schema.features
         }
-        for _ in range(HARD_ROWS)
+        for _ in range(EDGE_CASE_ROWS)
     ]
 
 
-def _usual(spec: FeatureSpec, known: Mapping[str, Any]) -> list[Value]:
+def _healthy_values(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
     if spec.type is FeatureType.BOOLEAN:
         return [True, False]
+    if profile is None:
+        return []
     if spec.type is FeatureType.CATEGORY:
-        return [
-            each for each in known.get("category_counts") or () if spec.categories is None or each in spec.categories
-        ]
-    edges = (known.get("bins") or {}).get("edges") or ()
-    return _allowed(spec, [*edges, known.get("minimum"), known.get("maximum")])
+        return [name for name in profile.category_counts if spec.categories is None or name in spec.categories]
+    edges = profile.bins.edges if profile.bins is not None else ()
+    return _allowed_numbers(spec, [*edges, profile.minimum, profile.maximum])
 
 
-def _hard(spec: FeatureSpec, known: Mapping[str, Any]) -> list[Value]:
+def _edge_cases(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
     missing: list[Value] = [] if spec.required else [None]
     if spec.type is FeatureType.BOOLEAN:
         return missing
     if spec.type is FeatureType.CATEGORY:
         return [*missing, *(spec.categories or ("", "never seen", " "))]
-    numbers = [number for number in (*_usual(spec, known), 0.0, spec.minimum, spec.maximum) if number is not None]
-    beside = [math.nextafter(float(number), way) for number in numbers for way in (-math.inf, math.inf)]
-    return [*missing, *_allowed(spec, [*numbers, *beside, -LARGE, LARGE, -1.0, 1.0, 0.5])]
+    candidates = (*_healthy_values(spec, profile), 0.0, spec.minimum, spec.maximum)
+    numbers = [number for number in candidates if number is not None]
+    neighbours = [math.nextafter(float(number), limit) for number in numbers for limit in (-math.inf, math.inf)]
+    return [*missing, *_allowed_numbers(spec, [*numbers, *neighbours, -LARGE, LARGE, -1.0, 1.0, 0.5])]
 
 
-def _allowed(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
-    """Those that are numbers within the hard limits; whole ones where only those are let through."""
+def _allowed_numbers(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
+    """The finite numbers within the hard limits; for an integer feature only the whole ones."""
     low, high = spec.minimum, spec.maximum
     return [
         int(number) if spec.type is FeatureType.INTEGER else float(number)
@@ -120,10 +132,10 @@ def _allowed(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
 
 
 def _difference(plain: "Score", fast: "Score") -> float:
-    """How far two answers are apart.
+    """The largest difference between two scores.
 
     Raises:
-        Differs: further than rounding explains, or in kind.
+        OutputsDiffer: it exceeds `TOLERANCE`, or class or error differ.
     """
     if plain.error == fast.error:
         pairs = [
@@ -131,59 +143,63 @@ def _difference(plain: "Score", fast: "Score") -> float:
             (plain.confidence, fast.confidence),
             *zip((plain.probabilities or {}).values(), (fast.probabilities or {}).values(), strict=True),
         ]
-        apart = [_apart(*pair) for pair in pairs]
-        if max(apart) <= TOLERANCE:
-            return max(apart)
-    raise Differs(f"it answers {fast}, scikit-learn {plain}")
+        difference = max(_relative_difference(*pair) for pair in pairs)
+        if difference <= TOLERANCE:
+            return difference
+    raise OutputsDiffer(f"the compiled model gives {fast}, scikit-learn {plain}")
 
 
-def _apart(one: object, other: object) -> float:
+def _relative_difference(one: object, other: object) -> float:
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) / max(1.0, abs(one), abs(other))
     return 0.0 if one == other and type(one) is type(other) else math.inf
 
 
-def _at_splits(made: Compiled, rows: Sequence[Row]) -> tuple[int, float]:
-    """How many inputs at the values where trees split, and directly beside them, and the largest difference on them."""
-    columns, values = thresholds(made.last)
+def _check_splits(compiled: CompiledModel, rows: Sequence[Row]) -> tuple[int, float]:
+    """Compare inputs at the thresholds of the trees and directly beside them: their number, the largest difference.
+
+    Raises:
+        OutputsDiffer: the difference exceeds `TOLERANCE`.
+    """
+    columns, values = thresholds(compiled.estimator)
     if not len(columns) or not rows:
         return 0, 0.0
     random = np.random.default_rng(SEED)
-    chosen = random.choice(len(columns), min(HARD_SPLITS, len(columns)), replace=False)
-    base = made.encode(rows)
-    matrix = np.repeat(base[random.integers(len(base), size=len(chosen))], 3, axis=0)
-    at = values[chosen]
-    beside = np.stack([np.nextafter(at, -np.inf), at, np.nextafter(at, np.inf)], axis=1).ravel()
-    matrix[np.arange(len(matrix)), np.repeat(columns[chosen], 3)] = beside
-    plain = ask_about(made.last, matrix)
-    few = [made.evaluate(matrix[first : first + FEW]) for first in range(0, len(matrix), FEW)]
-    apart = max(_furthest(plain, made.evaluate(matrix)), _furthest(plain, _joined(few)))
-    if apart > TOLERANCE:
-        raise Differs(f"beside the values where its trees split it is {apart:g} apart from scikit-learn")
-    return len(matrix), apart
+    splits = random.choice(len(columns), min(CHECKED_SPLITS, len(columns)), replace=False)
+    base = compiled.encode(rows)
+    matrix = np.repeat(base[random.integers(len(base), size=len(splits))], 3, axis=0)
+    at = values[splits]
+    neighbours = np.stack([np.nextafter(at, -np.inf), at, np.nextafter(at, np.inf)], axis=1).ravel()
+    matrix[np.arange(len(matrix)), np.repeat(columns[splits], 3)] = neighbours
+    plain = predict_raw_matrix(compiled.estimator, matrix)
+    batches = [compiled.evaluate(matrix[first : first + FEW]) for first in range(0, len(matrix), FEW)]
+    fast, fast_by_batch = compiled.evaluate(matrix), _concatenate(batches)
+    difference = max(_largest_difference(plain, fast), _largest_difference(plain, fast_by_batch))
+    if difference > TOLERANCE:
+        raise OutputsDiffer(f"at the thresholds of its trees it differs from scikit-learn by {difference:g}")
+    return len(matrix), difference
 
 
-def _joined(parts: Sequence[Said]) -> Said:
-    """What was said of some rows after the others, as of all of them."""
-    answers, raw, shares = zip(*parts, strict=True)
+def _concatenate(outputs: Sequence[RawOutput]) -> RawOutput:
+    predictions, raw, probabilities = zip(*outputs, strict=True)
     return (
-        np.concatenate(answers),
+        np.concatenate(predictions),
         None if raw[0] is None else np.concatenate(raw),
-        None if shares[0] is None else np.concatenate(shares),
+        None if probabilities[0] is None else np.concatenate(probabilities),
     )
 
 
-def _furthest(plain: Said, fast: Said) -> float:
-    """The largest difference of any number, relative to it or to 1; infinite where an answer is another class."""
-    apart = [
-        _largest(one, other)
+def _largest_difference(plain: RawOutput, fast: RawOutput) -> float:
+    """The largest relative difference of any number; infinite if a predicted class differs."""
+    differences = [
+        _largest_relative_difference(one, other)
         for one, other in zip(plain, fast, strict=True)
         if one is not None and other is not None and one.dtype.kind == "f"
     ]
-    same = plain[0].dtype.kind == "f" or bool((plain[0] == fast[0]).all())
-    return max(apart, default=0.0) if same else math.inf
+    same_classes = plain[0].dtype.kind == "f" or bool((plain[0] == fast[0]).all())
+    return max(differences, default=0.0) if same_classes else math.inf
 
 
-def _largest(one: Numbers, other: Numbers) -> float:
+def _largest_relative_difference(one: Numbers, other: Numbers) -> float:
     scale = np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
     return float((np.abs(one - other) / scale).max())

@@ -1,8 +1,8 @@
-"""Rows to the matrix that a fitted pipeline's last step is given, without a data frame on the way.
+"""Convert rows to the matrix that a fitted pipeline passes to its last step, without a data frame.
 
-A frame and scikit-learn's checks cost many times what the steps compute on a few rows. Each step here is the
-fitted one's own numbers, applied in the same order to arrays; of encoders of categories it is a table of what they
-answer when asked. Whether a matrix is the same to the bit is proven, not assumed: see `proof`.
+For a few rows, a frame and scikit-learn's input checks cost many times more than the steps themselves. Each step here
+applies the fitted step's numbers to arrays, in the same order. An encoder of categories becomes a lookup table of its
+outputs. `equivalence` checks that the resulting model predicts the same.
 """
 
 import math
@@ -22,34 +22,34 @@ Block = Numbers | Values
 Step = Callable[[Block], Block]
 Encoder = Callable[[Sequence[Row]], Numbers]
 
-_UNSEEN = "\x00 never seen \x00"
+_UNSEEN_CATEGORY = "\x00 never seen \x00"
 _NUMBERS = {FeatureType.NUMERIC, FeatureType.INTEGER}
 
 
 class CannotCompile(StillsafeError):
-    """A part of the model is none of those that are known, or is used in a way that is not."""
+    """A part of the model, or the way in which it is used, is not supported by the compiler."""
 
 
 def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str]) -> Encoder:
-    """What stands for these fitted steps.
+    """Compile fitted transformers.
 
     Args:
         steps: the transformers of a pipeline, in order.
         schema: the features of the rows.
-        names: the columns that the first step takes, in its order.
+        names: the input columns of the first step, in its order.
 
     Returns:
-        A function of n clean rows to an (n, width) matrix, float64. It raises ValueError on rows that the steps
-        would raise it on.
+        A function from n clean rows to an (n, width) float64 matrix. It raises ValueError for the same rows as the
+        fitted steps.
 
     Raises:
-        CannotCompile: a step, or a way of using it, is not known here.
+        CannotCompile: a step, or the way in which it is used, is not supported.
     """
-    real = [step for step in steps if step is not None and step != "passthrough"]
-    if real and _kind(real[0]) == "ColumnTransformer":
-        first, rest = _beside(real[0], schema, names), _chain(real[1:])
+    active = [step for step in steps if step is not None and step != "passthrough"]
+    if active and _kind(active[0]) == "ColumnTransformer":
+        first, rest = _column_transformer(active[0], schema, names), _chain(active[1:])
     else:
-        first, rest = _selected(schema, names), _chain(real)
+        first, rest = _select(schema, names), _chain(active)
 
     def encode(rows: Sequence[Row]) -> Numbers:
         return _numbers(rest(first(rows)))
@@ -57,13 +57,13 @@ def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str]) -> Encod
     return encode
 
 
-def _beside(transformer: Any, schema: Schema, names: Sequence[str]) -> Callable[[Sequence[Row]], Block]:
-    """A ColumnTransformer: each part takes some columns, and their outputs stand side by side."""
+def _column_transformer(transformer: Any, schema: Schema, names: Sequence[str]) -> Callable[[Sequence[Row]], Block]:
+    """A ColumnTransformer: each part takes some columns, and the outputs are concatenated."""
     parts = []
     for _, step, columns in transformer.transformers_:
-        chosen = _columns(columns, names)
-        if chosen and step != "drop":
-            parts.append((_selected(schema, chosen), _chain([] if step == "passthrough" else [step])))
+        inputs = _columns(columns, names)
+        if inputs and step != "drop":
+            parts.append((_select(schema, inputs), _chain([] if step == "passthrough" else [step])))
     if not parts:
         raise CannotCompile("a ColumnTransformer that keeps no column")
 
@@ -74,45 +74,47 @@ def _beside(transformer: Any, schema: Schema, names: Sequence[str]) -> Callable[
 
 
 def _columns(columns: Any, names: Sequence[str]) -> list[str]:
-    """A ColumnTransformer's choice of columns, by name."""
+    """The input columns of a ColumnTransformer's part, by name."""
     if isinstance(columns, str):
         return [columns]
     if isinstance(columns, slice):
         raise CannotCompile("columns chosen by a slice")
-    chosen = list(np.asarray(columns, dtype=object).ravel())
-    if all(isinstance(each, str) for each in chosen):
-        return [str(each) for each in chosen]
-    if chosen and all(isinstance(each, bool | np.bool_) for each in chosen):
-        return [name for name, taken in zip(names, chosen, strict=True) if taken]
-    return [names[int(each)] for each in chosen]
+    selectors = list(np.asarray(columns, dtype=object).ravel())
+    if all(isinstance(selector, str) for selector in selectors):
+        return [str(name) for name in selectors]
+    if selectors and all(isinstance(selector, bool | np.bool_) for selector in selectors):
+        return [name for name, is_selected in zip(names, selectors, strict=True) if is_selected]
+    return [names[int(position)] for position in selectors]
 
 
-def _selected(schema: Schema, names: Sequence[str]) -> Callable[[Sequence[Row]], Block]:
-    """Some columns of the rows: numbers where all of them are, with NaN for missing."""
+def _select(schema: Schema, names: Sequence[str]) -> Callable[[Sequence[Row]], Block]:
+    """Select columns of the rows: an array of numbers with NaN for missing if every column is numeric, else lists."""
     specs = {spec.name: spec for spec in schema.features}
-    chosen = list(names)
-    if all(_is_number(specs[name].type, required=specs[name].required) for name in chosen):
-        return lambda rows: np.array([[row.get(name) for name in chosen] for row in rows], dtype=np.float64)
-    return lambda rows: [[row.get(name) for name in chosen] for row in rows]
+    columns = list(names)
+    if all(_is_number(specs[name].type, required=specs[name].required) for name in columns):
+        return lambda rows: np.array([[row.get(name) for name in columns] for row in rows], dtype=np.float64)
+    return lambda rows: [[row.get(name) for name in columns] for row in rows]
 
 
 def _is_number(kind: FeatureType, *, required: bool) -> bool:
-    # A boolean that may be missing is an object in a frame, and goes with the categories.
+    # A boolean that may be missing has the dtype object in a frame, so we treat it as a category.
     return kind in _NUMBERS or (kind is FeatureType.BOOLEAN and required)
 
 
 def _chain(steps: Sequence[Any]) -> Step:
-    made: list[Step] = []
+    compiled_steps: list[Step] = []
     for step in steps:
         if _kind(step) == "Pipeline":
-            made.append(_chain([inner for _, inner in step.steps if inner is not None and inner != "passthrough"]))
+            compiled_steps.append(
+                _chain([inner for _, inner in step.steps if inner is not None and inner != "passthrough"])
+            )
         elif make := _STEPS.get(_kind(step)):
-            made.append(make(step))
+            compiled_steps.append(make(step))
         else:
-            raise CannotCompile(f"{type(step).__name__} is no step that is known")
+            raise CannotCompile(f"{type(step).__name__} is not supported")
 
     def apply(block: Block) -> Block:
-        for step in made:
+        for step in compiled_steps:
             block = step(block)
         return block
 
@@ -120,27 +122,27 @@ def _chain(steps: Sequence[Any]) -> Step:
 
 
 def _kind(step: Any) -> str:
-    """A class of scikit-learn by its name; nothing of anybody else's, which may be called the same."""
+    """The name of a class of scikit-learn; empty for a class of another package, which may have the same name."""
     return type(step).__name__ if type(step).__module__.startswith("sklearn.") else ""
 
 
 def _numbers(block: Block) -> Numbers:
     if isinstance(block, list):
-        raise CannotCompile("a column that is no number is never encoded")
+        raise CannotCompile("a column of categories is not encoded")
     return block
 
 
-def _untouched(step: Any) -> Step:
-    """A fitted ColumnTransformer keeps `passthrough` as a FunctionTransformer without a function."""
+def _passthrough(step: Any) -> Step:
+    """A fitted ColumnTransformer replaces `passthrough` by a FunctionTransformer without a function."""
     if step.func is not None:
-        raise CannotCompile("a FunctionTransformer, whose function may do anything")
+        raise CannotCompile("a FunctionTransformer with a function")
     return lambda block: block
 
 
 def _imputer(step: Any) -> Step:
     missing = step.missing_values
     if step.add_indicator or not (isinstance(missing, float) and math.isnan(missing)):
-        raise CannotCompile("a SimpleImputer with an indicator, or of other missing values than NaN")
+        raise CannotCompile("a SimpleImputer with an indicator, or with a missing value other than NaN")
     fills = [fill.item() if isinstance(fill, np.generic) else fill for fill in step.statistics_]
     if any(fill is None or fill != fill for fill in fills):
         raise CannotCompile("a SimpleImputer that drops a column")
@@ -155,7 +157,7 @@ def _imputer(step: Any) -> Step:
 
 
 def _affine(*, less: Any = None, over: Any = None, times: Any = None, plus: Any = None, clip: Any = None) -> Step:
-    """`(x - less) / over * times + plus`, each where it is given, in this order, as scikit-learn's scalers do it."""
+    """`(x - less) / over * times + plus`, in the order of scikit-learn's scalers; an operand of None is left out."""
 
     def apply(block: Block) -> Block:
         numbers = _numbers(block)
@@ -190,8 +192,8 @@ def _max_abs(step: Any) -> Step:
     return _affine(over=step.scale_)
 
 
-def _lookups(step: Any) -> Step:
-    """An encoder of categories, as one table a column: what it makes of each category, of missing, and of another."""
+def _category_encoder(step: Any) -> Step:
+    """An encoder of categories as one lookup table per column: known categories, missing, and unseen."""
     widths = getattr(step, "_n_features_outs", [1] * len(step.categories_))
     ends = np.cumsum(widths)
     tables = [
@@ -201,67 +203,69 @@ def _lookups(step: Any) -> Step:
     def apply(block: Block) -> Block:
         rows = block if isinstance(block, list) else block.tolist()
         parts = []
-        for column, (places, outputs, other) in enumerate(tables):
-            found = [places.get(_key(row[column]), other) for row in rows]
-            if None in found:
+        for column, (positions, outputs, unseen) in enumerate(tables):
+            row_positions = [positions.get(_key(row[column]), unseen) for row in rows]
+            if None in row_positions:
                 raise ValueError("a category that the encoder refuses")
-            parts.append(outputs[np.array(found, np.intp)])
+            parts.append(outputs[np.array(row_positions, np.intp)])
         return np.concatenate(parts, axis=1)
 
     return apply
 
 
 def _table(step: Any, column: int, start: int, end: int) -> tuple[dict[Any, int | None], Numbers, int | None]:
-    """Where each category's output is, the outputs, and where that of a category never seen is; None: refused."""
-    known = [value for value in _learnt(step, column) if _key(value) is not None]
-    unseen = _UNSEEN if any(isinstance(value, str) for value in known) or not known else max(known) + 1
-    outputs = list(_encoded(step, column, known)[:, start:end]) if known else []
+    """Category -> position of its output, the outputs, and the position for unseen categories; None: refused."""
+    categories = [value for value in _categories(step, column) if _key(value) is not None]
+    has_texts = any(isinstance(value, str) for value in categories)
+    unseen_value = _UNSEEN_CATEGORY if has_texts or not categories else max(categories) + 1
+    outputs = list(_encode(step, column, categories)[:, start:end]) if categories else []
 
-    def place_of(value: Any) -> int | None:
+    def add_output(value: Any) -> int | None:
         try:
-            outputs.append(_encoded(step, column, [value])[0, start:end])
+            outputs.append(_encode(step, column, [value])[0, start:end])
         except ValueError:
             return None
         return len(outputs) - 1
 
-    places: dict[Any, int | None] = {_key(value): place for place, value in enumerate(known)}
-    places[None] = place_of(np.nan)
-    other = place_of(unseen)
-    return places, np.array(outputs, np.float64).reshape(-1, end - start), other
+    positions: dict[Any, int | None] = {_key(value): position for position, value in enumerate(categories)}
+    positions[None] = add_output(np.nan)
+    unseen = add_output(unseen_value)
+    return positions, np.array(outputs, np.float64).reshape(-1, end - start), unseen
 
 
-def _encoded(step: Any, column: int, values: Sequence[Any]) -> Numbers:
-    """What the fitted encoder makes of rows with these values in a column, and ordinary ones in the others."""
+def _encode(step: Any, column: int, values: Sequence[Any]) -> Numbers:
+    """The fitted encoder's output for rows with these values in one column and known categories in the others."""
     import pandas as pd
 
-    usual = [
-        next((c for c in _learnt(step, other) if _key(c) is not None), None) for other in range(len(step.categories_))
+    defaults = [
+        next((c for c in _categories(step, other) if _key(c) is not None), None)
+        for other in range(len(step.categories_))
     ]
-    probe = [[*usual[:column], value, *usual[column + 1 :]] for value in values]
+    probe = [[*defaults[:column], value, *defaults[column + 1 :]] for value in values]
     names = getattr(step, "feature_names_in_", None)
     inputs = np.array(probe, dtype=object) if names is None else pd.DataFrame(probe, columns=names, dtype=object)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a category is unknown
-        encoded = step.transform(inputs)
-    return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded, np.float64)
+        warnings.simplefilter("ignore")  # unknown categories warn
+        outputs = step.transform(inputs)
+    return np.asarray(outputs.toarray() if hasattr(outputs, "toarray") else outputs, np.float64)
 
 
-def _learnt(step: Any, column: int) -> list[Any]:
+def _categories(step: Any, column: int) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in step.categories_[column]]
 
 
 def _key(value: Any) -> Any:
-    """A category as a table knows it: None for every kind of missing."""
+    """The key of a category in a lookup table: None for every kind of missing value."""
     return None if value is None or value != value else value
 
 
 _STEPS: dict[str, Callable[[Any], Step]] = {
-    "FunctionTransformer": _untouched,
+    "FunctionTransformer": _passthrough,
     "SimpleImputer": _imputer,
     "StandardScaler": _standard,
     "RobustScaler": _robust,
     "MinMaxScaler": _min_max,
     "MaxAbsScaler": _max_abs,
-    "OneHotEncoder": _lookups,
-    "OrdinalEncoder": _lookups,
+    "OneHotEncoder": _category_encoder,
+    "OrdinalEncoder": _category_encoder,
 }

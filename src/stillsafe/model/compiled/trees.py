@@ -1,6 +1,6 @@
-"""Decision trees side by side: a few rows go down all of them at once, a level at a time.
+"""Evaluate all decision trees of a model at once, level by level, for a few rows.
 
-scikit-learn's own walk takes one tree after another, which for one row is mostly the cost of calling it so often.
+scikit-learn evaluates one tree after another, so for a single row the overhead of the calls dominates.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from stillsafe.model.confidence import Numbers
 
 FEW = 16
-"""The most rows for which this is faster."""
+"""Largest number of rows for which this is faster than scikit-learn."""
 MOST_NODES = 1_000_000
-"""A grove takes some 40 bytes a node beside the trees themselves."""
-Places = NDArray[np.intp]
+"""Above this size a tree ensemble is not copied: it takes about 40 bytes per node in addition to the trees."""
+Nodes = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One fitted tree, an entry for each node; of a leaf the children are -1.
+    """One fitted tree, one entry per node; the children of a leaf are -1.
 
     Attributes:
-        column: which column of the matrix is compared.
-        threshold: values up to it go left, greater ones right.
+        column: the column of the matrix that is compared.
+        threshold: values up to it go left, larger values right.
         missing_left: whether NaN goes left.
-        left, right: the children's places.
+        left, right: node numbers of the children.
     """
 
     column: NDArray[np.integer]
@@ -36,14 +36,14 @@ class Tree:
     right: NDArray[np.integer]
 
 
-class Grove:
+class TreeEnsemble:
     """All trees of a model in one array of nodes, in their order."""
 
     def __init__(self, trees: Sequence[Tree]) -> None:
         sizes = [len(tree.column) for tree in trees]
-        self.roots: Places = np.cumsum([0, *sizes[:-1]], dtype=np.intp)
+        self.roots: Nodes = np.cumsum([0, *sizes[:-1]], dtype=np.intp)
         leaf = np.concatenate([tree.left < 0 for tree in trees])
-        places = np.arange(len(leaf), dtype=np.intp)
+        nodes = np.arange(len(leaf), dtype=np.intp)
         left, right = (
             np.concatenate([side + root for side, root in zip(sides, self.roots, strict=True)])
             for sides in ([tree.left for tree in trees], [tree.right for tree in trees])
@@ -51,14 +51,14 @@ class Grove:
         self._column = np.where(leaf, 0, np.concatenate([tree.column for tree in trees])).astype(np.intp)
         self._threshold = np.concatenate([tree.threshold for tree in trees]).astype(np.float64)
         self._missing_left = np.concatenate([tree.missing_left for tree in trees])
-        # Right, then left, of each node; a leaf is its own child, so that whoever has arrived stays.
+        # Right child, then left child, of each node. A leaf is its own child, so a row that reached a leaf stays there.
         self._children = (
-            np.where(leaf[:, None], places[:, None], np.stack([right, left], axis=1)).astype(np.intp).ravel()
+            np.where(leaf[:, None], nodes[:, None], np.stack([right, left], axis=1)).astype(np.intp).ravel()
         )
         self._leaf = leaf
 
-    def leaves(self, matrix: Numbers) -> Places:
-        """(n, trees) the node at which each row of an (n, width) matrix ends in each tree, counted over all trees."""
+    def leaves(self, matrix: Numbers) -> Nodes:
+        """(n, trees) the leaf that each row of an (n, width) matrix reaches in each tree, numbered over all trees."""
         rows = np.arange(len(matrix))[:, None]
         missing = bool(np.isnan(matrix).any())
         at = np.broadcast_to(self.roots, (len(matrix), len(self.roots)))
@@ -71,6 +71,6 @@ class Grove:
         return at
 
 
-def grove_of(trees: Sequence[Tree]) -> Grove | None:
-    """The trees side by side, or None where they are too large for that."""
-    return Grove(trees) if sum(len(tree.column) for tree in trees) <= MOST_NODES else None
+def tree_ensemble(trees: Sequence[Tree]) -> TreeEnsemble | None:
+    """The ensemble of some trees, or None if they have more than `MOST_NODES` nodes."""
+    return TreeEnsemble(trees) if sum(len(tree.column) for tree in trees) <= MOST_NODES else None

@@ -1,1 +1,1 @@
-"""From the bytes of a request to clean rows, or to what is wrong with them."""
+"""Request bodies: from bytes to clean rows, or to the violations in them."""

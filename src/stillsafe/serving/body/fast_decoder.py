@@ -1,7 +1,7 @@
-"""The usual body, decoded and checked in one go by a decoder that is made from the schema.
+"""The fast body decoder: decodes and checks an ordinary body in one pass.
 
-What it reads, `json_body.parse` and `Schema.validate` accept too, with the same rows. Whatever else comes in, it leaves
-to those two, who take their time and say what is wrong.
+The decoder is generated from the schema. It accepts only bodies that `json_body.parse` and `Schema.validate` accept
+with the same rows. It rejects every other body without a reason; those two then find the violations.
 """
 
 import math
@@ -17,8 +17,8 @@ QUOTE, BACKSLASH = b'"', b"\\"
 NOTHING = Annotated[str, Meta(pattern="(?!)")]  # no text matches this
 
 
-class TypedBody:
-    """Reads usual bodies of one schema.
+class FastBodyDecoder:
+    """Decodes the ordinary bodies of one schema.
 
     Args:
         schema: the features.
@@ -29,56 +29,56 @@ class TypedBody:
         self._names = schema.names
         try:
             instance = _struct(schema.names, [_field(spec) for spec in schema.features])
-        except ValueError:  # a name that JSON has to escape, as no usual body does
+        except ValueError:  # msgspec rejects a name that JSON escapes; no ordinary body holds an escape
             instance = NOTHING
         batch = Annotated[list[instance], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
-        self._one = msgspec.json.Decoder(_struct(["features"], [(instance, msgspec.NODEFAULT)]))
-        self._many = msgspec.json.Decoder(_struct(["instances"], [(batch, msgspec.NODEFAULT)]))
+        self._single_decoder = msgspec.json.Decoder(_struct(["features"], [(instance, msgspec.NODEFAULT)]))
+        self._batch_decoder = msgspec.json.Decoder(_struct(["instances"], [(batch, msgspec.NODEFAULT)]))
 
-    def one(self, content: bytes) -> Row | None:
-        """The clean row of `{"features": {...}}`, or None where it takes a closer look."""
+    def decode_single(self, content: bytes) -> Row | None:
+        """The clean row of `{"features": {...}}`, or None if the body needs the strict parser."""
         try:
-            rows, texts = self._rows([self._one.decode(content).f0])
+            rows, text_count = self._rows([self._single_decoder.decode(content).f0])
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        return rows[0] if _nothing_was_lost(content, texts) else None
+        return rows[0] if _is_complete(content, text_count) else None
 
-    def many(self, content: bytes) -> list[Row] | None:
-        """The clean rows of `{"instances": [...]}`, or None where any of it takes a closer look."""
+    def decode_batch(self, content: bytes) -> list[Row] | None:
+        """The clean rows of `{"instances": [...]}`, or None if the body needs the strict parser."""
         try:
-            rows, texts = self._rows(self._many.decode(content).f0)
+            rows, text_count = self._rows(self._batch_decoder.decode(content).f0)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        return rows if _nothing_was_lost(content, texts) else None
+        return rows if _is_complete(content, text_count) else None
 
     def _rows(self, instances: Iterable[Struct]) -> tuple[list[Row], int]:
-        """The rows, and how many texts, names and values, their bodies held; with the name around them."""
-        rows, texts = [], 1
+        """The rows, and the number of texts in their body: every name and every text value."""
+        rows, text_count = [], 1  # the name of the envelope's key
         for instance in instances:
             values = msgspec.structs.astuple(instance)
             kinds = [*map(type, values)]
-            absent = kinds.count(UnsetType)
-            texts += len(values) - absent + kinds.count(str)
-            told = [None if value is UNSET else value for value in values] if absent else values
-            rows.append(dict(zip(self._names, told, strict=True)))
-        return rows, texts
+            absent_count = kinds.count(UnsetType)
+            text_count += len(values) - absent_count + kinds.count(str)
+            cells = [None if value is UNSET else value for value in values] if absent_count else values
+            rows.append(dict(zip(self._names, cells, strict=True)))
+        return rows, text_count
 
 
-def _nothing_was_lost(content: bytes, texts: int) -> bool:
-    """Whether the body holds these texts and no more: of a name given twice the decoder keeps the last.
+def _is_complete(content: bytes, text_count: int) -> bool:
+    """Whether the body holds just these texts. The decoder keeps the last of a repeated name, which loses texts.
 
-    Without an escape, each quote begins or ends a text.
+    In a body without an escape, each quote begins or ends a text.
     """
-    return content.count(QUOTE) == 2 * texts and BACKSLASH not in content
+    return content.count(QUOTE) == 2 * text_count and BACKSLASH not in content
 
 
 def _struct(names: Iterable[str], fields: Iterable[tuple[Any, Any]]) -> Any:
-    """A type with these fields under numbered names of its own: a feature's need be no identifier."""
-    numbered = {f"f{number}": name for number, name in enumerate(names)}
+    """A struct type with these fields. Its attributes are numbered, since a feature's name may be no identifier."""
+    names_by_attribute = {f"f{number}": name for number, name in enumerate(names)}
     return msgspec.defstruct(
         "Body",
-        [(field, kind, default) for field, (kind, default) in zip(numbered, fields, strict=True)],
-        rename=numbered,
+        [(field, kind, default) for field, (kind, default) in zip(names_by_attribute, fields, strict=True)],
+        rename=names_by_attribute,
         forbid_unknown_fields=True,
         kw_only=True,
         gc=False,
@@ -92,7 +92,7 @@ def _field(spec: FeatureSpec) -> tuple[Any, Any]:
 
 
 def _kind(spec: FeatureSpec) -> Any:
-    """What the decoder takes for a feature. A JSON number is finite, and text without escapes can be stored."""
+    """A feature's type for the decoder. JSON numbers are finite, and every database stores text without escapes."""
     match spec.type:
         case FeatureType.NUMERIC:
             return Annotated[float, Meta(ge=spec.minimum, le=spec.maximum)]
@@ -105,5 +105,5 @@ def _kind(spec: FeatureSpec) -> Any:
         case FeatureType.CATEGORY:
             if spec.categories is None:
                 return Annotated[str, Meta(max_length=spec.max_length)]
-            fitting = tuple(each for each in spec.categories if len(each) <= spec.max_length)
-            return Literal[fitting] if fitting else NOTHING
+            categories = tuple(each for each in spec.categories if len(each) <= spec.max_length)
+            return Literal[categories] if categories else NOTHING

@@ -1,6 +1,6 @@
-"""A request's body as JSON, strictly: what two parsers might read differently is refused, not guessed.
+"""A request's body as JSON, strictly: what two parsers might read differently is refused.
 
-NaN and infinities, which Python reads and JSON lacks, come out as floats, so that the schema can name the
+NaN and infinities, which Python's parser accepts and JSON lacks, become floats, so that the schema can name the
 feature that holds one.
 """
 
@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from stillsafe.serving.problems import Problem, RefusedRequest, Wrong, problem
+from stillsafe.core.schema import Violation
+from stillsafe.serving.problems import Problem, RefusedRequest, problem
 
 DEEPEST = 10
 MOST_SECONDS = 30.0
@@ -21,38 +22,38 @@ BODY = "body"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Repeating(dict[str, Any]):
-    """A JSON object that gave some keys more than once; `repeated` names them."""
+class RepeatingObject(dict[str, Any]):
+    """A JSON object that gave some keys more than once; `repeated_names` lists them."""
 
-    repeated: tuple[str, ...] = ()
+    repeated_names: tuple[str, ...] = ()
 
 
-async def content(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> bytes:
+async def read_body(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> bytes:
     """The whole body.
 
     Args:
-        scope: of a request whose Content-Type may be missing, or say JSON in UTF-8.
-        receive: where its body comes from.
-        most_bytes: the longest body that is read at all, chunked or not.
-        most_seconds: the longest that a body may take to arrive.
+        scope: of the request; its Content-Type is absent or JSON in UTF-8.
+        receive: the source of the body.
+        most_bytes: the longest body that is read, chunked or not.
+        most_seconds: the longest time that the body may take to arrive.
 
     Raises:
         RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one.
-        ClientDisconnect: the client went away before the body ended.
+        ClientDisconnect: the client disconnected before the body ended.
     """
     _require_json(scope["headers"], most_bytes)
     try:
         async with asyncio.timeout(most_seconds):
-            return await _content(receive, most_bytes)
+            return await _receive_body(receive, most_bytes)
     except TimeoutError:
         raise RefusedRequest(_too_slow(most_seconds)) from None
 
 
 def parse(content: bytes) -> Any:
-    """JSON text in UTF-8 as Python values; an object with a repeated key as `Repeating`.
+    """JSON text in UTF-8 as Python values; an object with a repeated key becomes a `RepeatingObject`.
 
     Raises:
-        RefusedRequest: 422, saying what is wrong.
+        RefusedRequest: 422 with the defect.
     """
     try:
         text = content.decode("utf-8")
@@ -61,43 +62,43 @@ def parse(content: bytes) -> Any:
     try:
         document = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
-        _too_deep()
+        _refuse_depth()
     except json.JSONDecodeError as error:
         _refuse("not_json", f"not JSON at line {error.lineno}, column {error.colno}", "one JSON object")
     except ValueError:
         _refuse("not_json", "a number has too many digits", "one JSON object")
-    if _deeper(document, DEEPEST):
-        _too_deep()
+    if _is_deeper(document, DEEPEST):
+        _refuse_depth()
     return document
 
 
 def repeated_keys(value: object) -> tuple[str, ...]:
     """The keys that a JSON object gave more than once."""
-    return value.repeated if isinstance(value, Repeating) else ()
+    return value.repeated_names if isinstance(value, RepeatingObject) else ()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    repeating = Repeating(found)
-    repeating.repeated = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    repeating = RepeatingObject(members)
+    repeating.repeated_names = tuple(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
     return repeating
 
 
-def _deeper(document: Any, most: int) -> bool:
+def _is_deeper(document: Any, most: int) -> bool:
     level = [document]
     for _ in range(most):
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _children(outer)]
     return any(isinstance(value, dict | list) for value in level)
 
 
-def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
+def _children(outer: dict[str, Any] | list[Any]) -> list[Any]:
     return list(outer.values()) if isinstance(outer, dict) else outer
 
 
 def _require_json(headers: Headers, most_bytes: int) -> None:
-    """Nothing but JSON, uncompressed, and no longer than allowed, as far as the headers tell."""
+    """Check by the headers that the body is uncompressed JSON, and no longer than allowed."""
     for name, value in headers:
         match name:
             case b"content-type" if value != b"application/json":
@@ -111,7 +112,7 @@ def _require_json(headers: Headers, most_bytes: int) -> None:
                 raise RefusedRequest(_too_large(most_bytes))
 
 
-async def _content(receive: Receive, most_bytes: int) -> bytes:
+async def _receive_body(receive: Receive, most_bytes: int) -> bytes:
     content, more = bytearray(), True
     while more:
         message = await receive()
@@ -125,24 +126,26 @@ async def _content(receive: Receive, most_bytes: int) -> bytes:
 
 
 def _not_json() -> Problem:
-    wrong = Wrong(BODY, "wrong_media_type", "not JSON by its headers", "application/json, in UTF-8, uncompressed")
-    return problem(415, "The body must be application/json.", [wrong], Accept="application/json")
+    allowed = "application/json, in UTF-8, uncompressed"
+    violation = Violation(BODY, "wrong_media_type", "not JSON by its headers", allowed)
+    return problem(415, "The body must be application/json.", [violation], Accept="application/json")
 
 
 def _too_large(most_bytes: int) -> Problem:
-    wrong = Wrong(BODY, "too_large", "the body is too long", f"at most {most_bytes} bytes")
-    return problem(413, f"The body must not exceed {most_bytes} bytes.", [wrong])
+    violation = Violation(BODY, "too_large", "the body is too long", f"at most {most_bytes} bytes")
+    return problem(413, f"The body must not exceed {most_bytes} bytes.", [violation])
 
 
 def _too_slow(most_seconds: float) -> Problem:
-    wrong = Wrong(BODY, "too_slow", "the body took too long to arrive", f"at most {most_seconds:g} seconds")
-    # Closed, because what is left of the body could not be told from a next request.
-    return problem(408, f"The body must arrive within {most_seconds:g} seconds.", [wrong], Connection="close")
+    violation = Violation(BODY, "too_slow", "the body took too long to arrive", f"at most {most_seconds:g} seconds")
+    # The rest of the body would be read as the next request, so the connection closes.
+    return problem(408, f"The body must arrive within {most_seconds:g} seconds.", [violation], Connection="close")
 
 
-def _too_deep() -> NoReturn:
+def _refuse_depth() -> NoReturn:
     _refuse("too_deep", "nested too deeply", f"at most {DEEPEST} levels")
 
 
-def _refuse(kind: str, told: str, allowed: str) -> NoReturn:
-    raise RefusedRequest(problem(422, f"The body cannot be read: {told}.", [Wrong(BODY, kind, told, allowed)]))
+def _refuse(kind: str, defect: str, allowed: str) -> NoReturn:
+    violation = Violation(BODY, kind, defect, allowed)
+    raise RefusedRequest(problem(422, f"The body cannot be read: {defect}.", [violation]))

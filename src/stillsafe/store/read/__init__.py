@@ -1,1 +1,1 @@
-"""Reading the store: every SELECT, a module for each thing that is read. Nothing here writes."""
+"""Queries: every SELECT, one module for each thing. Nothing here writes."""

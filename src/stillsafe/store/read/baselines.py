@@ -1,30 +1,23 @@
-"""Reading baselines."""
+"""Queries for baselines."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    literal,
-    select,
-)
+from sqlalchemy import Connection, bindparam, literal, select
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.store.codec import stored_value
-from stillsafe.store.tables import (
-    baseline_metrics,
-)
+from stillsafe.store.tables import baseline_metrics
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineRecord:
-    """One stored baseline and whether it is its version's active one."""
+    """One stored baseline and whether it is the active one of its model version."""
 
     baseline: Baseline
     active: bool
 
 
-_WATCHED = (
+_ACTIVE_EXISTS = (
     select(literal(1))
     .where(baseline_metrics.c.model_version == bindparam("version"), baseline_metrics.c.active)
     .limit(1)
@@ -39,7 +32,7 @@ def baseline_by_id(connection: Connection, baseline_id: str) -> Baseline | None:
 
 
 def active_baseline(connection: Connection, model_version: str) -> Baseline | None:
-    """The active baseline of a model version, or None: the version is unwatched."""
+    """The active baseline of a model version, or None where the version has none."""
     query = select(baseline_metrics.c.document).where(
         baseline_metrics.c.model_version == model_version, baseline_metrics.c.active
     )
@@ -48,8 +41,8 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
 
 
 def is_watched(connection: Connection, model_version: str) -> bool:
-    """Whether a model version has an active baseline; cheap enough to ask with every answer."""
-    return connection.execute(_WATCHED, {"version": model_version}).first() is not None
+    """Whether a model version has an active baseline. Cheap, since every prediction queries it."""
+    return connection.execute(_ACTIVE_EXISTS, {"version": model_version}).first() is not None
 
 
 def all_baselines(connection: Connection) -> list[BaselineRecord]:

@@ -1,33 +1,25 @@
-"""Reading incidents and their explanations."""
+"""Queries for incidents and their explanations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    func,
-    select,
-)
+from sqlalchemy import Connection, func, select
 
 from stillsafe.errors import Failure
-from stillsafe.store.tables import (
-    current_window_metrics,
-    explanation_failures,
-    incidents,
-    llm_explanations,
-)
+from stillsafe.store.codec import record_from_row
+from stillsafe.store.tables import current_window_metrics, explanation_failures, incidents, llm_explanations
 
 NO_USE = (Failure.UNUSABLE, Failure.TOO_LONG)
+"""Failures in which the language model answered, but with no usable text."""
 MOST_USELESS_ANSWERS = 10
-"""A step that a language model has answered to so often without use is given up: each answer costs something."""
+"""After this many useless answers the language model is no longer requested for a step: each answer costs money."""
 INCIDENT_STEPS = ("opened", "escalated", "resolved")
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentStep:
-    """One step of an incident, and the time of the run that took it."""
+    """One step of an incident, and the time of the run that recorded it."""
 
     incident_id: str
     status: str
@@ -53,14 +45,28 @@ class IncidentRecord:
 
     @property
     def steps(self) -> tuple[IncidentStep, ...]:
-        """What happened to it so far, oldest first."""
+        """The steps so far, oldest first."""
         times = zip(INCIDENT_STEPS, (self.detected_at, self.escalated_at, self.resolved_at), strict=True)
         return tuple(IncidentStep(self.incident_id, status, at) for status, at in times if at is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class ExplanationRecord:
-    """One stored explanation: text for people, hostile until escaped. Numbers in doubt are marked in it already."""
+    """One explanation of one step of an incident.
+
+    Attributes:
+        incident_id: the incident.
+        generated_at: when it was generated, aware UTC.
+        summary: text for people, with its unverified numbers marked. Untrusted: escape it before display.
+        recommendations: text like `summary`, one per line.
+        llm_model: the language model that wrote it, or `offline`.
+        incident_status: the step: `opened`, `escalated` or `resolved`.
+        source: `offline` or `llm`; each step has at most one explanation of each.
+        likely_causes: text like `summary`, one per line.
+        prompt_version: the version of the prompt, or None for `offline`.
+        seconds: how long the language model took, or None for `offline`.
+        unverified: the marked numbers: `field`, `number`, and `at`, the index in that text.
+    """
 
     incident_id: str
     generated_at: datetime
@@ -70,13 +76,13 @@ class ExplanationRecord:
     incident_status: str | None
     source: str | None
     likely_causes: str | None
-    prompt_version: str | None
-    seconds: float | None
-    unverified: list[dict[str, Any]] | None
+    prompt_version: str | None = None
+    seconds: float | None = None
+    unverified: list[dict[str, Any]] | None = field(default_factory=list)
 
     @property
-    def place(self) -> tuple[int, bool]:
-        """Where it belongs in its incident's story: step by step, and what needs no model first."""
+    def sort_key(self) -> tuple[int, bool]:
+        """The order within an incident: by step, the offline explanation first."""
         step = INCIDENT_STEPS.index(self.incident_status) if self.incident_status in INCIDENT_STEPS else -1
         return step, self.source == "llm"
 
@@ -88,37 +94,36 @@ def recent_incidents(
     query = select(incidents).order_by(incidents.c.detected_at.desc(), incidents.c.incident_id.desc()).limit(limit)
     if unresolved_only:
         query = query.where(incidents.c.resolved.is_(False))
-    return [_incident(row) for row in connection.execute(query)]
+    return [record_from_row(IncidentRecord, row) for row in connection.execute(query)]
 
 
 def incident_by_id(connection: Connection, incident_id: str) -> IncidentRecord | None:
     """An incident by its id."""
     row = connection.execute(select(incidents).where(incidents.c.incident_id == incident_id)).first()
-    return None if row is None else _incident(row)
+    return None if row is None else record_from_row(IncidentRecord, row)
 
 
 def incident_explanations(connection: Connection, incident_id: str) -> list[ExplanationRecord]:
-    """An incident's explanations, step by step; of each step the offline one first."""
+    """The explanations of an incident, by step; of each step the offline one first."""
     table = llm_explanations
     query = select(table).where(table.c.incident_id == incident_id).order_by(table.c.id)
-    fields = ExplanationRecord.__dataclass_fields__
-    found = [ExplanationRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
-    return sorted(found, key=lambda record: record.place)
+    records = [record_from_row(ExplanationRecord, row) for row in connection.execute(query)]
+    return sorted(records, key=lambda record: record.sort_key)
 
 
 def explained_steps(connection: Connection, source: str) -> set[tuple[str, str | None]]:
-    """The incidents' steps, each as identifier and status, that a source has explained."""
+    """The steps that a source has explained, each as incident id and status."""
     table = llm_explanations
     query = select(table.c.incident_id, table.c.incident_status).where(table.c.source == source)
     return {(row.incident_id, row.incident_status) for row in connection.execute(query)}
 
 
 def explanation_failure_count(connection: Connection) -> int:
-    """How often nobody explained an incident."""
+    """How often a language model failed to explain an incident."""
     return int(connection.execute(select(func.count()).select_from(explanation_failures)).scalar_one())
 
 
-def _given_up(connection: Connection) -> set[tuple[str, str | None]]:
+def _abandoned_steps(connection: Connection) -> set[tuple[str, str | None]]:
     table = explanation_failures
     query = (
         select(table.c.incident_id, table.c.incident_status)
@@ -130,15 +135,11 @@ def _given_up(connection: Connection) -> set[tuple[str, str | None]]:
 
 
 def unexplained_steps(connection: Connection, incident_count: int = 20) -> list[IncidentStep]:
-    """The steps of the newest incidents that no language model has explained and that still can be, newest first."""
-    done = explained_steps(connection, "llm") | _given_up(connection)
-    steps = [step for found in recent_incidents(connection, incident_count) for step in reversed(found.steps)]
-    waiting = [step for step in steps if (step.incident_id, step.status) not in done]
+    """Steps of the newest incidents that a language model can still explain and has not, newest first."""
+    settled_steps = explained_steps(connection, "llm") | _abandoned_steps(connection)
+    steps = [step for record in recent_incidents(connection, incident_count) for step in reversed(record.steps)]
+    open_steps = [step for step in steps if (step.incident_id, step.status) not in settled_steps]
     table = current_window_metrics
-    query = select(table.c.window_end).where(table.c.window_end.in_([step.at for step in waiting]))
-    stored_runs = set(connection.execute(query).scalars()) if waiting else set()
-    return [step for step in waiting if step.at in stored_runs]
-
-
-def _incident(row: Row[Any]) -> IncidentRecord:
-    return IncidentRecord(**{name: getattr(row, name) for name in IncidentRecord.__dataclass_fields__})
+    query = select(table.c.window_end).where(table.c.window_end.in_([step.at for step in open_steps]))
+    stored_runs = set(connection.execute(query).scalars()) if open_steps else set()
+    return [step for step in open_steps if step.at in stored_runs]

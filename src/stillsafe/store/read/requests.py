@@ -1,4 +1,4 @@
-"""Reading the log: predictions, refusals, prunes."""
+"""Queries for the log: predictions, refusals, prunes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,20 +23,14 @@ from sqlalchemy import (
 
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import State
-from stillsafe.store.tables import (
-    current_window_metrics,
-    metadata,
-    prediction_logs,
-    prunes,
-    refusals,
-)
+from stillsafe.store.tables import current_window_metrics, metadata, prediction_logs, prunes, refusals
 
-BATCH_ROWS = 2_000  # what fits into a processor's cache
+BATCH_ROWS = 2_000  # a batch of this size fits into a processor's cache
 
 
 @dataclass(frozen=True, slots=True)
 class LogRows:
-    """Rows of the prediction log, column by column, in the order of their ids."""
+    """Rows of the prediction log, one sequence per column, in the order of their ids."""
 
     ids: Sequence[int]
     timestamps: Sequence[datetime]
@@ -53,11 +47,11 @@ class LogRows:
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:
-    """Some rows of a window, one sequence per column, as `LogRows`.
+    """A batch of a window's rows, one sequence per column, as `LogRows`.
 
     Attributes:
-        ids: empty where nobody asked for them.
-        fresh: whether no conclusive run judged it.
+        ids: empty where they were not requested.
+        fresh: whether the row came after the last conclusive run.
     """
 
     ids: Sequence[int]
@@ -72,7 +66,7 @@ class WindowRows:
 def window_rows(
     connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
 ) -> LogRows:
-    """The log's rows of one version in `[start, end)`, up to a row id where one is given."""
+    """The log's rows of one version in `[start, end)`, up to and including `up_to_row` if not None."""
     table = prediction_logs
     conditions = [table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version]
     if up_to_row is not None:
@@ -90,9 +84,9 @@ def window_batches(
     *,
     with_ids: bool = True,
 ) -> Iterator[WindowRows]:
-    """The same rows, fresh from `fresh_since` on, some thousands at a time and in no order: a window may be large."""
+    """The same rows in batches of at most `BATCH_ROWS`, in no order; those from `fresh_since` on are fresh."""
     table = prediction_logs
-    asked = [table.c.id] if with_ids else []
+    id_columns = [table.c.id] if with_ids else []
     for since, until, fresh in ((start, min(fresh_since, end), False), (max(start, fresh_since), end, True)):
         query = select(
             _as_text(connection, table.c.input_summary),
@@ -100,23 +94,24 @@ def window_batches(
             table.c.confidence_score,
             table.c.fallback_used,
             table.c.model_error,
-            *asked,
+            *id_columns,
         ).where(
             table.c.timestamp >= since,
             table.c.timestamp < until,
             table.c.model_version == model_version,
             _up_to(table.c.id, up_to_row),
         )
-        streamed = connection.dialect.supports_server_side_cursors  # others stream anyway, and faster
-        found = connection.execute(query, execution_options={"stream_results": streamed})
-        # The driver's own rows: nothing in them needs a type of ours, and there may be a million.
-        while columns := list(zip(*found.cursor_strategy.fetchmany(found, found.cursor, BATCH_ROWS), strict=True)):
+        # SQLite has no server-side cursors: it streams anyway, and faster without the option.
+        stream = connection.dialect.supports_server_side_cursors
+        result = connection.execute(query, execution_options={"stream_results": stream})
+        # No column needs a conversion and there may be a million rows, so they come directly from the driver.
+        while columns := list(zip(*result.cursor_strategy.fetchmany(result, result.cursor, BATCH_ROWS), strict=True)):
             ids = columns.pop() if with_ids else ()
             yield WindowRows(ids, [fresh] * len(columns[0]), *columns)
 
 
 def window_row_count(connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int) -> int:
-    """How many there are."""
+    """Rows of one version in `[start, end)`, up to and including `up_to_row`."""
     table = prediction_logs
     query = select(func.count()).where(
         table.c.timestamp >= start,
@@ -130,11 +125,11 @@ def window_row_count(connection: Connection, start: datetime, end: datetime, mod
 def first_healthy_rows(connection: Connection, model_version: str, count: int) -> LogRows:
     """The first `count` healthy rows of one version.
 
-    Healthy: answered by the model in the state NORMAL, and not among the rows on which a run deviated; the state
-    follows such rows only some runs later.
+    A row is healthy if the model answered it in the state NORMAL and no run deviated on it. The second condition is
+    needed because the state changes only some runs after the first deviation.
     """
     table, run = prediction_logs, current_window_metrics
-    deviated = exists().where(
+    in_deviating_run = exists().where(
         run.c.evidence == Evidence.BAD.value,
         run.c.model_version == model_version,
         table.c.timestamp >= run.c.window_start,
@@ -145,25 +140,25 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
         table.c.model_version == model_version,
         table.c.system_state == State.NORMAL.value,
         table.c.fallback_used.is_(False),
-        ~deviated,
+        ~in_deviating_run,
     )
     return _log_rows(connection, query.order_by(table.c.id).limit(count))
 
 
 def last_prediction_row(connection: Connection) -> int:
-    """The newest row id of the prediction log, 0 where it is empty."""
+    """The newest row id of the prediction log, or 0."""
     return int(connection.execute(select(func.coalesce(func.max(prediction_logs.c.id), 0))).scalar_one())
 
 
 def last_refusal_row(connection: Connection) -> int:
-    """The newest row id of the refusals, 0 where there are none."""
+    """The newest row id of the refusals, or 0."""
     return int(connection.execute(select(func.coalesce(func.max(refusals.c.id), 0))).scalar_one())
 
 
 def refusal_count(
     connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
 ) -> int:
-    """RequestTable refused in `[start, end)`."""
+    """Requests of one version refused in `[start, end)`, up to and including `up_to_row` if not None."""
     conditions = [refusals.c.timestamp >= start, refusals.c.timestamp < end, refusals.c.model_version == model_version]
     if up_to_row is not None:
         conditions.append(_up_to(refusals.c.id, up_to_row))
@@ -171,17 +166,16 @@ def refusal_count(
 
 
 def last_request_at(
-    connection: Connection, before: datetime, up_to_prediction: int | None = None, up_to_refusal: int | None = None
+    connection: Connection, end: datetime, up_to_prediction: int | None = None, up_to_refusal: int | None = None
 ) -> datetime | None:
-    """When the last request before a time came, answered or refused; up to row ids where they are given."""
-    latest = []
+    """Time of the last request before `end`, answered or refused; up to and including the row ids if not None."""
+    times = []
     for table, up_to in ((prediction_logs, up_to_prediction), (refusals, up_to_refusal)):
-        query = select(func.max(table.c.timestamp)).where(table.c.timestamp < before)
+        query = select(func.max(table.c.timestamp)).where(table.c.timestamp < end)
         if up_to is not None:
             query = query.where(_up_to(table.c.id, up_to))
-        latest.append(connection.execute(query).scalar())
-    known = [at for at in latest if at is not None]
-    return max(known) if known else None
+        times.append(connection.execute(query).scalar())
+    return max((time for time in times if time is not None), default=None)
 
 
 def prediction_count(connection: Connection, model_version: str | None = None) -> int:
@@ -193,7 +187,7 @@ def prediction_count(connection: Connection, model_version: str | None = None) -
 
 
 def _up_to(row_id: ColumnElement[int], last: int) -> ColumnElement[bool]:
-    # Not the bare column: SQLite would go by it, and so through the whole log, rather than by the time.
+    # With the column alone SQLite would use the index of the id and scan the whole log, not the index of the time.
     return row_id + 0 <= last
 
 
@@ -211,7 +205,7 @@ def _log_query(connection: Connection) -> Select[Any]:
 
 
 def _as_text(connection: Connection, document: ColumnElement[Any]) -> ColumnElement[str]:
-    """A document as the text that is stored: parsing many at once is several times faster than row by row."""
+    """A document as its stored text, because parsing many documents at once is several times faster than one by one."""
     return type_coerce(document, Text) if connection.dialect.name == "sqlite" else cast(document, Text)
 
 
@@ -221,16 +215,18 @@ def _log_rows(connection: Connection, query: Select[Any]) -> LogRows:
 
 
 class RequestTable(StrEnum):
-    """The two tables that grow with every request, by their names; retention touches no others."""
+    """The names of the two tables that grow with every request; retention prunes no others."""
 
     PREDICTIONS = "prediction_logs"
+    """Answered requests."""
     REFUSALS = "refusals"
+    """Requests that broke the schema."""
 
 
-def oldest_request_at(connection: Connection, requests: RequestTable, before: datetime) -> tuple[datetime, str] | None:
-    """Timestamp and model version of the oldest row before a time, or None."""
+def oldest_request_at(connection: Connection, requests: RequestTable, end: datetime) -> tuple[datetime, str] | None:
+    """Timestamp and model version of the oldest row before `end`, or None."""
     table = metadata.tables[requests]
-    query = select(table.c.timestamp, table.c.model_version).where(table.c.timestamp < before)
+    query = select(table.c.timestamp, table.c.model_version).where(table.c.timestamp < end)
     row = connection.execute(query.order_by(table.c.timestamp, table.c.id).limit(1)).first()
     return None if row is None else (row.timestamp, row.model_version)
 
@@ -247,7 +243,7 @@ def request_ids(
 
 
 def request_rows(connection: Connection, requests: RequestTable, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Whole rows by their ids, ascending; documents as the text that is stored."""
+    """Whole rows by their ids, ascending; documents as their stored text."""
     table = metadata.tables[requests]
     columns = [
         _as_text(connection, column).label(column.name) if isinstance(column.type, JSON) else column
@@ -258,13 +254,13 @@ def request_rows(connection: Connection, requests: RequestTable, ids: Sequence[i
 
 
 def pruned_before(connection: Connection) -> datetime | None:
-    """The time up to which requests may have been deleted on purpose, or None where none ever were."""
-    latest: datetime | None = connection.execute(select(func.max(prunes.c.before))).scalar()
-    return latest
+    """The time before which requests may have been pruned, or None where none ever were."""
+    time: datetime | None = connection.execute(select(func.max(prunes.c.before))).scalar()
+    return time
 
 
-def request_count(connection: Connection, requests: RequestTable, before: datetime) -> int:
-    """Rows before a time."""
+def request_count(connection: Connection, requests: RequestTable, end: datetime) -> int:
+    """Rows before `end`."""
     table = metadata.tables[requests]
-    query = select(func.count()).select_from(table).where(table.c.timestamp < before)
+    query = select(func.count()).select_from(table).where(table.c.timestamp < end)
     return int(connection.execute(query).scalar_one())

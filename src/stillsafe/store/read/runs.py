@@ -1,22 +1,15 @@
-"""Reading monitoring runs and operator actions."""
+"""Queries for monitoring runs and operator actions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    func,
-    select,
-)
+from sqlalchemy import Connection, func, select
 
 from stillsafe.core.signals import Evidence
-from stillsafe.store.tables import (
-    current_window_metrics,
-    operator_actions,
-)
+from stillsafe.store.codec import record_from_row
+from stillsafe.store.tables import current_window_metrics, operator_actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +40,13 @@ class RunRecord:
     last_prediction_row: int | None
     last_refusal_row: int | None
     fresh_since: datetime | None
+    rules_version: int | None = None
+    wording_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """One operator's action."""
+    """One action of an operator."""
 
     id: int
     at: datetime
@@ -74,40 +69,32 @@ def deviating_run_count(connection: Connection, model_version: str, start: datet
 
 
 def run_at(connection: Connection, window_end: datetime) -> RunRecord | None:
-    """The run whose window ends exactly then."""
+    """The run whose window ends exactly at a time, or None."""
     query = select(current_window_metrics).where(current_window_metrics.c.window_end == window_end)
     row = connection.execute(query).first()
-    return None if row is None else _run(row)
+    return None if row is None else record_from_row(RunRecord, row)
 
 
 def last_run(connection: Connection) -> RunRecord | None:
-    """The newest run."""
-    row = connection.execute(
-        select(current_window_metrics).order_by(current_window_metrics.c.id.desc()).limit(1)
-    ).first()
-    return None if row is None else _run(row)
+    """The newest run, or None."""
+    return next(iter(recent_runs(connection, 1)), None)
 
 
 def recent_runs(connection: Connection, limit: int) -> list[RunRecord]:
     """The newest runs, newest first."""
     query = select(current_window_metrics).order_by(current_window_metrics.c.id.desc()).limit(limit)
-    return [_run(row) for row in connection.execute(query)]
+    return [record_from_row(RunRecord, row) for row in connection.execute(query)]
 
 
 def all_runs(connection: Connection) -> Iterator[RunRecord]:
-    """Every run, oldest first, a few at a time."""
+    """Every run, oldest first, fetched 200 at a time."""
     query = select(current_window_metrics).order_by(current_window_metrics.c.id).execution_options(yield_per=200)
-    with connection.execute(query) as found:  # who stops half-way leaves no cursor open
-        for row in found:
-            yield _run(row)
+    with connection.execute(query) as rows:  # closes the cursor where the caller stops half-way
+        for row in rows:
+            yield record_from_row(RunRecord, row)
 
 
 def all_actions(connection: Connection) -> list[ActionRecord]:
-    """Every operator's action, oldest first."""
+    """Every action of an operator, oldest first."""
     query = select(operator_actions).order_by(operator_actions.c.id)
-    fields = ActionRecord.__dataclass_fields__
-    return [ActionRecord(**{name: getattr(row, name) for name in fields}) for row in connection.execute(query)]
-
-
-def _run(row: Row[Any]) -> RunRecord:
-    return RunRecord(**{name: getattr(row, name) for name in RunRecord.__dataclass_fields__})
+    return [record_from_row(ActionRecord, row) for row in connection.execute(query)]

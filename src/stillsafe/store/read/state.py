@@ -1,41 +1,35 @@
-"""Reading the state row that everybody obeys."""
+"""The query for the current state."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    Connection,
-    select,
-)
+from sqlalchemy import Connection, select
 
+from stillsafe.core.policy import EVIDENCE
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
-from stillsafe.store.tables import (
-    current_window_metrics,
-    operator_actions,
-    system_state,
-)
+from stillsafe.store.tables import current_window_metrics, operator_actions, system_state
 
-_CAREFUL = (State.NORMAL, State.WARNING, State.DEGRADED)
-FUTURE_TOLERANCE = timedelta(hours=1)
+_BY_CAUTION = (State.NORMAL, State.WARNING, State.DEGRADED)
+CLOCK_TOLERANCE = timedelta(seconds=EVIDENCE.clock_tolerance_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
-    """The one row that everybody obeys.
+    """The current state, as every server process applies it.
 
     Attributes:
-        state: what to obey.
+        state: the state to apply.
         last_updated: when the state last changed.
-        reason: why it is what it is.
+        reason: why the system is in this state.
         severity: of the last run, or None.
         checked_at: end of the last run's window, or None before the first run.
-        valid_until: from then on the monitor counts as dead, or None before the first run.
-        held: whether an operator holds it.
-        damaged_features: features that the fallback must not lean on.
-        memory: what the next run starts from.
+        valid_until: when the monitor counts as stale, or None before the first run.
+        held: whether an operator holds the state.
+        damaged_features: features that the fallback must not use.
+        memory: where the next run starts.
     """
 
     state: State
@@ -49,41 +43,43 @@ class StateRecord:
     memory: Memory
 
     def stale(self, now: datetime) -> bool:
-        """Whether the monitor has not run within two intervals, or never.
+        """Whether the monitor has not run for two intervals, or never.
 
-        A last run far in the future says nothing about now: the clock was wrong then, or is.
+        A last run far in the future counts as stale, because the clock was wrong then or is wrong now.
         """
         if self.valid_until is None or self.checked_at is None:
             return True
-        return now > self.valid_until or self.checked_at > now + FUTURE_TOLERANCE
+        return now > self.valid_until or self.checked_at > now + CLOCK_TOLERANCE
 
 
-# Made once: they are asked with every answer.
+# Built once, since every prediction executes them.
 _STATE = select(system_state).where(system_state.c.id == 1)
 _HISTORY = [select(table.c.id).limit(1) for table in (current_window_metrics, operator_actions)]
 
 
 def current_state(connection: Connection) -> StateRecord | None:
-    """The current state, or None before anything was ever decided.
+    """The current state, or None before the first run or action.
 
-    Where the row contradicts its own memory, the more careful of the two is obeyed: unknown is not NORMAL.
-    Who reads it in a transaction that writes does so in order to change it, and keeps others from doing so until then.
+    Where the row's state and its memory differ, the more cautious of the two applies. A write transaction that reads
+    the state is about to change it, so the state stays locked until that transaction ends.
 
     Raises:
-        StoreError: the row is damaged, or gone although something was decided.
+        StoreError: the row is damaged, or missing although runs or actions are stored.
     """
     if connection.get_execution_options().get("immediate", False):
-        database.in_turn(connection, "state")
+        database.lock(connection, "state")
     row = connection.execute(_STATE).first()
     if row is None:
         _require_no_history(connection)
         return None
-    told = stored_value(State, row.current_state)
+    row_state = stored_value(State, row.current_state)
     memory = (
-        stored_value(Memory, row.memory) if row.memory is not None else _last_memory(connection) or Memory(state=told)
+        stored_value(Memory, row.memory)
+        if row.memory is not None
+        else _last_memory(connection) or Memory(state=row_state)
     )
     return StateRecord(
-        max(told, memory.effective_state, key=_CAREFUL.index),
+        max(row_state, memory.effective_state, key=_BY_CAUTION.index),
         row.last_updated,
         row.reason,
         row.severity,
@@ -96,7 +92,7 @@ def current_state(connection: Connection) -> StateRecord | None:
 
 
 def _last_memory(connection: Connection) -> Memory | None:
-    """What the last run left, where somebody has written the state by hand and left its memory out."""
+    """The memory of the last run, for a state row that was edited by hand and has none."""
     table = current_window_metrics
     query = select(table.c.memory).where(table.c.memory.is_not(None)).order_by(table.c.id.desc()).limit(1)
     document = connection.execute(query).scalar()
@@ -104,8 +100,8 @@ def _last_memory(connection: Connection) -> Memory | None:
 
 
 def _require_no_history(connection: Connection) -> None:
-    for anything in _HISTORY:
-        if connection.execute(anything).first() is not None:
+    for query in _HISTORY:
+        if connection.execute(query).first() is not None:
             raise StoreError(
                 "The database has lost its state, though runs or actions are recorded: restore it from a backup."
             )

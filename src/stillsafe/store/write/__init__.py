@@ -1,1 +1,10 @@
-"""Writing the store: every INSERT, UPDATE and DELETE, each table written by one module."""
+"""Statements: every INSERT, UPDATE and DELETE. One module has each verb of each table.
+
+| table | INSERT and UPDATE | DELETE |
+|---|---|---|
+| prediction_logs, refusals | predictions | retention |
+| prunes | retention | |
+| current_window_metrics, system_state, incidents, operator_actions | decisions | |
+| baseline_metrics | baselines | |
+| llm_explanations, explanation_failures | explanations | |
+"""

@@ -1,4 +1,4 @@
-"""The only writer of `baseline_metrics`."""
+"""INSERT and UPDATE of `baseline_metrics`."""
 
 from sqlalchemy import Connection, insert, update
 
@@ -8,7 +8,7 @@ from stillsafe.store.tables import baseline_metrics
 
 
 def insert_baseline(connection: Connection, baseline: Baseline) -> None:
-    """Write a baseline, frozen and not yet active."""
+    """Insert a baseline that is not active yet."""
     features = baseline.features
     connection.execute(
         insert(baseline_metrics).values(
@@ -35,7 +35,7 @@ def insert_baseline(connection: Connection, baseline: Baseline) -> None:
 
 
 def mark_active(connection: Connection, baseline: Baseline) -> None:
-    """Make it the one active baseline of its model version."""
+    """Make a baseline the one active baseline of its model version."""
     same_version = baseline_metrics.c.model_version == baseline.model_version
     connection.execute(
         update(baseline_metrics)

@@ -8,14 +8,14 @@ from sqlalchemy import Connection, insert, update
 
 from stillsafe.core.decide import Decision
 from stillsafe.core.incident import IncidentEvent
-from stillsafe.core.policy import Policy
+from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Policy
 from stillsafe.core.signals import Evidence, Signal
 from stillsafe.core.state import Hold, Memory, Severity
 from stillsafe.core.window import Window
 from stillsafe.store.codec import to_document
 from stillsafe.store.tables import current_window_metrics, incidents, operator_actions, system_state
 
-THE_STATE = 1
+STATE_ID = 1
 _ANOMALIES = (Signal.MISSING_RATE, Signal.UNSEEN_CATEGORY_RATE, Signal.OUT_OF_RANGE_RATE)
 
 
@@ -23,72 +23,81 @@ def record_run(
     connection: Connection,
     policy: Policy,
     window: Window,
-    before: Memory,
+    old_memory: Memory,
     decision: Decision,
-    seen: dict[str, Any],
+    row_bounds: dict[str, Any],
     *,
-    enforced: bool,
+    enforce: bool,
 ) -> int:
-    """Write one run: its window, what it concluded, and the state that follows. Returns the run's row id.
+    """Write one run: its window, its decision, and the state that follows.
 
     Args:
         connection: inside one transaction.
-        policy: the policy that decided.
-        window: what was judged.
-        before: the memory that it started from.
-        decision: what was concluded.
-        seen: `last_prediction_row`, `last_refusal_row` and `fresh_since`: where the window's rows end in the log.
-        enforced: whether DEGRADED bypasses the model (`mode = "enforce"`).
+        policy: the policy of the decision.
+        window: the window of the run.
+        old_memory: the memory that the run started from.
+        decision: the decision on the window.
+        row_bounds: `last_prediction_row`, `last_refusal_row` and `fresh_since`: where the window's rows end in the log.
+        enforce: whether DEGRADED bypasses the model (`mode = "enforce"`).
+
+    Returns:
+        The run's row id.
     """
-    run = insert(current_window_metrics).values(**window_columns(window), **decision_columns(before, decision), **seen)
-    written = connection.execute(run.values(policy=to_document(policy)))
-    _record_incident(connection, window, decision, enforced=enforced)
+    run = insert(current_window_metrics).values(
+        **window_columns(window),
+        **decision_columns(old_memory, decision),
+        **row_bounds,
+        policy=to_document(policy),
+        rules_version=RULES_VERSION,
+        wording_version=WORDING_VERSION,
+    )
+    key = connection.execute(run).inserted_primary_key
+    _record_incident(connection, window, decision, enforce=enforce)
+    hold = decision.memory.hold
+    valid_seconds = policy.evidence.state_valid_intervals * policy.every_seconds
     _write_state(
         connection,
+        old_memory,
         decision.memory,
-        decision.reason if decision.memory.hold is None else _held(decision.memory.hold),
         window.end,
-        changed=before.effective_state is not decision.memory.effective_state,
+        decision.reason if hold is None else _hold_sentence(hold),
         severity=decision.severity.value,
         checked_at=window.end,
-        valid_until=window.end + timedelta(seconds=2 * policy.every_seconds),
+        valid_until=window.end + timedelta(seconds=valid_seconds),
         damaged_features=list(decision.damaged_features),
     )
-    return written.inserted_primary_key[0] if written.inserted_primary_key else 0
+    return key[0] if key else 0
 
 
 def record_hold(connection: Connection, memory: Memory, hold: Hold, after_run: int | None) -> Memory:
-    """Force DEGRADED in the name of an operator."""
-    held = replace(memory, hold=hold)
-    _record_action(connection, "hold", hold.by, hold.reason, hold.at, after_run)
-    _write_state(connection, held, _held(hold), hold.at, changed=memory.effective_state is not held.effective_state)
-    return held
+    """Force DEGRADED on behalf of an operator; the memory with the hold."""
+    new_memory = replace(memory, hold=hold)
+    _record_action(connection, "hold", hold, after_run)
+    _write_state(connection, memory, new_memory, hold.at, _hold_sentence(hold))
+    return new_memory
 
 
 def record_release(
     connection: Connection, memory: Memory, by: str, reason: str, at: datetime, after_run: int | None
 ) -> Memory:
-    """End the hold: from here on the evidence decides again."""
-    released = replace(memory, hold=None)
-    _record_action(connection, "release", by, reason, at, after_run)
-    told = f"Released by {by}: {reason.rstrip('.')}."
-    _write_state(connection, released, told, at, changed=memory.effective_state is not released.effective_state)
-    return released
+    """End the hold, so that the evidence decides again; the memory without the hold."""
+    new_memory = replace(memory, hold=None)
+    _record_action(connection, "release", Hold(by, reason, at), after_run)
+    _write_state(connection, memory, new_memory, at, f"Released by {by}: {reason.rstrip('.')}.")
+    return new_memory
 
 
-def _held(hold: Hold) -> str:
+def _hold_sentence(hold: Hold) -> str:
     return f"Held by {hold.by}: {hold.reason.rstrip('.')}."
 
 
-def _record_action(
-    connection: Connection, action: str, by: str, reason: str, at: datetime, after_run: int | None
-) -> None:
-    values = {"at": at, "action": action, "by": by, "reason": reason, "after_run": after_run}
+def _record_action(connection: Connection, action: str, author: Hold, after_run: int | None) -> None:
+    values = {"at": author.at, "action": action, "by": author.by, "reason": author.reason, "after_run": after_run}
     connection.execute(insert(operator_actions).values(values))
 
 
 def _write_state(
-    connection: Connection, memory: Memory, reason: str, at: datetime, *, changed: bool, **columns: Any
+    connection: Connection, old_memory: Memory, memory: Memory, at: datetime, reason: str, **columns: Any
 ) -> None:
     values = {
         "current_state": memory.effective_state.value,
@@ -97,15 +106,15 @@ def _write_state(
         "memory": to_document(memory),
         **columns,
     }
-    if changed:
+    if old_memory.effective_state is not memory.effective_state:
         values["last_updated"] = at
-    written = connection.execute(update(system_state).where(system_state.c.id == THE_STATE).values(values))
-    if not written.rowcount:
-        connection.execute(insert(system_state).values({"id": THE_STATE, "last_updated": at, **values}))
+    result = connection.execute(update(system_state).where(system_state.c.id == STATE_ID).values(values))
+    if not result.rowcount:
+        connection.execute(insert(system_state).values({"id": STATE_ID, "last_updated": at, **values}))
 
 
 def window_columns(window: Window) -> dict[str, Any]:
-    """What of a window stands in columns of its own."""
+    """The columns of a run that show its window."""
     return {
         "window_start": window.start,
         "window_end": window.end,
@@ -119,8 +128,8 @@ def window_columns(window: Window) -> dict[str, Any]:
     }
 
 
-def decision_columns(before: Memory, decision: Decision) -> dict[str, Any]:
-    """What of a decision stands in columns of its own."""
+def decision_columns(old_memory: Memory, decision: Decision) -> dict[str, Any]:
+    """The columns of a run that show its decision."""
     return {
         "feature_anomalies": {
             reading.key: {"value": reading.value, "reference": reading.reference, "level": reading.level.value}
@@ -132,38 +141,31 @@ def decision_columns(before: Memory, decision: Decision) -> dict[str, Any]:
         "memory": to_document(decision.memory),
         "evidence": decision.evidence.value,
         "severity": decision.severity.value,
-        "state_before": before.effective_state.value,
+        "state_before": old_memory.effective_state.value,
         "state_after": decision.memory.effective_state.value,
         "reason": decision.reason,
         "incident_id": decision.incident.incident_id if decision.incident else decision.memory.incident_id,
     }
 
 
-def _record_incident(connection: Connection, window: Window, decision: Decision, *, enforced: bool) -> None:
+def _record_incident(connection: Connection, window: Window, decision: Decision, *, enforce: bool) -> None:
     incident = decision.incident
     if incident is None:
         return
-    ours = incidents.c.incident_id == incident.incident_id
-    if incident.event is IncidentEvent.RESOLVED:
-        resolved = {"resolved": True, "resolved_at": incident.at, "resolution": incident.reason}
-        connection.execute(update(incidents).where(ours).values(resolved))
-        return
-    told = {
+    is_this = incidents.c.incident_id == incident.incident_id
+    columns: dict[str, Any] = {
         "severity": incident.severity.value,
         "trigger_signals": list(incident.trigger_signals),
         "decision_reason": incident.reason,
-        "fallback_activated": enforced and incident.severity is Severity.CRITICAL,
+        "fallback_activated": enforce and incident.severity is Severity.CRITICAL,
     }
-    if incident.event is IncidentEvent.ESCALATED:
-        connection.execute(update(incidents).where(ours).values(escalated_at=incident.at, **told))
-        return
-    connection.execute(
-        insert(incidents).values(
-            incident_id=incident.incident_id,
-            detected_at=incident.at,
-            resolved=False,
-            model_version=window.model_version,
-            baseline_id=decision.memory.baseline_id,
-            **told,
-        )
-    )
+    match incident.event:
+        case IncidentEvent.RESOLVED:
+            columns = {"resolved": True, "resolved_at": incident.at, "resolution": incident.reason}
+            connection.execute(update(incidents).where(is_this).values(columns))
+        case IncidentEvent.ESCALATED:
+            connection.execute(update(incidents).where(is_this).values(escalated_at=incident.at, **columns))
+        case IncidentEvent.OPENED:
+            columns |= {"incident_id": incident.incident_id, "detected_at": incident.at, "resolved": False}
+            columns |= {"model_version": window.model_version, "baseline_id": decision.memory.baseline_id}
+            connection.execute(insert(incidents).values(columns))

@@ -1,4 +1,4 @@
-"""The only place where requests are deleted, rows of `prediction_logs` and `refusals` by their ids; and `prunes`."""
+"""DELETE of `prediction_logs` and `refusals` by row id, and INSERT of `prunes`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,26 +12,26 @@ from stillsafe.store.tables import metadata, prunes
 
 
 def delete_requests(connection: Connection, requests: RequestTable, ids: Sequence[int]) -> int:
-    """Delete these rows and no others; how many there were. A few thousand ids at most: each is a parameter."""
+    """Delete rows and return how many there were. At most a few thousand ids, since each is a SQL parameter."""
     table = metadata.tables[requests]
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
 
 
 def record_prune(
-    connection: Connection, *, at: datetime, before: datetime, counts: Sequence[int], archive: str | None
+    connection: Connection, *, at: datetime, end: datetime, counts: Sequence[int], archive: str | None
 ) -> None:
-    """Write down what is about to be deleted: predictions and refusals from before a time."""
-    planned = {"prediction_count": counts[0], "refusal_count": counts[1], "archive": archive}
-    connection.execute(insert(prunes).values(at=at, before=before, **planned))
+    """Insert a prune, before it deletes anything: the counts of predictions and refusals from before `end`."""
+    columns = {"prediction_count": counts[0], "refusal_count": counts[1], "archive": archive}
+    connection.execute(insert(prunes).values(at=at, before=end, **columns))
 
 
 def vacuum_database(engine: Engine) -> None:
-    """Give the space of deleted rows back to the file system. SQLite lets nobody write meanwhile.
+    """Return the space of deleted rows to the file system. On SQLite other writers wait meanwhile.
 
     Raises:
         StoreError: the database cannot be read or written.
     """
-    # A vacuum takes no transaction around it, and the engine begins one by itself before every statement.
+    # VACUUM must not run in a transaction, and SQLAlchemy begins one before every statement, so the driver runs it.
     with database.reading(engine) as connection:
         connection.commit()
         driver: Any = connection.connection.driver_connection

@@ -1,4 +1,4 @@
-"""What was pruned is written down, so that nobody takes a loss for it."""
+"""Each prune is recorded, so that a replay does not report deleted rows as a loss."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,269 @@
+"""`backtest`: replay the rules over a history, and print the runs and what they amount to."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from stillsafe import service
+from stillsafe.backtest import fallback_evaluation, report
+from stillsafe.backtest.result import Backtest, BacktestIncident, BacktestRun, Basis
+from stillsafe.backtest.text import fallback_sentences, headline, injection_sentence, score_words
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, app
+from stillsafe.cli.output import (
+    SEVERITY_STYLE,
+    STATE_STYLE,
+    WIDE,
+    colour_markup,
+    console,
+    json_text,
+    print_json,
+    print_plain,
+    progress_bar,
+)
+from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.schema import LogMode
+from stillsafe.core.text import truncate
+from stillsafe.errors import ConfigurationError
+from stillsafe.monitoring.archive import Archive
+from stillsafe.settings import DEFAULT_FILE, Settings
+from stillsafe.store.codec import to_document
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STANDARD_OUTPUT = "-"
+MOST_ROWS = 60
+LONGEST_REASON = 110
+MOST_INCIDENTS, MOST_SIGNALS = 10, 6
+
+
+@app.command()
+def backtest(
+    data: Annotated[Path, typer.Argument(help="The history: CSV, Parquet, or an archive that `prune` wrote.")],
+    config: Config = DEFAULT_CONFIG,
+    label: Annotated[
+        str | None, typer.Option(help="The column with the true labels; default: `label`, if there is one.")
+    ] = None,
+    rows_per_run: Annotated[
+        int | None, typer.Option(min=1, help="Rows per run; default: runs by time, or 500 rows where that is sparse.")
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Inject a fault into the history: FAULT:FEATURE, such as nulls:age or swapped:age,income. Repeatable."
+        ),
+    ] = None,
+    inject_from: Annotated[
+        float, typer.Option("--inject-from", "--from", help="Where the faults begin, as a share of the rows.")
+    ] = 0.5,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Write everything as JSON; - is standard output.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a report to read in a browser.")
+    ] = None,
+) -> None:
+    """What the rules would have done on your own history, and what the fallback would have cost or saved."""
+    settings = service.settings_of(config)
+    faults = tuple(inject or ())
+    with progress_bar("Reading the history") as progress:
+        result = service.backtest(
+            settings,
+            _read_history(data, settings),
+            label=label,
+            rows_per_run=rows_per_run,
+            inject=faults,
+            inject_from=inject_from,
+            progress=progress,
+        )
+    evaluation_file = fallback_evaluation.write(settings, result, at=service.utc_now(), source=data.name)
+    if html_file is not None:
+        command = _command(data, config, label, rows_per_run, faults, inject_from)
+        _write(html_file, report.render(result, settings, made_at=service.utc_now(), command=command))
+    if json_file == STANDARD_OUTPUT:
+        print_json(to_document(result))
+        return
+    if json_file is not None:
+        _write(Path(json_file), json_text(to_document(result)))
+    print_backtest(result)
+    for file in (evaluation_file, json_file, html_file):
+        if file:
+            print_plain(f"Wrote {file}")
+
+
+def _read_history(data: Path, settings: Settings) -> "pd.DataFrame":
+    # Imported here: pandas takes a second to import.
+    from stillsafe.init import sample
+
+    if not data.is_dir():
+        return sample.read(data)
+    masked_names = [spec.name for spec in settings.schema_of_features.features if spec.log is not LogMode.KEEP]
+    if masked_names:
+        problem = f"{data}: the log never held {', '.join(masked_names)} in clear, which the model needs."
+        raise ConfigurationError(problem, "Give a history from elsewhere, as CSV or Parquet.")
+    return Archive(data).frame()
+
+
+def _command(
+    data: Path,
+    config: Path,
+    label: str | None,
+    rows_per_run: int | None,
+    faults: tuple[str, ...],
+    inject_from: float,
+) -> str:
+    """The command that repeats this backtest, without the folders of this machine."""
+    words = ["stillsafe", "backtest", data.name]
+    words += ["--config", config.name] if config.name != DEFAULT_FILE else []
+    words += ["--label", label] if label is not None else []
+    words += ["--rows-per-run", str(rows_per_run)] if rows_per_run is not None else []
+    for fault in faults:
+        words += ["--inject", fault]
+    words += ["--inject-from", f"{inject_from:g}"] if faults else []
+    return shlex.join(words)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        problem = f"It cannot be written: {error.strerror or error}."
+        raise ConfigurationError(problem, "Name another file.", file=str(file)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Consecutive runs that share one row of the table."""
+
+    runs: tuple[BacktestRun, ...]
+
+    @property
+    def numbers(self) -> str:
+        """The runs' numbers, such as `7` or `7-12`."""
+        first, last = self.runs[0].number, self.runs[-1].number
+        return str(first) if first == last else f"{first}-{last}"
+
+    def mean_score(self, metric: Metric, name: str) -> str:
+        """The mean of the runs' scores of one kind, in words; a dash without labels."""
+        scores = [score for run in self.runs if (score := getattr(run, name)) is not None]
+        return score_words(metric, sum(scores) / len(scores)) if scores else "-"
+
+
+def print_backtest(result: Backtest) -> None:
+    """Print the text of `backtest`: the runs, the incidents, and what the fallback would have cost or saved."""
+    console.print(f"[bold]{escape(headline(result))}[/]")
+    for notice in result.notices:
+        console.print(f"[yellow]Note:[/] {escape(notice)}")
+    console.print(_state_band(result.runs))
+    console.print(_run_table(result))
+    for incident in result.incidents[:MOST_INCIDENTS]:
+        console.print(_incident_line(incident))
+    if (more := len(result.incidents) - MOST_INCIDENTS) > 0:
+        console.print(f"{more} more incidents; --json and --html have them.")
+    if result.injection is not None:
+        console.print(f"[bold]{escape(injection_sentence(result.injection))}[/]")
+    console.print(_totals(result))
+    for sentence in fallback_sentences(result):
+        print_plain(sentence)
+    _print_signals(result)
+    _print_suggestions(result)
+
+
+def _state_band(runs: Sequence[BacktestRun]) -> Text:
+    """One block per run in the colour of its state; low for an inconclusive run, underlined for an injected fault."""
+    band = Text()
+    for run in runs:
+        style = STATE_STYLE[run.state.value] + (" underline" if run.injected else "")
+        band.append("█" if run.conclusive else "▂", style)
+    return band
+
+
+def _run_table(result: Backtest) -> Table:
+    wide = console.width >= WIDE
+    score_columns = () if result.metric is None else ("model", "served")
+    table = Table()
+    for column in ("run", "until", "rows", "severity", "state", "answered by", *score_columns):
+        table.add_column(column, no_wrap=True)
+    if wide:
+        table.add_column("reason", overflow="fold")
+    for group in group_runs(result.runs):
+        last = group.runs[-1]
+        cells = [
+            group.numbers + ("*" if last.injected else ""),
+            _until(result, last),
+            f"{sum(run.prediction_count for run in group.runs) // len(group.runs)}",
+            colour_markup(last.severity.value if last.conclusive else "-", SEVERITY_STYLE),
+            colour_markup(last.state.value, STATE_STYLE),
+            last.decided_by,
+        ]
+        if result.metric is not None:
+            cells += [group.mean_score(result.metric, name) for name in ("model_score", "served_score")]
+        table.add_row(*cells, *([escape(truncate(last.reason, LONGEST_REASON))] if wide else []))
+    if any(run.injected for run in result.runs):
+        table.caption = "* with injected faults"
+    return table
+
+
+def group_runs(runs: Sequence[BacktestRun]) -> list[RunGroup]:
+    """One group per run; where there are more than `MOST_ROWS`, one per stretch of runs with the same outcome."""
+    if len(runs) <= MOST_ROWS:
+        return [RunGroup((run,)) for run in runs]
+    groups: list[list[BacktestRun]] = []
+    for run in runs:
+        if groups and _same_outcome(groups[-1][-1], run):
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return [RunGroup(tuple(group)) for group in groups]
+
+
+def _same_outcome(a: BacktestRun, b: BacktestRun) -> bool:
+    return (a.state, a.severity, a.decided_by, a.injected) == (b.state, b.severity, b.decided_by, b.injected)
+
+
+def _until(result: Backtest, run: BacktestRun) -> str:
+    if result.basis is Basis.TIME:
+        return f"{run.window_end:%m-%d %H:%M:%S}"
+    return "" if run.data_until is None else f"{run.data_until:%Y-%m-%d}"
+
+
+def _incident_line(incident: BacktestIncident) -> str:
+    end = "" if incident.end is not None else ", unresolved at the end"
+    severity = colour_markup(incident.severity.value, SEVERITY_STYLE)
+    return f"{severity} runs {incident.first_run} to {incident.last_run}{end}. {escape(incident.reason)}"
+
+
+def _totals(result: Backtest) -> str:
+    times = f"{result.degraded_count} {'time' if result.degraded_count == 1 else 'times'}"
+    return (
+        f"{len(result.runs)} runs over {result.row_count} rows, {result.conclusive_rate:.0%} of them conclusive; of "
+        f"these {result.alarm_rate:.1%} at WARNING or worse, {result.critical_rate:.1%} CRITICAL. DEGRADED {times} "
+        f"({result.relapse_count} relapses), {result.degraded_rate:.1%} of the time."
+    )
+
+
+def _print_signals(result: Backtest) -> None:
+    deviating = [signal for signal in result.signals if signal.bad_rate]
+    if not deviating:
+        return
+    table = Table("signal", "deviated in", "largest deviation")
+    for signal in deviating[:MOST_SIGNALS]:
+        largest = "" if signal.largest_ratio is None else f"{signal.largest_ratio:.1f} x its limit"
+        table.add_row(escape(signal.key), f"{signal.bad_rate:.1%} of the runs", largest)
+    console.print(table)
+
+
+def _print_suggestions(result: Backtest) -> None:
+    if not result.suggested_toml:
+        return
+    period = "the part before the faults" if result.injection is not None else "this history"
+    console.print(f"If {period} was healthy, these limits would make each signal deviate in at most 1% of the runs:")
+    for line in ("[policy]", *result.suggested_toml):
+        print_plain(f"  {line}")

@@ -1,0 +1,131 @@
+"""`baseline`: create, activate, list and show baselines."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from stillsafe import service
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, fail, parse_time
+from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result
+from stillsafe.core.baseline import Baseline
+from stillsafe.errors import ConfigurationError
+from stillsafe.monitoring import baseline as baselines
+from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.baselines import BaselineRecord, active_baseline, all_baselines, baseline_by_id
+
+baseline_app = typer.Typer(
+    help="What healthy looks like: make, list, show and activate baselines.", no_args_is_help=True
+)
+app.add_typer(baseline_app, name="baseline")
+
+
+@baseline_app.command("create")
+def baseline_create(
+    config: Config = DEFAULT_CONFIG,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="From the first N healthy predictions (default 10,000).")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="From a span of time: its start (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="From a span of time: its end (ISO 8601).")] = None,
+    reference: Annotated[Path | None, typer.Option("--file", help="From a reference file that `init` wrote.")] = None,
+    accept_contradiction: Annotated[
+        bool, typer.Option("--accept-contradiction", help="Make it although its halves deviate from one another.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a baseline of the served model version and make it the active one."""
+    sources = [first is not None, since is not None or until is not None, reference is not None]
+    if sum(sources) > 1:
+        raise ConfigurationError("A baseline has one source.", "Use one of --first, --from/--to and --file.")
+    settings = service.settings_of(config)
+    engine = service.open_store(settings)
+    if reference is not None:
+        baseline = baselines.load_reference(engine, reference)
+    else:
+        baseline = baselines.create(
+            engine,
+            settings,
+            at=service.utc_now(),
+            first=first,
+            since=None if since is None else parse_time(since),
+            until=None if until is None else parse_time(until),
+            accept_contradiction=accept_contradiction,
+        )
+    print_result(baseline_document(baseline, active=True), as_json, lambda: print_baseline(baseline, active=True))
+
+
+@baseline_app.command("activate")
+def baseline_activate(baseline_id: str, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Make a stored baseline the active one of its model version."""
+    baseline = baselines.activate(service.open_store(service.settings_of(config)), baseline_id)
+    document = {"baseline_id": baseline.baseline_id, "model_version": baseline.model_version, "active": True}
+    sentence = f"{baseline.baseline_id} is now the active baseline of model version {baseline.model_version}."
+    print_result(document, as_json, lambda: print_plain(sentence))
+
+
+@baseline_app.command("list")
+def baseline_list(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Every baseline, newest first."""
+    with database.reading(service.open_store(service.settings_of(config))) as connection:
+        records = all_baselines(connection)
+    documents = [baseline_document(record.baseline, active=record.active) for record in records]
+    print_result(documents, as_json, lambda: print_baselines(records))
+
+
+@baseline_app.command("show")
+def baseline_show(
+    baseline_id: Annotated[str | None, typer.Argument(help="Which one; default: the active one.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """One baseline in numbers."""
+    settings = service.settings_of(config)
+    with database.reading(service.open_store(settings)) as connection:
+        current = active_baseline(connection, settings.model.version)
+        baseline = baseline_by_id(connection, baseline_id) if baseline_id else current
+    if baseline is None:
+        fail("there is no such baseline; `stillsafe baseline list` shows them.")
+    active = current is not None and current.baseline_id == baseline.baseline_id
+    print_result(baseline_document(baseline, active=active), as_json, lambda: print_baseline(baseline, active=active))
+
+
+def baseline_document(baseline: Baseline, *, active: bool) -> dict[str, Any]:
+    """The JSON of one baseline."""
+    return {**to_document(baseline), "active": active}
+
+
+def print_baseline(baseline: Baseline, *, active: bool) -> None:
+    """Print the text of one baseline: its period, its confidence and its features."""
+    console.print(f"[bold]{escape(baseline.baseline_id)}[/]{' (active)' if active else ''}")
+    console.print(
+        f"  {baseline.sample_size} predictions of model version {escape(baseline.model_version)}, made "
+        f"{format_time(baseline.created_at)}; mean confidence {format_number(baseline.avg_confidence)}, share below "
+        f"{format_number(baseline.low_confidence_threshold)}: {format_number(baseline.low_confidence_rate)}"
+    )
+    table = Table("feature", "missing", "values")
+    for name, feature in baseline.features.items():
+        values = f"{feature.minimum:g} to {feature.maximum:g}" if feature.minimum is not None else ""
+        if feature.category_counts:
+            values = f"{len(feature.category_counts)} categories"
+        table.add_row(escape(name), f"{feature.missing_rate:.1%}", values)
+    console.print(table)
+
+
+def print_baselines(records: list[BaselineRecord]) -> None:
+    """Print the text of `baseline list`: a row per baseline."""
+    table = Table("baseline", "model version", "made (UTC)", "predictions", "confidence", "active")
+    for record in records:
+        baseline = record.baseline
+        table.add_row(
+            escape(baseline.baseline_id),
+            escape(baseline.model_version),
+            f"{baseline.created_at:%Y-%m-%d %H:%M:%S}",
+            str(baseline.sample_size),
+            format_number(baseline.avg_confidence),
+            "yes" if record.active else "",
+        )
+    console.print(table)

@@ -1,0 +1,138 @@
+"""`init`: create a service folder from a fitted model and a sample of healthy data."""
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from stillsafe import logs, service
+from stillsafe.cli.app import Json, app
+from stillsafe.cli.output import console, format_number, print_plain, print_result, progress_bar
+from stillsafe.core.evidence.impact import Metric, PerformanceImpact
+from stillsafe.model.model import ModelKind
+from stillsafe.settings import DEFAULT_FILE
+from stillsafe.store.codec import to_document
+
+if TYPE_CHECKING:
+    from stillsafe.init.create import CreatedService
+
+MOST_FEATURES, SMALLEST_LOSS = 5, 0.005  # features in the impact sentence, and the loss from which one is listed
+
+
+@app.command()
+def init(
+    model: Annotated[Path, typer.Option(help="The fitted model: a .skops file, or .joblib with --trust-joblib.")],
+    sample: Annotated[Path, typer.Option(help="Healthy data that the model was not trained on: CSV or Parquet.")],
+    label: Annotated[str | None, typer.Option(help="The column with the true labels, if the sample has one.")] = None,
+    out: Annotated[Path, typer.Option(help="The service folder to write.")] = Path("service"),
+    name: Annotated[str | None, typer.Option(help="The service's name; default: the folder's.")] = None,
+    version: Annotated[str | None, typer.Option(help="The model's version; default: from its hash.")] = None,
+    trust_joblib: Annotated[
+        bool, typer.Option("--trust-joblib", help="Load a joblib or pickle file: it can run any code.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Give an existing service folder new settings; its log and its old settings are kept."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Inspect a fitted model and a sample of healthy data, and write a service folder for review."""
+    # Imported here: scikit-learn takes seconds to import.
+    from stillsafe.init.create import ServiceRequest, create_service
+
+    logs.set_up("ERROR")  # the model is probed with values that it may not tolerate, and each failure would be logged
+
+    with progress_bar("Reading the model") as progress:
+        created_service = create_service(
+            ServiceRequest(
+                model,
+                sample,
+                label=label,
+                out=out,
+                name=name,
+                version=version,
+                trust_joblib=trust_joblib,
+                force=force,
+                now=service.utc_now(),
+                salt=secrets.token_hex(16),
+            ),
+            progress,
+        )
+    print_result(service_document(created_service), as_json, lambda: print_service(created_service))
+
+
+def service_document(created_service: "CreatedService") -> dict[str, Any]:
+    """The JSON of `init`."""
+    return {
+        "folder": str(created_service.folder),
+        "config": str(created_service.folder / DEFAULT_FILE),
+        "kind": created_service.kind.value,
+        "model_version": created_service.version,
+        "confidence_method": created_service.method.value,
+        "features": [to_document(spec) for spec in created_service.schema.features],
+        "baseline_id": created_service.baseline.baseline_id,
+        "sample_size": created_service.baseline.sample_size,
+        "fallback_default": created_service.default,
+        "model_score": created_service.model_score,
+        "fallback_score": created_service.fallback_score,
+        "fallback_rules": [{"when": rule.when, "answer": rule.answer} for rule in created_service.proposal.rules],
+        "warnings": list(created_service.warnings),
+    }
+
+
+def print_service(created_service: "CreatedService") -> None:
+    """Print the text of `init`: the schema, the scores, the impact of features, warnings and the next commands."""
+    kind, version = created_service.kind, escape(created_service.version)
+    console.print(f"Wrote {escape(str(created_service.folder))}: a {kind.value}, version {version}.")
+    table = Table("feature", "type", "missing", "allowed")
+    for spec in created_service.schema.features:
+        missing = "refused" if spec.required else "served"
+        table.add_row(escape(spec.name), spec.type.value, missing, escape(replace(spec, required=True).allowed))
+    console.print(table)
+    if created_service.model_score is not None and created_service.fallback_score is not None:
+        metric = "Accuracy" if kind is ModelKind.CLASSIFIER else "Mean absolute error"
+        answers = fallback_answers(len(created_service.proposal.rules), repr(created_service.default))
+        print_plain(
+            f"{metric} on the sample: model {created_service.model_score:.3f}, fallback "
+            f"{created_service.fallback_score:.3f} ({answers})."
+        )
+    baseline = created_service.baseline
+    if baseline.harm is not None:
+        print_plain(impact_sentence(baseline.harm))
+    console.print(
+        f"Reference baseline: {baseline.sample_size} rows, mean confidence {format_number(baseline.avg_confidence)}. "
+        "If the model was trained on these rows, its confidence on new data is lower than that."
+    )
+    for warning in created_service.warnings:
+        console.print(f"[yellow]Check this:[/] {escape(warning)}")
+    console.print("Next: review the settings, then", style="bold")
+    for command in ("check", "serve", "monitor"):
+        print_plain(f"  stillsafe {command} --config {created_service.folder / DEFAULT_FILE}")
+
+
+def fallback_answers(rule_count: int, default: str) -> str:
+    """How the proposed fallback answers, in words."""
+    if not rule_count:
+        return f"it always answers {default}"
+    return f"{rule_count} {'rule' if rule_count == 1 else 'rules'}, evaluated on held-out rows, otherwise {default}"
+
+
+def impact_sentence(harm: PerformanceImpact) -> str:
+    """What the model loses if the values of its most important features go to the wrong rows."""
+    unit = 1.0 if harm.metric is Metric.ACCURACY else max(harm.healthy_error, 1e-12)
+    losses = sorted(((impact.permuted / unit, name) for name, impact in harm.features.items()), reverse=True)
+    costs = [f"{name} {_cost(harm.metric, loss)}" for loss, name in losses[:MOST_FEATURES] if loss > SMALLEST_LOSS]
+    basis = "" if harm.labelled else " (estimated from the model's own predictions, without labels)"
+    if not costs:
+        return f"No single feature costs the model much if its values go to the wrong rows{basis}."
+    return f"What the model loses if a feature's values go to the wrong rows{basis}: {', '.join(costs)}."
+
+
+def _cost(metric: Metric, loss: float) -> str:
+    return f"{100 * loss:.1f} points of accuracy" if metric is Metric.ACCURACY else f"{loss:.0%} more error"

@@ -1,0 +1,90 @@
+"""What several commands print with: the consoles, JSON, colours, times, numbers and the progress bar."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich import progress as rich_progress
+from rich.console import Console
+from rich.markup import escape
+
+from stillsafe.progress import Progress, no_progress
+
+WIDE = 120  # columns; a narrower terminal gets tables without their sentences
+STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
+SEVERITY_STYLE = {"NORMAL": "green", "WARNING": "yellow", "CRITICAL": "red"}
+
+console = Console(highlight=False, soft_wrap=True)
+error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def json_text(document: Any) -> str:
+    """A JSON document as text; times as ISO 8601, never NaN."""
+    return json.dumps(document, indent=2, default=str, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def print_json(document: Any) -> None:
+    """Write one JSON document to standard output."""
+    sys.stdout.write(json_text(document))
+
+
+def print_result(document: Any, as_json: bool, print_text: Callable[[], None]) -> None:
+    """Print a command's result: as JSON for a program, or as text for a person."""
+    if as_json:
+        print_json(document)
+    else:
+        print_text()
+
+
+def print_plain(sentence: str) -> None:
+    """Print a sentence as it is: square brackets in it are no markup."""
+    console.print(sentence, markup=False)
+
+
+def print_error(sentence: str) -> None:
+    """Print a sentence on standard error, after the program's name."""
+    error_console.print(f"stillsafe: {sentence}", markup=False)
+
+
+def colour_markup(word: str, styles: Mapping[str, str]) -> str:
+    """A state or a severity with the markup of its colour; an unknown word is escaped."""
+    return f"[{styles[word]}]{word}[/]" if word in styles else escape(word)
+
+
+def format_time(at: datetime | str) -> str:
+    """A time to the second: a UTC datetime, or ISO 8601 text as it is stored."""
+    return at[:19] if isinstance(at, str) else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def format_number(value: float | None) -> str:
+    """A confidence or a rate with three digits; a dash for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+@contextmanager
+def progress_bar(activity: str) -> Iterator[Progress]:
+    """A progress bar on standard error; nothing where standard error is not a terminal.
+
+    Args:
+        activity: what is done first.
+    """
+    if not error_console.is_terminal:
+        yield no_progress
+        return
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TaskProgressColumn(),
+    )
+    with rich_progress.Progress(*columns, console=error_console, transient=True) as display:
+        task_id = display.add_task(activity, total=None)
+        (task,) = display.tasks
+
+        def update(activity: str, share: float | None) -> None:
+            task.total = None if share is None else 1.0
+            display.update(task_id, description=activity, completed=share or 0.0)
+
+        yield update

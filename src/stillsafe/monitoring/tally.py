@@ -1,0 +1,137 @@
+"""Counts columns into the tally of a window or a healthy period. It decides nothing."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.evidence import association
+from stillsafe.core.schema import FeatureType
+from stillsafe.core.window import FeatureTally, Tally
+from stillsafe.monitoring.binning import BinCodes, bin_codes, bin_counts, co_occurrence, feature_bin_codes
+from stillsafe.monitoring.columns import (
+    Column,
+    Columns,
+    DictionaryColumn,
+    Mask,
+    RowSelection,
+    output_columns,
+    prediction_numbers,
+)
+
+MOST_CLASSES = 50
+EXAMPLES = 5
+EXAMPLE_LENGTH = 60
+
+
+def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Mask | None = None) -> Tally:
+    """Counts over the rows of a mask (default all), against a baseline where there is one."""
+    selection = slice(None) if mask is None else mask
+    selected_confidences = rows.confidences[selection]
+    confidences = selected_confidences[np.isfinite(selected_confidences)]
+    threshold = baseline.low_confidence_threshold if baseline is not None else None
+    codes = {} if baseline is None else feature_bin_codes(rows, baseline.features, selection)
+    outputs = output_columns(rows)
+    return Tally(
+        prediction_count=len(selected_confidences),
+        confidence_count=len(confidences),
+        confidence_sum=math.fsum(confidences.tolist()),
+        confidence_square_sum=math.fsum((confidences**2).tolist()),
+        low_confidence_count=int((confidences < threshold).sum()) if threshold is not None else 0,
+        model_error_count=int(rows.model_errors[selection].sum()),
+        fallback_count=int(rows.fallback_used[selection].sum()),
+        refusal_count=refusal_count,
+        features=_feature_tallies(rows, baseline, selection, codes),
+        prediction_counts=_prediction_counts(rows.predictions[selection]),
+        outputs={} if baseline is None else _output_tallies(outputs, baseline, selection),
+        prediction_sum=_prediction_sum(outputs, baseline, selection),
+        agreement=_pmi_sums(baseline, codes),
+    )
+
+
+def frequent_numbers(numbers: NDArray[np.float64], most: int) -> tuple[tuple[float, int], ...]:
+    """The most frequent numbers with their counts; of equally frequent ones the lesser first."""
+    distinct, counts = np.unique(numbers, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return tuple((float(distinct[i]), int(counts[i])) for i in order.tolist())
+
+
+def _pmi_sums(baseline: Baseline | None, codes: Mapping[str, BinCodes]) -> tuple[float, ...]:
+    table = None if baseline is None else association.baseline_association_table(baseline)
+    if baseline is None or table is None or any(name not in codes for name in table.features):
+        return ()
+    features = [baseline.features[name] for name in table.features]
+    return association.pmi_sums(table, co_occurrence(features, [codes[name] for name in table.features]))
+
+
+def _output_tallies(
+    outputs: Mapping[str, Column], baseline: Baseline, selection: RowSelection
+) -> dict[str, FeatureTally]:
+    tallies = {}
+    for name, healthy in baseline.outputs.items():
+        if name in outputs and healthy.bins is not None:
+            counts = bin_counts(bin_codes(outputs[name][selection], healthy), healthy.bins)
+            # A bypassed row has no prediction. It is no missing value, so it counts in no bin.
+            value_counts = (*counts[: healthy.bins.missing], 0)
+            tallies[name] = FeatureTally(sum(value_counts), counts[healthy.bins.missing], bin_counts=value_counts)
+    return tallies
+
+
+def _prediction_sum(outputs: Mapping[str, Column], baseline: Baseline | None, selection: RowSelection) -> float:
+    if baseline is None or baseline.prediction_mean is None or "prediction" not in outputs:
+        return 0.0
+    numbers = prediction_numbers(outputs["prediction"][selection])
+    total = math.fsum(numbers[np.isfinite(numbers)].tolist())
+    return total if math.isfinite(total) else 0.0
+
+
+def _prediction_counts(predictions: DictionaryColumn) -> dict[str, int]:
+    """Rows with each prediction; empty where there are too many different ones to be classes."""
+    counts = predictions.counts()
+    counts.pop(None, None)
+    return dict(sorted(counts.items())) if len(counts) <= MOST_CLASSES else {}
+
+
+def _feature_tallies(
+    rows: Columns, baseline: Baseline | None, selection: RowSelection, codes: Mapping[str, BinCodes]
+) -> dict[str, FeatureTally]:
+    healthy = baseline.features if baseline is not None else {}
+    tallies = {name: _number_tally(column[selection], healthy.get(name)) for name, column in rows.numbers.items()}
+    tallies |= {name: _category_tally(column[selection], healthy.get(name)) for name, column in rows.categories.items()}
+    for name, column in codes.items():
+        bins = healthy[name].bins
+        if bins is not None:
+            tallies[name] = replace(tallies[name], bin_counts=bin_counts(column, bins))
+    return tallies
+
+
+def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) -> FeatureTally:
+    numbers = column[np.isfinite(column)]
+    below = above = 0
+    if healthy is not None and healthy.minimum is not None and healthy.maximum is not None:
+        below, above = int((numbers < healthy.minimum).sum()), int((numbers > healthy.maximum).sum())
+    commonest = next(iter(frequent_numbers(numbers, 1)), None)
+    return FeatureTally(len(numbers), len(column) - len(numbers), 0, below, above, commonest=commonest)
+
+
+def _category_tally(column: DictionaryColumn, healthy: FeatureBaseline | None) -> FeatureTally:
+    counts = column.counts()
+    missing = counts.pop(None, 0)
+    is_category = healthy is not None and healthy.type is FeatureType.CATEGORY
+    healthy_categories = healthy.category_counts if healthy is not None and is_category else counts
+    unseen = {str(category): count for category, count in counts.items() if category not in healthy_categories}
+    # The most frequent first, ties by name, so that the examples do not depend on the order of the rows.
+    examples = sorted(unseen.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
+    return FeatureTally(
+        value_count=counts.total(),
+        missing_count=missing,
+        unseen_count=sum(unseen.values()),
+        unseen_examples={_encodable(category[:EXAMPLE_LENGTH]): count for category, count in examples},
+    )
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,304 @@
+"""The sections of `stillsafe.toml`: their settings, types, defaults and meanings.
+
+The reference page on the settings and the comments of a new settings file are generated from this file.
+"""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode
+from stillsafe.settings_errors import quote
+
+LONGEST_SECONDS = 366 * 86400.0
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DATABASE_ADDRESS = re.compile(r"(sqlite|postgresql)(\+\w+)?://")
+
+
+def parse_duration(value: object) -> object:
+    """A duration in seconds, from `"3s"`, `"15m"`, `"1h"`, `"7d"` or a number of seconds.
+
+    Raises:
+        ValueError: the text is not a duration.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value, flags=re.ASCII)
+    if match is None:
+        raise ValueError(f'{quote(value)} is not a duration; write for example "30s", "15m", "2h" or "7d"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back exactly: 900.0 is `"15m"`."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]:.0f}{unit}"
+    return f"{Decimal(repr(seconds)).normalize():f}s"
+
+
+def error_at(problem: str, *path: int | str, alternatives: Sequence[tuple[int | str, ...]] = ()) -> PydanticCustomError:
+    """An error of a whole section that points at a key in it, or at the first written one of the alternatives."""
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "paths": [path, *alternatives]})
+
+
+def _scalar(value: object) -> object:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ValueError("must be a finite number, a string, true or false")
+
+
+def database_address(value: str) -> str:
+    """The address of a database that Stillsafe supports.
+
+    Raises:
+        ValueError: it is not one. The message never quotes the address, which may contain a password.
+    """
+    if not _DATABASE_ADDRESS.match(value):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if value.startswith("sqlite") and (":memory:" in value or value.partition("://")[2] in ("", "/")):
+        raise ValueError("must name a file: a log in memory is lost with the process")
+    return value
+
+
+def _http_address(value: str) -> str:
+    # The address may contain a password, so no message quotes it.
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("must be the bare address: the key comes from the environment (`key_variable`)")
+    return value
+
+
+def _variable(value: str) -> str:
+    # The value may be the key itself, written here by mistake, so no message quotes it.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("must be the name of an environment variable, and never the key itself")
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("must be 64 lower-case hexadecimal digits, as `sha256sum` prints them")
+    return value
+
+
+def _zero_or_more(value: float) -> float:
+    if not 0 <= value <= LONGEST_SECONDS:
+        raise ValueError("must be from 0 seconds to 366 days")
+    return value
+
+
+def _above_zero(value: float) -> float:
+    if not 0 < value <= LONGEST_SECONDS:
+        raise ValueError("must be longer than 0 seconds and at most 366 days")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_above_zero)]
+Span = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_zero_or_more)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+FixedAnswer = Annotated[bool | int | float | str | None, PlainValidator(_scalar)]
+# A list or an enum's value comes as a TOML type, which pydantic converts only where it is not strict.
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict in its types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Service(Section):
+    """The service's name, mode and database."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """The service's name on the dashboard and in explanations."""
+    mode: Literal["enforce", "observe"] = "enforce"
+    """`enforce` bypasses the model in DEGRADED; `observe` only records what would happen."""
+    database: Annotated[str, AfterValidator(database_address)] = "sqlite:///stillsafe.db"
+    """The database: `sqlite:///FILE` or `postgresql://...`. `STILLSAFE_DATABASE_URL` overrides it."""
+    hash_salt: str = ""
+    """Mixed into features logged as `hash`, so that their values cannot be recovered by trying."""
+
+
+class ModelFile(Section):
+    """The served model and the hash of its file."""
+
+    file: str
+    """The model file."""
+    sha256: Annotated[str, AfterValidator(_digest)]
+    """The file's SHA-256: no other file is served."""
+    version: str = Field(min_length=1, max_length=100)
+    """The model's version in predictions and baselines. A new model needs a new one."""
+    format: Literal["skops", "joblib"] = "skops"
+    """`skops` runs no code when it is loaded; `joblib` can run any code."""
+    trusted: bool = False
+    """Must be true for joblib: it confirms that the file comes from a source you trust."""
+    trusted_types: Words = ()
+    """Further exact type names that a skops file may contain."""
+    reference: str = "reference.json"
+    """The reference baseline and confidence scale from `init`."""
+    timeout: Seconds = 2.0
+    """After this time the fallback answers the request in place of the model."""
+    compiled: bool = False
+    """Serve a faster, compiled form, if the check at every start finds that it predicts as scikit-learn does."""
+
+
+class Monitor(Section):
+    """When the monitor runs, and over which window."""
+
+    every: Seconds = 600.0
+    """How often cron starts the monitor."""
+    window: Seconds = 900.0
+    """How much recent traffic a run analyses."""
+    max_gap: Seconds | None = None
+    """Runs further apart are not consecutive; by default three times `every`."""
+
+
+class Serving(Section):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """The port to listen on."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    """Larger requests are refused (413)."""
+    max_batch: int = Field(default=1_000, ge=1)
+    """Largest number of instances in one batch request."""
+    on_stale_monitor: Literal["serve", "fallback"] = "serve"
+    """If the monitor has stopped: `serve` the model with a flag in each answer, or use the `fallback`."""
+    max_state_age_seconds: Seconds = 300.0
+    """While PostgreSQL is out: how long the last known state applies. Then the fallback answers."""
+    store_timeout_seconds: Seconds = 3.0
+    """PostgreSQL counts as out if it is slower: rows then wait in the spool and clients do not."""
+    spool: str | None = None
+    """The spool file, on a disk that outlives the process; by default `<settings>.spool.db`."""
+
+
+class Observer(Section):
+    """What explains incidents to people. No decision reads an explanation."""
+
+    use: Literal["offline", "llm"] = "offline"
+    """`offline` explains from templates, and nothing leaves the machine; `llm` calls a language model as well."""
+    base_url: Annotated[str, AfterValidator(_http_address)] | None = None
+    """The server's address for OpenAI's protocol, for example `http://127.0.0.1:11434/v1`."""
+    model: str | None = Field(default=None, min_length=1, max_length=100)
+    """The language model's name on that server."""
+    key_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    """The environment variable with the key. Never write the key itself into this file."""
+    timeout: Seconds = 10.0
+    """Longest silence of the server in one attempt."""
+    retries: int = Field(default=2, ge=0, le=10)
+    """Further attempts, with growing pauses, if the server is unreachable, slow or busy."""
+    budget: Seconds = 30.0
+    """Longest time for one explanation, all attempts together. It limits the delay of a monitoring run."""
+    parameters: dict[str, bool | int | Number | str] = {"temperature": 0.0, "max_tokens": 800}
+    """Further fields of the request, sent unchanged; hosted models accept different ones."""
+
+    @model_validator(mode="after")
+    def _require_endpoint(self) -> "Observer":
+        for name in ("base_url", "model"):
+            if self.use == "llm" and getattr(self, name) is None:
+                raise error_at(f"`{name}` is required if `use` is llm", name, alternatives=[("use",)])
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """The key, from the environment."""
+        return os.environ.get(self.key_variable) or None if self.key_variable else None
+
+
+class FallbackRule(Section):
+    """One rule: a CEL condition, and an answer that is fixed or computed by a CEL expression."""
+
+    when: str
+    """The condition, in CEL over the features."""
+    answer: FixedAnswer = None
+    """The answer if the condition holds."""
+    compute: str | None = None
+    """Or a CEL expression that computes the answer."""
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> "FallbackRule":
+        if (self.answer is None) == (self.compute is None):
+            raise ValueError("a rule needs either `answer` (a fixed value) or `compute` (an expression)")
+        return self
+
+
+class FallbackSettings(Section):
+    """The conservative answer that replaces the model's prediction."""
+
+    default: FixedAnswer = None
+    """The answer if no rule applies."""
+    minimum: Number | None = None
+    """Lower limit of numeric answers."""
+    maximum: Number | None = None
+    """Upper limit of numeric answers."""
+    rules: Annotated[tuple[FallbackRule, ...], Field(strict=False)] = ()
+    """Tried in order; the first whose condition holds answers."""
+    function: str | None = None
+    """A Python function in place of rules, as `module:function`: it gets the row and returns the answer or None."""
+
+    @model_validator(mode="after")
+    def _require_default(self) -> "FallbackSettings":
+        if self.default is None:
+            raise ValueError("`default` is required: the answer if no rule applies")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise error_at("`minimum` must not exceed `maximum`", "minimum")
+        return self
+
+
+class Feature(Section):
+    """One feature of the schema; see `stillsafe.core.schema.FeatureSpec`."""
+
+    name: str = Field(min_length=1)
+    """The key in a request."""
+    type: Annotated[FeatureType, Field(strict=False)]
+    """`numeric`, `integer`, `boolean` or `category`."""
+    required: bool = True
+    """Whether a request without the feature, or with null, is refused."""
+    minimum: Number | None = None
+    """Hard limit: a request with a smaller number is refused."""
+    maximum: Number | None = None
+    """Hard limit: a request with a larger number is refused."""
+    categories: Words | None = None
+    """The only accepted categories. If left out, every category is served, and unseen ones are measured."""
+    max_length: int = Field(default=200, ge=1)
+    """Longest accepted category, in characters."""
+    log: Annotated[LogMode, Field(strict=False)] = LogMode.KEEP
+    """`keep`, `hash` or `drop`: how the log stores the value."""
+
+    @model_validator(mode="after")
+    def _check_type(self) -> "Feature":
+        is_number = self.type in (FeatureType.NUMERIC, FeatureType.INTEGER)
+        if not is_number and (self.minimum is not None or self.maximum is not None):
+            limit = "minimum" if self.minimum is not None else "maximum"
+            raise error_at(f"`{limit}` applies to numbers, and {self.name!r} is a {self.type.value}", limit)
+        if self.type is not FeatureType.CATEGORY and self.categories is not None:
+            raise error_at(
+                f"`categories` applies to a category, and {self.name!r} is a {self.type.value}", "categories"
+            )
+        if self.categories is not None and not self.categories:
+            raise error_at(
+                f"`categories` of {self.name!r} is empty, which would refuse every value; leave it out to accept any",
+                "categories",
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise error_at(f"`minimum` of {self.name!r} must not exceed `maximum`", "minimum")
+        return self
+
+    def spec(self) -> FeatureSpec:
+        """The feature's part of the core's schema."""
+        return FeatureSpec(**{name: getattr(self, name) for name in type(self).model_fields})

@@ -1,0 +1,71 @@
+"""The records of a request: an answered prediction, or a refusal."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from stillsafe.core.fallback import Answer
+from stillsafe.core.schema import Row
+from stillsafe.core.score import as_text
+from stillsafe.core.state import State
+from stillsafe.store.codec import to_document
+
+_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched"])
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One answered request: what is logged before the answer is sent, and what is sent.
+
+    Attributes:
+        prediction_id: unique.
+        timestamp: aware UTC.
+        model_version: the served version.
+        system_state: the state that applied.
+        input_summary: the sanitised row.
+        prediction: the answer.
+        confidence_score: in [0, 1], or None in a fallback answer.
+        fallback_used: whether the fallback answered.
+        reason: why the model or the fallback answered, for a person.
+        model_error: how the model failed on the row, or None.
+        probabilities: of each class, or None; sent and not logged, like the two below.
+        monitor_stale: whether the monitor had stopped or had never run.
+        watched: whether the model version had an active baseline.
+    """
+
+    prediction_id: str
+    timestamp: datetime
+    model_version: str
+    system_state: State
+    input_summary: Row
+    prediction: Answer
+    confidence_score: float | None
+    fallback_used: bool
+    reason: str
+    model_error: str | None = None
+    probabilities: dict[str, float] | None = None
+    monitor_stale: bool = False
+    watched: bool = False
+
+    @property
+    def decided_by(self) -> str:
+        """`model` or `fallback`."""
+        return "fallback" if self.fallback_used else "model"
+
+    @property
+    def prediction_text(self) -> str:
+        """The answer as the log stores it."""
+        return as_text(self.prediction)
+
+    def spool_document(self) -> dict[str, object]:
+        """The logged fields as plain JSON types, as the spool stores them."""
+        document = {key: value for key, value in to_document(self).items() if key not in _ANSWER_ONLY}
+        return document | {"prediction": self.prediction_text}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRecord:
+    """One refused request: the features at fault and the kinds of error, never the values."""
+
+    timestamp: datetime
+    model_version: str
+    violations: tuple[tuple[str, str], ...]

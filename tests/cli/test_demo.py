@@ -1,0 +1,15 @@
+"""`demo` reports a demo that does not show what it should. `tests/test_demo.py` plays the real one."""
+
+from pathlib import Path
+
+from .commands import Command
+
+
+def test_a_foreign_folder_makes_the_demo_fail(run: Command, made_service: Path) -> None:
+    """The command exits with 1 and says what to do; the folder is unchanged."""
+    settings = (made_service / "stillsafe.toml").read_text()
+    code, out, _ = run("demo", "--out", str(made_service))
+    assert code == 1
+    assert "The demo failed" in out
+    assert "name another one with --out" in out
+    assert (made_service / "stillsafe.toml").read_text() == settings

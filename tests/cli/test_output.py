@@ -1,0 +1,54 @@
+"""The output that commands share."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from stillsafe.cli import output
+from stillsafe.cli.output import colour_markup, format_number, format_time, json_text, print_result, progress_bar
+
+
+def test_json_has_iso_times_and_no_nan() -> None:
+    """Times are ISO 8601, and NaN, which JSON does not have, is refused."""
+    text = json_text({"at": datetime(2026, 1, 1, tzinfo=UTC), "name": "é"})
+    assert json.loads(text) == {"at": "2026-01-01 00:00:00+00:00", "name": "é"}
+    assert "é" in text
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_text(float("nan"))
+
+
+def test_a_result_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program gets the JSON and a person the text, never both."""
+    print_result({"a": 1}, True, lambda: output.print_plain("text"))
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+def test_unknown_words_have_no_markup() -> None:
+    """A known state gets its colour; text that looks like markup is escaped."""
+    assert colour_markup("NORMAL", output.STATE_STYLE) == "[bold green]NORMAL[/]"
+    assert colour_markup("[red]x", output.STATE_STYLE) == r"\[red]x"
+
+
+def test_times_and_numbers_are_short() -> None:
+    """Times to the second, numbers with three digits, a dash for nothing."""
+    assert format_time(datetime(2026, 1, 1, 8, 30, 5, 123, tzinfo=UTC)) == "2026-01-01 08:30:05 UTC"
+    assert format_time("2026-01-01T08:30:05.123+00:00") == "2026-01-01T08:30:05"
+    assert (format_number(0.12345), format_number(None)) == ("0.123", "-")
+
+
+def test_progress_is_only_shown_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is printed where standard error is a file; on a terminal the activity is shown."""
+    with progress_bar("Reading") as progress:
+        progress("Scoring", 0.5)
+    assert capsys.readouterr().err == ""
+    terminal = Console(stderr=True, force_terminal=True, width=80)
+    monkeypatch.setattr(output, "error_console", terminal)
+    with progress_bar("Reading") as progress:
+        progress("Scoring", 0.5)
+        progress("Writing", None)
+    text = capsys.readouterr().err
+    assert "Writing" in text

@@ -1,0 +1,62 @@
+"""The table of readings, and which signals are charted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillsafe.core.signals import Evidence, Level, Reading, Signal
+from stillsafe.dashboard.deviations import MOST_EXAMPLES, deviating_keys, reading_rows, worst_first
+from stillsafe.dashboard.snapshot import take_snapshot
+
+from .story import begin, faulty_tally, tally
+
+READING = Reading(Signal.MISSING_RATE, "age", Evidence.OK, Level.NONE, 0.1, 0.0, 0.05, 0.25, 100)
+
+
+@given(st.permutations(range(4)))
+def test_the_worst_reading_comes_first(order: list[int]) -> None:
+    """Severe, moderate by its distance, calm, and too little data last, in any order."""
+    readings = (
+        replace(READING, level=Level.SEVERE, evidence=Evidence.BAD),
+        replace(READING, level=Level.MODERATE, evidence=Evidence.BAD, value=0.24),
+        replace(READING, level=Level.MODERATE, evidence=Evidence.BAD, value=0.06),
+        replace(READING, evidence=Evidence.INSUFFICIENT, value=None),
+    )
+    assert worst_first(tuple(readings[i] for i in order)) == list(readings)
+
+
+def test_rows_are_text_in_the_unit_of_the_signal(tmp_path: Path) -> None:
+    """A row has the level, the signal's label, the feature, its value, its limits and its streak."""
+    story = begin(tmp_path)
+    story.runs(2, faulty_tally())
+    row = reading_rows(take_snapshot(story.engine, story.settings, story.now, 72))[0]
+    assert (row.level, row.signal, row.feature, row.value) == ("SEVERE", "Missing values", "dep_delay", "97.0%")
+    assert (row.limits, row.runs, row.samples) == ("moderate > 7.0%, severe > 27.0%", "2 (2 severe)", "600")
+
+
+def test_unseen_categories_have_examples(tmp_path: Path) -> None:
+    """A row lists the most frequent unseen categories with their counts."""
+    story = begin(tmp_path)
+    story.run(faulty_tally(unseen={"ZZ": 50, "YY": 150, "XX": 20, "WW": 10}))
+    rows = reading_rows(take_snapshot(story.engine, story.settings, story.now, 72))
+    (row,) = [row for row in rows if row.signal == "Unseen categories"]
+    assert row.examples == ("YY × 150", "ZZ × 50", "XX × 20")
+    assert len(row.examples) == MOST_EXAMPLES
+
+
+def test_signals_that_deviate_now_are_charted_first(tmp_path: Path) -> None:
+    """Signals of the newest run come before earlier ones; calm signals and the confidence are left out."""
+    story = begin(tmp_path)
+    story.run(tally(missing={"distance": 0.9}))
+    story.runs(2, faulty_tally())
+    keys = deviating_keys(take_snapshot(story.engine, story.settings, story.now, 72).runs)
+    assert keys == ["missing_rate:dep_delay", "missing_rate:wind_speed", "missing_rate:distance"]
+
+
+def test_without_readings_there_is_no_row(tmp_path: Path) -> None:
+    """An unwatched service has no reading to show."""
+    story = begin(tmp_path, watched=False)
+    story.run(tally())
+    assert reading_rows(take_snapshot(story.engine, story.settings, story.now, 72)) == []

@@ -1,0 +1,68 @@
+"""The banner: unknown is never calm, and nothing hides DEGRADED."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from stillsafe.dashboard.snapshot import take_snapshot
+from stillsafe.dashboard.status_banner import Banner, Tone, build_banner
+
+from .story import Story, begin, faulty_tally, tally
+
+
+def banner(story: Story, later: timedelta = timedelta(minutes=3)) -> Banner:
+    return build_banner(take_snapshot(story.engine, story.settings, story.now + later, 72))
+
+
+def test_calm_needs_a_conclusive_run(tmp_path: Path) -> None:
+    """Without a run, or without traffic, the banner is UNKNOWN; after a calm run it is NORMAL."""
+    story = begin(tmp_path)
+    assert (banner(story).tone, banner(story).word) == (Tone.UNKNOWN, "UNKNOWN")
+    story.run(tally(10))
+    assert banner(story).tone is Tone.UNKNOWN
+    story.runs(2, tally())
+    assert (banner(story).tone, banner(story).word, banner(story).alarms) == (Tone.CALM, "NORMAL", ())
+    assert banner(story).outlook == "2 calm runs in a row."
+
+
+def test_a_stale_monitor_is_unknown(tmp_path: Path) -> None:
+    """Two intervals after the last run NORMAL becomes UNKNOWN, since then, and the last state is an alarm."""
+    story = begin(tmp_path)
+    story.runs(3, tally())
+    stale = banner(story, timedelta(hours=1))
+    assert (stale.tone, stale.since) == (Tone.UNKNOWN, story.now + timedelta(minutes=20))
+    assert "The last known state is NORMAL." in stale.alarms
+
+
+@pytest.mark.parametrize("later", [timedelta(minutes=3), timedelta(days=3)])
+def test_degraded_has_precedence(tmp_path: Path, later: timedelta) -> None:
+    """DEGRADED stays DEGRADED with a stale monitor; the banner shows the incident's reason and the way back."""
+    story = begin(tmp_path)
+    decision = story.runs(3, faulty_tally())
+    banner_later = banner(story, later)
+    assert (banner_later.tone, banner_later.word, banner_later.reason) == (Tone.DANGER, "DEGRADED", decision.reason)
+    assert banner_later.answering.startswith("The fallback answers (default: on time). Rules on dep_delay")
+    assert banner_later.outlook.startswith("0 of 3 calm runs")
+
+
+def test_the_outlook_counts_towards_the_next_state(tmp_path: Path) -> None:
+    """Severe runs count towards DEGRADED, deviating ones towards WARNING."""
+    story = begin(tmp_path)
+    story.run(faulty_tally())
+    assert banner(story).outlook == "1 of 3 severe runs towards DEGRADED."
+    (tmp_path / "other").mkdir()
+    story = begin(tmp_path / "other")
+    story.run(tally(missing={"wind_speed": 0.11}))
+    assert banner(story).outlook == "1 of 2 deviating runs towards WARNING."
+
+
+def test_a_hold_is_an_alarm(tmp_path: Path) -> None:
+    """A hold is DEGRADED, and the banner names the operator, the command that ends it and the state after it."""
+    story = begin(tmp_path)
+    story.runs(3, tally())
+    story.hold("ada", "drill")
+    held_banner = banner(story)
+    assert held_banner.tone is Tone.DANGER
+    assert any("Held by ada" in alarm and "stillsafe release" in alarm for alarm in held_banner.alarms)
+    assert held_banner.outlook == "After the release the state is NORMAL."

@@ -1,0 +1,155 @@
+"""The archive: files are complete, hold each row once, and are read as the log is."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from stillsafe.errors import RefusedError
+from stillsafe.monitoring.archive import Archive, add_rows, archive_file, archived_ids
+from stillsafe.store.read.requests import RequestTable
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+FIRST_DAY = DAY.date()
+PREDICTIONS, REFUSALS = RequestTable.PREDICTIONS, RequestTable.REFUSALS
+
+
+def prediction(row_id: int, **changes: Any) -> dict[str, Any]:
+    """A row of the log, a minute after the row before."""
+    row = {
+        "id": row_id,
+        "timestamp": DAY + timedelta(minutes=row_id),
+        "model_version": "1",
+        "system_state": "NORMAL",
+        "input_summary": f'{{"size": {row_id}}}',
+        "prediction": "yes",
+        "confidence_score": 0.9,
+        "fallback_used": False,
+        "prediction_id": f"p{row_id}",
+        "decided_by": "model",
+        "reason": "made up",
+        "model_error": None,
+    }
+    return row | changes
+
+
+def refusal(row_id: int) -> dict[str, Any]:
+    """A refused request, a minute after the one before."""
+    return {
+        "id": row_id,
+        "timestamp": DAY + timedelta(minutes=row_id),
+        "model_version": "1",
+        "violations": "[]",
+    }
+
+
+def add_predictions(folder: Path, *rows: dict[str, Any], day: date = FIRST_DAY) -> Path:
+    """Add rows of one day to its file."""
+    file = archive_file(folder, PREDICTIONS, day, "1")
+    add_rows(file, PREDICTIONS, [rows])
+    return file
+
+
+def test_a_file_is_named_by_table_day_and_version(tmp_path: Path) -> None:
+    """A version may contain any character, so it is escaped in the name."""
+    assert archive_file(tmp_path, REFUSALS, FIRST_DAY, "2/b").name == "refusals-2026-03-01-2%2Fb.parquet"
+
+
+def test_rows_are_stored_once(tmp_path: Path) -> None:
+    """Rows that a file has already are not added again, in the same batch order or another."""
+    folder = tmp_path / "new" / "archive"
+    file = add_predictions(folder, prediction(1), prediction(2))
+    add_rows(file, PREDICTIONS, [[prediction(2)], [prediction(3), prediction(1)]])
+    assert sorted(archived_ids(folder, PREDICTIONS)) == [1, 2, 3]
+    assert parquet.read_table(file, partitioning=None).sort_by("id").to_pylist() == [prediction(i) for i in (1, 2, 3)]
+
+
+def test_only_complete_files_have_their_name(tmp_path: Path) -> None:
+    """A failure in the middle leaves the old file as it was, and the partial one is replaced by the next attempt."""
+    file = add_predictions(tmp_path, prediction(1))
+
+    def failing_batches() -> Any:
+        yield [prediction(2)]
+        raise OSError("disk full")
+
+    with pytest.raises(RefusedError, match=r"cannot be read or written: disk full"):
+        add_rows(file, PREDICTIONS, failing_batches())
+    assert archived_ids(tmp_path, PREDICTIONS) == [1]
+    add_predictions(tmp_path, prediction(2))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert archived_ids(tmp_path, PREDICTIONS) == [1, 2]
+
+
+def test_other_rows_under_the_same_ids_are_refused(tmp_path: Path) -> None:
+    """Ids start at 1 in every database, so the file of another database is not added to."""
+    file = add_predictions(tmp_path, prediction(1))
+    with pytest.raises(RefusedError, match="other rows under the same ids"):
+        add_predictions(tmp_path, prediction(1, prediction="no"))
+    with pytest.raises(RefusedError, match="no archive of these rows"):
+        add_rows(file, REFUSALS, [[refusal(2)]])
+    assert archived_ids(tmp_path, PREDICTIONS) == [1]
+
+
+def test_window_rows_are_those_that_the_log_lacks(tmp_path: Path) -> None:
+    """Of the rows in `[start, end)` up to a row id, without those of the log; fresh from a time on."""
+    add_predictions(tmp_path, *(prediction(i) for i in range(10)))
+    add_rows(archive_file(tmp_path, PREDICTIONS, FIRST_DAY, "2"), PREDICTIONS, [[prediction(10, model_version="2")]])
+    start, end, fresh_since = (DAY + timedelta(minutes=minutes) for minutes in (2, 9, 5))
+    rows = Archive(tmp_path).window_rows(start, end, fresh_since, "1", 7, {3, 4})
+    assert rows.ids == [2, 5, 6, 7]
+    assert rows.fresh == [False, True, True, True]
+    assert rows.input_summaries == [f'{{"size": {i}}}' for i in rows.ids]
+    assert (rows.predictions[0], rows.confidences[0], rows.fallback_used[0], rows.model_errors[0]) == (
+        "yes",
+        0.9,
+        False,
+        None,
+    )
+
+
+def test_refusals_are_found_by_time_and_version(tmp_path: Path) -> None:
+    """Their ids in `[start, end)`; another version has none."""
+    add_rows(archive_file(tmp_path, REFUSALS, FIRST_DAY, "1"), REFUSALS, [[refusal(i) for i in range(5)]])
+    archive, end = Archive(tmp_path), DAY + timedelta(minutes=4)
+    assert archive.refusal_ids(DAY + timedelta(minutes=1), end, "1") == [1, 2, 3]
+    assert archive.refusal_ids(DAY, end, "2") == []
+
+
+def test_the_last_request_is_the_latest_of_log_and_archive(tmp_path: Path) -> None:
+    """Answered or refused, before a time and up to the row ids; that of the log counts if it is later."""
+    next_day = DAY + timedelta(days=1)
+    add_predictions(tmp_path, prediction(1), prediction(5))
+    add_predictions(tmp_path, prediction(9, timestamp=next_day), day=next_day.date())
+    add_rows(archive_file(tmp_path, REFUSALS, FIRST_DAY, "1"), REFUSALS, [[refusal(7)]])
+    archive, far = Archive(tmp_path), DAY + timedelta(days=9)
+    assert archive.last_request_at(None, far, 9, 9) == next_day
+    assert archive.last_request_at(None, next_day, 9, 9) == DAY + timedelta(minutes=7)
+    assert archive.last_request_at(None, far, 8, 6) == DAY + timedelta(minutes=5)
+    assert archive.last_request_at(None, DAY, 9, 9) is None
+    assert archive.last_request_at(DAY + timedelta(days=2), far, 9, 9) == DAY + timedelta(days=2)
+
+
+def test_a_frame_has_features_and_timestamps(tmp_path: Path) -> None:
+    """The history of a backtest: one row per prediction, times aware."""
+    add_predictions(tmp_path, prediction(1), prediction(2))
+    frame = Archive(tmp_path).frame()
+    assert frame["size"].tolist() == [1, 2]
+    assert frame["timestamp"].tolist() == [DAY + timedelta(minutes=1), DAY + timedelta(minutes=2)]
+
+
+def test_a_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
+    """An empty folder, or none, is a mistake in its name."""
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RefusedError, match="holds no archive"):
+            Archive(folder)
+
+
+def test_a_foreign_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    """A file without a day in its name, or without Parquet content, names itself in the error."""
+    (tmp_path / "predictions-latest.parquet").touch()
+    with pytest.raises(RefusedError, match=r"predictions-latest\.parquet: its name is not that of an archive file"):
+        Archive(tmp_path).window_rows(DAY, DAY, DAY, "1", 1, ())
+    with pytest.raises(RefusedError, match=r"predictions-latest\.parquet: it cannot be read or written"):
+        archived_ids(tmp_path, PREDICTIONS)

@@ -1,0 +1,55 @@
+"""The request bodies in OpenAPI describe what the service accepts."""
+
+from typing import Any
+
+import pytest
+
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.serving.openapi import batch_body, predict_body
+
+SCHEMA = Schema(
+    (
+        FeatureSpec("age", FeatureType.NUMERIC, minimum=0, maximum=120),
+        FeatureSpec("visits", FeatureType.INTEGER, required=False),
+        FeatureSpec("member", FeatureType.BOOLEAN),
+        FeatureSpec("size", FeatureType.CATEGORY, categories=("S", "L"), required=False),
+        FeatureSpec("town", FeatureType.CATEGORY, max_length=50),
+    )
+)
+
+
+def _shape(body: dict[str, Any]) -> Any:
+    return body["requestBody"]["content"]["application/json"]["schema"]
+
+
+def test_an_instance_has_every_feature_with_its_limits() -> None:
+    """Type, range, categories and length; a feature that may be missing may be null."""
+    instance = _shape(predict_body(SCHEMA))["properties"]["features"]
+    assert instance["required"] == ["age", "member", "town"]
+    assert instance["additionalProperties"] is False
+    limits = {
+        name: {k: v for k, v in each.items() if k != "description"} for name, each in instance["properties"].items()
+    }
+    assert limits == {
+        "age": {"type": "number", "minimum": 0, "maximum": 120},
+        "visits": {"type": ["integer", "null"]},
+        "member": {"type": "boolean"},
+        "size": {"type": ["string", "null"], "enum": ["S", "L", None]},
+        "town": {"type": "string", "maxLength": 50},
+    }
+
+
+@pytest.mark.parametrize("most", [1, 1_000])
+def test_a_batch_is_an_array_of_the_same_instances(most: int) -> None:
+    """With the limit of the settings."""
+    instances = _shape(batch_body(SCHEMA, most))["properties"]["instances"]
+    assert (instances["minItems"], instances["maxItems"]) == (1, most)
+    assert instances["items"] == _shape(predict_body(SCHEMA))["properties"]["features"]
+
+
+def test_every_feature_describes_its_allowed_values() -> None:
+    """In the words of the schema's own violations."""
+    properties = _shape(predict_body(SCHEMA))["properties"]["features"]["properties"]
+    assert [properties[spec.name]["description"] for spec in SCHEMA.features] == [
+        f"Allowed: {spec.allowed}." for spec in SCHEMA.features
+    ]

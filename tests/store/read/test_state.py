@@ -1,0 +1,74 @@
+"""The query for the current state: cautious, and never NORMAL without proof."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine, insert
+
+from stillsafe.core.state import Memory, State
+from stillsafe.store import database
+from stillsafe.store.codec import to_document
+from stillsafe.store.read.state import current_state
+from stillsafe.store.tables import system_state
+from tests.store.conftest import START, at
+from tests.store.read.rows import MICROSECOND, STATE, assert_query_fails
+
+
+def test_before_the_first_run_there_is_no_state(connection: Connection) -> None:
+    """An unknown state is None and not NORMAL."""
+    assert current_state(connection) is None
+
+
+def test_a_state_is_stale_after_its_last_valid_moment(connection: Connection) -> None:
+    """It is valid up to and including that moment; a state without a run is always stale."""
+    values = {"current_state": "WARNING", "last_updated": START, "reason": "why"}
+    values |= {"valid_until": at(20), "checked_at": START}
+    connection.execute(insert(system_state).values(values))
+    state = current_state(connection)
+    assert state is not None
+    assert not state.stale(at(20))
+    assert state.stale(at(20 + MICROSECOND))
+    assert state.stale(START - timedelta(hours=2)), "a last run in the future is no evidence about now"
+    connection.execute(system_state.update().values(valid_until=None))
+    state = current_state(connection)
+    assert state is not None
+    assert state.stale(START)
+
+
+def test_a_state_with_only_the_missions_columns_is_read(connection: Connection) -> None:
+    """An older version, another program or a person may have written it: the memory is then that of its state."""
+    connection.execute(insert(system_state).values(STATE))
+    state = current_state(connection)
+    assert state is not None
+    assert (state.state, state.memory, state.held) == (State.DEGRADED, Memory(state=State.DEGRADED), False)
+    assert (state.damaged_features, state.stale(START)) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("current_state = 'FINE'", r"^The database holds a damaged state \(.*'NORMAL', 'WARNING' or 'DEGRADED'\)\.$"),
+        ("""memory = '{"state": "FINE"}'""", r"^The database holds a damaged memory \(state: .*\)\.$"),
+        ("memory = '{'", r"^The database holds a document that is not JSON: .*\.$"),
+    ],
+)
+def test_a_damaged_state_is_a_store_error(sqlite: Engine, damage: str, message: str) -> None:
+    """A state that cannot be read is neither NORMAL nor a bug."""
+    with database.writing(sqlite) as connection:
+        connection.execute(insert(system_state).values(STATE))
+        connection.exec_driver_sql(f"UPDATE system_state SET {damage}")  # noqa: S608 # one of the three above
+    assert_query_fails(sqlite, current_state, message)
+
+
+def test_the_more_cautious_state_applies(connection: Connection) -> None:
+    """Where the row's state and its memory differ, the calmer of the two is ignored."""
+    degraded_memory = to_document(Memory(state=State.DEGRADED))
+    values = {"id": 1, "last_updated": START, "reason": "why"}
+    connection.execute(insert(system_state).values(current_state="NORMAL", memory=degraded_memory, **values))
+    state = current_state(connection)
+    assert state is not None
+    assert state.state is State.DEGRADED
+    connection.execute(system_state.update().values(current_state="DEGRADED", memory=to_document(Memory())))
+    state = current_state(connection)
+    assert state is not None
+    assert state.state is State.DEGRADED

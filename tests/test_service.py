@@ -1,0 +1,143 @@
+"""The composition: what the settings of a service folder become."""
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from starlette.testclient import TestClient
+
+from stillsafe import service
+from stillsafe.core.schema import Row
+from stillsafe.errors import ConfigurationError, SchemaMismatch
+from stillsafe.serving.failover import Failover, StoreStatus
+from stillsafe.settings import load
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from tests.ports import free_port
+
+
+def _change(folder: Path, old: str, new: str) -> Path:
+    """The settings file with one text replaced."""
+    file = folder / "stillsafe.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    return file
+
+
+def test_a_new_database_gets_tables_and_the_reference_baseline(made_service: Path) -> None:
+    """Opening it again changes nothing."""
+    settings = service.settings_of(made_service / "stillsafe.toml")
+    ids = []
+    for _ in range(2):
+        engine = service.open_store(settings)
+        with database.reading(engine) as connection:
+            baseline = active_baseline(connection, settings.model.version)
+        assert baseline is not None
+        ids.append(baseline.baseline_id)
+        engine.dispose()
+    assert ids[0] == ids[1]
+
+
+def test_a_database_of_another_version_is_refused(made_service: Path) -> None:
+    """It is neither read nor changed."""
+    settings = load(made_service / "stillsafe.toml")
+    engine = service.open_store(settings)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    with pytest.raises(SchemaMismatch):
+        service.open_store(settings)
+
+
+def test_settings_are_read_once(made_service: Path) -> None:
+    """A file is read; settings are returned unchanged."""
+    settings = service.settings_of(made_service / "stillsafe.toml")
+    assert service.settings_of(settings) is settings
+
+
+def test_the_environment_names_the_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it is `stillsafe.toml`."""
+    monkeypatch.delenv(service.CONFIG_VARIABLE, raising=False)
+    assert service.config_file() == "stillsafe.toml"
+    monkeypatch.setenv(service.CONFIG_VARIABLE, "other.toml")
+    assert service.config_file() == "other.toml"
+
+
+def test_the_spool_is_next_to_the_settings_unless_they_name_it(made_service: Path) -> None:
+    """A relative path is relative to the settings file."""
+    settings = load(made_service / "stillsafe.toml")
+    assert service.spool_of(settings).path == made_service / "stillsafe.spool.db"
+    serving = settings.serving.model_copy(update={"spool": "elsewhere.db"})
+    assert service.spool_of(settings.model_copy(update={"serving": serving})).path == made_service / "elsewhere.db"
+
+
+def test_the_app_answers_and_shows_its_pages(made_service: Path, healthy_rows: list[dict[str, float]]) -> None:
+    """API and dashboard are one application."""
+    with TestClient(service.create_app(made_service / "stillsafe.toml")) as client:
+        assert client.post("/v1/predict", json={"features": healthy_rows[0]}).json()["decided_by"] == "model"
+        assert client.get("/health/ready").json()["watched"] is True
+        assert client.get("/").status_code == 200
+
+
+def test_sqlite_needs_no_failover_and_a_server_that_is_out_gets_one(made_service: Path) -> None:
+    """A database server that cannot be reached does not keep the service from starting."""
+    settings = load(made_service / "stillsafe.toml")
+    engine, failover = service.open_store_with_failover(settings, service.utc_now)
+    engine.dispose()
+    assert failover is None
+    url = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
+    section = settings.service.model_copy(update={"database": url})
+    unreachable_settings = settings.model_copy(update={"service": section})
+    engine, failover = service.open_store_with_failover(unreachable_settings, service.utc_now)
+    assert isinstance(failover, Failover)
+    assert failover.status is StoreStatus.OUT
+    engine.dispose()
+
+
+def test_a_run_opens_the_store_and_decides(made_service: Path) -> None:
+    """Run after run on the same database."""
+    now = service.utc_now()
+    result = service.monitor(made_service / "stillsafe.toml", now=now)
+    assert result.decision is not None
+    later = service.monitor(made_service / "stillsafe.toml", now=now + timedelta(minutes=10))
+    assert later.decision is not None
+
+
+def test_a_backtest_needs_the_baseline_of_the_served_model(made_service: Path) -> None:
+    """A reference file of another model version is an error with a remedy."""
+    import pandas as pd
+
+    file = _change(made_service, 'version = "', 'version = "other-')
+    frame = pd.DataFrame({name: [1.0] for name in load(file).schema_of_features.names})
+    with pytest.raises(ConfigurationError, match=r"other-.* is served.*stillsafe init"):
+        service.backtest(file, frame)
+
+
+def test_bypassed_rows_are_scored_only_if_the_log_holds_every_feature(made_service: Path) -> None:
+    """The scorer loads the model at its first call."""
+    settings = load(made_service / "stillsafe.toml")
+    scorer = service.shadow_scorer(settings)
+    assert scorer is not None
+    assert scorer.model is None
+    row: Row = dict.fromkeys(settings.schema_of_features.names, 1.0)
+    assert len(scorer([row])) == 1
+    assert scorer.model is not None
+    features = [feature.model_copy(update={"log": "drop"}) for feature in settings.features]
+    assert service.shadow_scorer(settings.model_copy(update={"features": features})) is None
+
+
+def test_a_worker_ends_after_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orphan would keep the port."""
+    signals: list[tuple[int, int]] = []
+    parents = iter([1, 1, 2])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(os, "kill", lambda process, number: signals.append((process, number)))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    thread = Thread(target=service._end_after, args=(1,))
+    thread.start()
+    thread.join(10)
+    assert [process for process, _ in signals] == [os.getpid()]

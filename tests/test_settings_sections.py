@@ -1,0 +1,80 @@
+"""The sections: durations, addresses and secrets, and a documented meaning for every setting."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stillsafe import settings_sections
+from stillsafe.core.schema import FeatureType
+from stillsafe.settings_sections import (
+    LONGEST_SECONDS,
+    Feature,
+    Observer,
+    Section,
+    database_address,
+    format_duration,
+    parse_duration,
+)
+
+SECTIONS = [
+    member
+    for member in vars(settings_sections).values()
+    if isinstance(member, type) and issubclass(member, Section) and member is not Section
+]
+
+
+@given(st.integers(min_value=1, max_value=int(LONGEST_SECONDS)) | st.floats(min_value=1e-9, max_value=LONGEST_SECONDS))
+def test_durations_round_trip(length: float) -> None:
+    """A formatted duration is parsed as exactly the same number of seconds."""
+    assert parse_duration(format_duration(float(length))) == length
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    """No text raises another error."""
+    try:
+        length = parse_duration(text)
+    except ValueError as error:
+        length = str(error)
+    assert isinstance(length, float) or "is not a duration" in str(length)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_setting_is_documented(section: type[Section]) -> None:
+    """The reference page and the comments of a new settings file need a description of each."""
+    assert section.__doc__
+    assert all(field.description for field in section.model_fields.values())
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_section_is_frozen_and_closed(section: type[Section]) -> None:
+    """Settings never change after they are read, and an unknown key is an error."""
+    assert section.model_config["frozen"] is True
+    assert section.model_config["extra"] == "forbid"
+    assert section.model_config["strict"] is True
+
+
+@pytest.mark.parametrize("address", ["mysql://me:s3cret@host/db", "sqlite://", "sqlite:///:memory:", "s3cret"])
+def test_an_unsupported_database_is_never_quoted(address: str) -> None:
+    """The address may contain a password."""
+    with pytest.raises(ValueError, match=r"must (begin|name)") as error:
+        database_address(address)
+    assert "s3cret" not in str(error.value)
+
+
+def test_the_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every access; an empty variable is no key, and the key is no field of the section."""
+    observer = Observer(key_variable="SHOP_KEY")
+    for value, key in (("", None), ("sk-1", "sk-1")):
+        monkeypatch.setenv("SHOP_KEY", value)
+        assert observer.key == key
+    assert "sk-1" not in repr(observer)
+
+
+def test_limits_must_fit_the_type_of_the_feature() -> None:
+    """A category has no minimum, and a number no categories."""
+    with pytest.raises(ValidationError, match="applies to numbers"):
+        Feature(name="town", type=FeatureType.CATEGORY, minimum=1.0)
+    with pytest.raises(ValidationError, match="applies to a category"):
+        Feature(name="size", type=FeatureType.NUMERIC, categories=("a",))
