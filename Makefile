@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-llm benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
+.PHONY: demo test matrix test-llm benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -26,6 +26,9 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
 	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
+
+matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
+	$(BIN)/python -m tests.matrix
 
 test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains the demo's incident; minutes
 	$(BIN)/pytest -s tests/observer/real_model.py

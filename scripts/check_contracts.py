@@ -16,7 +16,20 @@ from pathlib import Path
 CORE_IMPORTS = frozenset(
     [
         *("numpy", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
-        *("hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string", "types", "typing"),
+        *(
+            "hashlib",
+            "heapq",
+            "itertools",
+            "json",
+            "math",
+            "operator",
+            "re",
+            "statistics",
+            "string",
+            "types",
+            "typing",
+            "zlib",
+        ),
     ]
 )
 """What `core/` may import besides itself: NumPy and the parts of the standard library without input or output."""
@@ -35,10 +48,12 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "refusals": {INSERT: "predictions", DELETE: "retention"},
     "prunes": {INSERT: "retention"},
     "baseline_metrics": {INSERT: "baselines", UPDATE: "baselines"},
-    "current_window_metrics": {INSERT: "decisions"},
+    "current_window_metrics": {INSERT: "decisions", UPDATE: "decisions"},
     "system_state": {INSERT: "decisions", UPDATE: "decisions"},
     "incidents": {INSERT: "decisions", UPDATE: "decisions"},
     "operator_actions": {INSERT: "decisions"},
+    "feature_schemas": {INSERT: "decisions"},
+    "services": {INSERT: "services", UPDATE: "services"},
     "llm_explanations": {INSERT: "explanations"},
     "explanation_failures": {INSERT: "explanations"},
 }

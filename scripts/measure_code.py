@@ -60,6 +60,10 @@ EXCEPTIONS = {
     "labelled": "a key of stored baselines",
     "permuted": "a key of stored baselines, and a fault of `backtest --inject`",
     "together": "a key of stored baselines",
+    "judged": "a field of the HTTP API and a key of `--json`",
+    "monitored": "a field of the HTTP API and a key of `--json`",
+    "inherited": "a column of a run",
+    "mended": "the third phase of a cell of the matrix",
     "stored": "a key of `replay --json`",
     "recomputed": "a key of `replay --json`",
     "injected": "a field of a backtest's result and of its JSON",
@@ -220,7 +224,7 @@ def core_loop_lines(root: Path) -> int:
     """Code lines of `core/` without `evidence/` and without the declarations of the policy and of the signal table."""
     folder = root / "src/stillsafe/core"
     files = sorted(folder.glob("*.py"))
-    tables = [file for file in files if file.stem in ("policy", "signals", "signal_table")]
+    tables = [file for file in files if file.stem in ("policy", "signals")]
     return sum(map(code_lines, files)) - sum(map(declaration_lines, tables))
 
 

@@ -1,6 +1,7 @@
 """Write docs/reference from the code. `make fix` runs it; a test fails where the pages differ from the code."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from stillsafe.core.fallback import Fallback
 from stillsafe.core.incident import summary
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
+from stillsafe.logs import LogEvent
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.observer import offline, payload, prompt
@@ -61,6 +63,7 @@ def pages() -> dict[str, str]:
         "http.md": _page("HTTP", _http()),
         "storage.md": _page("Storage", _storage()),
         "observer.md": _page("Observer", _observer()),
+        "log-events.md": _page("Log events", _log_events()),
     }
 
 
@@ -218,6 +221,24 @@ def _observer() -> Iterator[str]:
     yield from ("", "Likely causes:", "", *(f"- {line}" for line in explanation.likely_causes.splitlines()))
     yield from ("", "Recommendations:", "", *(f"- {line}" for line in explanation.recommendations.splitlines()))
     yield from ("", "## The payload's JSON schema", "", "```json", json.dumps(payload.schema(), indent=2), "```")
+
+
+def _log_events() -> Iterator[str]:
+    yield "Stillsafe logs with Python's `logging`: one event per line, as JSON on standard error. Every line has `at`"
+    yield "(UTC), `level`, `logger` and `event`. The lines of `monitor` and `serve` also have `service` and"
+    yield "`model_version`. A field without a value is left out. An unexpected error adds its traceback as `exception`."
+    yield ""
+    yield "The crontab entry appends what the monitor writes to `<settings>.monitor.log`. Every line of that file that"
+    yield "`stillsafe monitor` writes is JSON: warnings become `python_warning`, other text becomes `output`, and a run"
+    yield "that fails is one line `run_failed`. Python's own messages before Stillsafe has started are plain text."
+    yield ""
+    yield "Names and fields are stable: a release adds some, and removes none."
+    yield ""
+    yield "| event | level | meaning | fields |"
+    yield "| --- | --- | --- | --- |"
+    for event in LogEvent:
+        names = ", ".join(f"`{name}`" for name in event.fields)
+        yield f"| `{event.event}` | {logging.getLevelName(event.level)} | {event.meaning} | {names} |"
 
 
 _NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -22,7 +22,7 @@ def graph() -> grimp.ImportGraph:
     ("module", "caller"),
     [
         ("stillsafe.store.write.predictions", "stillsafe.serving.predict"),
-        ("stillsafe.store.write.baselines", "stillsafe.monitoring.baseline"),
+        ("stillsafe.store.write.baselines", "stillsafe.monitoring"),
         ("stillsafe.store.write.decisions", "stillsafe.monitoring"),
         ("stillsafe.store.write.retention", "stillsafe.monitoring.retention"),
         ("stillsafe.store.write.explanations", "stillsafe.incident_explanation"),

@@ -8,8 +8,9 @@ import pytest
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
-from stillsafe.check import Verdict, check
+from stillsafe.check import check
 from stillsafe.core.evidence.impact import Metric
+from stillsafe.findings import Verdict
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store.codec import dumps, to_document
 from stillsafe.store.spool import Entry
@@ -69,11 +70,10 @@ def test_a_swapped_model_is_an_error_beside_the_rest(made_service: Path) -> None
         (r"^default = .*", "default = 7", "fallback answers", Verdict.WARNING, "the model never does"),
         (r'^log = "keep"', 'log = "drop"', "shadow score", Verdict.WARNING, "input signals alone"),
         (r"^version = .*", 'version = "next"', "baseline", Verdict.WARNING, "unwatched"),
-        (r"^window = .*", 'window = "5m"', "window", Verdict.WARNING, "no run judges"),
         (r"^when = .*", 'when = "1 +"', "fallback", Verdict.ERROR, "rule 1"),
         (r"^database = .*", 'database = "sqlite:////nowhere/at/all.db"', "database", Verdict.ERROR, "database"),
     ],
-    ids=["answer", "shadow", "version", "window", "rule", "database"],
+    ids=["answer", "shadow", "version", "rule", "database"],
 )
 def test_each_error_in_the_settings_is_found(
     made_service: Path, pattern: str, replacement: str, subject: str, verdict: Verdict, sentence: str
@@ -155,3 +155,12 @@ def test_rows_need_a_writable_spool(made_service: Path, postgres_url: str, monke
 def test_sqlite_has_no_spool(made_service: Path) -> None:
     """Where the database is a file of this host, no spool is needed."""
     assert "spool" not in verdicts(made_service)
+
+
+def test_a_key_without_effect_is_one_remark(made_service: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A settings file of an earlier release may set it: one warning, and one line in the log."""
+    file = made_service / "stillsafe.toml"
+    file.write_text(file.read_text().replace("[policy]", "[policy]\nrefusal_rate_severe = 0.25", 1))
+    findings = [f for f in check(file, now=NOW) if "refusal_rate_severe" in f.message]
+    assert [f.verdict.value for f in findings] == ["warning"]
+    assert [record.getMessage() for record in caplog.records].count("setting_ignored") == 1

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from stillsafe import incident_explanation, service
+from stillsafe.cli import main
 from stillsafe.core.signals import Signal
+from stillsafe.core.state import State
 from stillsafe.errors import Failure, ObserverFailed
 from stillsafe.incident_explanation import Outcome
 from stillsafe.observer import llm
@@ -14,6 +16,7 @@ from stillsafe.observer.payload import Explanation, IncidentPayload, from_json
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import ExplanationRecord, incident_explanations, recent_incidents
+from stillsafe.store.tables import explanation_failures, llm_explanations
 from tests.test_promises import MISSING_FEATURE, Whole, whole
 
 __all__ = ["whole"]
@@ -159,3 +162,36 @@ def test_the_preview_is_what_the_model_gets(whole: Whole, incident_id: str) -> N
     assert (damage.feature, damage.deviating_runs) == ("worst area", 3)
     assert payload.fallback.active
     assert damage.sentence in messages[1]["content"]
+
+
+def test_without_its_tables_every_surface_works(
+    whole: Whole, incident_id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mission's optional tables were dropped: runs, API, dashboard and commands work as if they were empty."""
+    with database.writing(whole.store()) as connection:
+        for table in (llm_explanations, explanation_failures):
+            table.drop(connection)
+    assert whole.step() is State.DEGRADED
+    assert whole.client.get(f"/v1/incidents/{incident_id}").json()["explanations"] == []
+    for path in ("/", "/metrics", "/v1/state", "/v1/incidents", "/health/ready"):
+        assert whole.client.get(path).status_code == 200, path
+    commands = ("status", "incidents list", f"incidents show {incident_id}", "explain", "explain --pending", "replay")
+    for words in (*commands, "db upgrade", "baseline list", "windows"):
+        config = ["--config", str(whole.settings.file)]
+        monkeypatch.setattr("sys.argv", ["stillsafe", *words.split(), *config])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert not exit_info.value.code, (words, capsys.readouterr())
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_without_its_table_no_language_model_is_called(
+    whole: Whole, incident_id: str, llm_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An explanation that cannot be stored would be paid for again and again."""
+    calls = replace_llm(monkeypatch, lambda *_: EXPLANATION)
+    with database.writing(whole.store()) as connection:
+        llm_explanations.drop(connection)
+    outcome = incident_explanation.explain_newest(whole.store(), llm_settings, incident_id, now=whole.clock.now)
+    assert (outcome, calls) == (Outcome.NO_TABLE, [])
+    assert incident_explanation.pending_steps(whole.store(), llm_settings) == []

@@ -2,13 +2,16 @@
 
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.logs import JsonLine, set_up
+import stillsafe
+from stillsafe.logs import JsonLine, LogEvent, log_event, set_up
 
 
 def line(message: str = "run", **extra: object) -> str:
@@ -102,3 +105,39 @@ def test_set_up_writes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     lines = output.err.splitlines()
     assert len(lines) == 1
     assert read(lines[0])["by"] == "ada"
+
+
+def test_set_up_names_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line of a process that serves one service has its name and version, unless the event has its own."""
+    set_up("INFO", service="loans", model_version="7")
+    logging.getLogger("uvicorn").info("started")
+    log_event(logging.getLogger("stillsafe"), LogEvent.SERVING, {"model_version": "8", "process": None})
+    first, second = (read(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["event"], first["service"], first["model_version"]) == ("started", "loans", "7")
+    assert (second["service"], second["model_version"], "process" in second) == ("loans", "8", False)
+
+
+def test_an_event_has_its_own_level_and_a_traceback_where_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The level is the event's, so that callers cannot disagree about it."""
+    set_up("INFO")
+    log_event(logging.getLogger("stillsafe"), LogEvent.RUN_FAILED, {"message": "no disk"}, error=ValueError("x"))
+    line = read(capsys.readouterr().err)
+    assert (line["event"], line["level"], line["message"]) == ("run_failed", "ERROR", "no disk")
+    assert "ValueError: x" in str(line["exception"])
+
+
+def test_events_have_different_names_and_complete_meanings() -> None:
+    """A name means one thing; each event has a level of `logging` and a sentence."""
+    names = [event.event for event in LogEvent]
+    assert len(set(names)) == len(names) == len(LogEvent)
+    levels = {logging.INFO, logging.WARNING, logging.ERROR}
+    assert all(event.level in levels and event.meaning.endswith(".") for event in LogEvent)
+    standard_members = {"at", "level", "logger", "event"}
+    assert not any(standard_members & set(event.fields) for event in LogEvent)
+
+
+def test_every_log_call_names_an_event() -> None:
+    """No module logs a text of its own, so the reference page lists every event."""
+    calls = re.compile(r"\blogger\.(debug|info|warning|error|exception|critical|log)\(")
+    files = [file for file in Path(stillsafe.__file__).parent.rglob("*.py") if file.name != "logs.py"]
+    assert [file.name for file in files if calls.search(file.read_text(encoding="utf-8"))] == []

@@ -1,6 +1,7 @@
 """The product's promises: one test for each, on a whole service with API, monitor and store."""
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from stillsafe.cli import main
 from stillsafe.core.state import State
 from stillsafe.errors import StillsafeError
 from stillsafe.monitoring import hold
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
 from stillsafe.observer import offline
 from stillsafe.observer.payload import Explanation
@@ -138,7 +140,7 @@ def test_5_same_stored_metrics_same_decisions(whole: Whole) -> None:
     result = replay(
         engine,
         from_logs=True,
-        schema=whole.settings.schema_of_features,
+        log_format=LogFormat.of(whole.settings),
         model_version=whole.settings.model.version,
         score=service.shadow_scorer(whole.settings),
     )
@@ -210,6 +212,29 @@ def test_8_a_failed_run_never_looks_like_a_calm_one(
     assert whole.step(**MISSING_FEATURE) is State.WARNING
 
 
+def test_8_a_broken_socket_inside_the_monitor_has_a_message(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A broken pipe is quiet only where it is the command's own output; any other one fails the run by name."""
+    whole.step()
+    config = whole.settings.folder / "stillsafe.toml"
+    monkeypatch.setattr("stillsafe.monitoring.run.decide", _break_connection)
+    monkeypatch.setattr("sys.argv", ["stillsafe", "monitor", "--config", str(config), "--now", _later(whole)])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 1
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (failure,) = [line for line in lines if line["event"] == "run_failed"]
+    assert failure["kind"] == "BrokenPipeError"
+    assert len(whole.rows("SELECT id FROM current_window_metrics")) == 1
+
+
+def _break_connection(*_arguments: object) -> None:
+    near, far = socket.socketpair()
+    far.close()
+    near.sendall(b"x")
+
+
 def _fail(*_arguments: object) -> None:
     raise StillsafeError("disk on fire")
 
@@ -223,9 +248,9 @@ def _play_every_step(whole: Whole) -> None:
     whole.step()
     for _ in range(3):
         whole.step(**MISSING_FEATURE)
-    hold.hold(engine, by="Ada", reason="to be sure", at=whole.clock.now)
+    hold.hold(engine, whole.settings.model.version, by="Ada", reason="to be sure", at=whole.clock.now)
     whole.step()
-    hold.release(engine, by="Ada", reason="sure", at=whole.clock.now)
+    hold.release(engine, whole.settings.model.version, by="Ada", reason="sure", at=whole.clock.now)
     for _ in range(3):
         whole.step()
     assert whole.step(5) is State.NORMAL

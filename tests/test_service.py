@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from stillsafe import service
 from stillsafe.core.schema import Row
-from stillsafe.errors import ConfigurationError, SchemaMismatch
+from stillsafe.errors import ConfigurationError, ModelError, RunRefused, SchemaMismatch
 from stillsafe.serving.failover import Failover, StoreStatus
 from stillsafe.settings import load
 from stillsafe.store import database
@@ -128,6 +128,42 @@ def test_bypassed_rows_are_scored_only_if_the_log_holds_every_feature(made_servi
     assert scorer.model is not None
     features = [feature.model_copy(update={"log": "drop"}) for feature in settings.features]
     assert service.shadow_scorer(settings.model_copy(update={"features": features})) is None
+
+
+def test_a_scorer_without_its_model_says_so(made_service: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that cannot be loaded is logged as one event, and a run that needs it is refused with the remedy."""
+    settings = load(made_service / "stillsafe.toml")
+    scorer = service.shadow_scorer(settings)
+    assert scorer is not None
+    assert scorer.problem() is None
+    settings.path(settings.model.file).rename(made_service / "aside")
+    scorer = service.shadow_scorer(settings)
+    assert scorer is not None
+    problem = scorer.problem()
+    assert problem is not None
+    assert "The model cannot be read" in problem
+    (record,) = [each for each in caplog.records if each.getMessage() == "shadow_score_unavailable"]
+    assert record.levelname == "ERROR"
+    assert record.fields["remedy"] == "Check `model.file` in the settings."  # type: ignore[attr-defined]
+    with pytest.raises(RunRefused, match=r"must score the rows that the fallback answered.*cannot be read"):
+        scorer([{}])
+
+
+def test_the_readiness_of_the_monitor_is_tried_without_a_trace(made_service: Path) -> None:
+    """Settings, model and database are opened, and nothing is created; a problem is the error of a run."""
+    contents = {file: file.read_bytes() for file in made_service.iterdir()}
+    assert "to be created by the first run" in service.monitor_readiness(made_service / "stillsafe.toml")
+    engine = service.open_store(load(made_service / "stillsafe.toml"))
+    assert "sqlite, readable" in service.monitor_readiness(made_service / "stillsafe.toml")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    with pytest.raises(SchemaMismatch):
+        service.monitor_readiness(made_service / "stillsafe.toml")
+    assert {file: file.read_bytes() for file in contents} == contents
+    next(made_service.glob("model.*")).unlink()
+    with pytest.raises(ModelError):
+        service.monitor_readiness(made_service / "stillsafe.toml")
 
 
 def test_a_worker_ends_after_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType, LogMode
+from stillsafe.core.signals import Signal
 from stillsafe.errors import ConfigurationError
 from stillsafe.settings import Settings, load, parse
+from stillsafe.store.codec import from_document, to_document
 
 VALID = f"""\
 [service]
@@ -326,6 +328,30 @@ PLACES = [
 ]
 
 
+def test_what_features_say_of_watching_is_in_the_policy(tmp_path: Path) -> None:
+    """A run stores its policy, so the features that are not watched and limits of single features are part of it."""
+    file = settings_file(tmp_path, 'type = "numeric"', 'type = "numeric"\nlimits = {missing_rate = 0.1}')
+    file.write_text(file.read_text().replace('log = "hash"', 'log = "hash"\nwatch = false'))
+    policy = load(file).policy
+    assert policy.unwatched_features == ("carrier",)
+    assert policy.feature_limits == {"missing_rate:distance": 0.1}
+    assert from_document(Policy, to_document(policy)) == policy
+    assert policy.effects(Signal.MISSING_RATE, "distance") == (0.1, policy.missing_rate_severe)
+    assert policy.effects(Signal.MISSING_RATE, "carrier")[0] == policy.missing_rate_moderate
+    assert "carrier (`watch = false`); limits of their own: missing_rate:distance 0.1." in load(file).watch_sentence
+    assert load(settings_file(tmp_path)).watch_sentence == ""
+
+
+def test_a_wrong_limit_has_its_line(tmp_path: Path) -> None:
+    """The message names the signal and those that there are."""
+    file = settings_file(tmp_path, 'type = "numeric"', 'type = "numeric"\nlimits = {nulls = 0.1}')
+    with pytest.raises(
+        ConfigurationError, match=r"'nulls' is no signal of a feature; there are: missing_rate"
+    ) as error:
+        load(file)
+    assert error.value.line is not None
+
+
 @given(st.sampled_from(PLACES), TOML_VALUES)
 def test_no_value_anywhere_is_a_traceback(place: tuple[str, str], value: object) -> None:
     """Any value of any key gives settings or one sentence."""
@@ -381,3 +407,34 @@ def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("SHOP_KEY", "sk-1")
     assert observer.key == "sk-1"
     assert "sk-1" not in repr(observer)
+
+
+def test_how_long_requests_are_carried_is_a_setting(tmp_path: Path) -> None:
+    """A day by default, a longer window if there is one, so that settings of an earlier release stay valid."""
+    assert load(settings_file(tmp_path)).policy.max_carry_seconds == 86_400
+    assert load(settings_file(tmp_path, '"10m"', '"10m"\nwindow = "3d"')).policy.max_carry_seconds == 3 * 86_400
+    policy = load(settings_file(tmp_path, '"10m"', '"10m"\nmax_carry = "2h"')).policy
+    assert (policy.max_carry_seconds, policy.not_judged_seconds) == (7_200, 3_600)
+    error = refusal(settings_file(tmp_path, '"10m"', '"10m"\nmax_carry = "1m"'))
+    assert "max_carry must be at least the window" in str(error)
+
+
+def test_a_limit_that_stands_in_the_file_is_written(tmp_path: Path) -> None:
+    """The policy names the limits that the owner wrote, whatever their values, and no others."""
+    policy = "warning_runs = 2\nmissing_rate_severe = 0.25\navg_confidence_moderate = 0.1"
+    assert load(settings_file(tmp_path)).policy.written_limits == ()
+    limits = load(settings_file(tmp_path, "warning_runs = 2", policy)).policy.written_limits
+    assert limits == ("avg_confidence_moderate", "missing_rate_severe")
+
+
+def test_a_key_without_effect_is_no_mistake(tmp_path: Path) -> None:
+    """A file of an earlier release that sets it is read; the key is named with the reason, and changes nothing."""
+    settings = load(settings_file(tmp_path, "warning_runs = 2", "warning_runs = 2\nrefusal_rate_severe = 0.1"))
+    assert list(settings.ignored_keys) == ["policy.refusal_rate_severe"]
+    assert "never severe" in settings.ignored_keys["policy.refusal_rate_severe"]
+    assert settings.policy == load(settings_file(tmp_path)).policy
+
+
+def test_a_stored_policy_with_a_number_of_an_earlier_release_is_read() -> None:
+    """Numbers that have no effect any more are left out."""
+    assert from_document(Policy, to_document(Policy()) | {"refusal_rate_severe": 0.25}) == Policy()

@@ -72,6 +72,20 @@ def test_the_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert "sk-1" not in repr(observer)
 
 
+def test_limits_of_one_feature_name_its_signals() -> None:
+    """Only signals of a feature have such limits, from 0 to 1, and only where the feature is watched."""
+    feature = Feature(name="size", type=FeatureType.NUMERIC, limits={"missing_rate": 0.1, "out_of_range_rate": 1})
+    assert feature.limits == {"missing_rate": 0.1, "out_of_range_rate": 1.0}
+    assert feature.watch
+    assert feature.spec().name == "size"
+    with pytest.raises(ValidationError, match="is no signal of a feature; there are: missing_rate"):
+        Feature(name="size", type=FeatureType.NUMERIC, limits={"refusal_rate": 0.1})
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Feature(name="size", type=FeatureType.NUMERIC, limits={"missing_rate": 2})
+    with pytest.raises(ValidationError, match="have no effect with `watch = false`"):
+        Feature(name="size", type=FeatureType.NUMERIC, watch=False, limits={"missing_rate": 0.1})
+
+
 def test_limits_must_fit_the_type_of_the_feature() -> None:
     """A category has no minimum, and a number no categories."""
     with pytest.raises(ValidationError, match="applies to numbers"):

@@ -19,7 +19,7 @@ from stillsafe.store.tables import metadata
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 SPAN = timedelta(minutes=9)  # all of a window's rows are fresh: no run judged them before
-_KEPT_TABLES = ("prediction_logs", "refusals", "baseline_metrics")
+_KEPT_TABLES = ("prediction_logs", "refusals", "baseline_metrics", "services")
 _ANSWERS = ("prediction", "confidence_score")
 
 
@@ -80,7 +80,10 @@ def make(
         report: called with the progress.
     """
     shutil.copytree(work.service, folder)
-    log = Log(folder / "stillsafe.toml", database_url or f"sqlite:///{folder / 'stillsafe.db'}", rows, older)
+    settings_file = folder / "stillsafe.toml"
+    # Rows before the window are a history that earlier runs have judged, so the run must not carry them.
+    settings_file.write_text(settings_file.read_text().replace("[monitor]\n", '[monitor]\nmax_carry = "15m"\n'))
+    log = Log(settings_file, database_url or f"sqlite:///{folder / 'stillsafe.db'}", rows, older)
     service.open_store(log.settings()).dispose()
     log_rows.fill(log.database, template, older, *log_rows.past_span(NOW), advance=report)
     log_rows.fill(log.database, template, rows, NOW - SPAN, NOW, advance=report)

@@ -1,16 +1,10 @@
 """`stillsafe check`: find out now what would fail later."""
 
-import shutil
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
-
-from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
@@ -18,58 +12,19 @@ from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import Fallback
 from stillsafe.errors import StillsafeError
+from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.incident_explanation import INSTALL
+from stillsafe.judging_check import judging_findings
+from stillsafe.model.batch_independence import batch_dependence, healthy_rows
 from stillsafe.model.load import features_required_by_model, load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
-from stillsafe.monitoring import schedule
-from stillsafe.rules import compile_fallback
+from stillsafe.schedule_check import schedule_findings
 from stillsafe.settings import Settings
 from stillsafe.store import database
-from stillsafe.store.read.baselines import active_baseline
-from stillsafe.store.read.state import current_state
 
 T = TypeVar("T")
-CLOCK_TOLERANCE = timedelta(seconds=5)
 BACKTEST_ADVICE = "`stillsafe backtest DATA --label COLUMN` on a labelled history compares the fallback with the model."
-
-
-class Verdict(StrEnum):
-    """How one check ended."""
-
-    OK = "ok"  #: Nothing to do.
-    WARNING = "warning"  #: The service works, but something weakens it.
-    ERROR = "error"  #: The service, its monitor or its observer would fail.
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        subject: what was checked.
-        verdict: how the check ended.
-        message: the facts, and the remedy unless the verdict is `OK`.
-    """
-
-    subject: str
-    verdict: Verdict
-    message: str
-
-
-def ok(subject: str, message: str) -> Finding:
-    """A finding without a problem."""
-    return Finding(subject, Verdict.OK, message)
-
-
-def warning(subject: str, message: str) -> Finding:
-    """A finding about something that weakens the service."""
-    return Finding(subject, Verdict.WARNING, message)
-
-
-def error(subject: str, message: str) -> Finding:
-    """A finding about something that would fail."""
-    return Finding(subject, Verdict.ERROR, message)
 
 
 def check(config: Path, *, now: datetime) -> list[Finding]:
@@ -99,14 +54,15 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     fallback = _load(
         findings,
         "fallback",
-        lambda: compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file),
+        lambda: service.fallback_of(settings),
         lambda fallback: f"{len(fallback.rules)} rules, then {fallback.default!r}",
     )
     if model is not None and fallback is not None:
         findings.extend(_fallback_answers(model, fallback, settings))
     if model is not None:
-        findings += [_missing_values(model, settings), _compiled_model(model, settings)]
-    findings += [_fallback_price(settings), _shadow_score(settings)]
+        findings += [_missing_values(model, settings), _batches(model, settings), _compiled_model(model, settings)]
+    findings += [_fallback_price(settings), _shadow_score(settings), _watch(settings)]
+    findings += [warning("settings", f"{key} has no effect: {why}") for key, why in settings.ignored_keys.items()]
     engine = _load(
         findings,
         "database",
@@ -114,11 +70,11 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         lambda engine: f"{engine.dialect.name}, schema revision {database.known_revisions()[0]}",
     )
     if engine is not None:
-        findings.extend(_monitoring(engine, settings, now))
+        findings.extend(judging_findings(engine, settings, now, service.utc_now()))
         if engine.dialect.name == "postgresql":
             findings.append(_spool(settings))
         engine.dispose()
-    return [*findings, _window(settings), _observer(settings), _schedule(config, settings)]
+    return [*findings, _observer(settings), *schedule_findings(config, settings, now)]
 
 
 def _load(findings: list[Finding], subject: str, load: Callable[[], T], message: Callable[[T], str]) -> T | None:
@@ -156,6 +112,18 @@ def _missing_values(model: Model, settings: Settings) -> Finding:
         return ok("missing values", "the model accepts every missing value that the schema accepts")
     message = f"The schema accepts requests without {', '.join(names)}, and the model fails on them. Require them."
     return warning("missing values", message)
+
+
+def _batches(model: Model, settings: Settings) -> Finding:
+    """Whether the model's answers depend on the other rows of a batch."""
+    subject = "batches"
+    rows = healthy_rows(model.features, read_reference(settings.path(settings.model.reference)))
+    dependence = batch_dependence(model, rows)
+    if dependence is not None:
+        return error(subject, f"{dependence.problem} {dependence.remedy}")
+    if not rows:
+        return ok(subject, "not known: the reference file has no values to score")
+    return ok(subject, "the model answers the same for rows one by one, together and in another order")
 
 
 def _compiled_model(model: Model, settings: Settings) -> Finding:
@@ -202,6 +170,13 @@ def _fallback_price(settings: Settings) -> Finding:
     return ok(subject, f"{message}.")
 
 
+def _watch(settings: Settings) -> Finding:
+    """Whether every feature is watched."""
+    if not settings.watch_sentence:
+        return ok("features", "each is watched, by the limits in [policy]")
+    return (warning if settings.policy.unwatched_features else ok)("features", settings.watch_sentence)
+
+
 def _shadow_score(settings: Settings) -> Finding:
     if settings.schema_of_features.scorable_from_log:
         return ok("shadow score", "every feature is logged in clear: recovery is judged on the model's confidence")
@@ -211,29 +186,6 @@ def _shadow_score(settings: Settings) -> Finding:
         "recovery rests on the input signals alone."
     )
     return warning("shadow score", message)
-
-
-def _monitoring(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Whether there is an active baseline, and whether the monitor runs."""
-    with database.reading(engine) as connection:
-        current_baseline = active_baseline(connection, settings.model.version)
-        state = current_state(connection)
-    if current_baseline is None:
-        version = settings.model.version
-        message = f"Model version {version} has no active baseline: it is unwatched. Run `stillsafe baseline create`."
-        yield warning("baseline", message)
-    else:
-        yield ok("baseline", f"{current_baseline.baseline_id}, {current_baseline.sample_size} predictions")
-    if state is None or state.checked_at is None:
-        yield warning("monitor", "It has never run. Run `stillsafe monitor`, then `stillsafe schedule install`.")
-        return
-    last = state.checked_at.isoformat()
-    if state.checked_at > now + CLOCK_TOLERANCE:
-        yield error("clock", f"The last run is dated {last}, after now ({now.isoformat()}). Correct the clock.")
-    elif state.stale(now):
-        yield warning("monitor", f"It last ran at {last}, more than two intervals ago. Run `stillsafe schedule show`.")
-    else:
-        yield ok("monitor", f"last run {last}, state {state.state.value}")
 
 
 def _spool(settings: Settings) -> Finding:
@@ -248,15 +200,6 @@ def _spool(settings: Settings) -> Finding:
     if entry_count:
         return warning("spool", f"{entry_count} entries wait in {spool.path}: start `stillsafe serve` to store them.")
     return ok("spool", f"{spool.path} is writable and empty")
-
-
-def _window(settings: Settings) -> Finding:
-    """Whether consecutive windows leave no gap between them."""
-    window, every = settings.monitor.window, settings.monitor.every
-    if window < every:
-        message = f"Windows of {window:g} s every {every:g} s leave traffic that no run judges: make `window` longer."
-        return warning("window", message)
-    return ok("window", f"{window:g} s every {every:g} s: every prediction is judged")
 
 
 def _observer(settings: Settings) -> Finding:
@@ -276,22 +219,3 @@ def _observer(settings: Settings) -> Finding:
         message = "Its `budget` is not shorter than the monitor's interval, so runs would overlap. Make it shorter."
         return warning("observer", message)
     return ok("observer", f"incidents are sent, as aggregates, to {observer.model} ({observer.base_url})")
-
-
-def _schedule(config: Path, settings: Settings) -> Finding:
-    """Whether cron starts the monitor with the entry that `schedule install` would write now."""
-    every = settings.monitor.every
-    if shutil.which("crontab") is None:
-        message = "`crontab` is missing (Debian: apt-get install cron). Start `stillsafe monitor` by other means."
-        return warning("schedule", message)
-    try:
-        entry = schedule.show(config.resolve())
-    except StillsafeError as failure:
-        return warning("schedule", str(failure))
-    if entry is None:
-        message = f"No crontab entry starts the monitor every {every:g} s. Run `stillsafe schedule install`."
-        return warning("schedule", message)
-    if entry != schedule.entry(config, every, python=Path(sys.executable)):
-        message = "The crontab entry differs from the one for these settings. Run `stillsafe schedule install` again."
-        return warning("schedule", message)
-    return ok("schedule", entry)

@@ -35,6 +35,7 @@ from stillsafe import service
 from stillsafe.errors import StillsafeError
 from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.model.load import load_model
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
 from stillsafe.monitoring.run import Run
 from stillsafe.settings import Settings
@@ -334,7 +335,7 @@ def _stored_results(settings: Settings) -> dict[str, Any]:
     from_logs = replay(
         engine,
         from_logs=True,
-        schema=settings.schema_of_features,
+        log_format=LogFormat.of(settings),
         model_version=settings.model.version,
         score=service.shadow_scorer(settings),
     )

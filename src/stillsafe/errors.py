@@ -7,6 +7,7 @@
     ├── RefusedError            the command is valid, its preconditions are not met (exit 1)
     │   ├── BaselineRefused     the period is inconsistent or too small
     │   └── RunRefused          a monitoring run cannot take place now
+    │       └── RunAhead        its time is ahead of a clock (exit 2)
     ├── ObserverFailed          the language model gave no explanation; no decision depends on it
     └── StoreError              the database cannot be read or written (HTTP 503, exit 1)
         ├── StoreUnavailable    the database cannot be reached or cannot serve now: a retry may succeed
@@ -71,6 +72,20 @@ class BaselineRefused(RefusedError):
 
 class RunRefused(RefusedError):
     """A monitoring run cannot take place now."""
+
+
+class RunAhead(RunRefused):
+    """A monitoring run whose time is ahead of the clock, or a machine whose clock differs from the database server's.
+
+    Args:
+        problem: what differs, one sentence.
+        remedy: how to correct it, one sentence.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} {remedy}")
 
 
 class Failure(StrEnum):

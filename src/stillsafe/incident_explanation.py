@@ -20,6 +20,7 @@ from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import Memory, Severity, State, severity_of
 from stillsafe.core.window import Window
 from stillsafe.errors import Failure, ObserverFailed
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.observer import grounding, llm, offline, prompt
 from stillsafe.observer.payload import (
     LONGEST_NAME,
@@ -45,6 +46,7 @@ from stillsafe.store.read.incidents import (
     IncidentRecord,
     IncidentStep,
     explained_steps,
+    has_explanations,
     incident_by_id,
     unexplained_steps,
 )
@@ -69,6 +71,8 @@ class Outcome(StrEnum):
     """The language model answered with no usable text."""
     BUSY = "another process is explaining"
     """Another process is calling the language model."""
+    NO_TABLE = "the database has no table llm_explanations"
+    """The table was dropped, so an explanation could not be stored, and none is requested."""
     UNKNOWN = "its run is no longer stored"
     """The incident or its run is missing."""
 
@@ -131,6 +135,9 @@ def _explain(engine: Engine, settings: Settings, step: IncidentStep, now: dateti
     payload = _explain_offline(engine, settings, step, now)
     if payload is None:
         return Outcome.UNKNOWN
+    with database.reading(engine) as connection:
+        if not has_explanations(connection):
+            return Outcome.NO_TABLE
     if settings.observer.use != "llm":
         return Outcome.OFFLINE
     with database.try_lock(engine, "explain") as owns_lock:
@@ -158,7 +165,11 @@ def _is_explained(connection: Connection, incident_id: str, status: str, source:
 
 def _explain_by_model(engine: Engine, settings: Settings, payload: IncidentPayload, now: datetime) -> Outcome:
     """Call the language model and store its explanation, or its failure."""
-    fields = {"incident": payload.incident_id, "status": payload.status, "model": settings.observer.model}
+    fields: dict[str, object] = {
+        "incident": payload.incident_id,
+        "status": payload.status,
+        "model": settings.observer.model,
+    }
     start = time.monotonic()
     try:
         explanation = llm.explain(payload, _endpoint(settings))
@@ -175,11 +186,11 @@ def _explain_by_model(engine: Engine, settings: Settings, payload: IncidentPaylo
                 seconds=seconds,
             )
         failure = {"failure": error.kind.value, "told": str(error), "seconds": seconds}
-        logger.warning("no explanation", extra={"fields": fields | failure})
+        log_event(logger, LogEvent.NO_EXPLANATION, fields | failure)
         return Outcome.UNUSABLE if error.kind in NO_USE else Outcome.FAILURE
     seconds = round(time.monotonic() - start, 3)
     unverified_count = _store(engine, payload, explanation, LLM, now, seconds)
-    logger.info("explained", extra={"fields": fields | {"seconds": seconds, "unverified": unverified_count}})
+    log_event(logger, LogEvent.EXPLANATION, fields | {"seconds": seconds, "unverified": unverified_count})
     return Outcome.EXPLANATION
 
 

@@ -1,9 +1,9 @@
 """Fallback rules in CEL, the Common Expression Language: compiled once, type-checked against the schema.
 
 In a rule each feature is a variable of its own name (characters that CEL does not allow in a name become `_`), typed:
-numeric is `double`, integer `int`, boolean `bool`, category `string`. A missing value has no variable: a condition
-that needs it cannot be evaluated and does not match. `missing` is the list of the names of the missing features. A
-rule that uses only that list reads no feature, so it applies even if features are damaged.
+numeric is `double`, integer `int`, boolean `bool`, every other kind `string`. A missing value has no variable: a
+condition that needs it cannot be evaluated and does not match. `missing` is the list of the names of the missing
+features. A rule that uses only that list reads no feature, so it applies even if features are damaged.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from cel_expr_python import cel
 
 from stillsafe.core.fallback import Answer, Fallback, Rule
-from stillsafe.core.schema import FeatureType, Schema, Value
+from stillsafe.core.schema import TEXT_TYPES, FeatureType, Schema, Value
 from stillsafe.core.text import truncate
 from stillsafe.errors import RuleError
 from stillsafe.settings_errors import line_of
@@ -29,7 +29,7 @@ _TYPES = {
     FeatureType.NUMERIC: cel.Type.DOUBLE,
     FeatureType.INTEGER: cel.Type.INT,
     FeatureType.BOOLEAN: cel.Type.BOOL,
-    FeatureType.CATEGORY: cel.Type.STRING,
+    **dict.fromkeys(TEXT_TYPES, cel.Type.STRING),
 }
 _RESERVED_NAMES = frozenset(
     [
@@ -237,7 +237,7 @@ def _function_rule(reference: str) -> Rule:
     try:
         function = getattr(importlib.import_module(module_name), name)
     except Exception as error:  # the import runs a user's code, which may raise anything
-        remedy = "Write `module:function`, of a module that Python can import where the service runs."
+        remedy = "Write `module:function`, and name the folder of your own module in `python_path` of [model]."
         problem = f"`fallback.function` = {reference!r} cannot be loaded: {error}."
         raise _MistakeError(problem.replace("..", "."), remedy, "function") from error
     if not callable(function):

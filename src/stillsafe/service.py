@@ -23,14 +23,17 @@ from stillsafe.backtest.history import read_history
 from stillsafe.backtest.result import Backtest
 from stillsafe.backtest.scoring import BacktestContext
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.fallback import Fallback
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.dashboard import views
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, RunRefused
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
-from stillsafe.monitoring import baseline, run
+from stillsafe.monitoring import baseline, registration, run
+from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app, predict
@@ -40,6 +43,7 @@ from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
 from stillsafe.store import database
 from stillsafe.store.connection_registry import connection_timeout
+from stillsafe.store.read.state import current_state
 from stillsafe.store.spool import Spool
 
 if TYPE_CHECKING:
@@ -75,7 +79,23 @@ def settings_of(config: Settings | Path | str) -> Settings:
     Raises:
         ConfigurationError: the file is missing or invalid; the message names line and remedy.
     """
-    return config if isinstance(config, Settings) else load_settings(config)
+    if isinstance(config, Settings):
+        return config
+    settings = load_settings(config)
+    for key, message in settings.ignored_keys.items():
+        log_event(logger, LogEvent.SETTING_IGNORED, {"service": settings.service.name, "key": key, "message": message})
+    return settings
+
+
+def fallback_of(settings: Settings) -> Fallback:
+    """The compiled fallback. A fallback function may be in a module of the owner.
+
+    Raises:
+        ConfigurationError: a module cannot be imported, or a rule or the function cannot be used.
+    """
+    if settings.fallback.function is not None:
+        settings.own_modules.load()
+    return compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
 
 
 def open_store(settings: Settings) -> Engine:
@@ -86,9 +106,18 @@ def open_store(settings: Settings) -> Engine:
         SchemaMismatch: the database is of another version.
         StoreError: it cannot be read or written.
     """
-    engine = database.connect(settings.database_url)
+    engine = connect(settings)
     prepare_store(engine, settings)
     return engine
+
+
+def connect(settings: Settings) -> Engine:
+    """An engine for the service's own rows of its database. It opens no connection yet.
+
+    Raises:
+        ConfigurationError: the URL names no database that Stillsafe supports.
+    """
+    return database.connect(settings.database_url, settings.service.name)
 
 
 def prepare_store(engine: Engine, settings: Settings) -> None:
@@ -96,6 +125,7 @@ def prepare_store(engine: Engine, settings: Settings) -> None:
     if database.revision(engine) is None:
         database.upgrade(engine)
     database.require_current(engine)
+    registration.ensure_registered(engine)
     baseline.ensure_reference(engine, settings)
 
 
@@ -111,7 +141,7 @@ def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, 
     Raises:
         As `open_store`, except that a server which cannot be reached raises nothing.
     """
-    engine = database.connect(settings.database_url)
+    engine = connect(settings)
     if engine.dialect.name == "sqlite":
         prepare_store(engine, settings)
         return engine, None
@@ -119,7 +149,7 @@ def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, 
         engine,
         spool_of(settings),
         settings.serving,
-        read_state=partial(predict.stored_state, engine, settings.model.version, clock),
+        read_state=partial(predict.stored_state, engine, settings, clock),
         write_entries=predict.write_spooled,
         prepare=partial(prepare_store, engine, settings),
     )
@@ -140,10 +170,11 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     """
     settings = settings_of(config)
     model = load_model(settings)
-    fallback = compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
+    fallback = fallback_of(settings)
     engine, failover = open_store_with_failover(settings, clock)
     context = Context(settings, engine, model, fallback, clock, new_id, failover=failover)
-    logger.info("serving", extra={"fields": {"process": os.getpid(), "model_version": model.version}})
+    fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
+    log_event(logger, LogEvent.SERVING, fields)
     return app.build(context, pages=views.router(engine, settings, clock))
 
 
@@ -151,7 +182,9 @@ def app_from_environment() -> FastAPI:
     """The app of a worker process; the environment names the settings file."""
     logs.set_up("INFO")
     Thread(target=_end_after, args=(os.getppid(),), name="stillsafe-parent", daemon=True).start()
-    application = create_app(config_file())
+    settings = settings_of(config_file())
+    logs.set_up("INFO", service=settings.service.name, model_version=settings.model.version)
+    application = create_app(settings)
     freeze_collector()
     return application
 
@@ -172,26 +205,60 @@ def _end_after(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def monitor(config: Settings | Path | str, *, now: datetime) -> run.Run:
+def monitor(config: Settings | Path | str, *, now: datetime, ahead: bool = False) -> run.Run:
     """One monitoring run, and after its commit the explanation of the incident, if any.
+
+    Args:
+        config: a `stillsafe.toml`, or settings already read.
+        now: end of the window, aware UTC.
+        ahead: run although the clocks of the machine and of the database server differ.
 
     Raises:
         ConfigurationError: settings or model are wrong.
+        RunAhead: those clocks are more than one interval apart.
         RunRefused: `now` is before the last run, or rows of this host still wait in the spool.
         StoreError: the database cannot be read or written; nothing of the run is stored.
     """
     settings = settings_of(config)
-    engine = database.connect(settings.database_url)
+    engine = connect(settings)
     try:
         timeout = max(settings.monitor.every, SHORTEST_RUN_TIMEOUT_SECONDS) + settings.observer.budget
         with connection_timeout(engine, timeout):
             prepare_store(engine, settings)
+            if not ahead:
+                with database.reading(engine) as connection:
+                    monitoring_clock.require_equal_clocks(connection, utc_now(), settings.monitor.every)
             drain_spool(engine, spool_of(settings), predict.write_spooled)
-            result = run.run(engine, settings, now=now, score=shadow_scorer(settings))
+            scorer = shadow_scorer(settings)
+            problem = scorer.problem if scorer is not None else lambda: None
+            result = run.run(engine, settings, now=now, score=scorer, shadow_problem=problem)
             _explain(engine, settings, result, now)
     finally:
         engine.dispose()
     return result
+
+
+def monitor_readiness(config: Settings | Path | str) -> str:
+    """Load all that a monitoring run needs, and describe it in one sentence; nothing is judged or written.
+
+    Raises:
+        ConfigurationError: settings or model are wrong.
+        StoreError: the database cannot be read, or is of another version.
+    """
+    settings = settings_of(config)
+    model = load_model(settings)
+    engine = connect(settings)
+    try:
+        with connection_timeout(engine, SHORTEST_RUN_TIMEOUT_SECONDS):
+            is_new = database.revision(engine) is None
+            if not is_new:
+                database.require_current(engine)
+                with database.reading(engine) as connection:
+                    current_state(connection, model.version)
+    finally:
+        engine.dispose()
+    store = f"{engine.dialect.name}, {'to be created by the first run' if is_new else 'readable'}"
+    return f"The monitor can run: service {settings.service.name}, model version {model.version}, database {store}."
 
 
 def backtest(
@@ -229,7 +296,7 @@ def backtest(
         _reference_of(settings),
         model.score,
         model.classes,
-        compile_fallback(settings.fallback, schema, file=settings.file),
+        fallback_of(settings),
     )
     return backtest_run.backtest(
         history,
@@ -273,10 +340,33 @@ class LazyShadowScorer:
     model: Model | None = None
 
     def __call__(self, rows: Sequence[Row]) -> list[Score]:
-        """One score per row."""
+        """One score per row.
+
+        Raises:
+            RunRefused: the model cannot be loaded.
+        """
+        try:
+            model = self._loaded_model()
+        except ConfigurationError as error:
+            problem = "The run must score the rows that the fallback answered, to judge recovery, and cannot"
+            raise RunRefused(f"{problem}. {error}") from error
+        return model.score(rows)
+
+    def problem(self) -> str | None:
+        """Why rows cannot be scored, or None if they can. A problem is logged."""
+        try:
+            self._loaded_model()
+        except ConfigurationError as error:
+            fields = {"message": str(error), "error": error.problem, "remedy": error.remedy, "file": error.file}
+            names = {"service": self.settings.service.name, "model_version": self.settings.model.version}
+            logs.log_event(logger, logs.LogEvent.SHADOW_SCORE_UNAVAILABLE, {**names, **fields})
+            return str(error)
+        return None
+
+    def _loaded_model(self) -> Model:
         if self.model is None:
             self.model = load_model(self.settings)
-        return self.model.score(rows)
+        return self.model
 
 
 def _explain(engine: Engine, settings: Settings, result: run.Run, now: datetime) -> None:
@@ -285,5 +375,5 @@ def _explain(engine: Engine, settings: Settings, result: run.Run, now: datetime)
         return
     try:
         incident_explanation.explain_newest(engine, settings, result.decision.incident.incident_id, now=now)
-    except Exception:
-        logger.exception("the incident could not be explained; nothing else is affected")
+    except Exception as error:  # noqa: BLE001 - a failure here costs only the text
+        log_event(logger, LogEvent.EXPLANATION_FAILED, error=error)

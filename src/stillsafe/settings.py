@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from stillsafe.core.policy import COUNTS, Policy, reasons
 from stillsafe.core.schema import Schema
 from stillsafe.errors import ConfigurationError
+from stillsafe.own_modules import OwnModules
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
 from stillsafe.settings_sections import (
     FallbackRule,
@@ -38,10 +40,14 @@ _RELATIVE_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?!/|:memory:)")
 
 
 class Settings(Section):
-    """The whole file. Paths in it are relative to `folder`, where the file is; `file` is None without a file."""
+    """The whole file. Paths in it are relative to `folder`, where the file is; `file` is None without a file.
+
+    The `ignored_keys` stand in the file and have no effect any more: sentence by key.
+    """
 
     folder: Path
     file: Path | None = None
+    ignored_keys: Mapping[str, str] = {}
     service: Service
     model: ModelFile
     monitor: Monitor = Monitor()
@@ -71,6 +77,21 @@ class Settings(Section):
         return Schema(tuple(feature.spec() for feature in self.features))
 
     @property
+    def own_modules(self) -> OwnModules:
+        """The owner's modules that the model or the fallback function needs."""
+        folders = tuple(self.path(folder) for folder in self.model.python_path)
+        return OwnModules(folders, self.model.modules, self.file)
+
+    @property
+    def watch_sentence(self) -> str:
+        """The features that are not watched, or have limits of their own, in one sentence; empty if there are none."""
+        limits = self.policy.feature_limits
+        unwatched_names = f"not watched: {', '.join(self.policy.unwatched_features)} (`watch = false`)"
+        own = f"limits of their own: {', '.join(f'{key} {limit:g}' for key, limit in limits.items())}"
+        parts = [part for part, names in ((unwatched_names, self.policy.unwatched_features), (own, limits)) if names]
+        return f"Features {'; '.join(parts)}." if parts else ""
+
+    @property
     def database_url(self) -> str:
         """The database's URL; a relative SQLite path is made absolute from the settings' folder."""
         url = self.service.database
@@ -84,8 +105,12 @@ class Settings(Section):
         return (self.folder / name).resolve()
 
 
-def load(file: Path | str) -> Settings:
+def load(file: Path | str, *, environment: Mapping[str, str] = os.environ) -> Settings:
     """Read and check a `stillsafe.toml`.
+
+    Args:
+        file: its path.
+        environment: variables that override settings; by default those of this process.
 
     Raises:
         ConfigurationError: the file is missing or wrong; the error has the line and the remedy.
@@ -102,7 +127,7 @@ def load(file: Path | str) -> Settings:
         ) from None
     except RecursionError:
         raise ConfigurationError("Not valid TOML: nested too deeply.", "Flatten it.", file=str(path)) from None
-    return parse(document, folder=path.resolve().parent, file=str(path), text=text)
+    return parse(document, folder=path.resolve().parent, file=str(path), text=text, environment=environment)
 
 
 def _read(path: Path) -> str:
@@ -132,7 +157,14 @@ def _error_line(message: str, text: str) -> int | None:
     return max(1, len(text.splitlines())) if "end of document" in message else None
 
 
-def parse(document: Mapping[str, Any], *, folder: Path, file: str | None = None, text: str = "") -> Settings:
+def parse(
+    document: Mapping[str, Any],
+    *,
+    folder: Path,
+    file: str | None = None,
+    text: str = "",
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
     """The settings of a TOML document, with the environment's overrides.
 
     Args:
@@ -140,25 +172,31 @@ def parse(document: Mapping[str, Any], *, folder: Path, file: str | None = None,
         folder: what relative paths start from.
         file: the file's name, for errors.
         text: the file's text, to find the line of a mistake.
+        environment: variables that override settings; by default those of this process.
 
     Raises:
         ConfigurationError: the document is wrong; the error has the line, if `text` is given, and the remedy.
     """
-    sections = _with_environment(document)
+    sections = _with_environment(document, environment)
     try:
         if keys := [name for name in NOT_WRITTEN if name in sections]:
             raise ValidationError.from_exception_data("", [{"type": "extra_forbidden", "loc": (keys[0],), "input": 0}])
         policy = _policy(sections.pop("policy", {}), sections.get("monitor", {}))
-        origin = {"folder": folder, "file": None if file is None else Path(file)}
-        return Settings.model_validate({**sections, **origin, "policy": policy})
+        origin = {
+            "folder": folder,
+            "file": None if file is None else Path(file),
+            "ignored_keys": _ignored_keys(document),
+        }
+        settings = Settings.model_validate({**sections, **origin, "policy": policy})
+        return settings.model_copy(update={"policy": _with_feature_limits(policy, settings.features)})
     except ValidationError as error:
         raise configuration_error(error, _SECTIONS, file, text) from None
 
 
-def _with_environment(document: Mapping[str, Any]) -> dict[str, Any]:
+def _with_environment(document: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """The document with the environment's database, which is checked here because no line of the file is at fault."""
     sections = dict(document)
-    url, service = os.environ.get(DATABASE_VARIABLE), sections.get("service")
+    url, service = environment.get(DATABASE_VARIABLE), sections.get("service")
     if url and isinstance(service, dict):
         try:
             sections["service"] = {**service, "database": database_address(url)}
@@ -168,7 +206,12 @@ def _with_environment(document: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-_SCHEDULE = {"window_seconds": "window", "every_seconds": "every", "max_gap_seconds": "max_gap"}
+_SCHEDULE = {
+    "window_seconds": "window",
+    "every_seconds": "every",
+    "max_gap_seconds": "max_gap",
+    "max_carry_seconds": "max_carry",
+}
 """Fields of the policy that `[monitor]` sets, each with its key there."""
 _Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Growth = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -182,12 +225,18 @@ _POLICY_TYPES: dict[str, Any] = {
     **dict.fromkeys(COUNTS, int),
     "low_confidence_threshold": Annotated[_Rate | None, BeforeValidator(_none_if_auto)],
     "silence": Annotated[Span | None, BeforeValidator(_none_if_auto)],
+    "not_judged_intervals": Annotated[float, Field(gt=0, allow_inf_nan=False)],
     "estimated_error_growth_moderate": _Growth,
     "estimated_error_growth_severe": _Growth,
 }
 """The type of each key of `[policy]` that is not a rate."""
+_IGNORED_KEYS = {
+    "refusal_rate_severe": "refusals are never severe, because the model is not at fault; remove the key.",
+}
+"""Keys of `[policy]` that had an effect in earlier releases: a file that sets one is no mistake."""
 _POLICY_KEYS = ["silence" if name == "silence_seconds" else name for name in reasons() if name not in _SCHEDULE]
 _POLICY_FIELDS: dict[str, Any] = {key: (_POLICY_TYPES.get(key, _Rate) | None, None) for key in _POLICY_KEYS}
+_POLICY_FIELDS |= dict.fromkeys(_IGNORED_KEYS, (object, None))
 _PolicySection: type[Section] = create_model("_PolicySection", __base__=Section, **_POLICY_FIELDS)
 _PolicyDocument = create_model("_PolicyDocument", policy=(_PolicySection, ...), monitor=(Monitor, ...))
 
@@ -195,7 +244,9 @@ _PolicyDocument = create_model("_PolicyDocument", policy=(_PolicySection, ...), 
 def _policy(section: object, monitor: object) -> Policy:
     """The policy of `[policy]` and of the schedule in `[monitor]`."""
     document: Any = _PolicyDocument.model_validate({"policy": section, "monitor": monitor})
-    values = {key: value for key, value in document.policy.model_dump().items() if value is not None}
+    fields = document.policy.model_dump(exclude=set(_IGNORED_KEYS))
+    values = {key: value for key, value in fields.items() if value is not None}
+    written_limits = tuple(sorted(key for key in values if key.endswith(("_moderate", "_severe"))))
     if "silence" in values:
         values["silence_seconds"] = values.pop("silence")
     if "min_predictions" in values and "min_fresh_predictions" not in values:
@@ -205,7 +256,23 @@ def _policy(section: object, monitor: object) -> Policy:
         window_seconds=document.monitor.window,
         every_seconds=every,
         max_gap_seconds=document.monitor.max_gap or 3 * every,
+        max_carry_seconds=document.monitor.max_carry or max(Policy().max_carry_seconds, document.monitor.window),
+        written_limits=written_limits,
         **values,
+    )
+
+
+def _ignored_keys(document: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of the file that have no effect any more, each with the reason."""
+    section = document.get("policy", {})
+    return {f"policy.{key}": reason for key, reason in _IGNORED_KEYS.items() if key in section}
+
+
+def _with_feature_limits(policy: Policy, features: tuple[Feature, ...]) -> Policy:
+    """The policy with the limits of single features, and with the features that are not watched."""
+    limits = {f"{signal}:{each.name}": limit for each in features for signal, limit in each.limits.items()}
+    return replace(
+        policy, unwatched_features=tuple(each.name for each in features if not each.watch), feature_limits=limits
     )
 
 
@@ -229,6 +296,7 @@ def _policy_paths(problem: str) -> list[tuple[str, str]]:
         **{key: ("policy", key) for key in _POLICY_KEYS},
         **{name: ("monitor", key) for name, key in _SCHEDULE.items()},
         "max_gap": ("monitor", "max_gap"),
+        "max_carry": ("monitor", "max_carry"),
         "interval": ("monitor", "every"),
         "silence_seconds": ("policy", "silence"),
     }

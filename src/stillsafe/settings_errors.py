@@ -13,7 +13,7 @@ from stillsafe.errors import ConfigurationError
 Sections = Mapping[tuple[str, ...], type[BaseModel]]
 """The pydantic model of each table by its path; the empty path is the whole file."""
 
-NOT_WRITTEN = ("folder", "file")
+NOT_WRITTEN = ("folder", "file", "ignored_keys")
 """Fields of the settings that are not keys of the file."""
 
 _EXPECTED_TYPES = {

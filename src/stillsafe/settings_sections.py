@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode
+from stillsafe.core.signals import SIGNALS, Subject
 from stillsafe.settings_errors import quote
 
 LONGEST_SECONDS = 366 * 86400.0
@@ -147,6 +149,10 @@ class ModelFile(Section):
     """Must be true for joblib: it confirms that the file comes from a source you trust."""
     trusted_types: Words = ()
     """Further exact type names that a skops file may contain."""
+    python_path: Words = ()
+    """Folders of your own modules that the model or the fallback function needs; searched first, as PYTHONPATH is."""
+    modules: Words = ()
+    """Modules to import before the model is loaded."""
     reference: str = "reference.json"
     """The reference baseline and confidence scale from `init`."""
     timeout: Seconds = 2.0
@@ -164,6 +170,8 @@ class Monitor(Section):
     """How much recent traffic a run analyses."""
     max_gap: Seconds | None = None
     """Runs further apart are not consecutive; by default three times `every`."""
+    max_carry: Seconds | None = None
+    """How long a request that no run has judged is carried to the next run; by default a day, or `window` if longer."""
 
 
 class Serving(Section):
@@ -179,6 +187,8 @@ class Serving(Section):
     """Largest number of instances in one batch request."""
     on_stale_monitor: Literal["serve", "fallback"] = "serve"
     """If the monitor has stopped: `serve` the model with a flag in each answer, or use the `fallback`."""
+    on_not_judged: Literal["serve", "fallback"] = "serve"
+    """If no run has judged the requests for some intervals: `serve` the model and flag it, or use the `fallback`."""
     max_state_age_seconds: Seconds = 300.0
     """While PostgreSQL is out: how long the last known state applies. Then the fallback answers."""
     store_timeout_seconds: Seconds = 3.0
@@ -266,7 +276,7 @@ class Feature(Section):
     name: str = Field(min_length=1)
     """The key in a request."""
     type: Annotated[FeatureType, Field(strict=False)]
-    """`numeric`, `integer`, `boolean` or `category`."""
+    """`numeric`, `integer`, `boolean`, `category`, `text`, `identifier` or `date`."""
     required: bool = True
     """Whether a request without the feature, or with null, is refused."""
     minimum: Number | None = None
@@ -276,9 +286,23 @@ class Feature(Section):
     categories: Words | None = None
     """The only accepted categories. If left out, every category is served, and unseen ones are measured."""
     max_length: int = Field(default=200, ge=1)
-    """Longest accepted category, in characters."""
+    """Longest accepted string, in characters."""
     log: Annotated[LogMode, Field(strict=False)] = LogMode.KEEP
     """`keep`, `hash` or `drop`: how the log stores the value."""
+    watch: bool = True
+    """Whether the monitor watches the feature. It is served and logged in any case."""
+    limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Moderate limits of this feature alone, by signal, in place of those in `[policy]`: `{missing_rate = 0.1}`."""
+
+    @model_validator(mode="after")
+    def _check_signals(self) -> "Feature":
+        signals = [signal.value for signal, row in SIGNALS.items() if row.subject is Subject.FEATURE]
+        if unknown := [name for name in self.limits if name not in signals]:
+            problem = f"{quote(unknown[0])} is no signal of a feature; there are: {', '.join(signals)}"
+            raise error_at(problem, "limits", unknown[0], alternatives=[("limits",)])
+        if self.limits and not self.watch:
+            raise error_at("`limits` have no effect with `watch = false`", "limits")
+        return self
 
     @model_validator(mode="after")
     def _check_type(self) -> "Feature":
@@ -301,4 +325,5 @@ class Feature(Section):
 
     def spec(self) -> FeatureSpec:
         """The feature's part of the core's schema."""
-        return FeatureSpec(**{name: getattr(self, name) for name in type(self).model_fields})
+        names = (field.name for field in fields(FeatureSpec))
+        return FeatureSpec(**{name: getattr(self, name) for name in names})

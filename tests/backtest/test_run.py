@@ -135,7 +135,7 @@ def test_rules_that_read_a_damaged_feature_are_skipped(tmp_path: Path) -> None:
     table.loc[1_000:, "floor"] = 40
     context = backtest_context(tmp_path, fallback={"default": 1, "rules": [{"when": "floor > 20", "answer": 0}]})
     result = run_backtest(table, context, rows_per_run=250)
-    assert "out_of_range_rate:floor" in result.incidents[-1].trigger_signals
+    assert "unseen_category_rate:floor" in result.incidents[-1].trigger_signals
     detection_run = result.incidents[-1].first_run
     scores = {one.number > detection_run: one.fallback_score for one in result.runs[4:]}
     assert scores == {False: 0.0, True: 1.0}

@@ -25,7 +25,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 def reading(value: float, *, signal: Signal = Signal.MISSING_RATE, feature: str | None = "size") -> Reading:
     """A reading with the limits of the default policy around a baseline of 10%."""
-    moderate, severe = Policy().effects(signal.value)
+    moderate, severe = Policy().effects(signal)
     deviation = abs(value - 0.1) if signal is Signal.AVG_CONFIDENCE else value - 0.1
     level = Level.SEVERE if severe and deviation > severe else Level.MODERATE if deviation > moderate else Level.NONE
     evidence = Evidence.OK if level is Level.NONE else Evidence.BAD

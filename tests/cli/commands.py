@@ -31,7 +31,8 @@ def log_predictions(folder: Path, count: int, until: datetime, *, area: float | 
     rows = []
     for i in range(count):
         at = until - timedelta(minutes=9) + timedelta(minutes=9) * (i / count)
-        features = {"mean radius": 12 + i % 5, "mean texture": 19.0, "mean smoothness": 0.09, "worst area": area}
+        texture = 19 + i / 100  # no two rows of a window are equal
+        features = {"mean radius": 12 + i % 5, "mean texture": texture, "mean smoothness": 0.09, "worst area": area}
         rows.append(
             (at.strftime("%Y-%m-%d %H:%M:%S.%f"), version, "NORMAL", json.dumps(features), "1", 0.95 + 0.01 * (i % 4))
         )

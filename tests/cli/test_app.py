@@ -86,3 +86,66 @@ def test_times_are_utc() -> None:
     for text in ("yesterday", "1969-12-31", "9000-01-01"):
         with pytest.raises(ConfigurationError):
             parse_time(text)
+
+
+_BROKEN_SOCKET = """
+import socket
+from stillsafe import cli, service
+
+def break_connection(*arguments, **options):
+    near, far = socket.socketpair()
+    far.close()
+    near.sendall(b"x")
+
+service.{function} = break_connection
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [("monitor", "monitor"), ("settings_of", "status"), ("settings_of", "monitor"), ("settings_of", "hold --reason x")],
+)
+def test_a_broken_socket_is_no_closed_output(made_service: Path, function: str, words: str) -> None:
+    """A broken pipe inside a command has a message and exit code 1; typer would end the command silently."""
+    start = made_service / "start.py"
+    start.write_text(_BROKEN_SOCKET.format(function=function))
+    process = subprocess.run(
+        [sys.executable, str(start), *words.split()], capture_output=True, text=True, check=False, cwd=made_service
+    )
+    assert process.returncode == 1
+    assert "BrokenPipeError" in process.stderr
+    assert "start.py:8" in process.stderr
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_closed_output_is_quiet(made_service: Path, size: int) -> None:
+    """A command whose output nobody reads any longer, such as one before `head`, ends without a word."""
+    start = made_service / "start.py"
+    start.write_text(
+        f"from stillsafe import cli\ncli.status.print_result = lambda *_: print('x' * {size})\ncli.main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, str(start), "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=made_service
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) in ((0, b""), (1, b""))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), OSError(28, "No space left on device")])
+def test_no_failure_is_without_a_message(
+    run: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """An unexpected error is named with the line that raised it; only a defect has a traceback."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stillsafe.service.settings_of", fail)
+    code, _, errors = run("status")
+    assert code == 1
+    assert f"{type(error).__name__}: {error}, at {__file__}" in errors.replace("\n", " ")
+    assert ("Traceback" in errors) is isinstance(error, RuntimeError)

@@ -81,3 +81,23 @@ def test_a_backup_is_one_file(old_service: Path) -> None:
     )
     again = stillsafe(old_service, "db", "backup", "copy.db")
     assert (again.returncode, "exists already" in again.stderr) == (1, True)
+
+
+def old_row_count(folder: Path) -> int:
+    """Old rows of the service that the settings name."""
+    process = stillsafe(folder, "prune", "--older-than", "90d", "--dry-run", "--json")
+    return int(json.loads(process.stdout)["prediction_count"])
+
+
+def test_a_renamed_service_keeps_its_rows(old_service: Path) -> None:
+    """After a change of the name in the settings, `db rename` gives the log of the old name to the new one."""
+    file = old_service / "stillsafe.toml"
+    assert old_row_count(old_service) == 100
+    file.write_text(file.read_text().replace('name = "tumours"', 'name = "growths"', 1))
+    unknown = stillsafe(old_service, "db", "rename", "nobody")
+    assert (unknown.returncode, "no service 'nobody'" in unknown.stderr) == (1, True)
+    process = stillsafe(old_service, "db", "rename", "tumours", "--json")
+    assert json.loads(process.stdout) == {"from": "tumours", "to": "growths"}, process.stderr
+    assert old_row_count(old_service) == 100
+    again = stillsafe(old_service, "db", "rename", "tumours")
+    assert again.returncode == 1

@@ -342,6 +342,7 @@ def source_log_fields() -> list[str]:
 def _passed_fields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     extras = [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "extra"]
+    extras += [call.args[2] for call in calls if _is_log_event(call) and len(call.args) > 2]
     names = {node.id for extra in extras for node in ast.walk(extra) if isinstance(node, ast.Name)}
     dicts = [node for extra in extras for node in ast.walk(extra) if isinstance(node, ast.Dict)]
     for node in ast.walk(function):
@@ -351,6 +352,11 @@ def _passed_fields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]
                 dicts += [inner for inner in ast.walk(node.value) if isinstance(inner, ast.Dict)]
     keys = {key.value for each in dicts for key in each.keys if isinstance(key, ast.Constant)}
     return {str(key) for key in keys} - {"fields"}
+
+
+def _is_log_event(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name == "log_event"
 
 
 def surface(folder: Path) -> dict[str, Any]:

@@ -204,6 +204,7 @@ EXPECT_KEYS: dict[str, Callable[[Story, Decision], Any]] = {
     "triggers": lambda _, decision: list(decision.incident.trigger_signals) if decision.incident else [],
     "damaged": lambda _, decision: list(decision.damaged_features),
     "reason": lambda _, decision: decision.reason,
+    "progress": lambda _, decision: decision.progress,
 }
 """What may be expected of a run. `state` is what everybody obeys, `state_beneath` what it is without a hold;
 `streaks` maps a reading key to [runs deviating, runs severe]; `incident` is "none" where nothing happened to it."""

@@ -34,12 +34,30 @@ def test_no_move_no_incident() -> None:
         assert incident_of(POLICY, memory, memory, (TEMP,), AT) is None
 
 
-def test_leaving_normal_opens_one_named_after_its_time() -> None:
-    """Recomputing the run gives the same identifier."""
-    incident = incident_of(POLICY, NORMAL, replace(WARNING, incident_id=None), (TEMP,), AT)
+def test_leaving_normal_opens_one_named_after_its_time_and_version() -> None:
+    """Recomputing the run gives the same identifier. By rules 1 it did not name the version."""
+    ids = []
+    for version, rules_version in (("a", 2), ("a", 2), ("b", 2), ("a", 1)):
+        memory = replace(WARNING, incident_id=None, model_version=version)
+        incident = incident_of(POLICY, NORMAL, memory, (TEMP,), AT, rules_version=rules_version)
+        assert incident is not None
+        assert (incident.event, incident.severity) == (IncidentEvent.OPENED, Severity.WARNING)
+        ids.append(incident.incident_id)
+    time = "inc-20260302T102000-000005"
+    assert ids == [f"{time}-be43", f"{time}-be43", f"{time}-eff9", time]
+
+
+@pytest.mark.parametrize(
+    ("state", "severity"), [(State.WARNING, Severity.WARNING), (State.DEGRADED, Severity.CRITICAL)]
+)
+def test_an_inherited_state_opens_one_that_says_so(state: State, severity: Severity) -> None:
+    """A version that starts from another's state has an incident of its own, from its first run on; not by rules 1."""
+    inherited = Memory(state, AT, model_version="old")
+    incident = incident_of(POLICY, inherited, replace(inherited, model_version="new"), (TEMP,), AT)
     assert incident is not None
-    assert (incident.event, incident.severity) == (IncidentEvent.OPENED, Severity.WARNING)
-    assert incident.incident_id == "inc-20260302T102000-000005"
+    assert (incident.event, incident.severity, incident.trigger_signals) == (IncidentEvent.OPENED, severity, ())
+    assert incident.reason == f"Inherited from version old, which has been {state.value} since 2026-03-02 10:20 UTC."
+    assert incident_of(POLICY, inherited, inherited, (TEMP,), AT, rules_version=1) is None
 
 
 def test_getting_worse_escalates_the_same_one() -> None:

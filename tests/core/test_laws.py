@@ -141,14 +141,18 @@ def test_an_inconclusive_run_is_an_identity(
 def test_degraded_holds_until_the_evidence_is_calm(
     policy: Policy, history: list[list[Level | None]], later: list[list[Level | None]]
 ) -> None:
-    """DEGRADED ends only with the last of the consecutive calm conclusive runs that recovery needs."""
+    """DEGRADED ends only with the last of the consecutive calm conclusive runs that recovery needs.
+
+    A run whose only deviation are refusals is calm, where anything else was judged.
+    """
     memory = fold_runs(policy, [*history, *[WORST] * policy.critical_runs])[-1]
     assert memory.state is State.DEGRADED
     calm = 0
     for levels in later:
         run_count = recovery_runs_needed(policy, memory)
         memory = next_memory(policy, memory, levels)
-        calm = {OK: calm + 1, BAD: 0, INSUFFICIENT: calm}[evidence_of(levels)]
+        inputs = levels[:-1]  # without the refusals
+        calm = {OK: calm + 1, BAD: 0, INSUFFICIENT: calm}[evidence_of(inputs if Level.NONE in inputs else levels)]
         assert (memory.state is State.DEGRADED) == (calm < run_count)
         if memory.state is not State.DEGRADED:
             return
@@ -317,12 +321,16 @@ def test_a_hold_degrades_and_changes_no_evidence(
 
 @given(policies, windows, memories)
 def test_without_a_baseline_nothing_moves(policy: Policy, window: Window, memory: Memory) -> None:
-    """A version that nothing is known about keeps the state it was found in, and says so."""
+    """A version that nothing is known about keeps the state it was found in, and says so.
+
+    Where that is not NORMAL and no incident is open, the state was inherited, which opens one.
+    """
     decision = decide(policy, None, window, memory)
     assert decision.memory.state is memory.state
     assert decision.evidence is INSUFFICIENT
-    assert decision.incident is None
-    assert decision.reason.startswith("Unwatched")
+    is_inherited = memory.state is not State.NORMAL and memory.incident_id is None
+    assert (decision.incident is not None) == is_inherited
+    assert decision.reason.startswith("Inherited from version" if is_inherited else "Unwatched")
 
 
 row_values = st.tuples(st.floats(0, 1), st.one_of(st.none(), st.floats(-30, 50)), st.booleans())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stillsafe.core.policy import COUNTS, EvidencePolicy, Policy, evidence_reasons, reasons
+from stillsafe.core.policy import COUNTS, NOT_NUMBERS, EvidencePolicy, Policy, evidence_reasons, reasons
 from stillsafe.core.signals import SIGNALS, Signal
 
 
@@ -18,7 +18,7 @@ def test_the_defaults_are_sound() -> None:
 def test_every_number_has_a_reason() -> None:
     """No threshold without a sentence that says why."""
     for policy, numbers in ((Policy(), reasons()), (EvidencePolicy(), evidence_reasons())):
-        assert list(numbers) == [f.name for f in fields(policy) if f.name != "evidence"]
+        assert list(numbers) == [f.name for f in fields(policy) if f.name not in NOT_NUMBERS]
         assert all(reason.endswith(".") and len(reason) > 20 for _, reason in numbers.values())
         assert all(default == getattr(policy, name) for name, (default, _) in numbers.items())
 
@@ -55,7 +55,7 @@ def test_no_limit_is_left_without_a_signal() -> None:
         ({"max_gap_seconds": 599.0}, "max_gap must be at least the interval between runs"),
         ({"missing_rate_moderate": 0.3}, "missing_rate_moderate must not exceed missing_rate_severe."),
         ({"avg_confidence_severe": math.nan}, "avg_confidence_severe must be a finite number, zero or more."),
-        ({"refusal_rate_severe": math.inf}, "refusal_rate_severe must be a finite number, zero or more."),
+        ({"refusal_rate_moderate": math.inf}, "refusal_rate_moderate must be a finite number, zero or more."),
         ({"silence_seconds": -1.0}, "silence_seconds must be a finite number, zero or more."),
         ({"min_predictions": 0}, "min_predictions must be above zero."),
         ({"window_seconds": 0.0}, "window_seconds must be above zero."),

@@ -9,8 +9,10 @@ from statistics import NormalDist
 import pytest
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.evidence.bins import Bins
+from stillsafe.core.evidence.impact import Metric, PerformanceImpact
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import read_signals, run_evidence, z_limit
+from stillsafe.core.readings import leaves_predictions, read_signals, run_evidence, z_limit
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import Evidence, Level, Reading
 from stillsafe.core.window import FeatureTally, Tally, Window
@@ -115,7 +117,6 @@ def test_what_does_not_matter_is_calm_however_certain(fresh: Tally, key: str) ->
         (tally(features={"temp": FeatureTally(300, 200)}), "missing_rate:temp"),
         (tally(features={"temp": FeatureTally(500, above_count=100, below_count=100)}), "out_of_range_rate:temp"),
         (tally(features={"word": FeatureTally(500, unseen_count=150)}), "unseen_category_rate:word"),
-        (tally(refusal_count=300), "refusal_rate"),
         (tally(model_error_count=100), "model_error_rate"),
     ],
 )
@@ -222,7 +223,7 @@ def test_only_fresh_rows_are_judged() -> None:
 def test_refusals_are_judged_also_where_nothing_was_served() -> None:
     """A caller that is refused altogether leaves no prediction to count."""
     readings = by_key(Tally(refusal_count=60))
-    assert readings["refusal_rate"].level is Level.SEVERE
+    assert readings["refusal_rate"].level is Level.MODERATE
     assert all(reading.evidence is not Evidence.OK for reading in readings.values())
 
 
@@ -271,6 +272,7 @@ def test_the_same_readings_in_the_same_order_every_run() -> None:
     assert keys == [
         "avg_confidence",
         "low_confidence_rate",
+        "repeated_row_rate",
         "refusal_rate",
         "model_error_rate",
         "missing_rate:temp",
@@ -297,3 +299,56 @@ def test_one_silence_is_evidence_once() -> None:
     assert read_signals(POLICY, healthy, quiet)[-1].evidence is Evidence.BAD
     assert read_signals(POLICY, healthy, quiet, 3.0)[-1].evidence is Evidence.INSUFFICIENT
     assert read_signals(POLICY, healthy, quiet, POLICY.every_seconds)[-1].evidence is Evidence.BAD
+
+
+@pytest.mark.parametrize(
+    ("fresh", "key"),
+    [(tally(refusal_count=5_000), "refusal_rate"), (tally(2_000, repeated_count=1_900), "repeated_row_rate")],
+)
+def test_what_clients_send_is_never_severe(fresh: Tally, key: str) -> None:
+    """However many requests are refused or repeated: the model is not at fault."""
+    reading = by_key(fresh)[key]
+    assert (reading.level, reading.severe_limit) == (Level.MODERATE, None)
+
+
+def test_copies_are_no_evidence() -> None:
+    """A window is judged by its other rows: where they are too few nothing is judged, and they wait for more."""
+    few, enough = tally(500, repeated_count=460), tally(500, repeated_count=400)
+    readings = by_key(few)
+    assert all(reading.evidence is not Evidence.BAD for reading in readings.values())
+    assert readings["repeated_row_rate"].evidence is Evidence.INSUFFICIENT
+    assert leaves_predictions(POLICY, a_window(few))
+    assert not leaves_predictions(POLICY, a_window(enough))
+    assert not leaves_predictions(POLICY, a_window(Tally(refusal_count=90)))
+    assert (by_key(enough)["repeated_row_rate"].value, by_key(enough)["missing_rate:temp"].evidence) == (
+        0.8,
+        Evidence.OK,
+    )
+
+
+def test_a_written_limit_is_severe_where_the_impact_is_known() -> None:
+    """Second limits rest where the impact can be estimated, but for those that the owner wrote."""
+    impact = PerformanceImpact(Metric.ACCURACY, labelled=True, healthy_error=0.1, all_permuted=0.4, features={})
+    baseline = replace(HEALTHY, harm=impact)
+    fresh = tally(features={"temp": FeatureTally(300, 200), "word": FeatureTally(500, unseen_count=150)})
+    policy = replace(POLICY, missing_rate_severe=0.06, written_limits=("missing_rate_severe",))
+    resting, written_readings = (by_key(fresh, each, baseline) for each in (replace(policy, written_limits=()), policy))
+    assert (resting["missing_rate:temp"].level, resting["missing_rate:temp"].severe_limit) == (Level.MODERATE, None)
+    assert (written_readings["missing_rate:temp"].level, written_readings["missing_rate:temp"].severe_limit) == (
+        Level.SEVERE,
+        0.06,
+    )
+    assert written_readings["unseen_category_rate:word"].level is Level.MODERATE
+
+
+def test_of_a_value_that_the_log_hides_only_its_absence_is_read() -> None:
+    """A window without bins, where the baseline has them, shows no range and no category."""
+    bins = {"temp": Bins((0.0,), -50.0, 70.0), "word": Bins(categories=("a", "b"))}
+    features = {
+        name: replace(feature, bins=bins[name], bin_counts=(1,) * bins[name].size)
+        for name, feature in HEALTHY.features.items()
+    }
+    readings = by_key(tally(), baseline=replace(HEALTHY, features=features))
+    evidence = {key: r.evidence for key, r in readings.items() if r.feature is not None}
+    assert {key for key, each in evidence.items() if each is Evidence.OK} == {"missing_rate:temp", "missing_rate:word"}
+    assert Evidence.BAD not in evidence.values()

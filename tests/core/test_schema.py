@@ -20,6 +20,8 @@ TEMP = FeatureSpec("temp", FeatureType.NUMERIC, minimum=-50, maximum=60)
 STOPS = FeatureSpec("stops", FeatureType.INTEGER, required=False, minimum=0)
 HOLIDAY = FeatureSpec("holiday", FeatureType.BOOLEAN)
 CARRIER = FeatureSpec("carrier", FeatureType.CATEGORY, max_length=5)
+TITLE = FeatureSpec("title", FeatureType.TEXT, required=False, max_length=12)
+DAY = FeatureSpec("day", FeatureType.DATE)
 ORIGIN = FeatureSpec("origin", FeatureType.CATEGORY, categories=("EWR", "JFK", "LGA"))
 SCHEMA = Schema((TEMP, STOPS, HOLIDAY, CARRIER, ORIGIN))
 GOOD: Row = {"temp": 21.5, "stops": 1, "holiday": False, "carrier": "UA", "origin": "JFK"}
@@ -41,6 +43,17 @@ def violations(features: object, schema: Schema = SCHEMA) -> tuple[Violation, ..
 @pytest.mark.parametrize(
     ("spec", "value", "expected"),
     [
+        (TITLE, 3, ViolationKind.WRONG_TYPE),
+        (TITLE, "x" * 13, ViolationKind.TOO_LONG),
+        (TITLE, "a\0b", ViolationKind.NOT_ALLOWED),
+        (TITLE, "Neues Boot", None),
+        (TITLE, None, None),
+        (DAY, 20260131, ViolationKind.WRONG_TYPE),
+        (DAY, "31/01/2026", ViolationKind.NOT_ALLOWED),
+        (DAY, "2026-02-29", ViolationKind.NOT_ALLOWED),
+        (DAY, "2024-02-29", None),
+        (DAY, "2026-01-31T12:00:00.5Z", None),
+        (DAY, "2026-01-31 12:00+01:00", None),
         (TEMP, None, ViolationKind.MISSING),
         (TEMP, "21", ViolationKind.WRONG_TYPE),
         (TEMP, True, ViolationKind.WRONG_TYPE),
@@ -152,6 +165,8 @@ def test_many_violations_are_cut_and_counted() -> None:
         (TEMP, "a number from -50 to 60"),
         (STOPS, "a whole number of at least 0, or null"),
         (FeatureSpec("x", FeatureType.NUMERIC, maximum=1e6), "a number of at most 1e+06"),
+        (FeatureSpec("x", FeatureType.TEXT, max_length=9), "a string of at most 9 characters"),
+        (FeatureSpec("x", FeatureType.DATE, required=False), "a date in ISO 8601, such as 2026-01-31, or null"),
         (HOLIDAY, "true or false"),
         (CARRIER, "a string of at most 5 characters"),
         (

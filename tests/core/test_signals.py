@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillsafe.core.signals import (
+    CLIENT,
     DAMAGE,
     FAILURE,
     METRIC_SIGNALS,
@@ -71,9 +72,10 @@ def test_the_groups_are_those_that_decisions_depend_on() -> None:
     assert {
         Signal.ESTIMATED_ACCURACY_LOSS,
         Signal.ESTIMATED_ERROR_GROWTH,
-        Signal.REFUSAL_RATE,
         Signal.MODEL_ERROR_RATE,
     } == FAILURE
+    assert {Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE} == CLIENT
+    assert all(len(SIGNALS[signal].limit_fields) == 1 for signal in CLIENT)
     assert {signal for signal, row in SIGNALS.items() if row.two_sided} == {Signal.AVG_CONFIDENCE}
     assert {signal for signal, row in SIGNALS.items() if row.rebuttable} == {
         Signal.OUT_OF_RANGE_RATE,

@@ -186,3 +186,28 @@ def test_the_installed_rules_fold_by_the_newest_step() -> None:
     """Every version of the rules up to the installed one has its step, and the installed one's is `step`."""
     assert list(STEPS) == list(range(1, RULES_VERSION + 1))
     assert STEPS[RULES_VERSION] is step
+
+
+REFUSALS = Reading(Signal.REFUSAL_RATE, None, Evidence.BAD, Level.MODERATE, 0.5, 0.0, 0.05, None, 200)
+LOUD = Reading(Signal.SILENCE_SECONDS, None, Evidence.OK, Level.NONE, 5.0, 60.0, 900.0, None, 0)
+DEGRADED = replace(AFTER_RUN, state=State.DEGRADED, calm_runs=2)
+
+
+def test_refusals_never_block_a_recovery() -> None:
+    """The third run in which nothing but refusals deviates ends DEGRADED; in WARNING they are a deviation."""
+    assert step_once(DEGRADED, REFUSALS, CALM).state is State.NORMAL
+    assert step_once(replace(DEGRADED, state=State.WARNING), REFUSALS, CALM).calm_runs == 0
+
+
+@pytest.mark.parametrize("others", [(), (LOUD,), (UNREAD, LOUD), (CALM, MODERATE)])
+def test_refusals_alone_recover_nothing(others: tuple[Reading, ...]) -> None:
+    """Where no prediction was judged, or anything else deviates, the run is not calm."""
+    memory = step_once(DEGRADED, REFUSALS, *others)
+    assert (memory.state, memory.calm_runs) == (State.DEGRADED, 0)
+
+
+def test_the_first_rules_let_refusals_block_a_recovery() -> None:
+    """A run of rules 1 is folded as it was decided."""
+    run = {"at": LATER, "model_version": "1", "baseline_id": "b"}
+    memory = STEPS[1](POLICY, DEGRADED, (REFUSALS, CALM), Evidence.BAD, **run)
+    assert (memory.state, memory.calm_runs) == (State.DEGRADED, 0)

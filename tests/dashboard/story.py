@@ -13,11 +13,13 @@ from stillsafe.core.decide import Decision, decide
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import FeatureTally, Tally, Window
+from stillsafe.monitoring.hold import current_memory
 from stillsafe.settings import Settings, parse
 from stillsafe.store import database
 from stillsafe.store.read.incidents import ExplanationRecord
+from stillsafe.store.read.row_selection import RowMarks
 from stillsafe.store.write.baselines import insert_baseline, mark_active
-from stillsafe.store.write.decisions import record_hold, record_run
+from stillsafe.store.write.decisions import RunRows, record_hold, record_run
 from stillsafe.store.write.explanations import append_explanation
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -113,15 +115,16 @@ class Story:
             insert_baseline(connection, self.baseline)
             mark_active(connection, self.baseline)
 
-    def run(self, counts: Tally, *, interval: timedelta = EVERY, version: str = "1") -> Decision:
-        """One run, some time after the last."""
+    def run(self, counts: Tally, *, interval: timedelta = EVERY, version: str = "1", **more: Any) -> Decision:
+        """One run, some time after the last; `more` are further fields of its window."""
         self.now += interval
-        window = Window(self.now - timedelta(minutes=15), self.now, version, counts, counts, silent_seconds=4.0)
+        start = self.now - timedelta(minutes=15)
+        window = Window(start, self.now, version, counts, counts, silent_seconds=4.0, **more)
         with database.writing(self.engine) as connection:
             decision = decide(self.settings.policy, self.baseline, window, self.memory)
-            bounds = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
+            rows = RunRows(RowMarks(), RowMarks(), window.late_count, window.expired_count)
             enforce = self.settings.service.mode == "enforce"
-            record_run(connection, self.settings.policy, window, self.memory, decision, bounds, enforce=enforce)
+            record_run(connection, self.settings.policy, window, self.memory, decision, rows, enforce=enforce)
         self.memory = decision.memory
         return decision
 
@@ -132,7 +135,9 @@ class Story:
     def hold(self, by: str = "ada", reason: str = "drill") -> None:
         """An operator's hold."""
         with database.writing(self.engine) as connection:
-            self.memory = record_hold(connection, self.memory, Hold(by, reason, self.now), None)
+            version = self.settings.model.version
+            record_hold(connection, {version: self.memory}, Hold(by, reason, self.now), None)
+            self.memory = current_memory(connection, version)
 
     def explain(self, incident_id: str, summary: str, recommendations: str, status: str = "opened") -> None:
         """An explanation of an incident."""

@@ -14,6 +14,7 @@ from stillsafe.core.window import Tally
 from stillsafe.dashboard import charts
 from stillsafe.dashboard.shapes import Chart
 from stillsafe.dashboard.snapshot import Run, Snapshot, take_snapshot
+from stillsafe.judging import conditions_without_traffic
 from stillsafe.store.read.runs import RunRecord
 
 from .story import START, begin, faulty_tally, settings_of, tally
@@ -31,7 +32,8 @@ def record(at_seconds: float, confidence: float | None = None) -> RunRecord:
 
 
 def snapshot_of(runs: list[Run], later: timedelta = timedelta(0)) -> Snapshot:
-    return Snapshot(runs[-1].at + later, SETTINGS, None, tuple(runs), None, (), (), None)
+    conditions = conditions_without_traffic("1")
+    return Snapshot(runs[-1].at + later, SETTINGS, None, conditions, tuple(runs), None, (), (), None)
 
 
 def all_charts(snap: Snapshot) -> list[Chart]:

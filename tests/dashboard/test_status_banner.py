@@ -66,3 +66,22 @@ def test_a_hold_is_an_alarm(tmp_path: Path) -> None:
     assert held_banner.tone is Tone.DANGER
     assert any("Held by ada" in alarm and "stillsafe release" in alarm for alarm in held_banner.alarms)
     assert held_banner.outlook == "After the release the state is NORMAL."
+
+
+def test_the_reason_stays_and_progress_stands_beside_it(tmp_path: Path) -> None:
+    """While a degradation recovers the reason is its cause; what the last run concluded is the progress."""
+    story = begin(tmp_path)
+    decision = story.runs(3, faulty_tally())
+    story.run(tally())
+    recovering = banner(story)
+    assert (recovering.word, recovering.reason) == ("DEGRADED", decision.reason)
+    assert "DEGRADED ends after 3 consecutive calm runs (1 so far)." in recovering.progress
+
+
+def test_rows_that_the_last_run_left_out_are_shown(tmp_path: Path) -> None:
+    """Late, never judged and synthetic rows, each only where there are any."""
+    story = begin(tmp_path)
+    story.run(tally())
+    assert banner(story).rows == ""
+    story.run(tally(), late_count=3, expired_count=1_200, synthetic_count=7)
+    assert banner(story).rows == "3 late, 1,200 never judged, 7 synthetic"

@@ -23,7 +23,7 @@ AT = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
 def deviating(signal: Signal, feature: str | None, value: float, reference: float, count: int = 500) -> Reading:
     """A reading just as the default policy would judge it on many rows."""
-    moderate, severe = POLICY.effects(signal.value)
+    moderate, severe = POLICY.effects(signal)
     level = Level.SEVERE if severe is not None and value > severe and "estimated" in signal else Level.MODERATE
     return Reading(signal, feature, Evidence.BAD, level, value, reference, moderate, severe, count)
 
@@ -42,6 +42,7 @@ EXAMPLES = (
     deviating(Signal.BROKEN_RELATION_RATE, "dep_delay", 0.842601, 0.0),
     deviating(Signal.ESTIMATED_ACCURACY_LOSS, None, 0.157732, 0.0),
     deviating(Signal.ESTIMATED_ERROR_GROWTH, None, 0.34, 0.0),
+    deviating(Signal.REPEATED_ROW_RATE, None, 0.666667, 0.0, 180),
     deviating(Signal.REFUSAL_RATE, None, 0.12, 0.004),
     deviating(Signal.MODEL_ERROR_RATE, None, 0.06, 0.001),
     SILENT,
@@ -64,9 +65,9 @@ def test_every_signal_is_explained(signal: Signal) -> None:
 
 
 @pytest.mark.parametrize("signal", [signal for signal in SIGNALS if signal is not Signal.SILENCE_SECONDS])
-def test_its_limits_are_the_policys(signal: str) -> None:
+def test_its_limits_are_the_policys(signal: Signal) -> None:
     """The limits under a signal's heading are the defaults in force."""
-    limits = re.search(r"\*\*Limits\*\* (\d+\.\d+)(?: and (\d+\.\d+))?", section(Signal(signal)))
+    limits = re.search(r"\*\*Limits\*\* (\d+\.\d+)(?: and (\d+\.\d+))?", section(signal))
     assert limits is not None
     assert tuple(float(limit) if limit else None for limit in limits.groups()) == POLICY.effects(signal)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stillsafe import settings
 from stillsafe.monitoring import hold
 from stillsafe.store import database
 from tests.faults.api import Api, Load, missing_and_duplicate_counts, wait_until
@@ -52,15 +53,16 @@ def test_all_workers_use_a_new_state_at_once(workers: Api, figure: Figure) -> No
     """A request that begins after a state is committed is answered according to it, by any worker."""
     wait_until(lambda: len(children(workers)) == WORKERS)
     engine = database.connect(workers.database)
+    version = settings.load(workers.folder / "stillsafe.toml").model.version
     violations, answer_count = 0, 0
     with Load(workers, 32) as load:
         for _ in range(repetitions(2, 20)):
             load.wait_for_answers(200)
-            hold.hold(engine, by="test", reason="test of the hold", at=datetime.now(UTC))
+            hold.hold(engine, version, by="test", reason="test of the hold", at=datetime.now(UTC))
             held_at = time.monotonic()
             load.wait_for_answers(200)
             released_at = time.monotonic()
-            hold.release(engine, by="test", reason="seen", at=datetime.now(UTC))
+            hold.release(engine, version, by="test", reason="seen", at=datetime.now(UTC))
             since = [decided_by for _, began, decided_by in load.answers if held_at <= began < released_at]
             violations += since.count("model")
             answer_count += len(since)

@@ -10,7 +10,7 @@ from stillsafe.rules import compile_fallback
 from stillsafe.settings_sections import FallbackRule, FallbackSettings
 from tests.init.test_rule_search import COST, COUNT, ROWS, SCHEMA
 
-NUMERIC, INTEGER, BOOLEAN, CATEGORY = FeatureType
+NUMERIC, INTEGER, BOOLEAN, CATEGORY, *_ = FeatureType
 
 
 def compiled(candidates: list[CandidateRule], schema: Schema, default: float) -> Fallback:

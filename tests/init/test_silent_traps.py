@@ -47,16 +47,20 @@ def test_a_model_of_texts_gets_a_remedy_that_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_category_that_csv_reads_as_missing(form: str, tmp_path: Path) -> None:
-    """CSV readers treat NA as missing, so a warning names it; Parquet keeps the category."""
+    """CSV readers treat NA as missing. A model whose encoder has the category NA gets it; another gives a warning."""
     table = people().assign(town=["NA", "DE", "FR"] * 80)[["town", "age"]]
     columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]), ("passthrough", ["age"]))
     model = make_pipeline(columns, LogisticRegression(max_iter=2000)).fit(table, table["town"] == "NA")
     created_service = init_service(model, table, tmp_path, form=form)
-    warnings = [
-        warning
-        for warning in created_service.warnings
-        if warning.startswith("town: NA in the CSV file was read as missing.")
-    ]
+    assert created_service.baseline.features["town"].category_counts == {"DE": 80, "FR": 80, "NA": 80}
+    assert not [warning for warning in created_service.warnings if "read as missing" in warning]
+    unknowing = make_pipeline(columns, LogisticRegression(max_iter=2000)).fit(
+        table.assign(town=table["town"].replace("NA", "DE")), table["town"] == "NA"
+    )
+    (tmp_path / "unknowing").mkdir()
+    created_service = init_service(unknowing, table, tmp_path / "unknowing", form=form)
+    sentence = "town: NA in the CSV file was read as missing."
+    warnings = [warning for warning in created_service.warnings if warning.startswith(sentence)]
     assert bool(warnings) == (form == "csv")
 
 

@@ -21,7 +21,8 @@ SCHEMA = Schema(
 
 def test_each_type_has_one_dtype() -> None:
     """The dtype depends on the schema, never on the values of a request."""
-    full: Row = {"numeric": 1.5, "integer": 2, "boolean": True, "category": "a"}
+    texts = {"category": "a", "text": "a b", "identifier": "A1", "date": "2026-01-01"}
+    full: Row = {"numeric": 1.5, "integer": 2, "boolean": True, **texts}
     rows: list[Row] = [{spec.name: full[spec.type.value] for spec in SCHEMA.features}]
     rows.append({**rows[0], **{spec.name: None for spec in SCHEMA.features if not spec.required}})
     table = frame(SCHEMA, rows)
@@ -32,8 +33,7 @@ def test_each_type_has_one_dtype() -> None:
         "integer_maybe": "float64",
         "boolean_always": "bool",
         "boolean_maybe": "object",
-        "category_always": "object",
-        "category_maybe": "object",
+        **{f"{kind}_{often}": "object" for kind in texts for often in ("always", "maybe")},
     }
     assert table.iloc[1].isna().tolist() == [not spec.required for spec in SCHEMA.features]
     assert all(value is np.nan for value in (table["category_maybe"][1], table["boolean_maybe"][1]))
@@ -43,8 +43,9 @@ def test_rows_may_all_be_missing_or_absent() -> None:
     """A column with only missing values keeps its dtype."""
     one: Row = {spec.name: None for spec in SCHEMA.features if not spec.required}
     maybe = Schema(tuple(spec for spec in SCHEMA.features if not spec.required))
-    assert [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes] == ["float64", "float64", "object", "object"]
-    assert frame(SCHEMA, []).shape == (0, 8)
+    dtypes = [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes]
+    assert dtypes == ["float64", "float64", *["object"] * 5]
+    assert frame(SCHEMA, []).shape == (0, 14)
 
 
 def test_columns_come_in_the_order_of_the_model(tmp_path: Path) -> None:

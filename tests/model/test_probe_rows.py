@@ -10,7 +10,7 @@ from stillsafe.model.probe_rows import has_arbitrary_category, probe_row
 from stillsafe.model.reference import NO_REFERENCE, Reference
 from tests.model.test_reference import BASELINE
 
-NUMERIC, INTEGER, BOOLEAN, CATEGORY = FeatureType
+NUMERIC, INTEGER, BOOLEAN, CATEGORY, *_ = FeatureType
 
 
 def reference_of(profile: FeatureBaseline) -> Reference:

@@ -20,6 +20,7 @@ from stillsafe.store import database
 from stillsafe.store.read.state import current_state
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.write.predictions import append_predictions, append_refusals
+from stillsafe.store.write.services import register_service
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -48,11 +49,12 @@ class Service:
     sent_count: int = 0
     scored_count: int = 0
     confidence_of_shadow: float = 0.85
+    prefix: str = "p"
 
-    def state(self) -> State:
-        """The current state."""
+    def state(self, version: str | None = None) -> State:
+        """The current state of a version (default: the one at hand)."""
         with database.reading(self.engine) as connection:
-            record = current_state(connection)
+            record = current_state(connection, version or self.settings.model.version)
         return State.NORMAL if record is None else record.state
 
     def send(
@@ -62,12 +64,13 @@ class Service:
         over: timedelta = STEP,
         start: datetime | None = None,
         confidence: float = 0.85,
-        version: str = "1",
+        version: str | None = None,
         change: Callable[[int, Row], None] | None = None,
         model_error: str | None = None,
     ) -> None:
         """Log `count` answered requests, spread evenly over the time after `start` (default: now)."""
-        state, begin, records = self.state(), start or self.now, []
+        version = version or self.settings.model.version
+        state, begin, records = self.state(version), start or self.now, []
         for i in range(count):
             row: Row = {
                 "size": self.random.gauss(50, 10),
@@ -81,7 +84,7 @@ class Service:
             is_bypassed = state is State.DEGRADED or model_error is not None
             records.append(
                 PredictionRecord(
-                    f"p{self.sent_count}",
+                    f"{self.prefix}{self.sent_count}",
                     begin + over * (i / count),
                     version,
                     state,
@@ -99,7 +102,8 @@ class Service:
     def refuse(self, count: int) -> None:
         """Log refused requests, now."""
         with database.writing(self.engine) as connection:
-            append_refusals(connection, [RefusalRecord(self.now, "1", (("size", "wrong_type"),)) for _ in range(count)])
+            violations, version = (("size", "wrong_type"),), self.settings.model.version
+            append_refusals(connection, [RefusalRecord(self.now, version, violations) for _ in range(count)])
 
     def score(self, rows: Sequence[Row]) -> list[Score]:
         """A shadow scorer with a mean confidence of `confidence_of_shadow`; it counts the rows."""
@@ -107,6 +111,17 @@ class Service:
         spread = NormalDist(self.confidence_of_shadow, 0.05)
         confidences = [min(1.0, spread.inv_cdf((i % 20 + 0.5) / 20)) for i, _ in enumerate(rows)]
         return [Score("1", confidence, None, None) for confidence in confidences]
+
+    def sharing_service(self, **sections: dict[str, Any]) -> "Service":
+        """Another version or service on the same database, with other settings and a baseline of its own."""
+        other_settings = settings(Path(self.settings.folder), **sections)
+        for name in (self.settings.service.name, other_settings.service.name):
+            engine = self.engine.execution_options(service=name)
+            with database.writing(engine) as connection:
+                register_service(connection)
+        other = Service(engine, other_settings, Random(12), self.now, prefix=f"{sections}")
+        other.make_baseline()
+        return other
 
     def run(self) -> run.Run:
         """One monitoring run, now."""
@@ -120,8 +135,8 @@ class Service:
         return self.state()
 
     def make_baseline(self, count: int = 2000) -> None:
-        """Healthy traffic before the start, and its baseline."""
-        self.send(count, start=START - timedelta(hours=4), over=timedelta(hours=3))
+        """Healthy traffic two days before the start, which no run reads any more, and its baseline."""
+        self.send(count, start=START - timedelta(days=2), over=timedelta(hours=3))
         baseline.create(self.engine, self.settings, at=START, first=count)
 
 

@@ -31,6 +31,8 @@ def prediction(row_id: int, **changes: Any) -> dict[str, Any]:
         "decided_by": "model",
         "reason": "made up",
         "model_error": None,
+        "synthetic": False,
+        "service_id": 1,
     }
     return row | changes
 
@@ -42,6 +44,7 @@ def refusal(row_id: int) -> dict[str, Any]:
         "timestamp": DAY + timedelta(minutes=row_id),
         "model_version": "1",
         "violations": "[]",
+        "service_id": 1,
     }
 
 
@@ -92,14 +95,40 @@ def test_other_rows_under_the_same_ids_are_refused(tmp_path: Path) -> None:
     assert archived_ids(tmp_path, PREDICTIONS) == [1]
 
 
+@pytest.mark.parametrize("requests", RequestTable)
+def test_an_archive_of_an_older_release_is_added_to(tmp_path: Path, requests: RequestTable) -> None:
+    """Its rows have no service and are not synthetic: they belong to the first service, and count as evidence."""
+    row = prediction if requests is PREDICTIONS else refusal
+    file = archive_file(tmp_path, requests, FIRST_DAY, "1")
+    add_rows(file, requests, [[row(1)]])
+    table = parquet.read_table(file, partitioning=None)
+    parquet.write_table(
+        table.drop_columns([name for name in ("synthetic", "service_id") if name in table.schema.names]), file
+    )
+    add_rows(file, requests, [[row(1), row(2)]])
+    assert parquet.read_table(file, partitioning=None).sort_by("id").to_pylist() == [row(1), row(2)]
+
+
+def test_each_service_has_an_archive_of_its_own(tmp_path: Path) -> None:
+    """Rows of two services in one file could not be told apart by version and time, so the second is refused."""
+    file = add_predictions(tmp_path, prediction(1))
+    with pytest.raises(RefusedError, match="rows of another service"):
+        add_predictions(tmp_path, prediction(2, service_id=2))
+    assert archived_ids(tmp_path, PREDICTIONS) == [1]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".parquet"] == [file.name]
+
+
 def test_window_rows_are_those_that_the_log_lacks(tmp_path: Path) -> None:
-    """Of the rows in `[start, end)` up to a row id, without those of the log; fresh from a time on."""
-    add_predictions(tmp_path, *(prediction(i) for i in range(10)))
+    """Of the evidence in `[start, end)` that a run read, without the rows of the log; fresh from a time on, or all."""
+    add_predictions(tmp_path, *(prediction(i, synthetic=i == 6) for i in range(10)))
     add_rows(archive_file(tmp_path, PREDICTIONS, FIRST_DAY, "2"), PREDICTIONS, [[prediction(10, model_version="2")]])
     start, end, fresh_since = (DAY + timedelta(minutes=minutes) for minutes in (2, 9, 5))
-    rows = Archive(tmp_path).window_rows(start, end, fresh_since, "1", 7, {3, 4})
-    assert rows.ids == [2, 5, 6, 7]
-    assert rows.fresh == [False, True, True, True]
+    archive, log_ids = Archive(tmp_path), {3, 4}
+    rows = archive.window_rows((start, end), "1", lambda _at, row_id: row_id <= 7, log_ids, fresh=fresh_since)
+    assert rows.ids == [2, 5, 7]
+    assert rows.fresh == [False, True, True]
+    by_time = archive.window_rows((start, end), "1", lambda at, _id: at > fresh_since, log_ids, fresh=True)
+    assert (by_time.ids, by_time.fresh) == ([7, 8], [True, True])
     assert rows.input_summaries == [f'{{"size": {i}}}' for i in rows.ids]
     assert (rows.predictions[0], rows.confidences[0], rows.fallback_used[0], rows.model_errors[0]) == (
         "yes",
@@ -110,11 +139,12 @@ def test_window_rows_are_those_that_the_log_lacks(tmp_path: Path) -> None:
 
 
 def test_refusals_are_found_by_time_and_version(tmp_path: Path) -> None:
-    """Their ids in `[start, end)`; another version has none."""
+    """Their ids in `[start, end)` that a run read; another version has none."""
     add_rows(archive_file(tmp_path, REFUSALS, FIRST_DAY, "1"), REFUSALS, [[refusal(i) for i in range(5)]])
     archive, end = Archive(tmp_path), DAY + timedelta(minutes=4)
-    assert archive.refusal_ids(DAY + timedelta(minutes=1), end, "1") == [1, 2, 3]
-    assert archive.refusal_ids(DAY, end, "2") == []
+    assert archive.refusal_ids(DAY + timedelta(minutes=1), end, "1", lambda _at, _id: True) == [1, 2, 3]
+    assert archive.refusal_ids(DAY, end, "1", lambda _at, row_id: row_id < 2) == [0, 1]
+    assert archive.refusal_ids(DAY, end, "2", lambda _at, _id: True) == []
 
 
 def test_the_last_request_is_the_latest_of_log_and_archive(tmp_path: Path) -> None:
@@ -150,6 +180,6 @@ def test_a_foreign_file_is_refused_with_its_name(tmp_path: Path) -> None:
     """A file without a day in its name, or without Parquet content, names itself in the error."""
     (tmp_path / "predictions-latest.parquet").touch()
     with pytest.raises(RefusedError, match=r"predictions-latest\.parquet: its name is not that of an archive file"):
-        Archive(tmp_path).window_rows(DAY, DAY, DAY, "1", 1, ())
+        Archive(tmp_path).window_rows((DAY, DAY), "1", lambda _at, _id: True, (), fresh=True)
     with pytest.raises(RefusedError, match=r"predictions-latest\.parquet: it cannot be read or written"):
         archived_ids(tmp_path, PREDICTIONS)

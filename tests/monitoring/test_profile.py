@@ -13,7 +13,7 @@ from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.monitoring.baseline import reference_columns
 from stillsafe.monitoring.binning import bin_codes, bin_counts
-from stillsafe.monitoring.columns import Columns
+from stillsafe.monitoring.columns import Columns, DictionaryColumn
 from stillsafe.monitoring.profile import numeric_predictions, profile_features, profile_outputs
 from stillsafe.store.codec import from_document, to_document
 
@@ -100,7 +100,7 @@ def test_every_category_falls_into_exactly_one_bin(healthy: list[str | None], la
     assert sum(profile.bin_counts) == len(healthy)
     assert profile.bin_counts[profile.bins.above] == 0
     assert profile.bin_counts[profile.bins.missing] == profile.missing_count == healthy.count(None)
-    for town, code in zip(later, bin_codes(np.array([*later, ""], dtype=object)[:-1], profile).tolist(), strict=True):
+    for town, code in zip(later, bin_codes(DictionaryColumn.of(later), profile).tolist(), strict=True):
         if town is None:
             assert code == profile.bins.missing
         elif town not in healthy:

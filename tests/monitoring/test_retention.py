@@ -16,6 +16,7 @@ from sqlalchemy import text
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive, retention
 from stillsafe.monitoring.archive import Archive
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import ReplayResult, replay
 from stillsafe.monitoring.retention import PruneResult
 from stillsafe.store import database
@@ -57,10 +58,13 @@ def ids(service: Service, requests: RequestTable = RequestTable.PREDICTIONS) -> 
 
 
 def recount(service: Service, folder: Path | None = None) -> ReplayResult:
-    schema = service.settings.schema_of_features
-    rows_archive = None if folder is None else Archive(folder)
     return replay(
-        service.engine, from_logs=True, schema=schema, model_version="1", score=service.score, archive=rows_archive
+        service.engine,
+        from_logs=True,
+        log_format=LogFormat.of(service.settings),
+        model_version="1",
+        score=service.score,
+        archive=None if folder is None else Archive(folder),
     )
 
 

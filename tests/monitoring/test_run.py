@@ -8,17 +8,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
+from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence
-from stillsafe.core.state import Severity, State
+from stillsafe.core.state import Hold, Memory, Severity, State, Streak
 from stillsafe.errors import RunRefused, StoreError
 from stillsafe.monitoring import run
-from stillsafe.monitoring.run import RunOutcome
+from stillsafe.monitoring.run import RunOutcome, lock_purpose, may_bypass_soon
 from stillsafe.store import database
 from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.requests import WindowRows
@@ -61,7 +63,7 @@ def test_cycles_are_collected_again_after_a_run(service: Service, monkeypatch: p
 
     service.step()
     assert gc.isenabled()
-    monkeypatch.setattr("stillsafe.monitoring.run.window_batches", failing_batches)
+    monkeypatch.setattr("stillsafe.monitoring.run.fresh_batches", failing_batches)
     with pytest.raises(StoreError):
         service.step()
     assert gc.isenabled()
@@ -100,11 +102,11 @@ def test_too_few_predictions_conclude_nothing(service: Service) -> None:
     fault = lose("town", 0.9)
     service.step(change=fault)
     for _ in range(3):
-        service.step(20)
-    with database.reading(service.engine) as connection:
-        quiet = last_run(connection)
-    assert quiet is not None
-    assert quiet.evidence == "INSUFFICIENT"
+        service.step(8)
+        with database.reading(service.engine) as connection:
+            quiet = last_run(connection)
+        assert quiet is not None
+        assert quiet.evidence == "INSUFFICIENT"
     assert service.step(change=fault) is State.WARNING
 
 
@@ -139,6 +141,17 @@ def test_without_shadow_recovery_rests_on_the_inputs(service: Service) -> None:
         service.now += STEP
         run.run(service.engine, service.settings, now=service.now, score=None)
     assert service.state() is State.NORMAL
+
+
+def test_the_model_is_tried_before_it_may_be_bypassed() -> None:
+    """While a signal is severe or the state is not NORMAL; always where one severe run is enough."""
+    policy = Policy()
+    assert not may_bypass_soon(policy, Memory())
+    assert not may_bypass_soon(policy, Memory(streaks={"a": Streak(deviating=2)}))
+    assert may_bypass_soon(policy, Memory(streaks={"a": Streak(1, 1)}))
+    assert may_bypass_soon(policy, Memory(state=State.WARNING))
+    assert may_bypass_soon(policy, Memory(hold=Hold("me", "why", datetime(2026, 1, 1, tzinfo=UTC))))
+    assert may_bypass_soon(replace(policy, critical_runs=1), Memory())
 
 
 def test_refusals_are_a_signal(service: Service) -> None:
@@ -177,13 +190,29 @@ def test_time_runs_forward(service: Service) -> None:
 
 def test_two_at_once_do_not_double(service: Service) -> None:
     """While one run has the lock, another one does nothing and reports that."""
-    with database.try_lock(service.engine, "monitor") as owns_lock:
+    with database.try_lock(service.engine, lock_purpose(service.settings)) as owns_lock:
         assert owns_lock
         assert service.run().outcome is RunOutcome.BUSY
+    assert service.run().outcome is RunOutcome.SUCCESS
+
+
+def test_versions_and_services_are_judged_side_by_side(service: Service) -> None:
+    """The lock is that of one version of one service."""
+    folder = Path(service.settings.folder)
+    others = (settings(folder, model={"version": "2"}), settings(folder, service={"name": "another"}))
+    purposes = {lock_purpose(each) for each in (service.settings, *others)}
+    assert len(purposes) == 3
+    for purpose in purposes - {lock_purpose(service.settings)}:
+        with database.try_lock(service.engine, purpose) as owns_lock:
+            assert owns_lock
+            assert service.run().outcome in (RunOutcome.SUCCESS, RunOutcome.ALREADY_DONE)
 
 
 def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
-    """Deploying while DEGRADED stays DEGRADED, and the old version's rows are no evidence on the new one."""
+    """Deploying while DEGRADED stays DEGRADED, and the old version's rows are no evidence on the new one.
+
+    The new version's incident is its own, and names what it inherited.
+    """
     for _ in range(3):
         service.step(change=lose("town", 0.6))
     service.settings = settings(Path(service.settings.folder), model={"version": "2"})
@@ -192,7 +221,13 @@ def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
         last = last_run(connection)
     assert last is not None
     assert last.prediction_count == 300
+    assert last.reason == "Inherited from version 1, which has been DEGRADED since 2026-03-01 00:30 UTC."
+    assert service.step(version="2") is State.DEGRADED
+    with database.reading(service.engine) as connection:
+        last, open_incidents = last_run(connection), recent_incidents(connection, 10, unresolved_only=True)
+    assert last is not None
     assert "Unwatched" in (last.reason or "")
+    assert [incident.model_version for incident in open_incidents] == ["2", "1"]
 
 
 def test_observe_mode_records_what_would_have_been(service: Service) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 
 from stillsafe.core.schema import Row
 from stillsafe.monitoring import baseline, hold
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, to_document
@@ -74,7 +75,7 @@ def live(service: Service, random: Random) -> None:
         service.run()
         if random.random() < 0.1:
             act = hold.release if held else hold.hold
-            act(service.engine, by="Ada", reason="to be sure", at=service.now)
+            act(service.engine, "1", by="Ada", reason="to be sure", at=service.now)
             held = not held
 
 
@@ -101,7 +102,7 @@ def test_the_same_history_is_decided_alike_on_both_stores(
         live(service, Random(seed))
         contents.append(left_behind(engine))
         again = replay(
-            engine, from_logs=True, schema=service_settings.schema_of_features, model_version="1", score=service.score
+            engine, from_logs=True, log_format=LogFormat.of(service_settings), model_version="1", score=service.score
         )
         assert again.difference is None
         assert again.runs == INTERVALS

@@ -100,3 +100,69 @@ def test_a_store_error_is_counted_and_raised(service: Service) -> None:
         return endpoint.metrics.text()
 
     assert b"stillsafe_store_errors_total 2.0" in _run(service, story)
+
+
+SYNTHETIC_SCOPE = {**SCOPE, "headers": [(b"stillsafe-synthetic", b"true")]}
+
+
+@pytest.mark.parametrize(
+    ("scope", "marks"),
+    [(SCOPE, {"synthetic": True}), (SYNTHETIC_SCOPE, {}), (SYNTHETIC_SCOPE, {"synthetic": False})],
+    ids=["body", "header", "header beside false"],
+)
+def test_a_synthetic_request_is_answered_logged_and_counted(
+    service: Service, scope: dict[str, Any], marks: dict[str, bool]
+) -> None:
+    """By its body or its header, alone or as a batch: each row has the flag, and its answer is an ordinary one."""
+    service.decide(State.NORMAL)
+
+    async def story(endpoint: PredictionEndpoint) -> tuple[bytes, bytes]:
+        await endpoint.predict(scope, _receive({"features": GOOD, **marks}))
+        await endpoint.predict_batch(scope, _receive({"instances": [GOOD, OLD], **marks}))
+        answer = await endpoint.predict(SCOPE, _receive({"features": GOOD, "synthetic": False}))
+        return answer, endpoint.metrics.text()
+
+    answer, metrics = _run(service, story)
+    assert json.loads(answer)["decided_by"] == "model"
+    assert [row.synthetic for row in service.log()] == [True, True, True, False]
+    assert b"stillsafe_synthetic_requests_total 3.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("scope", "body", "place"),
+    [
+        (SCOPE, {"features": GOOD, "synthetic": "yes"}, "synthetic"),
+        (SCOPE, {"features": GOOD, "synthetic": None}, "synthetic"),
+        ({**SCOPE, "headers": [(b"stillsafe-synthetic", b"maybe")]}, {"features": GOOD}, "Stillsafe-Synthetic"),
+    ],
+)
+def test_a_mark_that_is_neither_true_nor_false_is_refused(
+    service: Service, scope: dict[str, Any], body: Any, place: str
+) -> None:
+    """A probe whose mark was ignored would be evidence."""
+
+    async def story(endpoint: PredictionEndpoint) -> RefusedRequest:
+        with pytest.raises(RefusedRequest) as refusal:
+            await endpoint.predict(scope, _receive(body))
+        return refusal.value
+
+    refusal = _run(service, story)
+    assert (refusal.problem.status, [each.feature for each in refusal.problem.violations]) == (422, [place])
+    assert service.log() == []
+
+
+def test_a_refused_synthetic_request_is_no_evidence(service: Service) -> None:
+    """It is counted in the metrics, and the log of refusals, which the monitor reads, has no row of it."""
+
+    async def story(endpoint: PredictionEndpoint) -> bytes:
+        for body in ({"features": {}, "synthetic": True}, {"features": GOOD, "synthetic": True, "more": 1}):
+            with pytest.raises(RefusedRequest):
+                await endpoint.predict(SCOPE, _receive(body))
+        await endpoint.predict_batch(SYNTHETIC_SCOPE, _receive({"instances": [{}, GOOD]}))
+        return endpoint.metrics.text()
+
+    service.decide(State.NORMAL)
+    metrics = _run(service, story)
+    assert b"stillsafe_synthetic_requests_total 4.0" in metrics
+    assert b'stillsafe_refusals_total{kind="unknown_key"} 1.0' in metrics
+    assert (service.refusals(), len(service.log())) == ([], 1)

@@ -5,9 +5,14 @@ from datetime import timedelta
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from stillsafe.core.state import State
+from stillsafe.core.decide import decide
+from stillsafe.core.state import Memory, State
+from stillsafe.core.window import Tally, Window
 from stillsafe.serving.app import build
 from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.row_selection import RowMarks
+from stillsafe.store.write.decisions import RunRows, record_run
 from tests.serving.services import GOOD, OLD, Service, fitted_pipeline
 
 
@@ -72,3 +77,25 @@ def test_two_apps_count_for_themselves(service: Service, client: TestClient) -> 
     client.post("/v1/predict", json={"features": GOOD})
     with TestClient(build(service.context)) as other:
         assert _scrape(other)["stillsafe_answers_total", ("model",)] == 0
+
+
+def test_judging_has_gauges(service: Service, client: TestClient) -> None:
+    """Judged or not, the age of the last conclusive run, and the rows that the last run could not judge in time."""
+    service.watch()
+    policy, now = service.context.settings.policy, service.clock.now
+    tally = Tally(100, 100, 90.0, 82.0, 10)
+    window = Window(now - timedelta(minutes=15), now, "v1", tally, tally, late_count=3, expired_count=2)
+    with database.writing(service.engine) as connection:
+        decision = decide(policy, active_baseline(connection, "v1"), window, Memory())
+        rows = RunRows(RowMarks(), RowMarks(), window.late_count, window.expired_count)
+        record_run(connection, policy, window, Memory(), decision, rows, enforce=True)
+    service.clock.now += timedelta(minutes=5)
+    client.post("/v1/predict", json={"features": GOOD, "synthetic": True})
+    metrics = _scrape(client)
+    assert metrics["stillsafe_judged", ()] == 1
+    assert metrics["stillsafe_last_conclusive_run_age_seconds", ()] == 300
+    assert metrics["stillsafe_last_run_late_rows", ()] == 3
+    assert metrics["stillsafe_last_run_never_judged_rows", ()] == 2
+    assert metrics["stillsafe_synthetic_requests_total", ()] == 1
+    service.clock.now += timedelta(minutes=61)
+    assert _scrape(client)["stillsafe_judged", ()] == 0

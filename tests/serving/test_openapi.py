@@ -53,3 +53,13 @@ def test_every_feature_describes_its_allowed_values() -> None:
     assert [properties[spec.name]["description"] for spec in SCHEMA.features] == [
         f"Allowed: {spec.allowed}." for spec in SCHEMA.features
     ]
+
+
+@pytest.mark.parametrize("body", [predict_body(SCHEMA), batch_body(SCHEMA, 3)], ids=["single", "batch"])
+def test_a_request_may_be_marked_as_synthetic(body: dict[str, Any]) -> None:
+    """By an optional key beside the features, or by a header."""
+    shape = _shape(body)
+    assert shape["properties"]["synthetic"]["type"] == "boolean"
+    assert "synthetic" not in shape["required"]
+    (header,) = body["parameters"]
+    assert (header["name"], header["in"], header["required"]) == ("Stillsafe-Synthetic", "header", False)

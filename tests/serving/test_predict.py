@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select
 from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
-from stillsafe.serving.predict import answer, record_refusals
+from stillsafe.serving.predict import answer, answer_requests, record_refusals
 from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs, system_state
 from stillsafe.store.write.decisions import record_hold
@@ -98,7 +98,7 @@ def test_in_warning_the_model_answers(service: Service) -> None:
 def test_an_operators_hold_bypasses_the_model(service: Service) -> None:
     """Even before the first run."""
     with database.writing(service.engine) as connection:
-        record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
+        record_hold(connection, {"v1": Memory()}, Hold("ann", "odd answers", service.clock.now), None)
     record = answer(service.with_estimator(Forbidden()).context, [ROW])[0]
     assert record.decided_by == "fallback"
     assert "Held by ann: odd answers" in record.reason
@@ -306,3 +306,29 @@ def test_a_state_row_without_a_run_counts_as_stale(service: Service) -> None:
         )
     record = answer(service.context, [ROW])[0]
     assert (record.decided_by, record.monitor_stale) == ("fallback", True)
+
+
+@pytest.mark.parametrize(("on_not_judged", "fallback_used"), [("serve", False), ("fallback", True)])
+def test_what_answers_while_not_judged_follows_the_settings(
+    service: Service, on_not_judged: str, fallback_used: bool
+) -> None:
+    """A request that waits for a run longer than six intervals makes the version not judged, until it is judged."""
+    settings = service.with_settings(serving={"on_not_judged": on_not_judged, "on_stale_monitor": "serve"})
+    settings.decide(State.NORMAL)
+    (first,) = answer(settings.context, [GOOD])
+    assert (first.judged, first.fallback_used) == (True, False)
+    settings.clock.now += timedelta(minutes=61)
+    (later,) = answer(settings.context, [GOOD])
+    assert (later.judged, later.judged_at, later.fallback_used) == (False, None, fallback_used)
+    assert "Not judged: no run has reached a conclusion about its requests ever" in later.reason
+    settings.decide(State.NORMAL)
+    (again,) = answer(settings.context, [GOOD])
+    assert (again.judged, again.fallback_used) == (True, False)
+
+
+def test_rows_are_logged_with_their_marks(service: Service) -> None:
+    """The flag of each row, through the batcher's form of the call."""
+    service.decide(State.NORMAL)
+    records = answer_requests(service.context, [(GOOD, True), (OLD, False)])
+    assert [record.synthetic for record in records] == [True, False]
+    assert [row.synthetic for row in service.log()] == [True, False]

@@ -26,10 +26,13 @@ from stillsafe.serving.schemas import (
 )
 from stillsafe.store import database
 from stillsafe.store.read.incidents import ExplanationRecord
+from stillsafe.store.read.row_selection import RowMarks
 from stillsafe.store.write.baselines import insert_baseline, mark_active
-from stillsafe.store.write.decisions import record_hold, record_run
+from stillsafe.store.write.decisions import RunRows, record_hold, record_run
 from stillsafe.store.write.explanations import append_explanation
+from stillsafe.store.write.predictions import append_predictions
 from tests.serving.services import FEATURES, GOOD, Service
+from tests.store.conftest import prediction
 
 GETS = ["/v1/state", "/v1/incidents", "/v1/incidents/x", "/v1/windows", "/v1/baseline", "/v1/model", "/health/ready"]
 
@@ -47,8 +50,8 @@ def _degrade(service: Service) -> Memory:
             end = service.clock.now
             window = Window(end - timedelta(minutes=15), end, "v1", tally, tally)
             decision = decide(policy, baseline, window, memory)
-            last_rows = {"last_prediction_row": 0, "last_refusal_row": 0, "fresh_since": None}
-            record_run(connection, policy, window, memory, decision, last_rows, enforce=True)
+            rows = RunRows(RowMarks(), RowMarks())
+            record_run(connection, policy, window, memory, decision, rows, enforce=True)
             memory = decision.memory
             service.clock.now += timedelta(minutes=10)
         service.clock.now -= timedelta(minutes=10)
@@ -128,7 +131,7 @@ def test_an_incident_comes_with_its_explanations(service: Service, client: TestC
 def test_a_hold_names_who_and_why(service: Service, client: TestClient) -> None:
     """The state has the operator's name and reason."""
     with database.writing(service.engine) as connection:
-        record_hold(connection, Memory(), Hold("ann", "odd answers", service.clock.now), None)
+        record_hold(connection, {"v1": Memory()}, Hold("ann", "odd answers", service.clock.now), None)
     state = _get(client, "/v1/state", StateDocument.model_validate_json)
     assert (state.state, state.held, state.held_by, state.hold_reason) == ("DEGRADED", True, "ann", "odd answers")
     assert state.stale
@@ -198,3 +201,27 @@ def test_a_garbled_state_is_a_503_and_not_a_fault(service: Service, client: Test
     assert [response.status_code for response in responses] == [503] * 3
     scrape = client.get("/metrics")
     assert (scrape.status_code, "stillsafe_store_up 0.0" in scrape.text) == (200, True)
+
+
+def test_the_state_lists_every_version(service: Service, client: TestClient) -> None:
+    """The served version's own state stays in the old fields; the headline is the worst with traffic."""
+    memory = _degrade(service)
+    record = prediction(1, service.clock.now, version="v1")
+    with database.writing(service.engine) as connection:
+        append_predictions(connection, [record, prediction(2, service.clock.now, version="v2")])
+    state = _get(client, "/v1/state", StateDocument.model_validate_json)
+    assert (state.state, state.headline, state.judged, state.judged_at) == (
+        "DEGRADED",
+        "DEGRADED",
+        True,
+        memory.last_conclusive_at,
+    )
+    assert state.progress
+    assert "consecutive calm runs" in state.progress
+    versions = {each.model_version: each for each in state.versions}
+    assert (versions["v1"].monitored, versions["v2"].monitored) == (True, False)
+    assert versions["v2"].last_request_at == service.clock.now
+    service.clock.now += timedelta(hours=2)
+    state = _get(client, "/v1/state", StateDocument.model_validate_json)
+    assert (state.judged, state.unjudged_since) == (False, record.timestamp)
+    assert "the monitor has stopped" in state.not_judged

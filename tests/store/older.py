@@ -1,33 +1,39 @@
-"""A database of an older version, made from one of this version: what later schemas added is taken away again."""
+"""A database of an older version, made from one of this version: its rows in the tables of the first schema."""
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, String, Table, Text, UniqueConstraint, text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import MetaData, func, insert, select
 
 from stillsafe.store import database
 
-_NAME = String().with_variant(String(collation="C"), "postgresql")
-_TABLES = MetaData()
-Table(
-    "llm_explanations",
-    _TABLES,
-    Column("id", Integer, primary_key=True),
-    Column("incident_id", _NAME, nullable=False),
-    Column("generated_at", DateTime(timezone=True), nullable=False),
-    Column("summary", Text, nullable=False),
-    Column("recommendations", Text, nullable=False),
-    Column("llm_model", _NAME, nullable=False),
-    Column("incident_status", _NAME),
-    UniqueConstraint("incident_id", "incident_status", name="uq_llm_explanations_incident_id_incident_status"),
-)
+LOST_TABLES = ("alembic_version", "llm_explanations", "explanation_failures", "prunes", "services", "feature_schemas")
 
 
 def make_older(url: str) -> None:
-    """Bring a database that may be in use back to the first schema. Explanations and prunes are lost."""
+    """Bring a database back to the first schema. Explanations, prunes and the names of services are lost."""
     engine = database.connect(url)
     with database.writing(engine) as connection:
-        for table in ("prunes", "explanation_failures", "llm_explanations"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        for column in ("rules_version", "wording_version"):
-            connection.execute(text(f"ALTER TABLE current_window_metrics DROP COLUMN {column}"))
-        _TABLES.create_all(connection)
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        present = MetaData()
+        present.reflect(connection)
+        rows = {
+            name: [dict(row) for row in connection.execute(select(table)).mappings()]
+            for name, table in present.tables.items()
+            if name not in LOST_TABLES
+        }
+        present.drop_all(connection)
+        config = Config()
+        config.set_main_option("script_location", str(database.MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        older = MetaData()
+        older.reflect(connection)
+        for name, records in rows.items():
+            columns = set(older.tables[name].columns.keys())
+            older_records = [{key: record[key] for key in record.keys() & columns} for record in records]
+            if older_records:
+                connection.execute(insert(older.tables[name]), older_records)
+            if older_records and "id" in columns and connection.dialect.name == "postgresql":
+                # The rows came with their ids, so the sequence of new ids still has to pass them.
+                last_id = max(record["id"] for record in older_records)
+                connection.execute(select(func.setval(func.pg_get_serial_sequence(name, "id"), last_id)))
     engine.dispose()

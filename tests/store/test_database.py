@@ -336,7 +336,7 @@ def test_a_database_that_was_moved_is_opened_anew(tmp_path: Path) -> None:
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     with database.writing(engine) as connection:
-        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, '2026-01-01', 'hold', 'a', 'b', NULL)")
+        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, '2026-01-01', 'hold', 'a', 'b', NULL, 1)")
     for file in tmp_path.glob("log.db*"):
         file.rename(tmp_path / f"away-{file.name}")
     with pytest.raises(StoreError), database.reading(engine) as connection:
@@ -354,7 +354,7 @@ def test_an_invalid_time_is_a_store_error(tmp_path: Path) -> None:
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
     database.upgrade(engine)
     with database.writing(engine) as connection:
-        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, 'garbage', 'hold', 'a', 'b', NULL)")
+        connection.exec_driver_sql("INSERT INTO operator_actions VALUES (1, 'garbage', 'hold', 'a', 'b', NULL, 1)")
     with pytest.raises(StoreError, match="invalid time"), database.reading(engine) as connection:
         connection.execute(select(operator_actions)).all()
 

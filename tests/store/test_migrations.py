@@ -64,8 +64,8 @@ MISSION = {
     "llm_explanations": {"incident_id", "generated_at", "summary", "recommendations", "llm_model"},
 }
 OURS = {
-    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error"},
-    "baseline_metrics": {"model_version", "source", "active", "document"},
+    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error", "synthetic", "service_id"},
+    "baseline_metrics": {"model_version", "source", "active", "document", "service_id"},
     "current_window_metrics": {
         "id",
         "model_version",
@@ -86,15 +86,30 @@ OURS = {
         "fresh_since",
         "rules_version",
         "wording_version",
+        "service_id",
+        "rows",
+        "late_count",
+        "expired_count",
+        "inherited",
+        "schema_digest",
+        "superseded_at",
+        "superseded_reason",
+        "shadow_problem",
     },
-    "system_state": {"severity", "checked_at", "valid_until", "held", "damaged_features", "memory"},
-    "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id"},
+    "system_state": {
+        *("severity", "checked_at", "valid_until", "held", "damaged_features", "memory"),
+        *("service_id", "model_version", "progress"),
+    },
+    "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id", "service_id"},
     "llm_explanations": {
         *("id", "incident_status", "source", "likely_causes"),
-        *("prompt_version", "seconds", "unverified"),
+        *("prompt_version", "seconds", "unverified", "service_id"),
     },
 }
-FURTHER_TABLES = {"refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"}
+FURTHER_TABLES = {
+    *("refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"),
+    *("services", "feature_schemas"),
+}
 
 
 def test_migrations_lead_to_the_tables(engine: Engine) -> None:
@@ -138,7 +153,7 @@ def test_upgrading_again_changes_nothing(engine: Engine) -> None:
 
 def test_the_first_version_s_database_is_brought_here(empty: Engine) -> None:
     """A database of the first schema gets what was added since, and keeps what it holds."""
-    _upgrade_to(empty, "0001")
+    upgrade_to(empty, "0001")
     with database.writing(empty) as connection:
         connection.execute(text(_STATE))
     with pytest.raises(SchemaMismatch, match="older version"):
@@ -155,7 +170,7 @@ def test_older_explanations_stay_and_are_told_apart(empty: Engine) -> None:
         INSERT INTO llm_explanations (incident_id, incident_status, generated_at, summary, recommendations, llm_model)
         VALUES ('inc-1', 'opened', '2026-01-01 00:00:00', 'why', 'what', 'offline')
     """
-    _upgrade_to(empty, "0001")
+    upgrade_to(empty, "0001")
     with database.writing(empty) as connection:
         connection.execute(text(insert))
     database.upgrade(empty)
@@ -168,7 +183,7 @@ def test_older_explanations_stay_and_are_told_apart(empty: Engine) -> None:
 
 def test_older_runs_get_the_versions_and_the_numbers_of_the_first_rules(empty: Engine) -> None:
     """Each run of a database of an older schema was decided by rules 1: its policy gets their numbers."""
-    _upgrade_to(empty, "0003")
+    upgrade_to(empty, "0003")
     insert = text("""
         INSERT INTO current_window_metrics
             (window_start, window_end, prediction_count, feature_anomalies, unseen_categories, policy)
@@ -193,7 +208,8 @@ def test_the_numbers_of_the_first_rules_are_those_of_the_policy() -> None:
     assert RULES_VERSION > 1 or to_document(EvidencePolicy()) == EVIDENCE_OF_RULES_1
 
 
-def _upgrade_to(engine: Engine, revision: str) -> None:
+def upgrade_to(engine: Engine, revision: str) -> None:
+    """Migrate an empty database to an older schema."""
     with database.writing(engine) as connection:
         config = Config()
         config.set_main_option("script_location", str(database.MIGRATIONS))

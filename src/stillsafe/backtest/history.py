@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, Schema
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.reference import read_reference
+from stillsafe.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,19 +55,33 @@ def read_history(frame: "pd.DataFrame", schema: Schema, label: str | None = None
     Raises:
         ConfigurationError: the table is empty, lacks a feature or the label, or has invalid timestamps.
     """
-    table = frame.reset_index() if frame.index.name == TIMESTAMP else frame
-    table = table.set_axis([str(name) for name in table.columns], axis=1)
+    # Imported here: pandas takes a second to import.
+    from stillsafe.table_file import in_time_order, with_named_columns
+
+    table = with_named_columns(frame)
     _require_columns(table, schema)
     label = _label_column(table, schema, label)
-    micros = _micros(table, schema)
-    if micros is not None:
-        order = np.argsort(micros, kind="stable")
-        table, micros = table.iloc[order], micros[order]
-    elif TIMESTAMP in table and TIMESTAMP not in schema.names:
-        table = table.sort_values(TIMESTAMP, kind="stable")
+    micros = None
+    if TIMESTAMP in table and TIMESTAMP not in schema.names:
+        table, micros = in_time_order(table)
     labels = None if label is None else _plain_values(table[label])
     columns = {spec.name: _feature_values(spec, table[spec.name]) for spec in schema.features}
     return History(columns, micros, label, labels)
+
+
+def text_columns(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The features that are texts, each with the categories that it is known to have.
+
+    Raises:
+        ModelError: the reference file is invalid.
+    """
+    reference = read_reference(settings.path(settings.model.reference))
+    texts = [spec for spec in settings.schema_of_features.features if spec.type in TEXT_TYPES]
+    profiles = {spec.name: reference.profile(spec) for spec in texts}
+    return {
+        spec.name: (*(spec.categories or ()), *(profile.category_counts if profile is not None else ()))
+        for spec, profile in zip(texts, profiles.values(), strict=True)
+    }
 
 
 def datetime_of(micros: int) -> datetime:
@@ -79,8 +95,6 @@ def micros_of(time: datetime) -> int:
 
 
 def _require_columns(table: "pd.DataFrame", schema: Schema) -> None:
-    if duplicates := sorted(set(table.columns[table.columns.duplicated()])):
-        raise ConfigurationError(f"Columns that occur twice: {', '.join(duplicates)}.", "Rename them.")
     if missing := [name for name in schema.names if name not in table]:
         message = f"The history lacks columns that the service's schema names: {', '.join(missing)}."
         raise ConfigurationError(message, "Add them, or pass the settings of the service that recorded this history.")
@@ -101,32 +115,10 @@ def _label_column(table: "pd.DataFrame", schema: Schema, label: str | None) -> s
     return label
 
 
-def _micros(table: "pd.DataFrame", schema: Schema) -> Micros | None:
-    """Read the timestamps; None if there are none. Numeric timestamps give an order but no times, so None too.
-
-    Raises:
-        ConfigurationError: the column has values that are not times, or missing values.
-    """
-    import pandas as pd
-
-    if TIMESTAMP not in table or TIMESTAMP in schema.names or pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
-        return None
-    try:
-        times = pd.to_datetime(table[TIMESTAMP], utc=True, format="mixed")
-    except (ValueError, TypeError) as error:
-        message = f"The column {TIMESTAMP!r} has values that are not times."
-        remedy = "Write times as 2026-01-31T12:00:00Z, or rename the column and use --rows-per-run."
-        raise ConfigurationError(message, remedy) from error
-    if missing_count := int(times.isna().sum()):
-        message = f"The column {TIMESTAMP!r} is empty in {missing_count} rows."
-        raise ConfigurationError(message, "Fill in the times, or remove these rows.")
-    return np.asarray(times.dt.as_unit("us").astype("int64"), np.int64)
-
-
 def _feature_values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[object]:
-    """The values of one feature. CSV readers parse numeric texts as numbers, so categories become texts again."""
+    """The values of one feature. A table from elsewhere may have numbers where the schema has texts."""
     values = _plain_values(column)
-    return [_as_text(value) for value in values] if spec.type is FeatureType.CATEGORY else values
+    return [_as_text(value) for value in values] if spec.type in TEXT_TYPES else values
 
 
 def _plain_values(column: "pd.Series[Any]") -> list[object]:

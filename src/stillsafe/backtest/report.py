@@ -15,6 +15,7 @@ from stillsafe.dashboard import formatting
 from stillsafe.dashboard.snapshot import Run, Snapshot
 from stillsafe.dashboard.status_banner import Tone
 from stillsafe.dashboard.views import FOLDER, build_templates
+from stillsafe.judging import conditions_without_traffic
 from stillsafe.settings import Settings
 from stillsafe.store.read.runs import RunRecord
 
@@ -122,6 +123,7 @@ def snapshot(result: Backtest, settings: Settings, now: datetime) -> Snapshot:
         now=result.runs[-1].window_end if result.runs else now,
         settings=settings,
         state=None,
+        conditions=conditions_without_traffic(settings.model.version),
         runs=runs,
         baseline=None,
         incidents=(),

@@ -29,7 +29,7 @@ from stillsafe.backtest.windows import WindowCounter
 from stillsafe.core.decide import Decision, decide
 from stillsafe.core.incident import Incident, IncidentEvent
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import DIGITS
+from stillsafe.core.signals import DIGITS
 from stillsafe.core.state import Memory, Severity, State
 from stillsafe.core.window import Window
 from stillsafe.errors import ConfigurationError

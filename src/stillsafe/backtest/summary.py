@@ -92,7 +92,7 @@ def suggested_limits(policy: Policy, runs: Sequence[BacktestRun]) -> tuple[Sugge
 def _suggested_limit(policy: Policy, signal: Signal, runs: Sequence[BacktestRun]) -> SuggestedLimit | None:
     """New limits of one signal; None if the present ones suffice or the policy has none for it."""
     try:
-        effects = policy.effects(signal.value)
+        effects = policy.effects(signal)
     except AttributeError:
         return None
     accepted_count = int(ACCEPTED_ALARM_RATE * len(runs))

@@ -11,6 +11,7 @@ from stillsafe.backtest.scoring import BacktestContext, ScoredHistory
 from stillsafe.core.state import Memory
 from stillsafe.core.window import Window
 from stillsafe.monitoring.columns import SHADOW_DIGITS, Columns
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.tally import tally
 
 
@@ -24,7 +25,10 @@ class WindowCounter:
     """
 
     def __init__(self, context: BacktestContext, history: ScoredHistory, length: int) -> None:
-        self._context, self._history, self._length = context, history, length
+        log_format = LogFormat.of(context.settings)
+        columns = log_format.comparable_columns(history.columns, context.baseline)
+        self._context, self._history, self._length = context, replace(history, columns=columns), length
+        self._baseline = log_format.comparable_baseline(context.baseline)
         self._can_shadow_score = context.settings.schema_of_features.scorable_from_log
         self._shadow_confidences = np.round(history.columns.confidences, SHADOW_DIGITS)
         self._is_bypassed = np.zeros(len(history.rows), dtype=np.bool_)
@@ -35,7 +39,7 @@ class WindowCounter:
 
     def window(self, end: int, memory: Memory) -> Window:
         """Count the window that ends at `end`, in microseconds since 1970."""
-        history, start, baseline = self._history, end - self._length, self._context.baseline
+        history, start, baseline = self._history, end - self._length, self._baseline
         fresh_start = start if memory.last_conclusive_at is None else max(start, micros_of(memory.last_conclusive_at))
         bounds = [start, fresh_start, end]
         first, first_fresh, stop = np.searchsorted(history.times, bounds).tolist()

@@ -1,20 +1,58 @@
 """The typer application, the options that several commands share, and the exit code of every error."""
 
+import errno
+import logging
+import os
+import select
 import sys
+import traceback
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from stillsafe import logs
+from stillsafe.cli.json_lines import JsonLineStream, json_lines_only
 from stillsafe.cli.output import print_error
-from stillsafe.errors import ConfigurationError, SchemaMismatch, StillsafeError
+from stillsafe.errors import ConfigurationError, RunAhead, SchemaMismatch, StillsafeError
+from stillsafe.logs import LogEvent, log_event
+
+logger = logging.getLogger(__name__)
 
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_MISCONFIGURED = 0, 1, 2
+MONITOR, TRIAL = "monitor", "--try"
+
+
+class _BrokenConnection(Exception):
+    """A broken pipe that is not the command's output, such as that of a socket."""
+
+
+class _Commands(TyperGroup):
+    """The commands. typer ends a command silently for every broken pipe, so only that of the output may reach it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            _BrokenConnection: something else than the output is broken.
+        """
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            if not (streams := _closed_outputs()):
+                raise _BrokenConnection from error
+            _discard_output(streams)
+            sys.exit(EXIT_FAILURE)
+
 
 app = typer.Typer(
     name="stillsafe",
+    cls=_Commands,
     help=(
         "Serve a scikit-learn model, detect when its predictions can no longer be trusted, and answer with a fallback "
         "until they can."
@@ -35,13 +73,75 @@ DEFAULT_CONFIG = Path("stillsafe.toml")
 
 
 def main() -> None:
-    """Run the command line. The exit code is 0 for success, 1 for a failure and 2 for a wrong configuration."""
+    """Run the command line. The exit code is 0 for success, 1 for a failure and 2 for a wrong configuration.
+
+    Every failure has a message, except that of a command whose output nobody reads any longer.
+    """
     logs.set_up("ERROR")  # `monitor`, `serve` and `explain --pending` set a lower level
+    is_run = sys.argv[1:2] == [MONITOR] and TRIAL not in sys.argv
+    with json_lines_only() if is_run else nullcontext():
+        try:
+            app()
+        except StillsafeError as error:
+            is_misconfigured = isinstance(error, ConfigurationError | SchemaMismatch | RunAhead)
+            exit_code = EXIT_MISCONFIGURED if is_misconfigured else EXIT_FAILURE
+            _report(str(error), error, exit_code, with_traceback=False)
+        except _BrokenConnection as error:
+            cause = error.__cause__ or error
+            _report(_sentence(cause), cause, EXIT_FAILURE, with_traceback=False)
+        except Exception as error:  # noqa: BLE001 - no failure may end without a message
+            _report(_sentence(error), error, EXIT_FAILURE, with_traceback=not isinstance(error, OSError))
+        finally:
+            _flush_output()
+
+
+def _report(sentence: str, error: BaseException, exit_code: int, *, with_traceback: bool) -> NoReturn:
+    """Print or log why the command failed, and exit."""
+    if isinstance(sys.stderr, JsonLineStream):
+        fields = {"message": sentence, "kind": type(error).__name__, "exit_code": exit_code}
+        log_event(logger, LogEvent.RUN_FAILED, fields, error=error if with_traceback else None)
+    else:
+        if with_traceback:
+            traceback.print_exception(error)
+        print_error(sentence)
+    sys.exit(exit_code)
+
+
+def _sentence(error: BaseException) -> str:
+    """An unexpected error with its type and the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"The command failed: {type(error).__name__}: {error}{where}."
+
+
+def _closed_outputs() -> list[TextIO]:
+    """Those of standard output and standard error whose reader has gone, such as `head` in a pipeline."""
+    return [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    poll = select.poll()
     try:
-        app()
-    except StillsafeError as error:
-        print_error(str(error))
-        sys.exit(EXIT_MISCONFIGURED if isinstance(error, ConfigurationError | SchemaMismatch) else EXIT_FAILURE)
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # a stream without a file descriptor
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+
+
+def _flush_output() -> None:
+    """Write what is still buffered; what nobody reads is discarded, or Python would complain at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output(_closed_outputs())
+
+
+def _discard_output(streams: list[TextIO]) -> None:
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
 
 
 def fail(sentence: str) -> NoReturn:

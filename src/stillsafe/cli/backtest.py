@@ -13,6 +13,7 @@ from rich.text import Text
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation, report
+from stillsafe.backtest.history import text_columns
 from stillsafe.backtest.result import Backtest, BacktestIncident, BacktestRun, Basis
 from stillsafe.backtest.text import fallback_sentences, headline, injection_sentence, score_words
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, app
@@ -100,10 +101,10 @@ def backtest(
 
 def _read_history(data: Path, settings: Settings) -> "pd.DataFrame":
     # Imported here: pandas takes a second to import.
-    from stillsafe.init import sample
+    from stillsafe.table_file import read_table
 
     if not data.is_dir():
-        return sample.read(data)
+        return read_table(data, text_columns(settings), noun="history")
     masked_names = [spec.name for spec in settings.schema_of_features.features if spec.log is not LogMode.KEEP]
     if masked_names:
         problem = f"{data}: the log never held {', '.join(masked_names)} in clear, which the model needs."

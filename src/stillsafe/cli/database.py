@@ -11,7 +11,7 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import error_console, print_plain, print_result, progress_bar
 from stillsafe.errors import ConfigurationError
-from stillsafe.monitoring import retention
+from stillsafe.monitoring import registration, retention
 from stillsafe.monitoring.retention import PruneResult
 from stillsafe.settings_sections import parse_duration
 from stillsafe.store import database
@@ -31,7 +31,7 @@ def db_upgrade(
     as_json: Json = False,
 ) -> None:
     """Bring the database to this version's schema, while the service goes on. SQLite is copied first."""
-    engine = database.connect(service.settings_of(config).database_url)
+    engine = service.connect(service.settings_of(config))
     current, newest, backup = database.revision(engine), database.known_revisions()[0], None
     if current not in {None, newest} and not no_backup:
         backup = _back_up(engine, str(current), newest)
@@ -44,7 +44,7 @@ def db_upgrade(
 @db_app.command("backup")
 def db_backup(file: Path, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Copy a SQLite database into a new file, whole and as of one moment, while the service goes on."""
-    engine = database.connect(service.settings_of(config).database_url)
+    engine = service.connect(service.settings_of(config))
     if engine.dialect.name != "sqlite":
         raise ConfigurationError("The database is PostgreSQL's.", "Use pg_dump; docs/operations.md shows how.")
     with progress_bar("Copying the database"):
@@ -56,10 +56,22 @@ def db_backup(file: Path, config: Config = DEFAULT_CONFIG, as_json: Json = False
 @db_app.command("current")
 def db_current(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Show the schema's revision in the database and in this version."""
-    engine = database.connect(service.settings_of(config).database_url)
+    engine = service.connect(service.settings_of(config))
     current, newest = database.revision(engine), database.known_revisions()[0]
     sentence = f"Database: {current or 'no tables yet'}. This Stillsafe: {newest}."
     print_result({"database": current, "stillsafe": newest}, as_json, lambda: print_plain(sentence))
+
+
+@db_app.command("rename")
+def db_rename(old_name: str, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Rename a service of the database to the settings' name. Its log, state and incidents stay its own."""
+    settings = service.settings_of(config)
+    engine = service.connect(settings)
+    database.require_current(engine)
+    registration.rename(engine, old_name, settings.service.name)
+    document = {"from": old_name, "to": settings.service.name}
+    sentence = f"The service {old_name!r} is now {settings.service.name!r}."
+    print_result(document, as_json, lambda: print_plain(sentence))
 
 
 @app.command()

@@ -1,15 +1,18 @@
 """`hold` and `release`: the operator's kill switch."""
 
 import getpass
+import sys
 from typing import Annotated
 
 import typer
 
-from stillsafe import service
+from stillsafe import logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.json_lines import is_terminal
 from stillsafe.cli.output import print_plain, print_result
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import hold as operator_hold
+from stillsafe.settings import Settings
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 Operator = Annotated[str | None, typer.Option(help="Who; default: the user of this shell.")]
@@ -19,9 +22,12 @@ Operator = Annotated[str | None, typer.Option(help="Who; default: the user of th
 def hold(reason: Reason, config: Config = DEFAULT_CONFIG, by: Operator = None, as_json: Json = False) -> None:
     """The kill switch: force DEGRADED until released. Recorded with who and why."""
     settings = service.settings_of(config)
+    log_action(settings)
     engine = service.open_store(settings)
     operator = one_line(by or getpass.getuser())
-    memory = operator_hold.hold(engine, by=operator, reason=one_line(reason), at=service.utc_now())
+    memory = operator_hold.hold(
+        engine, settings.model.version, by=operator, reason=one_line(reason), at=service.utc_now()
+    )
     document = {"state": memory.effective_state.value, "held": True, "evidence_says": memory.state.value}
     if settings.service.mode == "enforce":
         sentence = "Held: the fallback answers from now on."
@@ -33,13 +39,23 @@ def hold(reason: Reason, config: Config = DEFAULT_CONFIG, by: Operator = None, a
 @app.command()
 def release(reason: Reason, config: Config = DEFAULT_CONFIG, by: Operator = None, as_json: Json = False) -> None:
     """End a hold: the monitor's evidence decides again."""
-    engine = service.open_store(service.settings_of(config))
+    settings = service.settings_of(config)
+    log_action(settings)
+    engine = service.open_store(settings)
     operator = one_line(by or getpass.getuser())
-    memory = operator_hold.release(engine, by=operator, reason=one_line(reason), at=service.utc_now())
+    memory = operator_hold.release(
+        engine, settings.model.version, by=operator, reason=one_line(reason), at=service.utc_now()
+    )
     state = memory.effective_state.value
     document = {"state": state, "held": False}
     sentence = f"Released: the state is {state}, which the monitor's evidence supports."
     print_result(document, as_json, lambda: print_plain(sentence))
+
+
+def log_action(settings: Settings) -> None:
+    """Log the action, and the state that it changes, unless a person reads them on the terminal anyway."""
+    level = "ERROR" if is_terminal(sys.stderr) else "WARNING"
+    logs.set_up(level, service=settings.service.name, model_version=settings.model.version)
 
 
 def one_line(text: str) -> str:

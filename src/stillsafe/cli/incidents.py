@@ -73,6 +73,8 @@ def explain(
     outcome = incident_explanation.explain_newest(engine, settings, chosen_id, now=service.utc_now())
     if outcome in (Outcome.FAILURE, Outcome.UNUSABLE):
         print_error("the language model gave no explanation; `stillsafe explain --pending` tries again.")
+    if outcome is Outcome.NO_TABLE:
+        print_error(f"{outcome.value}, so no explanation can be stored.")
     _show_incident(engine, chosen_id, as_json)
 
 

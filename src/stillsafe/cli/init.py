@@ -34,6 +34,12 @@ def init(
     trust_joblib: Annotated[
         bool, typer.Option("--trust-joblib", help="Load a joblib or pickle file: it can run any code.")
     ] = False,
+    python_path: Annotated[
+        list[Path] | None, typer.Option(help="A folder with your own modules that the model needs; repeatable.")
+    ] = None,
+    module: Annotated[
+        list[str] | None, typer.Option(help="A module to import before the model is loaded; repeatable.")
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -59,6 +65,8 @@ def init(
                 version=version,
                 trust_joblib=trust_joblib,
                 force=force,
+                python_path=tuple(python_path or ()),
+                modules=tuple(module or ()),
                 now=service.utc_now(),
                 salt=secrets.token_hex(16),
             ),

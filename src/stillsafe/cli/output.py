@@ -11,6 +11,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.markup import escape
 
+from stillsafe.cli.json_lines import JsonLineStream
 from stillsafe.progress import Progress, no_progress
 
 WIDE = 120  # columns; a narrower terminal gets tables without their sentences
@@ -21,21 +22,24 @@ console = Console(highlight=False, soft_wrap=True)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def json_text(document: Any) -> str:
+def json_text(document: Any, indent: int | None = 2) -> str:
     """A JSON document as text; times as ISO 8601, never NaN."""
-    return json.dumps(document, indent=2, default=str, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=indent, default=str, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def print_json(document: Any) -> None:
-    """Write one JSON document to standard output."""
-    sys.stdout.write(json_text(document))
+    """Write one JSON document to standard output; on one line if the output is a file of JSON lines."""
+    sys.stdout.write(json_text(document, None if isinstance(sys.stdout, JsonLineStream) else 2))
 
 
 def print_result(document: Any, as_json: bool, print_text: Callable[[], None]) -> None:
-    """Print a command's result: as JSON for a program, or as text for a person."""
+    """Print a command's result: as JSON for a program, or as text for a person.
+
+    A file of JSON lines gets no text, because the log events there have the same content.
+    """
     if as_json:
         print_json(document)
-    else:
+    elif not isinstance(sys.stdout, JsonLineStream):
         print_text()
 
 

@@ -14,6 +14,7 @@ from stillsafe.cli.output import console, print_result, progress_bar
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import replay as recomputation
 from stillsafe.monitoring.archive import Archive
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import ReplayResult
 
 
@@ -36,7 +37,7 @@ def replay(
         result = recomputation.replay(
             engine,
             from_logs=from_logs,
-            schema=settings.schema_of_features,
+            log_format=LogFormat.of(settings),
             model_version=settings.model.version,
             score=service.shadow_scorer(settings),
             archive=None if archive is None else Archive(archive),

@@ -9,7 +9,11 @@ import typer
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, app
 from stillsafe.cli.output import print_plain
+from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import schedule
+from stillsafe.monitoring.sibling_entries import STATUSES_TO_KEEP, sibling_entries
+from stillsafe.schedule_check import database_problem
+from stillsafe.settings import Settings
 
 schedule_app = typer.Typer(help="The crontab entry that starts the monitor.", no_args_is_help=True)
 app.add_typer(schedule_app, name="schedule")
@@ -19,11 +23,47 @@ app.add_typer(schedule_app, name="schedule")
 def schedule_install(
     config: Config = DEFAULT_CONFIG,
     print_only: Annotated[bool, typer.Option("--print", help="Print the entry instead of installing it.")] = False,
+    keep_siblings: Annotated[
+        bool, typer.Option("--keep-siblings", help="Keep all other entries that watch this service.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove all other entries that watch this service, used or not.")
+    ] = False,
+    without_trial: Annotated[
+        bool, typer.Option("--untried", help="Install the entry even if it fails in cron's environment now.")
+    ] = False,
 ) -> None:
-    """Add the crontab entry that starts the monitor, or replace it. Other entries stay as they are."""
-    every = service.settings_of(config).monitor.every
-    write = schedule.entry if print_only else schedule.install
-    print_plain(write(config.resolve(), every, python=Path(sys.executable)))
+    """Try the crontab entry that starts the monitor in cron's environment, and add it, or replace it.
+
+    Entries of the same service whose model version no longer answers are removed; other entries stay as they are.
+    """
+    settings, python = service.settings_of(config), Path(sys.executable)
+    if print_only:
+        print_plain(schedule.entry(config.resolve(), settings.monitor.every, python=python))
+        return
+    schedule.entry(config.resolve(), settings.monitor.every, python=python)  # refuses an interval before the trial
+    if not without_trial:
+        _require_trial(config, settings, python)
+    siblings = [] if keep_siblings else sibling_entries(config, service.utc_now())
+    obsolete_entries = [each for each in siblings if replace or each.status not in STATUSES_TO_KEEP]
+    lines = [each.line for each in obsolete_entries]
+    print_plain(schedule.install(config.resolve(), settings.monitor.every, python=python, obsolete_lines=lines))
+    for each in siblings:
+        print_plain(f"{'Removed' if each in obsolete_entries else 'Kept'}: {each.description}")
+        if each in obsolete_entries:
+            print_plain(f"  {each.line}")
+
+
+def _require_trial(config: Path, settings: Settings, python: Path) -> None:
+    """Try the entry in cron's environment.
+
+    Raises:
+        ConfigurationError: a run there would fail, or would watch another database.
+    """
+    problem = schedule.trial_problem(config, python=python) or database_problem(config, settings)
+    if problem is not None:
+        remedy = "Nothing was installed. Correct it, or install the entry with --untried."
+        raise ConfigurationError(f"In cron's environment the monitor cannot run: {problem}", remedy)
 
 
 @schedule_app.command("show")

@@ -44,6 +44,7 @@ def serve(
     """Serve the API and the dashboard until stopped."""
     logs.set_up("INFO")
     settings = service.settings_of(config)
+    logs.set_up("INFO", service=settings.service.name, model_version=settings.model.version)
     server_socket = listen(host or settings.serving.host, settings.serving.port if port is None else port)
     if workers == 1:
         application = service.create_app(settings)

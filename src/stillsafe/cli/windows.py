@@ -16,7 +16,7 @@ from stillsafe.store.codec import stored_value
 from stillsafe.store.read.runs import RunRecord, recent_runs
 
 LONGEST_REASON = 100
-LARGE_DOCUMENTS = frozenset({"policy", "window", "memory"})
+LARGE_DOCUMENTS = frozenset({"policy", "window", "memory", "rows", "inherited"})
 
 
 @app.command()

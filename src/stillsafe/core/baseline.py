@@ -30,7 +30,7 @@ class FeatureBaseline:
         value_count: values that were present.
         missing_count: values that were missing.
         minimum, maximum: range of the numbers; None where there was none.
-        category_counts: how often each category occurred.
+        category_counts: how often each category occurred, each whole code, or each form of an open-ended text.
         bins: the bins of its values, or None in a baseline of an older version.
         bin_counts: values in each bin.
         distinct_count: how many different numbers occurred.
@@ -47,6 +47,11 @@ class FeatureBaseline:
     bin_counts: tuple[int, ...] = ()
     distinct_count: int = 0
     frequent: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether its values are watched one by one: categories, whole codes, or the forms of a text."""
+        return self.type is FeatureType.CATEGORY or bool(self.category_counts)
 
     @property
     def missing_rate(self) -> float:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of, summary
 from stillsafe.core.policy import RULES_VERSION, Policy
-from stillsafe.core.readings import read_signals, run_evidence
+from stillsafe.core.readings import leaves_predictions, read_signals, run_evidence
 from stillsafe.core.signals import Evidence, Reading
-from stillsafe.core.state import STEPS, Memory, Severity, calm_runs_needed, step, worst_severity
+from stillsafe.core.state import STEPS, Memory, Severity, State, calm_runs_needed, worst_severity
 from stillsafe.core.window import Window
 
 
@@ -26,6 +26,7 @@ class Decision:
         memory: what the next run starts from; `memory.effective_state` is the state in force.
         incident: what this run did to an incident, or None.
         reason: one or a few sentences, with numbers.
+        progress: what this run concluded, and what ends or escalates the state; empty in NORMAL.
     """
 
     evidence: Evidence
@@ -35,6 +36,7 @@ class Decision:
     memory: Memory
     incident: Incident | None
     reason: str
+    progress: str = ""
 
 
 def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Memory) -> Decision:
@@ -60,7 +62,7 @@ def conclude(
     Every version of Stillsafe can recompute this half of a decision; see `state.STEPS`.
     """
     matching = _matching_baseline(baseline, window)
-    next_memory = STEPS.get(rules_version, step)(
+    next_memory = STEPS.get(rules_version, STEPS[RULES_VERSION])(
         policy,
         memory,
         readings,
@@ -70,20 +72,25 @@ def conclude(
         baseline_id=matching.baseline_id if matching is not None else None,
     )
     healthy_error = matching.harm.healthy_error if matching is not None and matching.harm is not None else None
-    incident = incident_of(policy, memory, next_memory, readings, window.end, healthy_error)
+    incident = incident_of(policy, memory, next_memory, readings, window.end, healthy_error, rules_version)
     if incident is not None:
         open_id = None if incident.event is IncidentEvent.RESOLVED else incident.incident_id
         next_memory = replace(next_memory, incident_id=open_id)
     damage = damaged_features(policy, next_memory)
-    next_memory = replace(next_memory, damaged_features=damage)
+    # Refusals alone may make a run bad, which judges none of the few predictions beside them.
+    is_waiting = evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
+    waiting = [memory.unjudged_since, window.oldest_unjudged_at] if is_waiting else []
+    unjudged_since = min((at for at in waiting if at is not None), default=None)
+    next_memory = replace(next_memory, damaged_features=damage, unjudged_since=unjudged_since)
     if incident is not None:
         reason = incident.reason
     elif evidence is Evidence.BAD:
         reason = summary(tuple(reading for reading in readings if reading.evidence is Evidence.BAD), healthy_error)
     else:
-        reason = _uneventful(policy, window, readings, evidence, next_memory)
+        reason = _uneventful(policy, window, readings, evidence)
     severity = worst_severity(policy, next_memory.streaks)
-    return Decision(evidence, severity, readings, damage, next_memory, incident, reason)
+    remaining_steps = _progress(policy, next_memory, "" if incident is not None else reason)
+    return Decision(evidence, severity, readings, damage, next_memory, incident, reason, remaining_steps)
 
 
 def _matching_baseline(baseline: Baseline | None, window: Window) -> Baseline | None:
@@ -91,23 +98,35 @@ def _matching_baseline(baseline: Baseline | None, window: Window) -> Baseline | 
     return baseline if baseline is not None and baseline.model_version == window.model_version else None
 
 
-def _uneventful(
-    policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence, memory: Memory
-) -> str:
+def _progress(policy: Policy, memory: Memory, reason: str) -> str:
+    """What the run concluded, what ends the state, and what escalates it; empty in NORMAL."""
+    if memory.state is State.NORMAL:
+        return ""
+    runs, state = calm_runs_needed(policy, memory), memory.state.value
+    sentences = [reason, f"{state} ends after {runs} consecutive calm runs ({memory.calm_runs} so far)."]
+    if memory.state is State.WARNING:
+        severe = max((streak.severe for streak in memory.streaks.values()), default=0)
+        escalation = f"{policy.critical_runs} consecutive severe runs of one signal ({severe} so far)"
+        sentences.append(f"It becomes DEGRADED after {escalation}.")
+    return " ".join(sentences).strip()
+
+
+def _uneventful(policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence) -> str:
     if not readings:
         return f"Unwatched: model version {window.model_version} has no active baseline."
     if evidence is Evidence.INSUFFICIENT:
         return _inconclusive(policy, window)
-    calm = f"Calm: {window.fresh.prediction_count} new predictions, every signal within its limits"
-    runs = calm_runs_needed(policy, memory)
-    return f"{calm} (calm run {memory.calm_runs} of {runs} that end {memory.state.value})." if runs else f"{calm}."
+    return f"Calm: {window.fresh.judged_count} new predictions, every signal within its limits."
 
 
 def _inconclusive(policy: Policy, window: Window) -> str:
-    fresh, total = window.fresh.prediction_count, window.total.prediction_count
+    if window.clock_jump:
+        return "Inconclusive: the clock moved on by more than a day without a request, so it may be wrong."
+    fresh, total = window.fresh.judged_count, window.total.judged_count
     if total >= policy.min_predictions and fresh >= policy.min_fresh_predictions:
         return "Inconclusive: the confidences of this window are not all finite numbers."
     return (
         f"Inconclusive: {total} predictions in the window (at least {policy.min_predictions} are needed), "
-        f"{fresh} of them new (at least {policy.min_fresh_predictions})."
+        f"{fresh} of them new (at least {policy.min_fresh_predictions})"
+        + (f", besides {copies} copies of repeated rows." if (copies := window.total.repeated_count) else ".")
     )

@@ -3,11 +3,12 @@
 Also the sentences: one per reading, with its numbers, from the templates in the signal table.
 """
 
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from stillsafe.core.policy import Policy
+from stillsafe.core.policy import RULES_VERSION, Policy
 from stillsafe.core.signals import DAMAGE, SIGNALS, Evidence, Level, Reading, Signal, excess
 from stillsafe.core.state import Memory, Severity, State, Streak, severity_of
 
@@ -50,8 +51,9 @@ def incident_of(
     readings: tuple[Reading, ...],
     at: datetime,
     healthy_error: float | None = None,
+    rules_version: int = RULES_VERSION,
 ) -> Incident | None:
-    """What a run does to incidents, or None.
+    """What a run does to incidents, or None. A state that was inherited from another version opens one, too.
 
     Args:
         policy: the rules' numbers.
@@ -60,8 +62,10 @@ def incident_of(
         readings: the run's readings.
         at: the run's time.
         healthy_error: the model's error in the healthy period, if known; see `sentence`.
+        rules_version: of the run. By rules 1 nothing was inherited, and ids did not name the version.
     """
-    if previous.state is memory.state:
+    is_inherited = rules_version > 1 and previous.state is memory.state and previous.incident_id is None
+    if previous.state is memory.state and not is_inherited:
         return None
     if memory.state is State.NORMAL:
         if previous.incident_id is None:
@@ -76,14 +80,20 @@ def incident_of(
         and reading.evidence is Evidence.BAD
     )
     return Incident(
-        previous.incident_id or f"inc-{at:%Y%m%dT%H%M%S}-{at.microsecond:06d}",
+        previous.incident_id or _new_id(at, memory.model_version if rules_version > 1 else None),
         IncidentEvent.ESCALATED if previous.incident_id else IncidentEvent.OPENED,
         at,
         severity,
         tuple(sorted(reading.key for reading in triggers)),
         tuple(sorted({r.feature for r in triggers if r.feature is not None and r.signal in DAMAGE})),
-        _detection(memory, severity, triggers, healthy_error),
+        _inheritance(previous) if is_inherited else _detection(memory, severity, triggers, healthy_error),
     )
+
+
+def _new_id(at: datetime, model_version: str | None) -> str:
+    """An id that no other version's incident of the same time has."""
+    suffix = "" if model_version is None else f"-{zlib.crc32(model_version.encode()) & 0xFFFF:04x}"
+    return f"inc-{at:%Y%m%dT%H%M%S}-{at.microsecond:06d}{suffix}"
 
 
 def damaged_features(policy: Policy, memory: Memory) -> tuple[str, ...]:
@@ -148,6 +158,11 @@ def _detection(memory: Memory, severity: Severity, triggers: tuple[Reading, ...]
     runs = max((s.severe if is_critical else s.deviating for s in streaks), default=0)
     kind = "severe" if is_critical else "deviating"
     return f"{severity.value} after {runs} consecutive {kind} runs. {summary(triggers, healthy_error)}"
+
+
+def _inheritance(previous: Memory) -> str:
+    since = "" if previous.since is None else f" since {previous.since:%Y-%m-%d %H:%M} UTC"
+    return f"Inherited from version {previous.model_version}, which has been {previous.state.value}{since}."
 
 
 def _resolution(previous: Memory, calm_runs: int) -> str:

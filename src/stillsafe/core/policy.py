@@ -4,21 +4,21 @@ The reference page on the policy is generated from this file.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from stillsafe.core.signals import SIGNALS
+from stillsafe.core.signals import FAILURE, SIGNALS, Signal, reading_key
 
 
 def _because(default: Any, reason: str) -> Any:
     return field(default=default, metadata={"reason": reason})
 
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Version of the rules that decide. Every change to a reading's level or to a step of the state raises it."""
 
-WORDING_VERSION = 2
+WORDING_VERSION = 3
 """Version of the sentences about decisions."""
 
 
@@ -33,6 +33,15 @@ class EvidencePolicy:
         0.1, "A number that was more common than this in the healthy period may well become the most common one."
     )
     repeat_factor: float = _because(6.0, "A number is repeated where it is so many times as common as in health.")
+    repeated_row_deviations: float = _because(
+        6.0, "Copies of one row are unexplained beyond so many standard errors of what its rarest value explains."
+    )
+    repeated_row_min_rate: float = _because(
+        0.01, "Fewer copies of one row, as a share of the rows, change no reading that matters."
+    )
+    repeated_row_max_agreement: float = _because(
+        0.001, "Where healthy rows are equal more often than this by chance, equal rows are nothing unusual."
+    )
     silence_pause_factor: float = _because(
         3.0, "An automatic limit of silence is so many times the baseline's longest pause."
     )
@@ -127,6 +136,16 @@ class Policy:
     min_fresh_predictions: int = _because(
         25, "Windows overlap: a run with fewer rows that no earlier run has judged is inconclusive."
     )
+    max_carry_seconds: float = _because(
+        86400.0, "A row that no conclusive run has judged is carried to the next one for a day at most."
+    )
+    max_carry_predictions: int = _because(
+        100_000,
+        "One run judges at most so many new rows, the newest: a monitor that was away must not dilute the present.",
+    )
+    not_judged_intervals: float = _because(
+        6.0, "A request that waits for a conclusive run longer than so many intervals makes its version not judged."
+    )
     warning_runs: int = _because(2, "No single anomaly acts: WARNING takes two consecutive deviating runs at least.")
     critical_runs: int = _because(3, "CRITICAL takes three consecutive severe runs at least.")
     warning_recovery_runs: int = _because(2, "No single calm run acts either: WARNING ends after two of them.")
@@ -192,7 +211,10 @@ class Policy:
     refusal_rate_moderate: float = _because(
         0.05, "One request in twenty refused: a client that ignores refusals fails silently."
     )
-    refusal_rate_severe: float = _because(0.25, "A quarter of the requests violate the schema: a client is broken.")
+    repeated_row_rate_moderate: float = _because(
+        0.25,
+        "A quarter of the requests are copies of the same rows: a probe that nobody marked, or a client in a loop.",
+    )
     model_error_rate_moderate: float = _because(
         0.02, "A healthy model fails on almost no request: one in fifty is a fault."
     )
@@ -205,14 +227,43 @@ class Policy:
     evidence: EvidencePolicy = field(
         default=EVIDENCE, metadata={"reason": "The numbers that turn counts into evidence."}
     )
+    unwatched_features: tuple[str, ...] = _because((), "Features with `watch = false` give no evidence.")
+    feature_limits: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"reason": "Reading key -> moderate limit of one feature, in place of the limit for all features."},
+    )
+    written_limits: tuple[str, ...] = _because(
+        (), "Limits that the owner wrote hold, also where the impact can be estimated."
+    )
 
     def problems(self) -> list[str]:
         """What makes this policy unsound, one sentence each; empty when it is sound."""
         return [*self._invalid_numbers(), *self._invalid_combinations(), *self.evidence.problems()]
 
-    def effects(self, signal: str) -> tuple[float, float | None]:
-        """The smallest moderate and severe deviation of a signal that matters; None where it is never severe."""
-        return getattr(self, f"{signal}_moderate"), getattr(self, f"{signal}_severe", None)
+    @property
+    def not_judged_seconds(self) -> float:
+        """How long a request may wait for a conclusive run before its version counts as not judged."""
+        return self.not_judged_intervals * self.every_seconds
+
+    def effects(
+        self, signal: str, feature: str | None = None, *, impact_known: bool = False
+    ) -> tuple[float, float | None]:
+        """The smallest moderate and severe deviation of a signal that matters; None where it is never severe.
+
+        Where the impact can be estimated, it measures better what a change costs. Then only failures are severe, and
+        what the owner wrote.
+        """
+        rests = impact_known and signal not in FAILURE and f"{signal}_severe" not in self.written_limits
+        severe = None if rests else getattr(self, f"{signal}_severe", None)
+        moderate = self.feature_limits.get(reading_key(Signal(signal), feature), getattr(self, f"{signal}_moderate"))
+        return moderate, None if severe is None else max(moderate, severe)
+
+    def is_written(self, signal: Signal, feature: str | None) -> bool:
+        """Whether the owner wrote a limit of the signal, or of its reading of one feature."""
+        limits = SIGNALS[signal].limit_fields
+        return reading_key(signal, feature) in self.feature_limits or any(
+            name in self.written_limits for name in limits
+        )
 
     def _invalid_numbers(self) -> Iterator[str]:
         for f in _numbers():
@@ -233,6 +284,8 @@ class Policy:
             yield "critical_runs must be at least 3 and at least warning_runs."
         if self.warning_recovery_runs < 1 or self.recovery_runs < 1 or self.max_recovery_runs < self.recovery_runs:
             yield "recovery takes at least one calm run, and max_recovery_runs at least recovery_runs."
+        if self.max_carry_seconds < self.window_seconds:
+            yield "max_carry must be at least the window, or rows of the window are never judged."
         if self.max_gap_seconds < self.every_seconds:
             yield "max_gap must be at least the interval between runs, or no two runs are ever consecutive."
         for row in SIGNALS.values():
@@ -241,9 +294,13 @@ class Policy:
                     yield f"{moderate} must not exceed {severe}."
 
 
+NOT_NUMBERS = ("evidence", "unwatched_features", "feature_limits", "written_limits")
+"""Fields of the policy that are no number of their own."""
+
 COUNTS = (
     "min_predictions",
     "min_fresh_predictions",
+    "max_carry_predictions",
     "warning_runs",
     "critical_runs",
     "warning_recovery_runs",
@@ -252,12 +309,21 @@ COUNTS = (
     "max_recovery_runs",
 )
 
-ABOVE_ZERO = ("window_seconds", "every_seconds", "max_gap_seconds", "min_predictions", "min_fresh_predictions")
+ABOVE_ZERO = (
+    "window_seconds",
+    "every_seconds",
+    "max_gap_seconds",
+    "max_carry_seconds",
+    "max_carry_predictions",
+    "not_judged_intervals",
+    "min_predictions",
+    "min_fresh_predictions",
+)
 
 
 def _numbers() -> Iterator[Field[Any]]:
     """The fields of the policy that a person may set."""
-    return (f for f in fields(Policy) if f.name != "evidence")
+    return (f for f in fields(Policy) if f.name not in NOT_NUMBERS)
 
 
 def reasons() -> dict[str, tuple[Any, str]]:

@@ -6,34 +6,29 @@ explain. So the same policy is right at 50 rows and at 500,000.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.evidence.corruption import Diagnosis, Limits, Suspicion, diagnose, distribution_shift
-from stillsafe.core.evidence.impact import (
-    DistributionShift,
-    estimate_impact,
-    total_variation,
-    total_variation_noise,
-)
+from stillsafe.core.evidence.corruption import distribution_shift
+from stillsafe.core.evidence.diagnosis import diagnosis_readings
+from stillsafe.core.evidence.impact import DistributionShift, total_variation, total_variation_noise
+from stillsafe.core.evidence.watch import watched_part
 from stillsafe.core.policy import EvidencePolicy, Policy
-from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import (
-    FAILURE,
+    DIGITS,
     METRIC_SIGNALS,
     OUTPUT_SIGNALS,
     SIGNALS,
     Evidence,
-    Level,
     Reading,
     Signal,
+    evidence_of,
+    insufficient,
+    level_of,
     reading_key,
 )
 from stillsafe.core.window import FeatureTally, Tally, Window
-
-DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +68,15 @@ def read_signals(
         window: the window.
         seconds_since_last: time since the end of the last conclusive run's window, or None without one.
     """
-    tally = window.fresh
-    has_predictions = window.total.prediction_count >= policy.min_predictions
+    baseline, tally = watched_part(baseline, window.fresh, policy.unwatched_features)
+    has_predictions = window.total.judged_count >= policy.min_predictions
     # A refused request is a request, so refusals are judged even where there are no predictions.
     has_requests = window.total.prediction_count + window.total.refusal_count >= policy.min_predictions
-    has_fresh = has_predictions and tally.prediction_count >= policy.min_fresh_predictions
-    shift = distribution_shift(baseline, tally, policy.evidence) if has_fresh else None
+    is_enough = has_enough_rows(policy, window)
+    shift = distribution_shift(baseline, tally, policy.evidence) if is_enough else None
     measures = [
         *(_confidence_measures(baseline, tally) if has_predictions else ()),
+        *(_repetition_measures(baseline, tally) if is_enough else ()),
         *(_refusal_measures(baseline, tally) if has_requests else ()),
         *(_model_error_measures(baseline, tally) if has_predictions else ()),
         *(_feature_measures(policy.evidence, baseline, tally) if has_predictions else ()),
@@ -88,25 +84,32 @@ def read_signals(
     ]
     measures = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _finite(m, baseline)]
     z = z_limit(policy.false_alarm_rate, len(measures) + (len(baseline.joint.features) if baseline.joint else 0))
-    readings = {measure.key: _judge(policy, measure, baseline, z) for measure in measures}
+    readings = {m.key: _judge(policy, m, baseline, z) for m in measures}
     if shift is not None:
-        readings |= _evidence_readings(policy, baseline, tally, shift, readings, z)
+        readings |= diagnosis_readings(policy, baseline, tally, shift, readings, z)
     silence = _silence(policy, baseline, window, seconds_since_last)
     signals = _expected_signals(policy.evidence, baseline)
-    return (*(readings.get(reading_key(s, f)) or _insufficient(s, f, tally) for s, f in signals), silence)
+    return (*(readings.get(reading_key(s, f)) or insufficient(s, f, tally.judged_count) for s, f in signals), silence)
 
 
 def run_evidence(policy: Policy, window: Window, readings: tuple[Reading, ...]) -> Evidence:
     """Evidence of a whole run: BAD if any reading is; else OK only where there were enough rows to judge."""
+    readings = () if window.clock_jump else readings
     if any(reading.evidence is Evidence.BAD for reading in readings):
         return Evidence.BAD
-    is_enough = (
-        bool(readings)
-        and math.isfinite(window.fresh.confidence_sum)
-        and window.total.prediction_count >= policy.min_predictions
-        and window.fresh.prediction_count >= policy.min_fresh_predictions
-    )
+    is_enough = bool(readings) and math.isfinite(window.fresh.confidence_sum) and has_enough_rows(policy, window)
     return Evidence.OK if is_enough else Evidence.INSUFFICIENT
+
+
+def leaves_predictions(policy: Policy, window: Window) -> bool:
+    """Whether a window has new predictions that are too few to judge the model by: a later run judges them."""
+    return window.fresh.prediction_count > 0 and not has_enough_rows(policy, window)
+
+
+def has_enough_rows(policy: Policy, window: Window) -> bool:
+    """Whether a window has enough predictions to judge the model by, whatever its clients send besides."""
+    is_large = window.total.judged_count >= policy.min_predictions
+    return is_large and window.fresh.judged_count >= policy.min_fresh_predictions
 
 
 def z_limit(false_alarm_rate: float, reading_count: int) -> float:
@@ -121,10 +124,10 @@ def _expected_signals(evidence: EvidencePolicy, baseline: Baseline) -> list[tupl
     pairs: list[tuple[Signal, str | None]] = []
     if baseline.confidence_count:
         pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
-    pairs += [(Signal.REFUSAL_RATE, None), (Signal.MODEL_ERROR_RATE, None)]
+    pairs += [(signal, None) for signal in (Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.MODEL_ERROR_RATE)]
     for name, feature in sorted(baseline.features.items()):
         pairs.append((Signal.MISSING_RATE, name))
-        if feature.type is FeatureType.CATEGORY:
+        if feature.is_categorical:
             pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
         elif feature.minimum is not None:
             pairs.append((Signal.OUT_OF_RANGE_RATE, name))
@@ -156,6 +159,13 @@ def _confidence_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     return measures
 
 
+def _repetition_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
+    # Only beside enough other rows: where nothing else comes nobody is judged, and copies that wait for other rows are
+    # evidence once.
+    copies = (tally.repeated_count, tally.prediction_count)
+    return [_rate(Signal.REPEATED_ROW_RATE, None, *copies, 0.0, baseline.sample_size)]
+
+
 def _refusal_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     n = tally.prediction_count + tally.refusal_count
     healthy_n = baseline.sample_size + baseline.refusal_count
@@ -165,7 +175,7 @@ def _refusal_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
 
 def _model_error_measures(baseline: Baseline, tally: Tally) -> list[_Measure]:
     # A row without a score (bypassed, without a shadow) has no outcome of the model, so it does not count.
-    by_model = max(tally.prediction_count - tally.fallback_count, 0)
+    by_model = max(tally.judged_count - tally.fallback_count, 0)
     n = (tally.confidence_count if baseline.confidence_count else by_model) + tally.model_error_count
     healthy_n = baseline.sample_size
     reference = baseline.model_error_count / healthy_n if healthy_n else 0.0
@@ -186,7 +196,9 @@ def _feature_measures(evidence: EvidencePolicy, baseline: Baseline, tally: Tally
 
 def _value_measures(evidence: EvidencePolicy, name: str, healthy: FeatureBaseline, now: FeatureTally) -> list[_Measure]:
     n, healthy_n = now.value_count, healthy.value_count
-    if healthy.type is FeatureType.CATEGORY:
+    if healthy.bin_counts and not now.bin_counts:
+        return []  # the log hides the values
+    if healthy.is_categorical:
         reference = healthy.expected_unseen_rate
         return [_rate(Signal.UNSEEN_CATEGORY_RATE, name, now.unseen_count, n, reference, healthy_n)]
     if healthy.minimum is not None:
@@ -227,98 +239,6 @@ def _distribution_measures(shift: DistributionShift) -> list[_Measure]:
     return measures
 
 
-def _evidence_readings(
-    policy: Policy,
-    baseline: Baseline,
-    tally: Tally,
-    shift: DistributionShift,
-    readings: Mapping[str, Reading],
-    z: float,
-) -> dict[str, Reading]:
-    """Readings that need a diagnosis: broken relations, estimated loss, and those that the diagnosis rebuts."""
-    limits = Limits(z, policy.broken_relation_rate_moderate, policy.evidence)
-    diagnosis = diagnose(baseline, tally, shift, _suspicion(shift, readings), limits)
-    rebuttals = {
-        key: _rebut(reading)
-        for key, reading in readings.items()
-        if SIGNALS[reading.signal].rebuttable and reading.feature in diagnosis.intact
-    }
-    relations = _relation_readings(policy, baseline, tally, diagnosis)
-    return rebuttals | relations | _impact_reading(policy, baseline, shift, diagnosis)
-
-
-def _rebut(reading: Reading) -> Reading:
-    """All other features have shifted along with these values: a genuine shift, whose impact is estimated instead."""
-    return replace(reading, evidence=Evidence.OK, level=Level.NONE, moderate_limit=None, severe_limit=None)
-
-
-def _suspicion(shift: DistributionShift, readings: Mapping[str, Reading]) -> Suspicion:
-    """The share of a feature's values that deviate, by what is wrong with them."""
-    absent: dict[str, float] = {}
-    repeated_number: dict[str, float] = {}
-    out_of_range: dict[str, float] = {}
-    for reading in readings.values():
-        name = reading.feature
-        if name is None or name not in shift.features or reading.evidence is not Evidence.BAD or reading.value is None:
-            continue
-        healthy = reading.reference or 0.0
-        share = (reading.value - healthy) / max(1 - healthy, 1e-9)
-        match reading.signal:
-            case Signal.MISSING_RATE | Signal.UNSEEN_CATEGORY_RATE:
-                absent[name] = absent.get(name, 0.0) + share
-            case Signal.REPEATED_VALUE_RATE:
-                repeated_number[name] = share
-            case Signal.OUT_OF_RANGE_RATE:
-                out_of_range[name] = share
-    return Suspicion(absent, repeated_number, out_of_range)
-
-
-def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnosis: Diagnosis) -> dict[str, Reading]:
-    readings = {}
-    signal = Signal.BROKEN_RELATION_RATE
-    severe_effect = None if baseline.harm is not None else policy.broken_relation_rate_severe
-    for name, (share, limit, is_detectable) in diagnosis.associations.items():
-        is_corrupt = (name in diagnosis.corruptions or name in diagnosis.alternatives) and share > limit
-        if not is_detectable and not is_corrupt:
-            readings[reading_key(signal, name)] = _insufficient(signal, name, tally)
-            continue
-        value = round(min(max(share, 0.0), 1.0), DIGITS)
-        severe = max(limit, severe_effect) if severe_effect else None
-        level = _level(value, limit, severe) if is_corrupt else Level.NONE
-        readings[reading_key(signal, name)] = Reading(
-            signal,
-            name,
-            _evidence(level),
-            level,
-            value,
-            0.0,
-            round(limit, DIGITS),
-            None if severe is None else round(severe, DIGITS),
-            tally.prediction_count,
-            tuple(sorted(diagnosis.alternatives_to(name))),
-        )
-    return readings
-
-
-def _impact_reading(
-    policy: Policy, baseline: Baseline, shift: DistributionShift, diagnosis: Diagnosis
-) -> dict[str, Reading]:
-    """The estimated loss; where the data does not show which features are corrupted, the larger one."""
-    impact = baseline.harm
-    if impact is None:
-        return {}
-    signal = METRIC_SIGNALS[impact.metric]
-    loss = estimate_impact(impact, shift, diagnosis.corruptions, policy.evidence).total
-    if diagnosis.alternatives:
-        loss = max(loss, estimate_impact(impact, shift, diagnosis.alternatives, policy.evidence).total)
-    value = round(loss, DIGITS)
-    if not math.isfinite(value):
-        return {}
-    moderate, severe = policy.effects(signal.value)
-    level = _level(value, moderate, severe)
-    return {signal.value: Reading(signal, None, _evidence(level), level, value, 0.0, moderate, severe, shift.count)}
-
-
 def _rate(signal: Signal, feature: str | None, count: int, n: int, reference: float, healthy_n: int) -> _Measure:
     """A share of `n` against a share of `healthy_n`, with the pooled standard error of their difference.
 
@@ -346,26 +266,15 @@ def _noise_limit(measure: _Measure, variation: float, z: float) -> float:
 
 def _judge(policy: Policy, measure: _Measure, baseline: Baseline, z: float) -> Reading:
     noise = _noise_limit(measure, baseline.variation.get(measure.key, 0.0), z)
-    moderate_effect, severe_effect = policy.effects(measure.signal.value)
+    impact_known = baseline.harm is not None
+    moderate_effect, severe_effect = policy.effects(measure.signal, measure.feature, impact_known=impact_known)
     moderate = round(max(moderate_effect, noise), DIGITS)
-    # Where the impact can be estimated, it measures better what a change costs: change alone is not severe then.
-    is_change = baseline.harm is not None and measure.signal not in FAILURE
-    severe = None if is_change or severe_effect is None else round(max(severe_effect, noise), DIGITS)
+    severe = None if severe_effect is None else round(max(severe_effect, noise), DIGITS)
     value, reference = round(measure.value, DIGITS), round(measure.reference, DIGITS)
     difference = abs(value - reference) if SIGNALS[measure.signal].two_sided else value - reference
-    level = _level(round(difference, DIGITS), moderate, severe)
+    level = level_of(round(difference, DIGITS), moderate, severe)
     n = measure.sample_count
-    return Reading(measure.signal, measure.feature, _evidence(level), level, value, reference, moderate, severe, n)
-
-
-def _level(distance: float, moderate: float, severe: float | None) -> Level:
-    if severe is not None and distance > severe:
-        return Level.SEVERE
-    return Level.MODERATE if distance > moderate else Level.NONE
-
-
-def _evidence(level: Level) -> Evidence:
-    return Evidence.OK if level is Level.NONE else Evidence.BAD
+    return Reading(measure.signal, measure.feature, evidence_of(level), level, value, reference, moderate, severe, n)
 
 
 def _silence(policy: Policy, baseline: Baseline, window: Window, seconds_since_last: float | None) -> Reading:
@@ -379,13 +288,9 @@ def _silence(policy: Policy, baseline: Baseline, window: Window, seconds_since_l
     silent = window.silent_seconds
     # Two runs in a row would count the same silence twice, so the second does not judge it.
     if is_recheck or not limit or silent is None or not (math.isfinite(silent) and math.isfinite(limit)):
-        return _insufficient(signal, None, Tally())
-    level = _level(silent, limit, None)
-    return Reading(signal, None, _evidence(level), level, round(silent, 3), pause or 0.0, round(limit, 3), None, 0)
-
-
-def _insufficient(signal: Signal, feature: str | None, tally: Tally) -> Reading:
-    return Reading(signal, feature, Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, tally.prediction_count)
+        return insufficient(signal, None, 0)
+    level = level_of(silent, limit, None)
+    return Reading(signal, None, evidence_of(level), level, round(silent, 3), pause or 0.0, round(limit, 3), None, 0)
 
 
 def _finite(measure: _Measure, baseline: Baseline) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from stillsafe.core.text import display_name, join_names
@@ -21,12 +22,24 @@ LARGEST_INTEGER = 2**53  # the model gets floats, which skip whole numbers beyon
 
 
 class FeatureType(StrEnum):
-    """The four kinds of feature. Values may be missing where `FeatureSpec.required` is false."""
+    """The kinds of feature. Values may be missing where `FeatureSpec.required` is false."""
 
     NUMERIC = "numeric"  #: A finite number.
     INTEGER = "integer"  #: A whole number.
     BOOLEAN = "boolean"  #: True or false.
-    CATEGORY = "category"  #: A string.
+    CATEGORY = "category"  #: A string of a set that hardly grows.
+    TEXT = "text"  #: Words that hardly ever repeat, such as a title.
+    IDENTIFIER = "identifier"  #: A string that hardly ever repeats, such as a number of an order.
+    DATE = "date"  #: A date or a time as an ISO 8601 string.
+
+
+OPEN_TYPES = frozenset((FeatureType.TEXT, FeatureType.IDENTIFIER, FeatureType.DATE))
+"""Strings that are new all the time: they are watched by their form, see `monitoring.text_form`."""
+TEXT_TYPES = OPEN_TYPES | {FeatureType.CATEGORY}
+"""The kinds whose values are strings."""
+_JSON_TYPES = (
+    *((type(None), "null"), (bool, "a boolean"), (int | float, "a number"), (str, "a string"), (Mapping, "an object")),
+)
 
 
 class LogMode(StrEnum):
@@ -81,7 +94,7 @@ class FeatureSpec:
         required: whether a request without it (or with null) is refused.
         minimum, maximum: inclusive limits of a number, or None for none.
         categories: the only categories accepted, or None for any: an unseen one is then measured, not refused.
-        max_length: longest accepted category, in characters.
+        max_length: longest accepted string, in characters.
         log: how the value appears in the audit log.
     """
 
@@ -101,8 +114,8 @@ class FeatureSpec:
             FeatureType.NUMERIC: "a number",
             FeatureType.INTEGER: "a whole number",
             FeatureType.BOOLEAN: "true or false",
-            FeatureType.CATEGORY: f"a string of at most {self.max_length} characters",
-        }[self.type]
+            FeatureType.DATE: "a date in ISO 8601, such as 2026-01-31",
+        }.get(self.type, f"a string of at most {self.max_length} characters")
         if self.minimum is not None and self.maximum is not None:
             words += f" from {self.minimum:g} to {self.maximum:g}"
         elif self.minimum is not None:
@@ -117,15 +130,11 @@ class FeatureSpec:
         """The clean value, or what is wrong with it. A number that is NaN or infinite is always wrong."""
         if value is None:
             return self._wrong(ViolationKind.MISSING, "a value is required") if self.required else None
-        match self.type:
-            case FeatureType.BOOLEAN:
-                return value if isinstance(value, bool) else self._wrong_type(value)
-            case FeatureType.CATEGORY:
-                return self._check_category(value)
-            case FeatureType.NUMERIC | FeatureType.INTEGER:
-                return self._check_number(value)
+        if self.type is FeatureType.BOOLEAN:
+            return value if isinstance(value, bool) else self._wrong_type(value)
+        return self._check_text(value) if self.type in TEXT_TYPES else self._check_number(value)
 
-    def _check_category(self, value: object) -> Value | Violation:
+    def _check_text(self, value: object) -> Value | Violation:
         if not isinstance(value, str):
             return self._wrong_type(value)
         if len(value) > self.max_length:
@@ -134,6 +143,8 @@ class FeatureSpec:
             return self._wrong(ViolationKind.NOT_ALLOWED, "not a known category")
         if not value.isprintable() and not _storable(value):
             return self._wrong(ViolationKind.NOT_ALLOWED, "not valid Unicode text")
+        if self.type is FeatureType.DATE and not is_date(value):
+            return self._wrong(ViolationKind.NOT_ALLOWED, "not a date in ISO 8601")
         return value
 
     def _check_number(self, value: object) -> Value | Violation:
@@ -219,7 +230,12 @@ def sanitise(schema: Schema, rows: Sequence[Row], salt: str) -> list[Row]:
 def _logged_value(spec: FeatureSpec, value: Value, salt: str) -> Value:
     if spec.log is LogMode.KEEP or value is None:
         return value
-    return hashlib.sha256(f"{salt}\x00{value}".encode()).hexdigest()[:16]
+    return salted_hash(value, salt)
+
+
+def salted_hash(value: Value, salt: str) -> str:
+    """What the log holds of a hashed value: 16 hexadecimal digits."""
+    return hashlib.sha256(f"{salt}\x00{value}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _storable(text: str) -> bool:
@@ -227,13 +243,13 @@ def _storable(text: str) -> bool:
     return "\0" not in text and text.encode(errors="ignore").decode() == text
 
 
+def is_date(text: str) -> bool:
+    """Whether a text is a date, or a date and a time, in ISO 8601."""
+    try:
+        return bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
 def _json_type(value: object) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, Mapping):
-        return "an object"
-    return "null" if value is None else "an array"
+    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "an array")

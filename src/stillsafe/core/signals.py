@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+DIGITS = 6
+"""Decimals of every reading: values are rounded before they are compared and stored."""
+
 
 class Signal(StrEnum):
     """What is monitored. `SIGNALS` describes each."""
@@ -25,6 +28,7 @@ class Signal(StrEnum):
     ESTIMATED_ERROR_GROWTH = (
         "estimated_error_growth"  #: Estimated relative growth of a regressor's mean absolute error.
     )
+    REPEATED_ROW_RATE = "repeated_row_rate"  #: Share of requests that are unexplained copies of the same rows.
     REFUSAL_RATE = "refusal_rate"  #: Share of requests that the schema refused.
     MODEL_ERROR_RATE = "model_error_rate"  #: Share of predictions on which the model failed.
     SILENCE_SECONDS = "silence_seconds"  #: Time since the last request.
@@ -52,6 +56,7 @@ class Group(StrEnum):
     CHANGE = "change"  #: The data differs from the baseline.
     DAMAGE = "damage"  #: A feature's values are not to be trusted: fallback rules that read it are skipped.
     FAILURE = "failure"  #: Predictions are lost or wrong: where the impact can be estimated, only these are severe.
+    CLIENT = "client"  #: What clients send, and nothing about the model: never severe, and no obstacle to a recovery.
 
 
 class Level(StrEnum):
@@ -106,7 +111,7 @@ class Reading:
 
 def reading_key(signal: Signal, feature: str | None) -> str:
     """The key of a signal's reading: `missing_rate:temp`, `refusal_rate`."""
-    return signal.value if feature is None else f"{signal.value}:{feature}"
+    return f"{signal}" if feature is None else f"{signal}:{feature}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +296,16 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         limit_fields=("estimated_error_growth_moderate", "estimated_error_growth_severe"),
         metric="mean_absolute_error",
     ),
+    Signal.REPEATED_ROW_RATE: SignalRow(
+        label="Repeated rows",
+        unit=Unit.SHARE,
+        subject=Subject.TRAFFIC,
+        sentence=f"The same row again and again in {_RATE} predictions {_RATE_LIMIT}. Its copies are no evidence.",
+        cause="A probe, a health check or a client in a loop sends the same row again and again.",
+        remedy="Find the client that repeats one row: mark its requests as synthetic if it is a probe, or repair it.",
+        group=Group.CLIENT,
+        limit_fields=("repeated_row_rate_moderate",),
+    ),
     Signal.REFUSAL_RATE: SignalRow(
         label="Refused requests",
         unit=Unit.SHARE,
@@ -298,8 +313,8 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         sentence=f"The schema refused {_RATE} requests {_RATE_LIMIT}.",
         cause="A client was changed and now violates the schema.",
         remedy="Check the refusals by feature and kind, and contact the clients that send them.",
-        group=Group.FAILURE,
-        limit_fields=("refusal_rate_moderate", "refusal_rate_severe"),
+        group=Group.CLIENT,
+        limit_fields=("refusal_rate_moderate",),
     ),
     Signal.MODEL_ERROR_RATE: SignalRow(
         label="Model errors",
@@ -325,6 +340,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
 
 DAMAGE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.DAMAGE)
 FAILURE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.FAILURE)
+CLIENT = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.CLIENT)
 OUTPUT_SIGNALS = {row.output: signal for signal, row in SIGNALS.items() if row.output is not None}
 METRIC_SIGNALS = {row.metric: signal for signal, row in SIGNALS.items() if row.metric is not None}
 
@@ -345,3 +361,20 @@ def distance(reading: Reading, *, from_reference: bool = False) -> float:
 def excess(reading: Reading, *, from_reference: bool = False) -> float:
     """Distance from healthy in moderate limits: a reading deviates above 1. 0 where there is no value or limit."""
     return distance(reading, from_reference=from_reference) / reading.moderate_limit if reading.moderate_limit else 0.0
+
+
+def level_of(distance: float, moderate: float, severe: float | None) -> Level:
+    """The level of a distance beyond these limits; `severe` is None where the signal is never severe."""
+    if severe is not None and distance > severe:
+        return Level.SEVERE
+    return Level.MODERATE if distance > moderate else Level.NONE
+
+
+def evidence_of(level: Level) -> Evidence:
+    """The evidence of a reading with enough data."""
+    return Evidence.OK if level is Level.NONE else Evidence.BAD
+
+
+def insufficient(signal: Signal, feature: str | None, sample_count: int) -> Reading:
+    """A reading with too little data."""
+    return Reading(signal, feature, Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, sample_count)

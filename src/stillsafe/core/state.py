@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Level, Reading
+from stillsafe.core.signals import CLIENT, Evidence, Level, Reading, Signal
 
 
 class Severity(StrEnum):
@@ -67,6 +68,7 @@ class Memory:
         incident_id: the open incident, or None.
         damaged_features: features that the open incident has named so far, sorted; none while NORMAL.
         hold: the operator's hold, or None.
+        unjudged_since: time of the oldest request that still waits for a conclusive run, or None.
     """
 
     state: State = State.NORMAL
@@ -82,6 +84,7 @@ class Memory:
     incident_id: str | None = None
     damaged_features: tuple[str, ...] = ()
     hold: Hold | None = None
+    unjudged_since: datetime | None = None
 
     @property
     def effective_state(self) -> State:
@@ -120,7 +123,7 @@ def worst_severity(policy: Policy, streaks: Mapping[str, Streak]) -> Severity:
     return Severity.WARNING if Severity.WARNING in severities else Severity.NORMAL
 
 
-def step(
+def step_of_rules_1(
     policy: Policy,
     memory: Memory,
     readings: tuple[Reading, ...],
@@ -130,7 +133,7 @@ def step(
     model_version: str,
     baseline_id: str | None,
 ) -> Memory:
-    """The memory after one run. `incident` opens and resolves incidents.
+    """The memory after one run, by the first version of the rules.
 
     A gap longer than the policy's, another model version or another baseline starts every streak anew, calm
     ones included, and never changes the state by itself. Nor does an inconclusive run: whatever its single
@@ -160,9 +163,22 @@ def step(
     return _transition(policy, next_memory, severity, at)
 
 
+def step(policy: Policy, memory: Memory, readings: tuple[Reading, ...], evidence: Evidence, **run: Any) -> Memory:
+    """The memory after one run; see `step_of_rules_1`. `incident` opens and resolves incidents.
+
+    Deviations of the clients alone, such as refusals, are calm for leaving DEGRADED where the model was judged.
+    """
+    others = [reading for reading in readings if reading.signal not in CLIENT]
+    was_judged = any(r.evidence is Evidence.OK and r.signal is not Signal.SILENCE_SECONDS for r in others)
+    is_calm = was_judged and all(r.evidence is not Evidence.BAD for r in others)
+    if memory.state is State.DEGRADED and evidence is Evidence.BAD and is_calm:
+        evidence = Evidence.OK
+    return step_of_rules_1(policy, memory, readings, evidence, **run)
+
+
 Step = Callable[..., Memory]
 
-STEPS: Mapping[int, Step] = {1: step}
+STEPS: Mapping[int, Step] = {1: step_of_rules_1, 2: step}
 """The step of each version of the rules. A new step gets a new version, and the older one stays for replays."""
 
 

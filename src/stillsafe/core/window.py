@@ -39,6 +39,8 @@ class Tally:
 
     Attributes:
         prediction_count: requests answered.
+        repeated_count: of these, the unexplained copies of repeated rows. All fields below leave them out, except the
+            `fallback_count`.
         confidence_count: of these, the ones with a confidence (logged, or scored afterwards by the shadow).
         confidence_sum, confidence_square_sum: exact sums (`math.fsum`) over them.
         low_confidence_count: of these, the ones below the baseline's threshold.
@@ -66,6 +68,12 @@ class Tally:
     outputs: Mapping[str, FeatureTally] = field(default_factory=dict)
     prediction_sum: float = 0.0
     agreement: tuple[float, ...] = ()
+    repeated_count: int = 0
+
+    @property
+    def judged_count(self) -> int:
+        """Requests that are evidence."""
+        return self.prediction_count - self.repeated_count
 
     @property
     def avg_confidence(self) -> float | None:
@@ -94,6 +102,11 @@ class Window:
         fresh: over the rows that no conclusive run has judged.
         shadow: whether the monitor scored bypassed rows afterwards.
         silent_seconds: time from the last request to `end`, or None without any request.
+        oldest_unjudged_at: time of the oldest request that no conclusive run has judged, synthetic ones included.
+        late_count: fresh rows whose time an earlier conclusive run had covered.
+        expired_count: rows that grew too old before any run judged them.
+        synthetic_count: requests that the clients marked as no evidence.
+        clock_jump: whether the clock moved on by more than a day without a request, so that it may be wrong.
     """
 
     start: datetime
@@ -103,3 +116,8 @@ class Window:
     fresh: Tally
     shadow: bool = False
     silent_seconds: float | None = None
+    oldest_unjudged_at: datetime | None = None
+    late_count: int = 0
+    expired_count: int = 0
+    synthetic_count: int = 0
+    clock_jump: bool = False

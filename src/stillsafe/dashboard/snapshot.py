@@ -12,13 +12,14 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.signals import Reading
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import StoreError
+from stillsafe.judging import Conditions, version_conditions
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import ExplanationRecord, IncidentRecord, incident_explanations, recent_incidents
 from stillsafe.store.read.requests import last_request_at
 from stillsafe.store.read.runs import ActionRecord, RunRecord, all_actions, recent_runs
-from stillsafe.store.read.state import StateRecord, current_state
+from stillsafe.store.read.state import StateRecord
 
 MOST_INCIDENTS = 10
 MOST_ACTIONS = 5
@@ -32,11 +33,13 @@ class Run:
         record: the stored run.
         readings: its readings; empty where the document is invalid.
         total: the counts of its window; only the prediction count where the document is invalid.
+        synthetic_count: requests of its window that were marked as no evidence.
     """
 
     record: RunRecord
     readings: tuple[Reading, ...]
     total: Tally
+    synthetic_count: int = 0
 
     @property
     def at(self) -> datetime:
@@ -63,8 +66,9 @@ class Snapshot:
     Attributes:
         now: the time of the page, aware UTC.
         settings: the service.
-        state: the current state, or None before the first run or action.
-        runs: the newest runs, oldest first.
+        state: the state of the served model version, or None before the first run or action.
+        conditions: which model versions have traffic, and which of them are judged.
+        runs: the newest runs of the served model version, oldest first.
         baseline: the active one of the served model version, or None where it is unwatched.
         incidents: the newest ones, unresolved ones first.
         actions: the newest actions of operators, newest first.
@@ -74,6 +78,7 @@ class Snapshot:
     now: datetime
     settings: Settings
     state: StateRecord | None
+    conditions: Conditions
     runs: tuple[Run, ...]
     baseline: Baseline | None
     incidents: tuple[IncidentView, ...]
@@ -106,12 +111,15 @@ def take_snapshot(engine: Engine, settings: Settings, now: datetime, run_count: 
     try:
         with database.reading(engine) as connection:
             incidents = sorted(recent_incidents(connection, MOST_INCIDENTS), key=lambda incident: incident.resolved)
+            version = settings.model.version
+            conditions = version_conditions(connection, settings.policy, version, now)
             return Snapshot(
                 now=now,
                 settings=settings,
-                state=current_state(connection),
-                runs=tuple(_run(record) for record in reversed(recent_runs(connection, run_count))),
-                baseline=active_baseline(connection, settings.model.version),
+                state=conditions.served_version.record.state,
+                conditions=conditions,
+                runs=tuple(_run(record) for record in reversed(recent_runs(connection, run_count, version))),
+                baseline=active_baseline(connection, version),
                 incidents=tuple(
                     IncidentView(incident, _newest_first(incident_explanations(connection, incident.incident_id)))
                     for incident in incidents
@@ -128,7 +136,9 @@ def _newest_first(explanations: list[ExplanationRecord]) -> tuple[ExplanationRec
 
 
 def _run(record: RunRecord) -> Run:
-    return Run(record, _readings(record.readings), _total(record.window, record.prediction_count))
+    window = _window(record.window)
+    total = Tally(prediction_count=record.prediction_count) if window is None else window.total
+    return Run(record, _readings(record.readings), total, 0 if window is None else window.synthetic_count)
 
 
 def _readings(document: object) -> tuple[Reading, ...]:
@@ -138,14 +148,14 @@ def _readings(document: object) -> tuple[Reading, ...]:
         return ()
 
 
-def _total(document: object, prediction_count: int) -> Tally:
+def _window(document: object) -> Window | None:
     # A run that another program wrote may have no window document; its prediction count is a column of the row.
     if isinstance(document, Mapping):
         try:
-            return _window_adapter().validate_python(document).total
+            return _window_adapter().validate_python(document)
         except ValidationError:
             pass
-    return Tally(prediction_count=prediction_count)
+    return None
 
 
 @cache

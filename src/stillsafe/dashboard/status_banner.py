@@ -29,9 +29,11 @@ class Banner:
         word: the state, or `UNKNOWN`.
         headline: whether to trust the model.
         reason: why, with numbers.
+        progress: what the last run concluded and what ends the state, or empty.
         since: since when, or None.
         answering: what answers requests now.
         alarms: further facts that need attention.
+        rows: late, never judged and synthetic rows of the last run, or empty.
         outlook: what the next runs can change, or empty.
     """
 
@@ -39,9 +41,11 @@ class Banner:
     word: str
     headline: str
     reason: str
+    progress: str
     since: datetime | None
     answering: str
     alarms: tuple[str, ...]
+    rows: str
     outlook: str
 
 
@@ -54,9 +58,11 @@ def build_banner(snapshot: Snapshot) -> Banner:
         word="UNKNOWN" if unknown else _state(snapshot).value,
         headline=headline,
         reason=_reason(snapshot, tone),
+        progress=snapshot.state.progress if snapshot.state is not None else "",
         since=_since(snapshot, tone),
         answering=_answering(snapshot),
         alarms=tuple(_alarms(snapshot, tone)),
+        rows=_rows(snapshot),
         outlook="" if unknown else _outlook(snapshot),
     )
 
@@ -74,28 +80,25 @@ def _never_ran(snapshot: Snapshot) -> bool:
     return snapshot.state is None or snapshot.state.checked_at is None
 
 
-def _other_version(snapshot: Snapshot) -> str | None:
-    """The model version of the last run where it is not the served one."""
-    version = snapshot.state.memory.model_version if snapshot.state is not None else None
-    return version if version != snapshot.settings.model.version else None
-
-
 def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
     version = snapshot.settings.model.version
     if _state(snapshot) is State.DEGRADED:
         return Tone.DANGER, "Not safe to trust."
+    served_version = snapshot.conditions.served_version
+    if not served_version.judged:
+        return Tone.UNKNOWN, served_version.sentence
+    if not served_version.monitored and any(each.monitored for each in snapshot.conditions.versions):
+        return Tone.UNKNOWN, f"No run has judged model version {version} yet."
     if _never_ran(snapshot):
         return Tone.UNKNOWN, "The model is unmonitored: the monitor has never run."
     if is_stale(snapshot):
         return Tone.UNKNOWN, "The model is unmonitored: the monitor has stopped."
     if snapshot.baseline is None:
         return Tone.UNKNOWN, f"Model version {version} is unmonitored: it has no baseline."
-    if _other_version(snapshot) is not None:
-        return Tone.UNKNOWN, f"No run has judged model version {version} yet."
     if _state(snapshot) is State.WARNING:
         return Tone.WATCH, "Signals deviate: investigate."
     if snapshot.state is not None and snapshot.state.memory.last_conclusive_at is None:
-        return Tone.UNKNOWN, "Not judged yet: every run had too little traffic."
+        return Tone.UNKNOWN, "No run has been conclusive yet: too little traffic."
     return Tone.CALM, "Safe to trust."
 
 
@@ -106,7 +109,8 @@ def _reason(snapshot: Snapshot, tone: Tone) -> str:
     if tone in (Tone.DANGER, Tone.WATCH) and incident is not None and not snapshot.state.held:
         return incident.decision_reason
     if tone is Tone.UNKNOWN and not _never_ran(snapshot):
-        return f"The last run concluded: {snapshot.state.reason}"
+        run = snapshot.last_run
+        return f"The last run concluded: {snapshot.state.reason if run is None else run.record.reason}"
     return snapshot.state.reason
 
 
@@ -116,7 +120,9 @@ def _since(snapshot: Snapshot, tone: Tone) -> datetime | None:
         return None
     if tone is not Tone.UNKNOWN:
         return snapshot.state.last_updated
-    return snapshot.state.valid_until if is_stale(snapshot) else None
+    served_version = snapshot.conditions.served_version
+    waiting_since = None if served_version.judged else served_version.record.unjudged_since
+    return snapshot.state.valid_until if is_stale(snapshot) else waiting_since
 
 
 def _answering(snapshot: Snapshot) -> str:
@@ -129,6 +135,8 @@ def _answering(snapshot: Snapshot) -> str:
         return fallback
     if is_stale(snapshot) and snapshot.settings.serving.on_stale_monitor == "fallback":
         return f'{fallback} The monitor is stale, and `on_stale_monitor` is "fallback".'
+    if not snapshot.conditions.served_version.judged and snapshot.settings.serving.on_not_judged == "fallback":
+        return f'{fallback} The version is not judged, and `on_not_judged` is "fallback".'
     return "The model answers."
 
 
@@ -151,11 +159,33 @@ def _alarms(snapshot: Snapshot, tone: Tone) -> Iterator[str]:
             f"Model version {version} has no active baseline, so it cannot be judged. "
             "Make one with `stillsafe baseline create`."
         )
-    if (other_version := _other_version(snapshot)) is not None:
-        yield f"The last run judged model version {other_version}, but version {version} is served."
+    if sentence := snapshot.conditions.served_version.sentence:
+        yield sentence
+    yield from _other_versions(snapshot)
     if snapshot.settings.service.mode == "observe":
         yield "Observe mode: every run is recorded, and the model is never bypassed."
     yield from _inconclusive(snapshot)
+
+
+def _other_versions(snapshot: Snapshot) -> Iterator[str]:
+    """Other versions with traffic that are not judged, or whose state is not NORMAL."""
+    for other in snapshot.conditions.others:
+        if not other.judged or other.state is not State.NORMAL or not other.monitored:
+            monitored = "" if other.monitored else " No monitor run has evaluated it."
+            yield f"Model version {other.model_version} is {other.state.value}.{monitored} {other.sentence}".strip()
+
+
+def _rows(snapshot: Snapshot) -> str:
+    """Rows of the last run that were late, never judged or synthetic."""
+    run = snapshot.last_run
+    if run is None:
+        return ""
+    counts = {
+        "late": run.record.late_count or 0,
+        "never judged": run.record.expired_count or 0,
+        "synthetic": run.synthetic_count,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def _inconclusive(snapshot: Snapshot) -> Iterator[str]:

@@ -16,6 +16,7 @@ from stillsafe.dashboard import charts, deviations, formatting
 from stillsafe.dashboard.snapshot import Snapshot, take_snapshot
 from stillsafe.dashboard.status_banner import build_banner, is_stale
 from stillsafe.errors import StoreError
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
         try:
             snapshot = take_snapshot(engine, settings, now, run_count)
         except StoreError as error:
-            logger.exception("the dashboard cannot read the store")
+            log_event(logger, LogEvent.DASHBOARD_FAILED, error=error)
             return _html(templates, "unavailable.html", 503, {**context, "problem": str(error)})
         return _html(templates, "page.html", 200, {**context, **_page_context(snapshot)})
 

@@ -1,6 +1,7 @@
 """`stillsafe init`: read a fitted model and a sample of healthy data, and write a service folder for review."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,8 +36,10 @@ from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import NO_REFERENCE, ModelFacts, Reference
 from stillsafe.monitoring import baseline
 from stillsafe.monitoring.columns import Columns
+from stillsafe.own_modules import OwnModules
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
+from stillsafe.table_file import TIMESTAMP
 
 VERSION_LENGTH = 8
 SEED = 0
@@ -60,6 +63,8 @@ class ServiceRequest:
         version: the model's version, or None for the start of its hash.
         trust_joblib: whether a joblib file may be opened; it can run any code.
         force: whether an existing service folder gets new settings; its log and its previous settings are kept.
+        python_path: folders of the owner's modules that the model needs; folders that PYTHONPATH adds are found.
+        modules: modules to import before the model is loaded.
     """
 
     model_file: Path
@@ -72,6 +77,8 @@ class ServiceRequest:
     version: str | None = None
     trust_joblib: bool = False
     force: bool = False
+    python_path: tuple[Path, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +168,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     folder = service_folder.inspect_folder(request.out, force=request.force)
     version, name = _version(request, folder), _name(request.name, folder)
     progress("Reading the model", None)
-    file_format = inspect.file_format(request.model_file, request.trust_joblib)
-    estimator = inspect.read_model(request.model_file, file_format)
+    estimator, file_format, own_modules = _read_model(request, folder)
     kind, classes = inspect.kind_and_classes(estimator, request.model_file)
     progress("Reading the sample", None)
     data = _read_sample(request, estimator, kind, classes)
@@ -176,7 +182,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
     text = write.settings_text(
         service=service | dict(folder.log_settings),
-        model=_model_section(folder, served_model),
+        model=_model_section(folder, served_model, own_modules),
         schema=served_model.model.features,
         remarks=data.schema.remarks,
         fallback=fallback.default,
@@ -206,10 +212,15 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
 
 
 def _read_sample(request: ServiceRequest, estimator: Any, kind: ModelKind, classes: tuple[Answer, ...]) -> _SampleData:
-    table = sample.read(request.sample_file)
+    texts = sample.text_columns(request.sample_file, estimator, request.label)
+    table = sample.read(request.sample_file, texts)
     columns = sample.split_columns(table, estimator, label=request.label, file=request.sample_file)
     labels = default_answer.sample_labels(columns.labels, kind, classes)
     schema = infer.describe(columns.features)
+    rows = infer.rows_of(columns.features, schema.schema)
+    scale = inspect.probe_scale(estimator, request.model_file)
+    with inspect.suppress_warnings():
+        schema = infer.with_measures(schema, Model("", kind, classes, schema.schema, estimator, scale), rows)
     return _SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
 
 
@@ -269,7 +280,23 @@ def _fallback(served_model: _ServedModel, data: _SampleData) -> _ProposedFallbac
     return _ProposedFallback(default_answer.describe_scores(default, kind, scores, proposal), proposal, scores)
 
 
-def _model_section(folder: ServiceFolder, served_model: _ServedModel) -> dict[str, Any]:
+def _read_model(request: ServiceRequest, folder: ServiceFolder) -> tuple[Any, str, OwnModules]:
+    """The estimator, the format of its file, and the owner's modules that it needs.
+
+    The request names the modules or, without any there, the previous settings.
+    """
+    file_format = inspect.file_format(request.model_file, request.trust_joblib)
+    folders = tuple(each.resolve() for each in request.python_path) or folder.own_modules.folders
+    own_modules = OwnModules(folders, request.modules or folder.own_modules.names)
+    estimator, own_modules = inspect.read_with_own_modules(request.model_file, file_format, own_modules)
+    return estimator, file_format, own_modules
+
+
+def _model_section(folder: ServiceFolder, served_model: _ServedModel, own_modules: OwnModules) -> dict[str, Any]:
+    written_modules: dict[str, list[str]] = {
+        "python_path": [os.path.relpath(each, folder.path) for each in own_modules.folders],
+        "modules": list(own_modules.names),
+    }
     return {
         "file": folder.file_name(f"model.{served_model.file_format}"),
         "sha256": served_model.sha256,
@@ -279,6 +306,7 @@ def _model_section(folder: ServiceFolder, served_model: _ServedModel) -> dict[st
         "reference": folder.file_name("reference.json"),
         "timeout": "2s",
         "compiled": served_model.model.compiled is not None,
+        **{key: names for key, names in written_modules.items() if names},
     }
 
 
@@ -336,7 +364,7 @@ def _deviation_warnings(columns: Columns, schema: Schema, now: datetime, in_time
     advice = (
         "check that all of it is healthy."
         if in_time_order
-        else f"shuffle it if it is sorted, or add a `{sample.TIMESTAMP}` column."
+        else f"shuffle it if it is sorted, or add a `{TIMESTAMP}` column."
     )
     return [f"The second half of the sample deviates from the first: {advice}", *sentences]
 
@@ -359,6 +387,7 @@ def _sample_warnings(data: _SampleData, scores: Sequence[Score], folder: Service
 
 def _schema_warnings(inferred_schema: infer.InferredSchema, schema: Schema) -> Iterator[str]:
     yield from (f"{name}: {remark}" for name, remark in inferred_schema.remarks.items())
+    yield from inferred_schema.certainty
     if closed_features := [spec.name for spec in schema.features if spec.categories is not None]:
         yield (
             "The model fails on categories that it was not trained on, so requests with other categories are refused: "

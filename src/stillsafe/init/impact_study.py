@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.impact import FeatureImpact, LabelProfile, Metric, PerformanceImpact
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import FeatureType, Row, Value
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Value
 from stillsafe.core.score import Score
 from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.model import Model, ModelKind, one_thread
@@ -41,6 +41,7 @@ CHUNKS = 5
 ASSUMED_ERROR = 0.5
 """Error of a regressor without labels, as a share of the mean absolute deviation of its predictions."""
 UNSEEN_CATEGORY = "a category that nobody has seen"
+UNSEEN_TIME = "1970-01-01T00:00:00"
 DIGITS = 9
 
 
@@ -200,7 +201,7 @@ def _bin_values(
         yield medians.get(code, next(iter(medians.values()), None))
     if bins.lowest is None:
         yield medians.get(bins.below, next(iter(medians.values()), None))
-        yield UNSEEN_CATEGORY
+        yield unseen_value(spec, healthy)
     elif spec.type is FeatureType.BOOLEAN or healthy.minimum is None or healthy.maximum is None:
         yield from (None, None)
     else:
@@ -208,6 +209,16 @@ def _bin_values(
         ends = (healthy.minimum - span, healthy.maximum + span)
         yield from (int(end) if spec.type is FeatureType.INTEGER else end for end in ends)
     yield None
+
+
+def unseen_value(spec: FeatureSpec, healthy: FeatureBaseline) -> Value:
+    """A value that the healthy period does not contain: of whole codes the least unused one, if possible in between."""
+    if spec.type is FeatureType.DATE:
+        return UNSEEN_TIME
+    if spec.type is not FeatureType.INTEGER:
+        return UNSEEN_CATEGORY
+    codes = {int(float(code)) for code in healthy.category_counts}
+    return next((code for code in range(min(codes), max(codes)) if code not in codes), max(codes) + 1)
 
 
 def _medians(name: str, codes: BinCodes, rows: Sequence[Row]) -> dict[int, Value]:

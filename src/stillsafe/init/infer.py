@@ -7,6 +7,7 @@ closed, if the model fails on them.
 import datetime
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,26 +15,56 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema, Value
+from stillsafe.core.schema import (
+    LARGEST_INTEGER,
+    OPEN_TYPES,
+    TEXT_TYPES,
+    FeatureSpec,
+    FeatureType,
+    Row,
+    Schema,
+    Value,
+    is_date,
+)
+from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
+from stillsafe.init.conversion import equal_scores
 from stillsafe.model.model import Model
+from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns
 
 LIMIT_FACTOR = 10
 PROBES = 5
 UNSEEN_CATEGORY = "a category that nobody has seen"
 LONGEST_USUAL_CATEGORY = 200
 MANY_CATEGORIES = 40
-DEEPEST_ENCODER = 12
+OPEN_ENDED_CHANCE = 0.5
+"""Chance of a new value from which on a text is open-ended: more of its values are new than known."""
+FEWEST_VALUES = 30
+"""Values below which the chance of a new value is not known."""
+WITH_SPACES = 0.5
+"""Share of the values with a space from which on an open-ended text consists of words."""
+CONFIDENCE = 0.95
+"""How sure the stated share of values below a limit is."""
+MOST_ROWS_TRIED = 200
+MOST_NAMES = 12
+UNSEEN_DATE = "1970-01-01"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 _TIME_TYPES = (datetime.date, datetime.time, datetime.timedelta, pd.Period)
 
 
 @dataclass(frozen=True, slots=True)
 class InferredSchema:
-    """The schema, and per feature a remark for the person who reviews it, one sentence."""
+    """The schema, and what the person who reviews it should know.
+
+    Attributes:
+        schema: the features.
+        remarks: per feature, what is unusual about it, one sentence.
+        certainty: how sure the limits and kinds are, one sentence each.
+    """
 
     schema: Schema
     remarks: dict[str, str]
+    certainty: tuple[str, ...] = ()
 
 
 def describe(features: pd.DataFrame) -> InferredSchema:
@@ -42,14 +73,87 @@ def describe(features: pd.DataFrame) -> InferredSchema:
     Raises:
         ConfigurationError: a column has values that no feature type can represent.
     """
-    specs, remarks = [], {}
+    specs, remarks, never_negative = [], {}, {}
     for name in features:
         values = _present(features[name])
         spec = _spec(str(name), values)
         specs.append(spec)
+        if spec.minimum == 0:
+            never_negative[spec.name] = len(values)
         if remark := _remark(spec, values):
             remarks[spec.name] = remark
-    return InferredSchema(Schema(tuple(specs)), remarks)
+    return InferredSchema(Schema(tuple(specs)), remarks, (*_minimum_certainty(never_negative),))
+
+
+def _minimum_certainty(never_negative: dict[str, int]) -> Iterator[str]:
+    """How sure a minimum of zero is.
+
+    If none of n values is negative, the share p of negative ones satisfies (1 - p)^n >= 1 - confidence
+    (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934; the "rule of three").
+    """
+    if never_negative:
+        count = min(never_negative.values())
+        share = 1 - (1 - CONFIDENCE) ** (1 / count)
+        yield (
+            f"The minimum is 0 where no value of the sample is negative: {join_names(never_negative, MOST_NAMES)}. "
+            f"From {count} values it is {CONFIDENCE:.0%} sure that fewer than {share:.2%} are. If negative values are "
+            "valid, set a lower minimum."
+        )
+
+
+def with_measures(inferred_spec: InferredSchema, model: Model, rows: Sequence[Row]) -> InferredSchema:
+    """The schema with whole numbers as `numeric` where the model treats them as measures, so that 999.95 is served.
+
+    A column is a code if an encoder takes it, and unknown if a function or a transformer of another package does.
+
+    Args:
+        inferred_spec: the result of `describe`.
+        model: the model with that schema.
+        rows: the sample.
+    """
+    names = model.features.names
+    whole_names = [spec.name for spec in model.features.features if spec.type is FeatureType.INTEGER]
+    codes = [name for name in whole_names if name in encoded_columns(model.estimator, names)]
+    opaque = opaque_columns(model.estimator, names)
+    unknown = [name for name in whole_names if name not in codes and name in opaque]
+    measures = [name for name in whole_names if name not in codes and name not in unknown]
+    if measures and not _answers_stay(model, _numeric(model.features, measures), measures, rows):
+        unknown, measures = [*unknown, *measures], []
+    sentences = (
+        ("Whole numbers that the model treats as measures are numeric, so fractions are served", measures),
+        ("Whole numbers that the model encodes are codes: each is watched as a category is", codes),
+        ("Whole numbers stay integer, since it is not certain that the model treats them as measures", unknown),
+    )
+    certainty = (f"{sentence}: {join_names(group, MOST_NAMES)}." for sentence, group in sentences if group)
+    return replace(
+        inferred_spec, schema=_numeric(inferred_spec.schema, measures), certainty=(*inferred_spec.certainty, *certainty)
+    )
+
+
+def _numeric(schema: Schema, names: Sequence[str]) -> Schema:
+    return Schema(
+        tuple(replace(spec, type=FeatureType.NUMERIC) if spec.name in names else spec for spec in schema.features)
+    )
+
+
+def _answers_stay(model: Model, schema: Schema, names: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether the model gives the same answers for the same numbers as decimals, and answers fractions as well."""
+    tried_rows = rows[:: max(1, len(rows) // MOST_ROWS_TRIED)]
+    decimals = [{**row, **{name: _with_offset(row[name], 0.0) for name in names}} for row in tried_rows]
+    fractions = [{**row, **{name: _with_offset(row[name], 0.5) for name in names}} for row in tried_rows]
+    numeric_model = replace(model, features=schema)
+    scores, decimal_scores, fraction_scores = (
+        each.score_with_failures(each_rows)[0]
+        for each, each_rows in ((model, tried_rows), (numeric_model, decimals), (numeric_model, fractions))
+    )
+    is_equal = all(equal_scores(*pair) for pair in zip(scores, decimal_scores, strict=True))
+    return is_equal and all(
+        score.error is None for old_spec, score in zip(scores, fraction_scores, strict=True) if old_spec.error is None
+    )
+
+
+def _with_offset(value: Value, shift: float) -> Value:
+    return None if value is None or isinstance(value, str) else float(value) + shift
 
 
 def rows_of(features: pd.DataFrame, schema: Schema) -> list[Row]:
@@ -86,8 +190,10 @@ def features_failing_when_missing(model: Model, rows: Sequence[Row], failing_row
 def _tolerated_spec(model: Model, spec: FeatureSpec, rows: Sequence[Row], probes: Sequence[Row]) -> FeatureSpec:
     if not _tolerates(model, probes, spec, None):
         spec = replace(spec, required=True)
-    if spec.type is FeatureType.CATEGORY and not _tolerates(model, probes, spec, UNSEEN_CATEGORY):
-        spec = replace(spec, categories=_tolerated_categories(model, spec, rows, probes[:1]))
+    unseen_text = UNSEEN_DATE if spec.type is FeatureType.DATE else UNSEEN_CATEGORY
+    if spec.type in TEXT_TYPES and not _tolerates(model, probes, spec, unseen_text):
+        categories = _tolerated_categories(model, spec, rows, probes[:1])
+        spec = replace(spec, type=FeatureType.CATEGORY, categories=categories)
     return spec
 
 
@@ -101,11 +207,7 @@ def _tolerated_categories(
     """The categories of the sample and of the model's encoder: the sample may lack a rare one."""
     sample_categories = {str(row[spec.name]) for row in rows if row[spec.name] is not None}
     encoder_categories = set().union(
-        *(
-            categories
-            for categories in _encoder_categories(model.estimator, DEEPEST_ENCODER)
-            if sample_categories <= categories
-        )
+        *(categories for categories in _encoder_categories(model.estimator) if sample_categories <= categories)
     )
     candidates = sorted(encoder_categories - sample_categories)
     scores = model.score([{**probe[0], spec.name: category} for category in candidates])
@@ -114,17 +216,11 @@ def _tolerated_categories(
     )
 
 
-def _encoder_categories(part: Any, depth: int) -> Iterator[set[str]]:
+def _encoder_categories(estimator: Any) -> Iterator[set[str]]:
     """The fitted categories of each column of each encoder inside a model."""
-    if depth == 0 or isinstance(part, str | bytes | np.ndarray | pd.DataFrame):
-        return
-    if isinstance(fitted_categories := getattr(part, "categories_", None), list):
-        yield from ({str(c) for c in column if isinstance(c, str)} for column in fitted_categories)
-    parts = part if isinstance(part, list | tuple) else [*part.values()] if isinstance(part, dict) else None
-    if parts is None:
-        parts = [*vars(part).values()] if hasattr(part, "get_params") and hasattr(part, "__dict__") else []
-    for item in parts:
-        yield from _encoder_categories(item, depth - 1)
+    for part in estimator_parts(estimator):
+        if isinstance(fitted_categories := getattr(part, "categories_", None), list):
+            yield from ({str(c) for c in column if isinstance(c, str)} for column in fitted_categories)
 
 
 def _present(column: "pd.Series[Any]") -> list[Any]:
@@ -141,12 +237,26 @@ def _spec(name: str, values: Sequence[Any]) -> FeatureSpec:
         return FeatureSpec(name, FeatureType.BOOLEAN, required=False)
     if all(isinstance(value, str) for value in values):
         longest = max(LONGEST_USUAL_CATEGORY, 2 * max(len(value) for value in values))
-        return FeatureSpec(name, FeatureType.CATEGORY, required=False, max_length=longest)
+        return FeatureSpec(name, _text_type(values), required=False, max_length=longest)
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         kinds = ", ".join(sorted({type(value).__name__ for value in values}))
         remedy = "Use one type of plain value per column: numbers, texts, or true and false."
         raise _refusal(name, f"has values of mixed or nested kinds ({kinds})", remedy)
     return _number(name, values)
+
+
+def _text_type(values: Sequence[str]) -> FeatureType:
+    if all(_DATE.match(value) and is_date(value) for value in values):
+        return FeatureType.DATE
+    if len(values) < FEWEST_VALUES or new_value_chance(values) <= OPEN_ENDED_CHANCE:
+        return FeatureType.CATEGORY
+    with_spaces = sum(" " in value.strip() for value in values)
+    return FeatureType.TEXT if with_spaces > WITH_SPACES * len(values) else FeatureType.IDENTIFIER
+
+
+def new_value_chance(values: Sequence[str]) -> float:
+    """Chance that the next value is new: the share of the values that occur once (the Good-Turing estimate)."""
+    return sum(count == 1 for count in Counter(values).values()) / len(values)
 
 
 def _number(name: str, values: Sequence[float]) -> FeatureSpec:
@@ -160,7 +270,8 @@ def _number(name: str, values: Sequence[float]) -> FeatureSpec:
     kind = FeatureType.INTEGER if whole else FeatureType.NUMERIC
     if not math.isfinite(room + abs(high) + abs(low)):
         return FeatureSpec(name, kind, required=False)
-    return FeatureSpec(name, kind, required=False, minimum=-_round_up(room - low), maximum=_round_up(room + high))
+    minimum = 0.0 if low >= 0 else -_round_up(room - low)
+    return FeatureSpec(name, kind, required=False, minimum=minimum, maximum=_round_up(room + high))
 
 
 def _round_up(value: float) -> float:
@@ -175,8 +286,11 @@ def _remark(spec: FeatureSpec, values: Sequence[Any]) -> str:
     distinct = len(set(values))
     if distinct == 1:
         return "It has a single value in the sample."
-    if spec.type is FeatureType.CATEGORY and all(_DATE.match(value) for value in values):
-        return "It has dates as text: each new day is a category that the model was not trained on."
+    if spec.type in OPEN_TYPES:
+        return (
+            f"New values keep coming ({new_value_chance(values):.0%} of the next ones are new), so its form is "
+            "watched: missing values, length and characters."
+        )
     if spec.type is FeatureType.CATEGORY and distinct > max(MANY_CATEGORIES, len(values) / 2):
         return f"It has {distinct} categories in {len(values)} values: an identifier or free text helps a model little."
     if spec.type is FeatureType.INTEGER and distinct == len(values):

@@ -1,6 +1,7 @@
 """Inspect a model: read it, determine its kind, and probe it on the sample before it is served."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import infer
 from stillsafe.model.artifact import read_estimator
+from stillsafe.model.batch_independence import batch_dependence
 from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method, scale_from
 from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.model import Model, ModelKind, classes_of, kind_of
+from stillsafe.own_modules import OwnModules, folders_of
 from stillsafe.progress import Progress
 
 SCORED_AT_ONCE = 2_000
@@ -81,6 +84,21 @@ def read_model(model_file: Path, file_format: str) -> Any:
         raise ModelError(error.problem, remedy, file=error.file) from error
 
 
+def read_with_own_modules(model_file: Path, file_format: str, own_modules: OwnModules) -> tuple[Any, OwnModules]:
+    """Read the estimator, and complete the owner's modules by the folders from which it imported others.
+
+    Raises:
+        ConfigurationError: one of the modules cannot be imported.
+        ModelError: as `read_model`.
+    """
+    own_modules.load()
+    earlier_modules = {name for name in sys.modules if name not in own_modules.names}
+    estimator = read_model(model_file, file_format)
+    new_modules = [name for name in sys.modules if name not in earlier_modules and not name.startswith("stillsafe")]
+    folders = dict.fromkeys([*own_modules.folders, *folders_of(new_modules)])
+    return estimator, replace(own_modules, folders=tuple(folders))
+
+
 def kind_and_classes(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]:
     """The kind of a model and its classes.
 
@@ -123,14 +141,18 @@ def probe_model(candidate: Model, rows: Sequence[Row], file: Path) -> Model:
         file: the model file, for messages.
 
     Raises:
-        ModelError: the model fails on its own sample, or does not give one prediction per row.
+        ModelError: the model fails on its own sample, does not give one prediction per row, or its answers depend on
+            the other rows of a batch.
     """
     # Isolating each failing row takes minutes if the model fails on all of them, so we probe a few rows first.
     few_rows = _scorable_rows(candidate, rows[:: max(1, len(rows) // PROBED_FIRST)], HOPELESS_ERROR_RATE, file)
     _require_prediction_per_row(candidate, few_rows, file)
     scorable_rows = _scorable_rows(candidate, rows, LARGEST_ERROR_RATE, file)
     scale = scale_from(candidate.estimator, inputs_of(candidate.estimator, frame(candidate.features, scorable_rows)))
-    return replace(candidate, scale=scale, features=infer.tolerated_schema(candidate, scorable_rows))
+    model = replace(candidate, scale=scale, features=infer.tolerated_schema(candidate, scorable_rows))
+    if dependence := batch_dependence(model, scorable_rows):
+        raise ModelError(dependence.problem, dependence.remedy, file=str(file))
+    return model
 
 
 def _scorable_rows(model: Model, rows: Sequence[Row], most_rate: float, file: Path) -> list[Row]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, FeatureType, Row, Schema
 from stillsafe.rules import variable
 
 MOST_COMPARISONS = 3
@@ -68,7 +68,7 @@ class Comparison:
                 return f"{name} {self.sign} {json.dumps(self.bound, ensure_ascii=False)}"
             case FeatureType.INTEGER:
                 return f"{name} {self.sign} {int(self.bound)}"
-            case FeatureType.NUMERIC:
+            case _:
                 return f"{name} {self.sign} {float(self.bound)!r}"
 
     @property
@@ -253,6 +253,8 @@ class RuleLearner:
     def _split_columns_of(self, spec: FeatureSpec) -> Iterator[_SplitColumn]:
         column = self._columns[spec.name]
         none = np.empty(0)
+        if spec.type in OPEN_TYPES:
+            return
         if spec.type is FeatureType.CATEGORY:
             present_values = [value for value in column.tolist() if value is not None]
             categories, counts = np.unique(present_values, return_counts=True)
@@ -388,7 +390,7 @@ class RuleLearner:
 def _column(spec: FeatureSpec, rows: Sequence[Row]) -> NDArray[Any]:
     """(n,) categories, None for missing; or numbers, NaN for missing, booleans as 1 and 0."""
     values = [row[spec.name] for row in rows]
-    if spec.type is FeatureType.CATEGORY:
+    if spec.type in TEXT_TYPES:
         column = np.empty(len(values), dtype=object)
         column[:] = values
         return column

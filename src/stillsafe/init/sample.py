@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from stillsafe import table_file
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.parts import encoded_columns
+from stillsafe.table_file import TIMESTAMP
 
-TIMESTAMP = "timestamp"
 FEWEST_ROWS, FEW_ROWS = 50, 200
 
 
@@ -32,38 +34,44 @@ class Sample:
     unlabelled_count: int = 0
 
 
-def read(file: Path) -> pd.DataFrame:
+def read(file: Path, texts: table_file.Texts | None = None) -> pd.DataFrame:
     """Read a CSV or Parquet file; the content determines the format, not the name.
 
+    Args:
+        file: the file.
+        texts: columns that hold texts, see `text_columns`.
+
     Raises:
-        ConfigurationError: it cannot be read, or has too few rows.
+        ConfigurationError: it cannot be read, has too few rows, or columns occur twice.
     """
-    try:
-        table = pd.read_parquet(file) if _is_parquet(file) else pd.read_csv(file, low_memory=False)
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "it is damaged")).rstrip(".")
-        raise ConfigurationError(
-            f"The sample cannot be read: {reason}.", "Give a CSV or Parquet file.", file=str(file)
-        ) from error
-    if table.index.name == TIMESTAMP:
-        table = table.reset_index()
+    table = table_file.read_table(file, texts, noun="sample")
     _require_rows(len(table), file)
-    table.columns = pd.Index([str(name) for name in table.columns])
-    if duplicates := sorted(set(table.columns[table.columns.duplicated()])):
-        raise ConfigurationError(f"Columns that occur twice: {', '.join(duplicates)}.", "Rename them.", file=str(file))
     return table
+
+
+def text_columns(file: Path, estimator: Any, label: str | None) -> dict[str, tuple[str, ...]]:
+    """The columns that an encoder of the model was fitted on as texts, each with its categories.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or columns occur twice.
+    """
+    fitted_names = getattr(estimator, "feature_names_in_", None)
+    names = [name for name in table_file.column_names(file, "sample") if name not in (label, TIMESTAMP)]
+    categories = encoded_columns(estimator, names if fitted_names is None else [str(name) for name in fitted_names])
+    texts = {name: tuple(each for each in values if isinstance(each, str)) for name, values in categories.items()}
+    return {name: values for name, values in texts.items() if values}
 
 
 def split_columns(table: pd.DataFrame, estimator: Any, *, label: str | None, file: Path) -> Sample:
     """Split a table into the columns that the model takes and the labels, and sort the rows by time if possible.
 
     Raises:
-        ConfigurationError: columns are missing, or their number is wrong.
+        ConfigurationError: columns are missing, their number is wrong, or the timestamps are invalid.
     """
     rows_with_label = table if label is None else _rows_with_label(table, label, file)
     feature_columns = _feature_columns(estimator, table, label, file)
     in_time_order = TIMESTAMP in table and TIMESTAMP not in feature_columns
-    rows = _in_time_order(rows_with_label, file) if in_time_order else rows_with_label
+    rows = table_file.in_time_order(rows_with_label)[0] if in_time_order else rows_with_label
     labels = None if label is None else rows[label].reset_index(drop=True)
     left_out = tuple(name for name in table.columns if name not in {*feature_columns, label, TIMESTAMP})
     return Sample(rows[feature_columns].reset_index(drop=True), labels, in_time_order, left_out, len(table) - len(rows))
@@ -78,7 +86,7 @@ def values_read_as_missing(table: pd.DataFrame, file: Path, columns: Sample) -> 
         columns: the result of `split_columns`.
     """
     missing = {name: table[name].isna() for name in columns.features if _is_text(table[name]) and table[name].hasnans}
-    if not missing or _is_parquet(file):
+    if not missing or table_file.is_parquet(file):
         return
     texts = pd.read_csv(file, usecols=lambda name: name in missing, dtype=str, keep_default_na=False)
     for name in texts.columns:
@@ -87,11 +95,6 @@ def values_read_as_missing(table: pd.DataFrame, file: Path, columns: Sample) -> 
                 f"{name}: {', '.join(words)} in the CSV file was read as missing. If it is a category, give the sample "
                 "as Parquet."
             )
-
-
-def _is_parquet(file: Path) -> bool:
-    with file.open("rb") as handle:
-        return handle.read(4) == b"PAR1"
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:
@@ -116,19 +119,6 @@ def _require_rows(count: int, file: Path) -> None:
     if count < FEWEST_ROWS:
         remedy = f"Give at least {FEWEST_ROWS} rows of healthy data, better some thousands."
         raise ConfigurationError(f"{count} rows are too few for a baseline.", remedy, file=str(file))
-
-
-def _in_time_order(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    column = table[TIMESTAMP]
-    try:
-        times = column if pd.api.types.is_numeric_dtype(column) else pd.to_datetime(column, utc=True, format="mixed")
-    except (ValueError, TypeError) as error:
-        remedy = "Write times as 2026-01-31T12:00:00Z, or rename the column."
-        raise ConfigurationError(
-            f"The column {TIMESTAMP!r} has values that are not times.", remedy, file=str(file)
-        ) from error
-    order = times.reset_index(drop=True).sort_values(kind="stable").index
-    return table.iloc[order]
 
 
 def _feature_columns(estimator: Any, table: pd.DataFrame, label: str | None, file: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from stillsafe import settings
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.load import load_model
+from stillsafe.own_modules import NO_OWN_MODULES, OwnModules
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class ServiceFolder:
         versions: model versions that the folder has already used.
         log_settings: the previous settings of section `[service]` that belong to the prediction log: its address
             and the salt of its hashes.
+        own_modules: of the previous settings.
     """
 
     path: Path
     generation: int
     versions: frozenset[str]
     log_settings: Mapping[str, Any]
+    own_modules: OwnModules = NO_OWN_MODULES
 
     def file_name(self, name: str) -> str:
         """The name of this generation's file: `model.skops`, then `model-2.skops`."""
@@ -69,7 +72,17 @@ def inspect_folder(out: Path, *, force: bool) -> ServiceFolder:
         return ServiceFolder(path, 1, frozenset(), {})
     service = _section(current, "service")
     log_settings = {key: service[key] for key in ("database", "hash_salt") if isinstance(service.get(key), str)}
-    return ServiceFolder(path, _generation(path), frozenset(_versions(path)), log_settings)
+    own_modules = _own_modules(path, _section(current, "model"))
+    return ServiceFolder(path, _generation(path), frozenset(_versions(path)), log_settings, own_modules)
+
+
+def _own_modules(folder: Path, model: Mapping[str, Any]) -> OwnModules:
+    """The owner's modules of a section `[model]`; none where it is invalid."""
+    python_path, names = (
+        tuple(each for each in value if isinstance(each, str)) if isinstance(value := model.get(key), list) else ()
+        for key in ("python_path", "modules")
+    )
+    return OwnModules(tuple((folder / each).resolve() for each in python_path), names)
 
 
 def write(folder: ServiceFolder, files: Mapping[str, bytes]) -> None:
@@ -91,7 +104,7 @@ def write(folder: ServiceFolder, files: Mapping[str, bytes]) -> None:
             new_folder.mkdir()
             for name, content in files.items():
                 (new_folder / name).write_bytes(content)
-            load_model(settings.load(new_folder / settings.DEFAULT_FILE))
+            load_model(_from_final_folder(settings.load(new_folder / settings.DEFAULT_FILE), folder.path))
             _move(new_folder, folder)
     except OSError as error:
         _remove_empty(new_parents)
@@ -99,6 +112,12 @@ def write(folder: ServiceFolder, files: Mapping[str, bytes]) -> None:
     except BaseException:
         _remove_empty(new_parents)
         raise
+
+
+def _from_final_folder(new_settings: settings.Settings, folder: Path) -> settings.Settings:
+    """The settings with the owner's modules where they are seen from the final folder."""
+    python_path = tuple(str((folder / each).resolve()) for each in new_settings.model.python_path)
+    return new_settings.model_copy(update={"model": new_settings.model.model_copy(update={"python_path": python_path})})
 
 
 def _move(new_folder: Path, folder: ServiceFolder) -> None:

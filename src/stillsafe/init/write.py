@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from stillsafe.core.policy import reasons
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.init.default_answer import DefaultAnswer, evaluation_phrases
 from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, ProposedRule
 from stillsafe.rules import variable
@@ -55,7 +55,7 @@ def settings_text(
         "# If the model was trained on the sample, its healthy confidence is too high, and later windows look worse.",
         "# Then make the folder again with data that the model was not trained on.",
         *_section("model", ModelFile, [*model.items()]),
-        *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m")]),
+        *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m"), ("max_carry", "1d")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),
@@ -96,10 +96,10 @@ def _serving_defaults() -> list[Line]:
 def _policy() -> Iterator[str]:
     yield "# Every threshold and count that decisions depend on. Uncomment a line to change it."
     yield "[policy]"
-    monitor_settings = {"window_seconds", "every_seconds", "max_gap_seconds"}
+    monitor_settings = {"window_seconds", "every_seconds", "max_gap_seconds", "max_carry_seconds"}
     for name, (default, reason) in reasons().items():
         if name not in monitor_settings:
-            key = name.removesuffix("_seconds")
+            key = "silence" if name == "silence_seconds" else name
             yield _line(f"# {key} = {toml('auto' if default is None else default)}", reason)
     yield ""
 
@@ -174,6 +174,10 @@ def _examples(schema: Schema) -> Iterator[str]:
                 yield f"{name} > 30"
             case FeatureType.BOOLEAN:
                 yield name
+            case FeatureType.DATE:
+                yield f'{name} >= "2026-01-01"'
+            case FeatureType.TEXT | FeatureType.IDENTIFIER:
+                yield f'{name} == ""'
             case FeatureType.CATEGORY:
                 # A JSON string is a valid CEL string.
                 yield f"{name} == {json.dumps(spec.categories[0] if spec.categories else 'A', ensure_ascii=False)}"
@@ -200,7 +204,7 @@ def _feature(spec: FeatureSpec) -> Iterator[Line]:
             yield key, int(limit) if spec.type is FeatureType.INTEGER else limit
     if spec.categories is not None:
         yield "categories", spec.categories
-    if spec.type is FeatureType.CATEGORY:
+    if spec.type in TEXT_TYPES:
         yield "max_length", spec.max_length
     yield "log", spec.log.value
 

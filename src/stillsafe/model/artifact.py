@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stillsafe.errors import ModelError
+from stillsafe.model.missing_class import missing_class_error
 
 # Types that ordinary scikit-learn models contain and skops does not trust by itself. Each is a plain container of
 # numbers or the state of an optimiser; none can call a function that the file chooses.
@@ -92,6 +93,8 @@ def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, tru
     except ModelError:
         raise
     except Exception as error:
+        if missing_class := missing_class_error(error, path):
+            raise missing_class from error
         remedy = "Save the model with `skops.io.dump(model, file)`, with the same versions of scikit-learn and skops."
         raise ModelError(
             f"The file is not a readable skops file: {type(error).__name__}.", remedy, file=str(path)
@@ -123,6 +126,8 @@ def _parse_joblib(content: bytes, path: Path, trusted: bool) -> Any:
     try:
         return joblib.load(io.BytesIO(content))
     except Exception as error:
+        if missing_class := missing_class_error(error, path):
+            raise missing_class from error
         remedy = (
             "Save the model again with `joblib.dump(model, file)`, with the same versions of Python and scikit-learn."
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stillsafe.errors import ModelError
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.artifact import parse_estimator, read_verified
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
@@ -23,9 +24,11 @@ def load_model(settings: Settings) -> Model:
 
     Raises:
         ModelError: the hash differs, the file holds untrusted types, or the model does not fit the schema.
+        ConfigurationError: a module of the owner cannot be imported.
     """
     file, path = settings.model, settings.path(settings.model.file)
     content = read_verified(path, file.sha256)
+    settings.own_modules.load()
     estimator = parse_estimator(content, path, kind=file.format, trusted=file.trusted, trusted_types=file.trusted_types)
     _use_one_job(estimator)
     reference = read_reference(settings.path(file.reference))
@@ -73,7 +76,7 @@ def _compile(model: Model, reference: Reference) -> Model:
         return equivalence.compile_verified(model, reference)
     except CannotCompile as error:
         fields = {"why": str(error), "instead": "scikit-learn predicts"}
-        logger.warning("the model is not served compiled", extra={"fields": fields})
+        log_event(logger, LogEvent.NOT_COMPILED, fields)
         return model
 
 

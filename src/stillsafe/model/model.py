@@ -19,6 +19,7 @@ import numpy as np
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Schema
 from stillsafe.core.score import Score, as_text
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.compiled.predictors import CompiledModel, RawOutput, predict_raw
 from stillsafe.model.confidence import ConfidenceScale, top_probability, transform_inputs
 from stillsafe.model.frame import frame, inputs_of
@@ -107,7 +108,7 @@ class Model:
 
     def _score_batch(self, rows: Sequence[Row]) -> list[Score]:
         with one_thread():
-            predictions, raw, probabilities = self._predict_raw(rows)
+            predictions, raw, probabilities = self.raw_output(rows)
         if probabilities is not None:
             if probabilities.shape != (len(rows), len(self.classes)):
                 raise _WrongShapeError
@@ -122,7 +123,8 @@ class Model:
         outputs = zip(predictions.tolist(), finite, in_range, numbers.tolist(), strict=True)
         return [self._score(class_names, *output) for output in outputs]
 
-    def _predict_raw(self, rows: Sequence[Row]) -> RawOutput:
+    def raw_output(self, rows: Sequence[Row]) -> RawOutput:
+        """Per row the prediction, and its raw confidence or the probabilities of the classes; the model may raise."""
         if self.compiled is not None:
             return self.compiled(rows)
         estimator, inputs = self.estimator, inputs_of(self.estimator, frame(self.features, rows))
@@ -223,4 +225,4 @@ def _log_failures(scores: Sequence[Score], failures: Counter[str]) -> None:
     """Log one line for all failures of a batch."""
     errors = Counter(score.error for score in scores if score.error is not None)
     fields = {"rows": len(scores), "failed": dict(errors), "failing_calls": dict(failures.most_common(5))}
-    logger.warning("the model failed on rows", extra={"fields": fields})
+    log_event(logger, LogEvent.MODEL_FAILED, fields)

@@ -1,10 +1,15 @@
 """A probe row: a plausible row on which a model is tried before it serves."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from stillsafe.core.baseline import FeatureBaseline
-from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
+from stillsafe.core.schema import OPEN_TYPES, FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.model.reference import Reference
+
+EXAMPLES = {FeatureType.TEXT: "some text", FeatureType.IDENTIFIER: "A1", FeatureType.DATE: "2026-01-01"}
+"""A value of each kind whose healthy values are not kept."""
 
 
 def probe_row(schema: Schema, reference: Reference) -> Row:
@@ -13,15 +18,47 @@ def probe_row(schema: Schema, reference: Reference) -> Row:
 
 
 def has_arbitrary_category(schema: Schema, reference: Reference) -> bool:
-    """Whether the probe row contains a made-up category, because neither schema nor reference lists one."""
+    """Whether the probe row contains a made-up text, because neither schema nor reference lists one."""
+    if any(spec.type in OPEN_TYPES for spec in schema.features):
+        return True
     open_features = [spec for spec in schema.features if spec.type is FeatureType.CATEGORY and not spec.categories]
     profiles = [reference.profile(spec) for spec in open_features]
     return any(profile is None or not profile.category_counts for profile in profiles)
 
 
+def healthy_values(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
+    """Values of one feature that the healthy period contains, as far as its profile shows them."""
+    if spec.type is FeatureType.BOOLEAN:
+        return [True, False]
+    if spec.type in OPEN_TYPES:
+        return [EXAMPLES[spec.type][: spec.max_length]]
+    if profile is None:
+        return []
+    if spec.type is FeatureType.CATEGORY:
+        return [name for name in profile.category_counts if spec.categories is None or name in spec.categories]
+    edges = profile.bins.edges if profile.bins is not None else ()
+    return allowed_numbers(spec, [*edges, profile.minimum, profile.maximum])
+
+
+def allowed_numbers(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
+    """The finite numbers within the hard limits; for an integer feature only the whole ones."""
+    low, high = spec.minimum, spec.maximum
+    return [
+        int(number) if spec.type is FeatureType.INTEGER else float(number)
+        for number in numbers
+        if number is not None
+        and math.isfinite(number)
+        and (low is None or number >= low)
+        and (high is None or number <= high)
+        and (spec.type is not FeatureType.INTEGER or float(number).is_integer())
+    ]
+
+
 def _probe_value(spec: FeatureSpec, profile: FeatureBaseline | None) -> Value:
     if spec.type is FeatureType.BOOLEAN:
         return False
+    if spec.type in OPEN_TYPES:
+        return EXAMPLES[spec.type][: spec.max_length]
     if spec.type is FeatureType.CATEGORY:
         counts = profile.category_counts if profile is not None else {}
         categories = [c for c in counts if spec.categories is None or c in spec.categories]

@@ -5,7 +5,7 @@ identify the rows: adding the same rows twice stores them once.
 """
 
 import json
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from stillsafe.errors import RefusedError
 from stillsafe.store.disk import sync
 from stillsafe.store.read.requests import RequestTable, WindowRows
+from stillsafe.store.tables import FIRST_SERVICE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
+_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE}
+"""Columns that archives of older releases lack, and their values there."""
 _WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
@@ -54,6 +57,7 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
             old_ids = _copy_rows(writer, file, schema) if file.exists() else np.empty(0, np.int64)
             for rows in batches:
                 batch = pa.Table.from_pylist(list(rows), schema=schema)
+                _require_same_service(file, batch)
                 is_old = np.isin(batch["id"].to_numpy(), old_ids)
                 if is_old.any():
                     _require_same(file, batch.filter(pa.array(is_old)))
@@ -92,28 +96,39 @@ class Archive:
 
     def window_rows(
         self,
-        start: datetime,
-        end: datetime,
-        fresh_since: datetime,
+        span: tuple[datetime, datetime],
         version: str,
-        up_to_row: int,
+        is_read: Callable[[datetime, int], bool],
         log_ids: Container[int],
+        *,
+        fresh: bool | datetime,
     ) -> WindowRows:
-        """Rows as from `window_batches`, without those that the log still has: `log_ids`."""
+        """Rows of a run that only the archive has.
+
+        Args:
+            span: their times, half open.
+            version: their model version.
+            is_read: whether the run read a row, by its time and id.
+            log_ids: rows that the log still has.
+            fresh: whether the rows are fresh, or the time from which on they are.
+        """
         rows = [
             row
-            for row in self._rows(RequestTable.PREDICTIONS, start, end, version)
-            if row["id"] <= up_to_row and row["id"] not in log_ids
+            for row in self._rows(RequestTable.PREDICTIONS, *span, version)
+            if not row.get("synthetic") and row["id"] not in log_ids and is_read(row["timestamp"], row["id"])
         ]
         return WindowRows(
             [row["id"] for row in rows],
-            [row["timestamp"] >= fresh_since for row in rows],
+            [fresh if isinstance(fresh, bool) else row["timestamp"] >= fresh for row in rows],
             *([row[name] for row in rows] for name in _WINDOW_COLUMNS),
         )
 
-    def refusal_ids(self, start: datetime, end: datetime, model_version: str) -> list[int]:
-        """Row ids of the requests refused in `[start, end)`."""
-        return [row["id"] for row in self._rows(RequestTable.REFUSALS, start, end, model_version)]
+    def refusal_ids(
+        self, start: datetime, end: datetime, model_version: str, is_read: Callable[[datetime, int], bool]
+    ) -> list[int]:
+        """Row ids of the requests refused in `[start, end)` that a run read, by their times and ids."""
+        rows = self._rows(RequestTable.REFUSALS, start, end, model_version)
+        return [row["id"] for row in rows if is_read(row["timestamp"], row["id"])]
 
     def last_request_at(
         self, log_time: datetime | None, end: datetime, up_to_prediction: int, up_to_refusal: int
@@ -174,10 +189,11 @@ def _copy_rows(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
 
     ids = [np.empty(0, np.int64)]
     with parquet.ParquetFile(file) as old_file:
-        if not old_file.schema_arrow.equals(schema):
+        old_schema = old_file.schema_arrow
+        if not any(old_schema.equals(known_names) for known_names in _known_schemas(schema)):
             raise RefusedError(f"{file}: it is no archive of these rows. Name another folder.")
         for batch in old_file.iter_batches():
-            writer.write_table(pa.Table.from_batches([batch], schema))
+            writer.write_table(_with_all_columns(pa.Table.from_batches([batch], old_schema), schema))
             ids.append(batch["id"].to_numpy())
     return np.concatenate(ids)
 
@@ -188,8 +204,19 @@ def _require_same(file: Path, rows: Any) -> None:
 
     ids = rows["id"].to_pylist()
     old_rows = parquet.read_table(file, filters=[("id", "in", ids)], partitioning=None).sort_by("id")
-    if old_rows.to_pylist() != rows.sort_by("id").to_pylist():
+    if _with_all_columns(old_rows, rows.schema).to_pylist() != rows.sort_by("id").to_pylist():
         raise RefusedError(f"{file}: it holds other rows under the same ids. Give each database a folder of its own.")
+
+
+def _require_same_service(file: Path, rows: Any) -> None:
+    """Require that the file has rows of no other service: a reader of the archive could not tell them apart."""
+    from pyarrow import parquet
+
+    if not file.exists() or "service_id" not in parquet.read_schema(file).names:
+        return
+    services = set(parquet.read_table(file, columns=["service_id"], partitioning=None)["service_id"].to_pylist())
+    if not set(rows["service_id"].to_pylist()) <= services:
+        raise RefusedError(f"{file}: it holds rows of another service. Give each service a folder of its own.")
 
 
 def _schema(requests: RequestTable) -> Any:
@@ -198,10 +225,31 @@ def _schema(requests: RequestTable) -> Any:
     text = pa.string()
     columns = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
     if requests is RequestTable.REFUSALS:
-        return pa.schema([*columns, ("violations", text)])
+        return pa.schema([*columns, ("violations", text), ("service_id", pa.int64())])
     columns += [("system_state", text), ("input_summary", text), ("prediction", text)]
     columns += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
-    return pa.schema([*columns, ("decided_by", text), ("reason", text), ("model_error", text)])
+    columns += [("decided_by", text), ("reason", text), ("model_error", text)]
+    columns += [("synthetic", pa.bool_()), ("service_id", pa.int64())]
+    return pa.schema(columns)
+
+
+def _known_schemas(schema: Any) -> list[Any]:
+    """The schema, and that of archives from before requests could be synthetic and had a service."""
+    old_schema = schema
+    for name in _LATER_COLUMNS:
+        index = old_schema.get_field_index(name)
+        old_schema = old_schema if index < 0 else old_schema.remove(index)
+    return [schema, old_schema]
+
+
+def _with_all_columns(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    for name, value in _LATER_COLUMNS.items():
+        if name in schema.names and name not in table.schema.names:
+            field = schema.field(name)
+            table = table.append_column(field, pa.array([value] * len(table), field.type))
+    return table
 
 
 def _create_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ def bin_codes(column: Column, healthy: FeatureBaseline) -> BinCodes:
     """
     bins = healthy.bins or Bins()
     if bins.lowest is None or bins.highest is None:
-        texts = column if isinstance(column, DictionaryColumn) else DictionaryColumn.of(column.tolist())
+        texts = column if isinstance(column, DictionaryColumn) else DictionaryColumn.of_codes(column)
         text_codes: dict[object, int] = dict.fromkeys(healthy.category_counts, bins.below)
         text_codes |= {category: code for code, category in enumerate(bins.categories)}
         text_codes[None] = bins.missing
@@ -41,12 +41,12 @@ def bin_codes(column: Column, healthy: FeatureBaseline) -> BinCodes:
 def feature_bin_codes(
     rows: Columns, healthy: Mapping[str, FeatureBaseline], selection: RowSelection
 ) -> dict[str, BinCodes]:
-    """The bins of the selected rows, per feature with bins."""
+    """The bins of the selected rows, per feature with bins whose values the log shows: a hashed number has none."""
     columns: dict[str, Column] = {**rows.numbers, **rows.categories}
     return {
         name: bin_codes(columns[name][selection], feature)
         for name, feature in healthy.items()
-        if feature.bins is not None and name in columns
+        if feature.bins is not None and name in columns and (name in rows.numbers or feature.bins.lowest is None)
     }
 
 

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
+from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, LogMode, Row, Schema
 from stillsafe.core.score import Score
+from stillsafe.monitoring.text_form import text_forms
 from stillsafe.store.read.requests import LogRows, WindowRows
 
 Mask = NDArray[np.bool_]
@@ -64,6 +65,15 @@ class DictionaryColumn:
             indices = vocabulary.indices([value if isinstance(value, str | int | float) else None for value in values])
         return cls(indices, tuple(vocabulary))
 
+    @classmethod
+    def of_codes(cls, numbers: NDArray[np.float64]) -> "DictionaryColumn":
+        """The column of the texts of whole codes, such as `2`; NaN is missing."""
+        is_present = np.isfinite(numbers)
+        codes, positions = np.unique(numbers[is_present], return_inverse=True)
+        indices = np.zeros(len(numbers), dtype=np.int32)
+        indices[is_present] = positions + 1
+        return cls(indices, (None, *(str(int(code)) if code.is_integer() else repr(code) for code in codes.tolist())))
+
     def __len__(self) -> int:
         """Rows."""
         return len(self.indices)
@@ -100,7 +110,7 @@ class Columns:
         model_errors, fallback_used: (n,) flags.
         predictions: the model's own predictions as text; missing where the model was bypassed.
         numbers: per numeric, integer or boolean feature, (n,).
-        categories: per category, and per hashed feature of any type.
+        categories: per category, per open-ended text its form, and per hashed feature of any type.
         fresh: (n,) flags: rows of a window after the last conclusive run; all True outside of windows.
     """
 
@@ -181,7 +191,7 @@ def _columns(values: Mapping[str, Sequence[object]], schema: Schema, outcomes: R
         fallback_used,
         DictionaryColumn.of(outcomes.predictions).without(fallback_used),
         {spec.name: numbers_or_nan(values[spec.name]) for spec in specs if not _is_category(spec)},
-        {spec.name: DictionaryColumn.of(values[spec.name]) for spec in specs if _is_category(spec)},
+        {spec.name: DictionaryColumn.of(_watched_texts(spec, values)) for spec in specs if _is_category(spec)},
         np.ones(len(fallback_used), dtype=np.bool_)
         if outcomes.fresh is None
         else np.array(outcomes.fresh, dtype=np.bool_),
@@ -299,7 +309,13 @@ def _number_or_nan(value: object) -> float:
 
 
 def _is_category(spec: FeatureSpec) -> bool:
-    return spec.type is FeatureType.CATEGORY or spec.log is LogMode.HASH
+    return spec.type in TEXT_TYPES or spec.log is LogMode.HASH
+
+
+def _watched_texts(spec: FeatureSpec, values: Mapping[str, Sequence[object]]) -> Sequence[object]:
+    """The texts of a feature; of an open-ended one their forms. A hash has no form."""
+    texts = values[spec.name]
+    return text_forms(texts) if spec.type in OPEN_TYPES and spec.log is LogMode.KEEP else texts
 
 
 def _decode_values(texts: Sequence[str], specs: Sequence[FeatureSpec]) -> Mapping[str, Sequence[object]]:

@@ -1,25 +1,38 @@
 """The operator's hold: it forces DEGRADED, whatever the evidence, until its release."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from stillsafe.core.decide import conclude
+from stillsafe.core.incident import Incident
+from stillsafe.core.policy import Policy
+from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import Hold, Memory
+from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError
+from stillsafe.logs import LogEvent, log_event
+from stillsafe.monitoring.run_log import log_state_change, version_fields
 from stillsafe.store import database
-from stillsafe.store.read.runs import last_run
-from stillsafe.store.read.state import current_state
-from stillsafe.store.write.decisions import record_hold, record_release
+from stillsafe.store.codec import stored_value
+from stillsafe.store.read.baselines import baseline_by_id
+from stillsafe.store.read.runs import last_run, run_before, runs_after, runs_of_incident
+from stillsafe.store.read.state import current_state, version_states
+from stillsafe.store.write.decisions import record_discard, record_hold, record_release, restore_incident
 
 logger = logging.getLogger(__name__)
 
 
-def hold(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
-    """Force DEGRADED until the release. Returns the new memory.
+def hold(engine: Engine, model_version: str, *, by: str, reason: str, at: datetime) -> Memory:
+    """Force DEGRADED for every model version until the release. Returns the new memory of the named version.
 
     Args:
         engine: the store.
+        model_version: the version at hand: it is held even where it has no state yet.
         by: the operator.
         reason: recorded with the hold.
         at: the time now, aware UTC.
@@ -28,33 +41,107 @@ def hold(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
         RefusedError: a hold is in force already.
     """
     with database.writing(engine) as connection:
-        memory = current_memory(connection)
+        memories = _memories(connection, model_version)
+        memory = memories[model_version]
         if memory.hold is not None:
             raise RefusedError(f"Held already by {memory.hold.by} since {memory.hold.at:%Y-%m-%d %H:%M:%S} UTC.")
-        memory = record_hold(connection, memory, Hold(by, reason, at), _last_run_id(connection))
-    _log("hold", by, reason, memory)
+        record_hold(connection, memories, Hold(by, reason, at), _last_run_id(connection))
+        memory = current_memory(connection, model_version)
+    held = {version: replace(each, hold=memory.hold) for version, each in memories.items()}
+    _log(engine, LogEvent.HOLD, Hold(by, reason, at), model_version, (memories, held))
     return memory
 
 
-def release(engine: Engine, *, by: str, reason: str, at: datetime) -> Memory:
+def release(engine: Engine, model_version: str, *, by: str, reason: str, at: datetime) -> Memory:
     """End the hold, so that the evidence decides again. Arguments and result as those of `hold`.
 
     Raises:
         RefusedError: no hold is in force.
     """
     with database.writing(engine) as connection:
-        memory = current_memory(connection)
-        if memory.hold is None:
+        memories = _memories(connection, model_version)
+        if memories[model_version].hold is None:
             raise RefusedError("Nothing is held.")
-        memory = record_release(connection, memory, by, reason, at, _last_run_id(connection))
-    _log("release", by, reason, memory)
+        record_release(connection, memories, Hold(by, reason, at), _last_run_id(connection))
+        memory = current_memory(connection, model_version)
+    free_memories = {version: replace(each, hold=None) for version, each in memories.items()}
+    _log(engine, LogEvent.RELEASE, Hold(by, reason, at), model_version, (memories, free_memories))
     return memory
 
 
-def current_memory(connection: Connection) -> Memory:
-    """The memory of the current state; a new one before the first run or action."""
-    state = current_state(connection)
+def discard_after(
+    engine: Engine, model_version: str, *, time: datetime, by: str, reason: str, at: datetime
+) -> list[int]:
+    """Supersede the runs of one version whose windows end after a time, on record; the rows are judged again.
+
+    It is the way back from runs that a wrong clock has made. Nothing is deleted.
+
+    Args:
+        engine: the store.
+        model_version: whose runs.
+        time: runs whose windows end after it are superseded.
+        by: the operator.
+        reason: recorded with the runs.
+        at: the time now, aware UTC.
+
+    Returns:
+        The ids of the superseded runs.
+
+    Raises:
+        RefusedError: there is no such run.
+    """
+    with database.writing(engine) as connection:
+        runs = runs_after(connection, model_version, time)
+        if not runs:
+            raise RefusedError(f"Version {model_version} has no run whose window ends after {time.isoformat()}.")
+        memory = current_memory(connection, model_version)
+        earlier = run_before(connection, model_version, runs[0].id)
+        start = runs[0].inherited if earlier is None else earlier.memory
+        restored_memory = replace(stored_value(Memory, start or {}), hold=memory.hold)
+        action = Hold(by, reason, at)
+        incident = _incident_before(connection, model_version, runs[0].id, restored_memory.incident_id)
+        if incident is not None:
+            restore_incident(connection, incident)
+        record_discard(connection, runs, earlier, (memory, restored_memory), action, _last_run_id(connection))
+    memories = {model_version: memory}, {model_version: restored_memory}
+    _log(engine, LogEvent.DISCARD, Hold(by, reason, at), model_version, memories, len(runs))
+    return [run.id for run in runs]
+
+
+def _incident_before(
+    connection: Connection, model_version: str, run_id: int, incident_id: str | None
+) -> Incident | None:
+    """What the runs before another one had made of an incident, or None without one."""
+    incident = None
+    for run in runs_of_incident(connection, model_version, incident_id or "", run_id):
+        start = run_before(connection, model_version, run.id)
+        memory = stored_value(Memory, (run.inherited if start is None else start.memory) or {})
+        decision = conclude(
+            stored_value(Policy, run.policy),
+            None if run.baseline_id is None else baseline_by_id(connection, run.baseline_id),
+            stored_value(Window, run.window),
+            memory,
+            stored_value(tuple[Reading, ...], run.readings or []),
+            stored_value(Evidence, run.evidence),
+            run.rules_version or 1,
+        )
+        incident = decision.incident or incident
+    return incident
+
+
+def current_memory(connection: Connection, model_version: str) -> Memory:
+    """The memory of a version; what it inherits before its first run, and a new one where it inherits nothing."""
+    state = current_state(connection, model_version)
     return Memory() if state is None else state.memory
+
+
+def _memories(connection: Connection, model_version: str) -> dict[str | None, Memory]:
+    """The memory of each version, the version at hand included."""
+    own = current_memory(connection, model_version)
+    memories: dict[str | None, Memory] = {
+        record.model_version or model_version: record.memory for record in version_states(connection)
+    }
+    return {**memories, model_version: own}
 
 
 def _last_run_id(connection: Connection) -> int | None:
@@ -62,5 +149,35 @@ def _last_run_id(connection: Connection) -> int | None:
     return None if run is None else run.id
 
 
-def _log(event: str, by: str, reason: str, memory: Memory) -> None:
-    logger.warning(event, extra={"fields": {"by": by, "reason": reason, "state": memory.effective_state.value}})
+def _log(
+    engine: Engine,
+    event: LogEvent,
+    action: Hold,
+    model_version: str,
+    memories: tuple[Mapping[Any, Memory], Mapping[Any, Memory]],
+    run_count: int | None = None,
+) -> None:
+    """Log an action for the version at hand, and each version whose state it changed.
+
+    Args:
+        engine: of the service.
+        event: the action.
+        action: who and why.
+        model_version: the version at hand.
+        memories: of each version, before and after the action.
+        run_count: how many runs the action superseded.
+    """
+    service = engine.get_execution_options().get("service")
+    old_memories, new_memories = memories
+    for version, memory in new_memories.items():
+        old_memory = old_memories[version]
+        fields = version_fields(service, version or model_version) | {
+            "state_before": old_memory.effective_state.value,
+            "state_after": memory.effective_state.value,
+            "incident": memory.incident_id,
+            "reason": action.reason,
+        }
+        if version == model_version:
+            state = memory.effective_state.value
+            log_event(logger, event, fields | {"by": action.by, "state": state, "runs": run_count})
+        log_state_change(logger, fields, old_memory, memory)

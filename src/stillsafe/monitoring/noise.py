@@ -17,7 +17,7 @@ from stillsafe.core.evidence import association
 from stillsafe.core.evidence.association import AssociationNoise, AssociationTable, Numbers
 from stillsafe.core.evidence.impact import total_variation, total_variation_noise
 from stillsafe.core.policy import EVIDENCE
-from stillsafe.core.schema import Schema
+from stillsafe.core.schema import OPEN_TYPES, Schema
 from stillsafe.core.signals import OUTPUT_SIGNALS, Signal
 from stillsafe.core.window import Tally
 from stillsafe.monitoring.binning import BinCodes, bin_codes, co_occurrence, feature_bin_codes, one_hot
@@ -69,8 +69,9 @@ def joint_table(rows: Columns, features: Mapping[str, FeatureBaseline]) -> Joint
     if len(names) < 2:
         return None
     joint_features, joint_codes = [features[name] for name in names], [codes[name] for name in names]
+    table = _table(names, joint_features, joint_codes)
+    row_sd = np.array([_row_sd(table, joint_features, joint_codes, half) for half in _halves(rows)]).mean(axis=0)
     counts = co_occurrence(joint_features, joint_codes).astype(np.int64).tolist()
-    row_sd = np.array([_row_sd(joint_features, joint_codes, half) for half in _halves(rows)]).mean(axis=0)
     upper = tuple(tuple(row[index:]) for index, row in enumerate(counts))
     return Joint(tuple(names), upper, tuple(np.round(row_sd, DIGITS).tolist()))
 
@@ -102,7 +103,7 @@ def _positive(variation: Mapping[str, float]) -> dict[str, float]:
 
 def _most_associated(features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes]) -> list[str]:
     """The associated features in order of name; where the table would exceed its size, the most associated ones."""
-    names = sorted(codes)
+    names = sorted(name for name in codes if features[name].type not in OPEN_TYPES)
     if len(names) < 2:
         return []
     table = _table(names, [features[name] for name in names], [codes[name] for name in names])
@@ -121,16 +122,25 @@ def _halves(rows: Columns) -> tuple[Mask, Mask]:
     return first, ~first
 
 
-def _row_sd(features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask) -> Numbers:
+def _row_sd(
+    whole: AssociationTable, features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask
+) -> Numbers:
     """(F,) standard deviation of one row's broken share: a table of one half against the rows of the other."""
-    table = _half_table(features, codes, half)
+    table = _half_table(whole, features, codes, half)
     other_half = one_hot(features, [column[~half] for column in codes], clip=True)
     return np.asarray(association.row_broken_shares(table, other_half).std(axis=0))
 
 
-def _half_table(features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask) -> AssociationTable:
-    names = [str(number) for number in range(len(features))]
-    return _table(names, features, [column[half] for column in codes])
+def _half_table(
+    whole: AssociationTable, features: Sequence[FeatureBaseline], codes: Sequence[BinCodes], half: Mask
+) -> AssociationTable:
+    """The table of one half, with the associations of the whole period.
+
+    A weak association does not exceed chance in a half, so its noise would count as zero.
+    """
+    table = _table(whole.features, features, [column[half] for column in codes])
+    none = np.zeros_like(whole.optimism)
+    return replace(table, is_associated=whole.is_associated, mutual_information=whole.mutual_information, optimism=none)
 
 
 def _table(names: Sequence[str], features: Sequence[FeatureBaseline], codes: Sequence[BinCodes]) -> AssociationTable:
@@ -152,7 +162,9 @@ def _association_noise(
     none, row_sd = np.zeros(len(features)), np.array(joint.row_sd)
     shares, sizes = [], []
     for half in _halves(rows):
-        table = _half_table(features, joint_codes, half)
+        # An association that a half does not show gets no offset here: the optimism of the whole table stands in.
+        table = _table(joint.features, features, [column[half] for column in joint_codes])
+        table = replace(table, optimism=np.zeros_like(table.optimism))
         for chunk in _half_chunks(~half):
             bins = one_hot(features, [column[chunk] for column in joint_codes], clip=True)
             sums = association.pmi_sums(table, (bins.T @ bins).astype(np.float64))

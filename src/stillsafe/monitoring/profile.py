@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.monitoring.binning import bin_codes, bin_counts
 from stillsafe.monitoring.columns import Column, Columns, DictionaryColumn, output_columns, prediction_numbers
 from stillsafe.monitoring.tally import MOST_CLASSES, frequent_numbers
@@ -17,6 +17,8 @@ MOST_CATEGORIES = 10_000
 NUMBER_BINS, CATEGORY_BINS, OUTPUT_BINS = 8, 12, 10
 FEW_NUMBERS = 10  # up to so many different numbers each has a bin of its own
 MOST_FREQUENT_NUMBERS = 20
+MOST_CODES, LEAST_CODE_COUNT = 20, 2
+"""Whole numbers of up to so many values, each of them so frequent, are codes: each has a bin of its own."""
 MARGIN = 0.5  # share of the healthy range beyond which a number is far outside
 
 Profile = Mapping[str, FeatureBaseline]
@@ -74,12 +76,41 @@ def _are_classes(column: DictionaryColumn) -> bool:
 def _number(spec: FeatureSpec, column: NDArray[np.float64], previous: FeatureBaseline | None) -> FeatureBaseline:
     numbers = column[np.isfinite(column)]
     missing = len(column) - len(numbers)
+    if _are_codes(spec, numbers, previous):
+        return _codes(spec, column, previous)
     if not len(numbers):
         feature = FeatureBaseline(spec.type, 0, missing)
     else:
         feature = FeatureBaseline(spec.type, len(numbers), missing, float(numbers.min()), float(numbers.max()))
         feature = _with_number_bins(feature, numbers, NUMBER_BINS)
     return _with_bin_counts(feature, column, previous)
+
+
+def _are_codes(spec: FeatureSpec, numbers: NDArray[np.float64], previous: FeatureBaseline | None) -> bool:
+    """Whether whole numbers are watched one by one, as categories are. An earlier profile decides if there is one."""
+    if spec.type is not FeatureType.INTEGER or not len(numbers):
+        return False
+    if previous is not None and previous.bins is not None:
+        return previous.bins.lowest is None
+    counts = np.unique(numbers, return_counts=True)[1]
+    return len(counts) <= MOST_CODES and int(counts.min()) >= LEAST_CODE_COUNT
+
+
+def _codes(spec: FeatureSpec, column: NDArray[np.float64], previous: FeatureBaseline | None) -> FeatureBaseline:
+    texts = DictionaryColumn.of_codes(column)
+    counts = texts.counts()
+    missing = counts.pop(None, 0)
+    category_counts = dict(sorted(counts.items(), key=lambda item: (-item[1], float(item[0])))[:MOST_CATEGORIES])
+    feature = FeatureBaseline(
+        spec.type,
+        counts.total(),
+        missing,
+        float(np.nanmin(column)),
+        float(np.nanmax(column)),
+        category_counts=category_counts,
+        bins=Bins(categories=tuple(sorted(list(category_counts)[:MOST_CODES], key=float))),
+    )
+    return _with_bin_counts(feature, texts, previous)
 
 
 def _with_number_bins(feature: FeatureBaseline, numbers: NDArray[np.float64], most: int) -> FeatureBaseline:
@@ -104,12 +135,13 @@ def _with_number_bins(feature: FeatureBaseline, numbers: NDArray[np.float64], mo
 def _category(spec: FeatureSpec, column: DictionaryColumn, previous: FeatureBaseline | None) -> FeatureBaseline:
     counts = column.counts()
     missing = counts.pop(None, 0)
-    if spec.type is not FeatureType.CATEGORY:  # of a hashed number only the missing values can be counted
+    is_hidden = spec.log is not LogMode.KEEP and spec.type in OPEN_TYPES
+    if is_hidden or spec.type not in TEXT_TYPES:  # of a hashed number only the missing values can be counted
         return FeatureBaseline(None, counts.total(), missing)
     category_counts = dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_CATEGORIES])
     ordinary = tuple(sorted(str(category) for category in list(category_counts)[:CATEGORY_BINS]))
     feature = FeatureBaseline(
-        FeatureType.CATEGORY,
+        spec.type,
         counts.total(),
         missing,
         category_counts=category_counts,

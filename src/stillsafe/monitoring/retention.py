@@ -22,7 +22,7 @@ from stillsafe.store.read.requests import (
     request_rows,
 )
 from stillsafe.store.read.runs import last_run
-from stillsafe.store.read.state import current_state
+from stillsafe.store.read.state import version_states
 from stillsafe.store.write.retention import delete_requests, record_prune, vacuum_database
 
 BATCH_ROWS = 5_000
@@ -110,11 +110,14 @@ def vacuum(engine: Engine) -> None:
 
 def _cutoff(connection: Connection, cut: datetime, now: datetime, window: timedelta) -> tuple[datetime, str | None]:
     """The actual cutoff, and why it is earlier than `cut`: the next run still needs some older rows."""
-    state, run = current_state(connection), last_run(connection)
+    states, run = version_states(connection), last_run(connection)
+    conclusive = [each.memory.last_conclusive_at for each in states if each.memory.last_conclusive_at is not None]
+    waiting_times = [each.memory.unjudged_since for each in states if each.memory.unjudged_since is not None]
     needed_since = {
         "the window of the next run": now - window,
         "the window of the last run": None if run is None else run.window_start,
-        "the end of the last conclusive run": None if state is None else state.memory.last_conclusive_at,
+        "the end of the last conclusive run": min(conclusive, default=None),
+        "a request that waits for a conclusive run": min(waiting_times, default=None),
         "the last request, from which silence is counted": last_request_at(connection, now),
     }
     reason, oldest = min(((why, at) for why, at in needed_since.items() if at is not None), key=lambda item: item[1])

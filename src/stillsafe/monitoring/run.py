@@ -5,44 +5,56 @@ so a killed run leaves nothing behind, and the next run starts where the last co
 """
 
 import gc
-import logging
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
-from stillsafe.core.incident import IncidentEvent
+from stillsafe.core.policy import Policy
+from stillsafe.core.readings import leaves_predictions
 from stillsafe.core.schema import Schema
-from stillsafe.core.state import Memory
-from stillsafe.core.window import Window
+from stillsafe.core.signals import Evidence
+from stillsafe.core.state import Memory, State
+from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RunRefused
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
 from stillsafe.monitoring.hold import current_memory
+from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.run_log import log_run, log_skipped
 from stillsafe.monitoring.tally import tally
 from stillsafe.settings import Settings
 from stillsafe.store import database
+from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.requests import (
-    RequestTable,
     WindowRows,
-    last_prediction_row,
-    last_refusal_row,
+    fresh_batches,
+    fresh_refusal_ids,
+    judged_batches,
+    judged_refusal_ids,
     last_request_at,
-    refusal_count,
-    request_ids,
-    window_batches,
+    synthetic_count,
 )
-from stillsafe.store.read.runs import run_at
-from stillsafe.store.write.decisions import decision_columns, record_run, window_columns
+from stillsafe.store.read.row_selection import RowMarks, RowSelection, RunSpan, next_marks, select_rows
+from stillsafe.store.read.runs import RunRecord, last_run, run_at
+from stillsafe.store.read.state import has_state
+from stillsafe.store.row_ranges import RowRanges
+from stillsafe.store.tables import prediction_logs
+from stillsafe.store.tables import refusals as refusals_table
+from stillsafe.store.write.decisions import RunRows, decision_columns, record_run, window_columns
 
-logger = logging.getLogger(__name__)
+DAY_SECONDS = 86400.0
+"""A pause without a request that is longer than this looks like a jump of the clock."""
 
 
 class RunOutcome(StrEnum):
@@ -66,6 +78,7 @@ class Run:
         old_memory: the memory from which it started.
         window: what was evaluated.
         decision: what follows from it.
+        shadow_problem: why bypassed rows could not be scored, where that may soon be needed.
     """
 
     outcome: RunOutcome
@@ -73,31 +86,50 @@ class Run:
     old_memory: Memory | None = None
     window: Window | None = None
     decision: Decision | None = None
+    shadow_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class WindowBounds:
+class WindowRowsRead:
     """Which rows of the log belong to a window; stored with the run, so that a replay counts the same rows.
 
     Attributes:
-        start, end: by timestamp, half open.
-        fresh_since: timestamp before which the last conclusive run evaluated the rows, or None.
-        last_prediction_row, last_refusal_row: by row id, so that rows written after the run are excluded.
+        start, end: of the window, half open, by timestamp.
+        carry_start: fresh rows are not older than this.
+        old: the marks of predictions and refusals that the run started from.
+        predictions, refusals: the fresh rows.
+        synthetic_count: synthetic requests in the window.
+        last_run_at: end of the version's last window, or None.
     """
 
     start: datetime
     end: datetime
-    fresh_since: datetime | None
-    last_prediction_row: int
-    last_refusal_row: int
+    carry_start: datetime
+    old: tuple[RowMarks, RowMarks]
+    predictions: RowSelection
+    refusals: RowSelection
+    synthetic_count: int
+    last_run_at: datetime | None
 
     @property
-    def fresh_start(self) -> datetime:
-        """Timestamp from which rows of the window are fresh."""
-        return max(self.start, self.fresh_since or self.start)
+    def window_start(self) -> datetime:
+        """Time of the oldest row carried, or the start of the window if that is earlier."""
+        return min(self.start, self.predictions.oldest_at or self.start)
+
+    @property
+    def fresh_span(self) -> tuple[datetime, datetime]:
+        """The times of fresh rows, half open."""
+        return self.carry_start, self.end
 
 
-def run(engine: Engine, settings: Settings, *, now: datetime, score: ShadowScorer | None) -> Run:
+def run(
+    engine: Engine,
+    settings: Settings,
+    *,
+    now: datetime,
+    score: ShadowScorer | None,
+    shadow_problem: Callable[[], str | None] = lambda: None,
+) -> Run:
     """Evaluate the window that ends now.
 
     Of two runs at once the second does nothing. A window end that is stored already is not evaluated again.
@@ -107,60 +139,131 @@ def run(engine: Engine, settings: Settings, *, now: datetime, score: ShadowScore
         settings: the service.
         now: the window's end, aware UTC.
         score: scores bypassed rows, or None where the log lacks features that the model needs.
+        shadow_problem: tries whether bypassed rows could be scored; None, or what prevents it. Called where that may
+            soon be needed, so that the problem is known before the model is bypassed.
 
     Raises:
-        RunRefused: `now` is before the last run.
+        RunRefused: `now` is before the last run, or rows must be scored and cannot.
         StoreError: the store failed, and nothing was written.
     """
-    with database.try_lock(engine, "monitor") as owns_lock:
+    with database.try_lock(engine, lock_purpose(settings)) as owns_lock:
         if not owns_lock:
+            log_skipped(settings, RunOutcome.BUSY.value)
             return Run(RunOutcome.BUSY)
+        version = settings.model.version
         with database.reading(engine) as connection:
-            if run_at(connection, now) is not None:
+            if run_at(connection, now, version) is not None:
+                log_skipped(settings, RunOutcome.ALREADY_DONE.value)
                 return Run(RunOutcome.ALREADY_DONE)
-            memory = current_memory(connection)
+            memory = current_memory(connection, version)
             _require_later(memory, now)
-            bounds = _bounds(connection, settings, memory, now)
-            baseline = active_baseline(connection, settings.model.version)
-            window = observe(connection, settings.schema_of_features, settings.model.version, baseline, bounds, score)
-        return _conclude(engine, settings, baseline, window, bounds)
+            problem = shadow_problem() if may_bypass_soon(settings.policy, memory) else None
+            rows = select_window(connection, settings.policy, version, memory, now)
+            baseline = active_baseline(connection, version)
+            window = observe(connection, LogFormat.of(settings), version, baseline, rows, score)
+        return _conclude(engine, settings, baseline, window, rows, problem)
+
+
+def may_bypass_soon(policy: Policy, memory: Memory) -> bool:
+    """Whether the model is bypassed, or may be after one of the next runs: then rows need shadow scores."""
+    is_severe = any(streak.severe for streak in memory.streaks.values())
+    return is_severe or memory.effective_state is not State.NORMAL or policy.critical_runs == 1
+
+
+def lock_purpose(settings: Settings) -> str:
+    """The lock that one run of a service's version holds: versions and services are evaluated side by side."""
+    key = f"{settings.service.name}\0{settings.model.version}"
+    return f"monitor-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def select_window(
+    connection: Connection, policy: Policy, model_version: str, memory: Memory, now: datetime
+) -> WindowRowsRead:
+    """Select the rows of the window that ends now: those that no conclusive run has judged, wherever they lie."""
+    start, carry_start = (now - timedelta(seconds=s) for s in (policy.window_seconds, policy.max_carry_seconds))
+    span = RunSpan(carry_start, now, memory.last_conclusive_at, policy.max_carry_predictions)
+    earlier = last_run(connection, model_version)
+    old = row_marks(earlier)
+    predictions, refusals = (
+        select_rows(connection, table, model_version, marks, span)
+        for table, marks in zip((prediction_logs, refusals_table), old, strict=True)
+    )
+    synthetic = synthetic_count(connection, start, now, model_version)
+    last_run_at = None if earlier is None else earlier.window_end
+    return WindowRowsRead(start, now, carry_start, old, predictions, refusals, synthetic, last_run_at)
+
+
+def row_marks(run: RunRecord | None) -> tuple[RowMarks, RowMarks]:
+    """What a run left of predictions and refusals.
+
+    Runs of rules 1 had judged the rows up to their row ids, and of those the ones from before the last conclusive run.
+    """
+    if run is None:
+        return RowMarks(), RowMarks()
+    if run.rows is None:
+        old_run = stored_value(Memory, run.memory or {}).last_conclusive_at
+        ids = (run.last_prediction_row or 0, run.last_refusal_row or 0) if old_run else (0, 0)
+        return RowMarks(ids[0], settled_before=old_run), RowMarks(ids[1], settled_before=old_run)
+    return stored_value(RowMarks, run.rows["predictions"]), stored_value(RowMarks, run.rows["refusals"])
 
 
 def observe(
     connection: Connection,
-    schema: Schema,
+    log_format: LogFormat,
     model_version: str,
     baseline: Baseline | None,
-    bounds: WindowBounds,
+    rows: WindowRowsRead,
     score: ShadowScorer | None,
     archive: Archive | None = None,
 ) -> Window:
-    """Count the window within the bounds, from the log and from an archive of pruned rows."""
+    """Count the window of these rows, from the log and from an archive of pruned rows."""
+    batches = _batches(connection, model_version, rows, archive)
+    columns, shadow = count_columns(batches, log_format.schema, score)
+    judged_refusals, fresh_refusals = _refusal_counts(connection, model_version, rows, archive)
+    newest = rows.predictions.newest, rows.refusals.newest
+    gaps = rows.predictions.gaps, rows.refusals.gaps
+    last_at = last_request_at(connection, rows.end, *newest, gaps=gaps)
+    if archive is not None:
+        last_at = archive.last_request_at(last_at, rows.end, *newest)
+    waiting_times = [each.oldest_unjudged_at for each in (rows.predictions, rows.refusals)]
+    total, fresh = both_tallies(columns, log_format, baseline, judged_refusals + fresh_refusals, fresh_refusals)
+    return Window(
+        rows.window_start,
+        rows.end,
+        model_version,
+        total=total,
+        fresh=fresh,
+        shadow=shadow,
+        silent_seconds=None if last_at is None else (rows.end - last_at).total_seconds(),
+        oldest_unjudged_at=min((at for at in waiting_times if at is not None), default=None),
+        late_count=rows.predictions.late_count,
+        expired_count=rows.predictions.expired_count,
+        synthetic_count=rows.synthetic_count,
+        clock_jump=_is_clock_jump(connection, rows, last_at),
+    )
+
+
+def count_columns(batches: Iterator[WindowRows], schema: Schema, score: ShadowScorer | None) -> tuple[Columns, bool]:
+    """The columns of all batches, and whether bypassed rows were scored."""
     builder, shadow = ColumnBuilder(schema), False
-    for rows, batch in _columns(_batches(connection, model_version, bounds, archive), schema):
+    for rows, batch in _columns(batches, schema):
         if score is not None and bool((batch.fallback_used & ~batch.model_errors).any()):
             batch, shadow = with_shadow_scores(batch, rows.input_summaries, schema, score), True
         builder.add(batch)
-    columns = builder.columns()
-    refusals, fresh_refusals = (
-        _refusal_count(connection, since, bounds, model_version, archive)
-        for since in (bounds.start, bounds.fresh_start)
-    )
-    last_at = last_request_at(connection, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
-    if archive is not None:
-        last_at = archive.last_request_at(last_at, bounds.end, bounds.last_prediction_row, bounds.last_refusal_row)
+    return builder.columns(), shadow
+
+
+def both_tallies(
+    columns: Columns, log_format: LogFormat, baseline: Baseline | None, refusals: int, fresh_refusals: int
+) -> tuple[Tally, Tally]:
+    """The tally of all rows and that of the fresh ones."""
+    if baseline is not None:
+        columns = log_format.comparable_columns(columns, baseline)
+        baseline = log_format.comparable_baseline(baseline)
     total, is_fresh = tally(columns, baseline, refusals), columns.fresh
-    return Window(
-        bounds.start,
-        bounds.end,
-        model_version,
-        total=total,
-        fresh=replace(total, refusal_count=fresh_refusals)
-        if is_fresh.all()
-        else tally(columns, baseline, fresh_refusals, is_fresh),
-        shadow=shadow,
-        silent_seconds=None if last_at is None else (bounds.end - last_at).total_seconds(),
-    )
+    if is_fresh.all():
+        return total, replace(total, refusal_count=fresh_refusals)
+    return total, tally(columns, baseline, fresh_refusals, is_fresh)
 
 
 def stored_columns(window: Window, old_memory: Memory, decision: Decision) -> dict[str, Any]:
@@ -169,21 +272,52 @@ def stored_columns(window: Window, old_memory: Memory, decision: Decision) -> di
 
 
 def _conclude(
-    engine: Engine, settings: Settings, baseline: Baseline | None, window: Window, bounds: WindowBounds
+    engine: Engine,
+    settings: Settings,
+    baseline: Baseline | None,
+    window: Window,
+    rows: WindowRowsRead,
+    shadow_problem: str | None,
 ) -> Run:
     """Decide and write. An operator may act while the window is counted, so the memory is read again."""
+    version, policy = settings.model.version, settings.policy
     with database.writing(engine) as connection:
-        old_memory = current_memory(connection)
-        decision = decide(settings.policy, baseline, window, old_memory)
-        row_bounds = {
-            "last_prediction_row": bounds.last_prediction_row,
-            "last_refusal_row": bounds.last_refusal_row,
-            "fresh_since": bounds.fresh_since,
-        }
+        is_first = last_run(connection, version) is None or not has_state(connection, version)
+        old_memory = current_memory(connection, version)
+        decision = decide(policy, baseline, window, old_memory)
+        is_conclusive = decision.evidence is not Evidence.INSUFFICIENT
+        span = RunSpan(rows.carry_start, rows.end, None, policy.max_carry_predictions)
+        judges_predictions = is_conclusive and not leaves_predictions(policy, window)
+        marks = [
+            next_marks(rows.old[0], rows.predictions, span, is_conclusive=judges_predictions),
+            next_marks(rows.old[1], rows.refusals, span, is_conclusive=is_conclusive),
+        ]
+        schema = to_document(settings.schema_of_features)
+        run_rows = RunRows(
+            predictions=marks[0],
+            refusals=marks[1],
+            late_count=window.late_count,
+            expired_count=window.expired_count,
+            inherited=to_document(replace(old_memory, hold=None)) if is_first and old_memory != Memory() else None,
+            schema=schema,
+            shadow_problem=shadow_problem,
+            schema_digest=hashlib.sha256(dumps(schema).encode()).hexdigest(),
+        )
         enforce = settings.service.mode == "enforce"
-        run_id = record_run(connection, settings.policy, window, old_memory, decision, row_bounds, enforce=enforce)
-    _log(run_id, window, old_memory, decision)
-    return Run(RunOutcome.SUCCESS, run_id, old_memory, window, decision)
+        run_id = record_run(connection, policy, window, old_memory, decision, run_rows, enforce=enforce)
+    log_run(settings, run_id, window, old_memory, decision)
+    return Run(RunOutcome.SUCCESS, run_id, old_memory, window, decision, shadow_problem)
+
+
+def _is_clock_jump(connection: Connection, rows: WindowRowsRead, last_request: datetime | None) -> bool:
+    """Whether the clock seems to have jumped: more than a day since the last run, and no request in between.
+
+    A database server's clock is a second witness, so only SQLite needs this.
+    """
+    if connection.dialect.name != "sqlite" or rows.last_run_at is None:
+        return False
+    is_long = (rows.end - rows.last_run_at).total_seconds() > DAY_SECONDS
+    return is_long and (last_request is None or last_request <= rows.last_run_at)
 
 
 def _columns(batches: Iterator[WindowRows], schema: Schema) -> Iterator[tuple[WindowRows, Columns]]:
@@ -210,63 +344,49 @@ def _without_cycle_collection() -> Iterator[None]:
 
 
 def _batches(
-    connection: Connection, model_version: str, bounds: WindowBounds, archive: Archive | None
+    connection: Connection, model_version: str, rows: WindowRowsRead, archive: Archive | None
 ) -> Iterator[WindowRows]:
     """The window's rows in batches: first those of the log, then those that only the archive has."""
-    selection = (bounds.start, bounds.end, bounds.fresh_start, model_version, bounds.last_prediction_row)
     log_ids: set[int] = set()
-    for rows in window_batches(connection, *selection, with_ids=archive is not None):
-        log_ids.update(rows.ids)
-        yield rows
+    marks, with_ids = rows.old[0], archive is not None
+    ids = rows.predictions.read
+    for batch in chain(
+        fresh_batches(connection, ids, rows.fresh_span, model_version, with_ids=with_ids),
+        judged_batches(connection, marks, (rows.start, rows.end), model_version, with_ids=with_ids),
+    ):
+        log_ids.update(batch.ids)
+        yield batch
     if archive is not None:
-        yield archive.window_rows(*selection, log_ids)
+        is_settled = partial(_is_settled, marks, marks.open_ids())
+        yield archive.window_rows(
+            rows.fresh_span, model_version, lambda _at, row_id: row_id in ids, log_ids, fresh=True
+        )
+        yield archive.window_rows((rows.start, rows.end), model_version, is_settled, log_ids, fresh=False)
 
 
-def _refusal_count(
-    connection: Connection, since: datetime, bounds: WindowBounds, model_version: str, archive: Archive | None
-) -> int:
-    if archive is None:
-        return refusal_count(connection, since, bounds.end, model_version, bounds.last_refusal_row)
-    ids = request_ids(connection, RequestTable.REFUSALS, since, bounds.end, model_version)
-    ids += archive.refusal_ids(since, bounds.end, model_version)
-    return sum(row_id <= bounds.last_refusal_row for row_id in set(ids))
+def _is_settled(marks: RowMarks, open_ids: RowRanges, at: datetime, row_id: int) -> bool:
+    is_before = marks.settled_before is None or at < marks.settled_before
+    return is_before and row_id <= marks.settled_to and row_id not in open_ids
 
 
-def _bounds(connection: Connection, settings: Settings, memory: Memory, now: datetime) -> WindowBounds:
-    return WindowBounds(
-        start=now - timedelta(seconds=settings.policy.window_seconds),
-        end=now,
-        fresh_since=memory.last_conclusive_at,
-        last_prediction_row=last_prediction_row(connection),
-        last_refusal_row=last_refusal_row(connection),
-    )
+def _refusal_counts(
+    connection: Connection, model_version: str, rows: WindowRowsRead, archive: Archive | None
+) -> tuple[int, int]:
+    """The refusals of the window that earlier runs had settled, and the fresh ones."""
+    marks, ids = rows.old[1], rows.refusals.read
+    judged = set(judged_refusal_ids(connection, marks, (rows.start, rows.end), model_version))
+    fresh = set(fresh_refusal_ids(connection, ids, rows.fresh_span, model_version))
+    if archive is not None:
+        is_settled = partial(_is_settled, marks, marks.open_ids())
+        judged |= set(archive.refusal_ids(rows.start, rows.end, model_version, is_settled))
+        fresh |= set(archive.refusal_ids(*rows.fresh_span, model_version, lambda _at, row_id: row_id in ids))
+    return len(judged), len(fresh)
 
 
 def _require_later(memory: Memory, now: datetime) -> None:
     if memory.last_run_at is not None and now < memory.last_run_at:
         raise RunRefused(
             f"The last run's window ended at {memory.last_run_at.isoformat()}, after the time now "
-            f"({now.isoformat()}): runs go forward in time. Check the clock, or --now."
+            f"({now.isoformat()}): runs go forward in time. Check the clock, or --now. If the clock was ahead then: "
+            f"`stillsafe monitor --discard-after {now.isoformat()} --reason ...`."
         )
-
-
-def _log(run_id: int, window: Window, old_memory: Memory, decision: Decision) -> None:
-    fields = {
-        "run": run_id,
-        "window_end": window.end.isoformat(),
-        "predictions": window.total.prediction_count,
-        "fresh": window.fresh.prediction_count,
-        "evidence": decision.evidence.value,
-        "severity": decision.severity.value,
-        "state_before": old_memory.effective_state.value,
-        "state_after": decision.memory.effective_state.value,
-        "reason": decision.reason,
-    }
-    logger.info("run", extra={"fields": fields})
-    incident = decision.incident
-    if incident is not None:
-        level, event = (
-            (logging.INFO, "recovery") if incident.event is IncidentEvent.RESOLVED else (logging.WARNING, "incident")
-        )
-        fields = {"incident": incident.incident_id, "event_kind": incident.event.value, "reason": decision.reason}
-        logger.log(level, event, extra={"fields": fields})

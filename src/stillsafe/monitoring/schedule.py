@@ -8,30 +8,36 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
 from stillsafe.errors import RefusedError
+from stillsafe.monitoring import cron
 
 MARKER = "# stillsafe:monitor:"
+_RUN = "-m stillsafe monitor"
 MINUTE, HOUR = 60, 3600
 _DIVISORS_OF_60 = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60)
 _DIVISORS_OF_24 = (1, 2, 3, 4, 6, 8, 12, 24)
 
 
-def install(config: Path, every_seconds: float, *, python: Path) -> str:
+def install(config: Path, every_seconds: float, *, python: Path, obsolete_lines: Collection[str] = ()) -> str:
     """Add the entry to this user's crontab, or replace it. Returns the entry.
 
     Args:
         config: the service's settings file. The job runs in its folder, and reads `.env` and writes its log there.
         every_seconds: the interval between two runs.
         python: the interpreter in whose environment Stillsafe is installed.
+        obsolete_lines: further entries to remove.
 
     Raises:
         RefusedError: a crontab cannot express the interval, or cannot be changed.
     """
     line = entry(config, every_seconds, python=python)
     _require("flock", "util-linux")
-    _write_lines([*_other_lines(_read_lines(), config), line])
+    other_lines = [each for each in _other_lines(_read_lines(), config) if each not in obsolete_lines]
+    _write_lines([*other_lines, line])
     return line
 
 
@@ -42,6 +48,43 @@ def show(config: Path) -> str | None:
         RefusedError: the crontab cannot be read.
     """
     return next((line for line in _read_lines() if _is_entry(line, config)), None)
+
+
+def entries() -> list[tuple[str, Path]]:
+    """The entries of this user's crontab that start a monitor, each with the settings file that it names.
+
+    Raises:
+        RefusedError: the crontab cannot be read.
+    """
+    started_monitors = [line for line in _read_lines() if _RUN in line and not line.lstrip().startswith("#")]
+    marked_lines = [(line, line.rpartition(f" {MARKER}")) for line in started_monitors]
+    return [(line, Path(path.replace(r"\%", "%"))) for line, (_, marker, path) in marked_lines if marker]
+
+
+def lines_before(config: Path) -> list[str]:
+    """The lines of the crontab above the entry of this service, which may set variables; all without an entry.
+
+    Raises:
+        RefusedError: the crontab cannot be read.
+    """
+    return list(takewhile(lambda line: not _is_entry(line, config), _read_lines()))
+
+
+def trial_problem(config: Path, *, python: Path) -> str | None:
+    """Why the entry's command would fail under cron, or None. It is run there with `--try`, which writes nothing.
+
+    Raises:
+        RefusedError: the crontab cannot be read.
+    """
+    file = config.resolve()
+    folder = shlex.quote(str(file.parent))
+    needs = (
+        "command -v flock >/dev/null || { echo 'The program flock is not on the PATH of cron.' >&2; exit 2; }; "
+        "[ -w . ] || { echo 'The log cannot be written into the folder of the settings.' >&2; exit 2; }"
+    )
+    command = f"cd {folder} && {{ {cron.LOAD_VARIABLES}; {needs}; {_run(file, python)} --try; }}"
+    process = cron.run(command, cron.environment(lines_before(config)))
+    return cron.failure_message(process) if process.returncode != 0 else None
 
 
 def remove(config: Path) -> bool:
@@ -70,16 +113,19 @@ def entry(config: Path, every_seconds: float, *, python: Path) -> str:
     """
     file = config.resolve()
     name = file.stem
-    # The interpreter of a virtual environment is a link that works only under its own name, so it is not resolved.
-    run = shlex.join([str(python.absolute()), "-m", "stillsafe", "monitor", "--config", str(file)])
-    job = f"flock -n {shlex.quote(f'{name}.cron.lock')} {run}"
+    job = f"flock -n {shlex.quote(f'{name}.cron.lock')} {_run(file, python)}"
     log = shlex.quote(f"{name}.monitor.log")
-    variables = "if [ -f .env ]; then set -a; . ./.env; set +a; fi"
-    command = f"cd {shlex.quote(str(file.parent))} && {{ {variables}; {job}; }} >> {log} 2>&1"
+    command = f"cd {shlex.quote(str(file.parent))} && {{ {cron.LOAD_VARIABLES}; {job}; }} >> {log} 2>&1"
     line = f"{_time_fields(every_seconds)} {_escape(command)} {_marker(file)}"
     if "\n" in line or "\r" in line:
         raise RefusedError(f"A crontab cannot hold a path with a line break: {str(file)!r}. Rename the folder.")
     return line
+
+
+def _run(file: Path, python: Path) -> str:
+    """The command of one monitoring run."""
+    # The interpreter of a virtual environment is a link that works only under its own name, so it is not resolved.
+    return shlex.join([str(python.absolute()), *_RUN.split(), "--config", str(file)])
 
 
 def _time_fields(every_seconds: float) -> str:

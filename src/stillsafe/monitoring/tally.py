@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence import association
-from stillsafe.core.schema import FeatureType
 from stillsafe.core.window import FeatureTally, Tally
 from stillsafe.monitoring.binning import BinCodes, bin_codes, bin_counts, co_occurrence, feature_bin_codes
 from stillsafe.monitoring.columns import (
@@ -21,6 +20,7 @@ from stillsafe.monitoring.columns import (
     output_columns,
     prediction_numbers,
 )
+from stillsafe.monitoring.repeated_rows import unexplained_copies
 
 MOST_CLASSES = 50
 EXAMPLES = 5
@@ -29,27 +29,40 @@ EXAMPLE_LENGTH = 60
 
 def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Mask | None = None) -> Tally:
     """Counts over the rows of a mask (default all), against a baseline where there is one."""
-    selection = slice(None) if mask is None else mask
+    all_rows: RowSelection = slice(None) if mask is None else mask
+    selection, repeated_count = _evidence_rows(rows, baseline, mask)
     selected_confidences = rows.confidences[selection]
     confidences = selected_confidences[np.isfinite(selected_confidences)]
     threshold = baseline.low_confidence_threshold if baseline is not None else None
     codes = {} if baseline is None else feature_bin_codes(rows, baseline.features, selection)
     outputs = output_columns(rows)
     return Tally(
-        prediction_count=len(selected_confidences),
+        prediction_count=len(selected_confidences) + repeated_count,
         confidence_count=len(confidences),
         confidence_sum=math.fsum(confidences.tolist()),
         confidence_square_sum=math.fsum((confidences**2).tolist()),
         low_confidence_count=int((confidences < threshold).sum()) if threshold is not None else 0,
         model_error_count=int(rows.model_errors[selection].sum()),
-        fallback_count=int(rows.fallback_used[selection].sum()),
+        fallback_count=int(rows.fallback_used[all_rows].sum()),
         refusal_count=refusal_count,
         features=_feature_tallies(rows, baseline, selection, codes),
         prediction_counts=_prediction_counts(rows.predictions[selection]),
         outputs={} if baseline is None else _output_tallies(outputs, baseline, selection),
         prediction_sum=_prediction_sum(outputs, baseline, selection),
         agreement=_pmi_sums(baseline, codes),
+        repeated_count=repeated_count,
     )
+
+
+def _evidence_rows(rows: Columns, baseline: Baseline | None, mask: Mask | None) -> tuple[RowSelection, int]:
+    """The rows of a mask without the unexplained copies of repeated rows, and the number of these."""
+    healthy = {} if baseline is None else baseline.features
+    copies = unexplained_copies(rows if mask is None else rows[mask], healthy)
+    if mask is None:
+        return (~copies if copies.any() else slice(None)), int(copies.sum())
+    is_evidence = mask.copy()
+    is_evidence[mask] = ~copies
+    return is_evidence, int(copies.sum())
 
 
 def frequent_numbers(numbers: NDArray[np.float64], most: int) -> tuple[tuple[float, int], ...]:
@@ -60,8 +73,8 @@ def frequent_numbers(numbers: NDArray[np.float64], most: int) -> tuple[tuple[flo
 
 
 def _pmi_sums(baseline: Baseline | None, codes: Mapping[str, BinCodes]) -> tuple[float, ...]:
-    table = None if baseline is None else association.baseline_association_table(baseline)
-    if baseline is None or table is None or any(name not in codes for name in table.features):
+    table = None if baseline is None else association.baseline_association_table(baseline, names=codes)
+    if baseline is None or table is None:
         return ()
     features = [baseline.features[name] for name in table.features]
     return association.pmi_sums(table, co_occurrence(features, [codes[name] for name in table.features]))
@@ -99,13 +112,20 @@ def _feature_tallies(
     rows: Columns, baseline: Baseline | None, selection: RowSelection, codes: Mapping[str, BinCodes]
 ) -> dict[str, FeatureTally]:
     healthy = baseline.features if baseline is not None else {}
-    tallies = {name: _number_tally(column[selection], healthy.get(name)) for name, column in rows.numbers.items()}
+    tallies = {name: _value_tally(column[selection], healthy.get(name)) for name, column in rows.numbers.items()}
     tallies |= {name: _category_tally(column[selection], healthy.get(name)) for name, column in rows.categories.items()}
     for name, column in codes.items():
         bins = healthy[name].bins
         if bins is not None:
             tallies[name] = replace(tallies[name], bin_counts=bin_counts(column, bins))
     return tallies
+
+
+def _value_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) -> FeatureTally:
+    """The tally of numbers, or of whole codes where the baseline has a bin for each."""
+    if healthy is not None and healthy.is_categorical:
+        return _category_tally(DictionaryColumn.of_codes(column), healthy)
+    return _number_tally(column, healthy)
 
 
 def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) -> FeatureTally:
@@ -120,8 +140,7 @@ def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) 
 def _category_tally(column: DictionaryColumn, healthy: FeatureBaseline | None) -> FeatureTally:
     counts = column.counts()
     missing = counts.pop(None, 0)
-    is_category = healthy is not None and healthy.type is FeatureType.CATEGORY
-    healthy_categories = healthy.category_counts if healthy is not None and is_category else counts
+    healthy_categories = healthy.category_counts if healthy is not None and healthy.is_categorical else counts
     unseen = {str(category): count for category, count in counts.items() if category not in healthy_categories}
     # The most frequent first, ties by name, so that the examples do not depend on the order of the rows.
     examples = sorted(unseen.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from functools import partial
 from threading import Event, Lock, Thread
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.state import State
 from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.errors import RunRefused, StoreError, StoreUnavailable
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings_sections import Serving
 from stillsafe.store import database
 from stillsafe.store.connection_registry import ConnectionRegistry
@@ -54,6 +56,8 @@ class ServingState:
         damaged_features: features that the fallback's rules must not read.
         stale: whether the monitor has stopped or never run, so that the state may be out of date.
         watched: whether the served version has an active baseline.
+        judged: whether runs still reach conclusions about the version's requests.
+        judged_at: end of the window of the last run that did, or None.
     """
 
     state: State
@@ -61,6 +65,8 @@ class ServingState:
     damaged_features: tuple[str, ...]
     stale: bool
     watched: bool
+    judged: bool = False
+    judged_at: datetime | None = None
 
 
 UNKNOWN = ServingState(State.DEGRADED, "the state is unknown: it could not be read since the start", (), True, False)
@@ -233,7 +239,7 @@ class Failover:
     def _mark_down(self, error: StoreError) -> None:
         self._fault = str(error)
         if self._transition(StoreEvent.CALL_FAILED):
-            logger.error("the store is out; rows wait in the spool", extra={"fields": {"error": str(error)}})
+            log_event(logger, LogEvent.STORE_OUT, {"error": str(error)})
 
     def _append(self, entries: Sequence[Entry]) -> None:
         # Before the append: once a row may be in the spool, later rows must not overtake it.
@@ -280,8 +286,8 @@ class Failover:
                 self._mark_down(error)
             except StoreError:
                 pass  # each request raises it too; the next iteration tries again
-            except Exception:  # without this thread rows would stay in the spool, unnoticed
-                logger.exception("the store could not be checked")
+            except Exception as error:  # noqa: BLE001 - without this thread rows would stay in the spool, unnoticed
+                log_event(logger, LogEvent.STORE_UNCHECKED, error=error)
 
     def _watch(self) -> None:
         """Check the store if the last read is old or failed; then drain the spool."""
@@ -297,7 +303,7 @@ class Failover:
             self._is_prepared = True
         self._read()
         if self._status is StoreStatus.OUT:
-            logger.warning("the store is back", extra={"fields": {"spooled_rows": self.spool.count()}})
+            log_event(logger, LogEvent.STORE_BACK, {"spooled_rows": self.spool.count()})
             self._transition(StoreEvent.STATE_READ)
 
     def _drain(self) -> None:
@@ -341,7 +347,7 @@ def move_batch(engine: Engine, spool: Spool, write_entries: WriteEntries) -> int
         with database.writing(engine) as connection:
             write_entries(connection, entries)
         spool.delete_up_to(entries[-1].id)
-        logger.info("drained", extra={"fields": {"entries": len(entries)}})
+        log_event(logger, LogEvent.SPOOL_DRAIN, {"entries": len(entries)})
     return len(entries)
 
 

@@ -5,8 +5,9 @@ in the environment; prometheus_client reads that variable at import.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -16,11 +17,12 @@ from prometheus_client.registry import Collector
 from stillsafe.core.schema import Violation
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
+from stillsafe.judging import VersionCondition, version_conditions
 from stillsafe.serving.failover import Failover
 from stillsafe.serving.predict import Context
 from stillsafe.store.read.baselines import is_watched
 from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents, unexplained_steps
-from stillsafe.store.read.state import StateRecord, current_state
+from stillsafe.store.read.state import StateRecord
 from stillsafe.store.records import PredictionRecord
 
 COUNTS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -38,6 +40,7 @@ class Metrics:
         refusals: refused requests, by kind of error.
         model_errors: rows on which the model failed, by kind of failure.
         store_errors: requests that the store could not serve.
+        synthetic_requests: requests that their clients marked as synthetic, answered or refused.
         predict_seconds, batch_seconds: time to answer or refuse a request.
     """
 
@@ -47,6 +50,7 @@ class Metrics:
     refusals: Counter
     model_errors: Counter
     store_errors: Counter
+    synthetic_requests: Counter
     predict_seconds: Histogram
     batch_seconds: Histogram
 
@@ -56,6 +60,8 @@ class Metrics:
         if by_fallback:
             self.by_fallback.inc(by_fallback)
         self.by_model.inc(len(records) - by_fallback)
+        if synthetic_count := sum(record.synthetic for record in records):
+            self.synthetic_requests.inc(synthetic_count)
         for record in records if by_fallback else ():
             if record.model_error is not None:
                 self.model_errors.labels(record.model_error).inc()
@@ -91,6 +97,7 @@ def build(context: Context) -> Metrics:
         Counter("stillsafe_refusals", "Requests refused, per kind of error in them.", ["kind"], registry=registry),
         Counter("stillsafe_model_errors", "Rows on which the model failed.", ["error"], registry=registry),
         Counter("stillsafe_store_errors", "Requests that the store could not serve.", registry=registry),
+        Counter("stillsafe_synthetic_requests", "Instances marked as synthetic by their clients.", registry=registry),
         seconds.labels("predict"),
         seconds.labels("batch"),
     )
@@ -123,7 +130,10 @@ class _StoreGauges(Collector):
 
     def _read(self) -> list[Metric]:
         with self._context.reading() as connection:
-            record = current_state(connection)
+            context, now = self._context, self._context.clock()
+            served_version = version_conditions(
+                connection, context.settings.policy, context.model.version, now
+            ).served_version
             watched = is_watched(connection, self._context.model.version)
             incident_count = len(recent_incidents(connection, 1000, unresolved_only=True))
             uses_llm = self._context.settings.observer.use == "llm"
@@ -132,7 +142,8 @@ class _StoreGauges(Collector):
         failures_help = "Failed attempts of the language model to explain an incident."
         pending_help = "Steps of incidents that the language model has yet to explain."
         return [
-            *self._state_gauges(record),
+            *self._state_gauges(served_version.record.state),
+            *_judging_gauges(served_version, now),
             _gauge("stillsafe_watched", "Whether the served version has an active baseline.", watched),
             _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", incident_count),
             _gauge("stillsafe_explanation_failures", failures_help, failure_count),
@@ -151,6 +162,22 @@ class _StoreGauges(Collector):
         if record is not None and record.checked_at is not None:
             help_text = "End of the last run's window, in Unix time."
             yield _gauge("stillsafe_last_monitor_run_timestamp_seconds", help_text, record.checked_at.timestamp())
+
+
+def _judging_gauges(served_version: VersionCondition, now: datetime) -> Iterator[Metric]:
+    """Whether the served version is judged, and which rows its last run found late or could no longer judge."""
+    yield _gauge(
+        "stillsafe_judged", "Whether runs still reach conclusions about the served version.", served_version.judged
+    )
+    if served_version.judged_at is not None:
+        help_text = "Time since the end of the last conclusive run's window."
+        age_seconds = (now - served_version.judged_at).total_seconds()
+        yield _gauge("stillsafe_last_conclusive_run_age_seconds", help_text, age_seconds)
+    if (run := served_version.record.last_run) is not None:
+        late_help = "Rows of the last run that came after an earlier run had covered their time."
+        yield _gauge("stillsafe_last_run_late_rows", late_help, run.late_count or 0)
+        never_judged_help = "Rows that grew too old before any run judged them, by the last run."
+        yield _gauge("stillsafe_last_run_never_judged_rows", never_judged_help, run.expired_count or 0)
 
 
 def _spool_count(failover: Failover) -> int:

@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
+from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
 
 _TYPES = {
     FeatureType.NUMERIC: "number",
     FeatureType.INTEGER: "integer",
     FeatureType.BOOLEAN: "boolean",
-    FeatureType.CATEGORY: "string",
+    **dict.fromkeys(TEXT_TYPES, "string"),
 }
+
+SYNTHETIC = "Marks a probe: the request is answered, logged and counted, and it is no evidence about the model."
 
 
 def predict_body(schema: Schema) -> dict[str, Any]:
@@ -23,8 +26,14 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
 
 
 def _body(properties: dict[str, Any]) -> dict[str, Any]:
-    shape = {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
+    required = list(properties)
+    properties = {**properties, "synthetic": {"type": "boolean", "description": SYNTHETIC}}
+    shape = {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+    header = {"name": SYNTHETIC_HEADER, "in": "header", "required": False, "description": SYNTHETIC}
+    return {
+        "parameters": [{**header, "schema": {"type": "string", "enum": ["true", "false"]}}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}},
+    }
 
 
 def _instance(schema: Schema) -> dict[str, Any]:
@@ -46,6 +55,6 @@ def _feature(spec: FeatureSpec) -> dict[str, Any]:
     shape.update({name: limit for name, limit in limits.items() if limit is not None})
     if spec.categories is not None:
         shape["enum"] = [*spec.categories, *([] if spec.required else [None])]
-    elif spec.type is FeatureType.CATEGORY:
+    elif spec.type in TEXT_TYPES:
         shape["maxLength"] = spec.max_length
     return shape

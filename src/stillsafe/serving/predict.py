@@ -21,8 +21,11 @@ from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.deadline import CallBroke, Deadline
+from stillsafe.judging import is_judged
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import Model
 from stillsafe.serving.failover import Failover, ServingState
+from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
@@ -65,6 +68,7 @@ class Context:
         deadline: calls the model with a time limit.
         write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
         failover: replaces the store during an outage of a database server; None for SQLite.
+        state_log: logs when the state that this process applies changes.
     """
 
     settings: Settings
@@ -76,6 +80,11 @@ class Context:
     deadline: Deadline = field(default_factory=partial(Deadline, "stillsafe-model"))
     write_lock: Lock = field(default_factory=Lock)
     failover: Failover | None = None
+    state_log: ServingStateLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        state_log = ServingStateLog(self.settings.service.name, self.settings.model.version)
+        object.__setattr__(self, "state_log", state_log)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -103,8 +112,18 @@ class _LazyValue(Generic[T]):
             return self._values[0]
 
 
-def answer(context: Context, rows: Sequence[Row]) -> list[PredictionRecord]:
+def answer_requests(context: Context, requests: Sequence[tuple[Row, bool]]) -> list[PredictionRecord]:
+    """Answer clean rows, each with whether its client marked it as synthetic; as `answer`."""
+    return answer(context, [row for row, _ in requests], [synthetic for _, synthetic in requests])
+
+
+def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()) -> list[PredictionRecord]:
     """Answer clean rows, in order. Every answer is on disk when this returns.
+
+    Args:
+        context: what answering needs.
+        rows: in the form of the schema.
+        synthetic: whether each row is logged as synthetic, which makes it no evidence; empty where none is.
 
     Raises:
         StoreError: the state cannot be read or the answers cannot be written; then no row is answered.
@@ -116,14 +135,19 @@ def answer(context: Context, rows: Sequence[Row]) -> list[PredictionRecord]:
         system_state=state.state,
         monitor_stale=state.stale,
         watched=state.watched,
+        judged=state.judged,
+        judged_at=state.judged_at,
     )
     bypass_reason = why_bypassed(context.settings, state)
+    context.state_log.note(state, bypass_reason)
     if bypass_reason is not None:
         drafts = [_fallback_draft(context, new_record, state, row, bypass_reason) for row in rows]
     else:
         caveats = _caveats(context.settings, state)
         scores = zip(rows, _scores(context, rows), strict=True)
         drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
+    if any(synthetic):
+        drafts = [partial(draft, synthetic=flag) for draft, flag in zip(drafts, synthetic, strict=True)]
     return _write_predictions(context, rows, drafts)
 
 
@@ -160,21 +184,35 @@ def read_state(context: Context) -> ServingState:
     """
     if context.failover is not None:
         return context.failover.state()
-    return stored_state(context.engine, context.model.version, context.clock)
+    return stored_state(context.engine, context.settings, context.clock)
 
 
-def stored_state(engine: Engine, model_version: str, clock: Callable[[], datetime]) -> ServingState:
+def stored_state(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> ServingState:
     """The state in the store.
 
     Raises:
         StoreError: it cannot be read.
     """
     with database.reading(engine) as connection:
-        record = current_state(connection)
-        watched = is_watched(connection, model_version)
+        return serving_state(connection, settings, clock())
+
+
+def serving_state(connection: Connection, settings: Settings, now: datetime) -> ServingState:
+    """The state of the served model version, as a connection reads it.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    version = settings.model.version
+    record = current_state(connection, version)
+    watched = is_watched(connection, version)
+    judged = is_judged(connection, settings.policy, version, record, now)
     if record is None:
-        return ServingState(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched)
-    return ServingState(record.state, record.reason, record.damaged_features, record.stale(clock()), watched)
+        return ServingState(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched, judged=judged)
+    judged_at = record.memory.last_conclusive_at
+    return ServingState(
+        record.state, record.reason, record.damaged_features, record.stale(now), watched, judged, judged_at
+    )
 
 
 def why_bypassed(settings: Settings, state: ServingState) -> str | None:
@@ -185,6 +223,8 @@ def why_bypassed(settings: Settings, state: ServingState) -> str | None:
         return f"DEGRADED: {truncate(state.reason, LONGEST_REASON)}"
     if state.stale and settings.serving.on_stale_monitor == "fallback":
         return "The monitor is stale, so the model may have degraded unnoticed."
+    if not state.judged and settings.serving.on_not_judged == "fallback":
+        return f"Not judged: {_last_conclusion(state)}, so the model may have degraded unnoticed."
     return None
 
 
@@ -195,16 +235,23 @@ def _caveats(settings: Settings, state: ServingState) -> str:
         sentences = ["The state is DEGRADED, and in mode observe the model answers nevertheless."]
     if state.stale:
         sentences.append("The monitor is stale: the state may be out of date.")
+    if not state.judged:
+        sentences.append(f"Not judged: {_last_conclusion(state)}.")
     if not state.watched:
         sentences.append("This model version is unwatched: it has no active baseline.")
     return " ".join(sentences)
+
+
+def _last_conclusion(state: ServingState) -> str:
+    since = "ever" if state.judged_at is None else f"since {state.judged_at:%Y-%m-%d %H:%M} UTC"
+    return f"no run has reached a conclusion about its requests {since}"
 
 
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
         return context.deadline.call(partial(context.model.score, rows, MOST_HALVINGS), context.settings.model.timeout)
     except TimeoutError:
-        logger.error("the model timed out", extra={"fields": {"rows": len(rows)}})
+        log_event(logger, LogEvent.MODEL_TIMED_OUT, {"rows": len(rows)})
         return [Score(None, None, None, TIMED_OUT)] * len(rows)
     except CallBroke as error:
         return [Score(None, None, None, f"raised {error}")] * len(rows)
@@ -231,7 +278,7 @@ def _model_draft(
 def _fallback_draft(context: Context, new_record: Draft, state: ServingState, row: Row, cause: str) -> Draft:
     answer = context.fallback.answer(row, state.damaged_features)
     for error in answer.errors:
-        logger.error("a fallback rule failed and was skipped", exc_info=error)
+        log_event(logger, LogEvent.RULE_FAILED, error=error)
     reason = f"{cause} Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
     return partial(new_record, prediction=answer.answer, confidence_score=None, fallback_used=True, reason=reason)
 

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreUnavailable
-from stillsafe.serving.failover import ServingState
+from stillsafe.judging import Conditions, VersionCondition, version_conditions
+from stillsafe.serving import predict
 from stillsafe.serving.metrics import MEDIA_TYPE, Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, problem, problem_responses
@@ -25,10 +26,11 @@ from stillsafe.serving.schemas import (
     ReadyDocument,
     SchemaDocument,
     StateDocument,
+    VersionDocument,
     WindowDocument,
     WindowsDocument,
 )
-from stillsafe.store.read.baselines import active_baseline, is_watched
+from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
 from stillsafe.store.read.runs import recent_runs
 from stillsafe.store.read.state import StateRecord, current_state
@@ -51,9 +53,9 @@ def _add_monitoring_routes(routes: APIRouter, context: Context) -> None:
     def state() -> StateDocument:
         """The current state, its reason, and whether the monitor runs."""
         with context.reading() as connection:
-            record = current_state(connection)
+            versions = version_conditions(connection, context.settings.policy, context.model.version, context.clock())
             baseline = active_baseline(connection, context.model.version)
-        return _state(context, record, baseline.baseline_id if baseline else None)
+        return _state(context, versions, baseline.baseline_id if baseline else None)
 
     @routes.get("/incidents", responses=problem_responses(422, 503))
     def incidents(limit: Limit = 50, *, unresolved_only: UnresolvedOnly = False) -> IncidentsDocument:
@@ -125,24 +127,26 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
 
 def _ready(context: Context) -> ReadyDocument:
     """Readiness. During an outage the service is ready while the spool can be written; else this raises StoreError."""
-    failover, store = context.failover, "up"
+    failover = context.failover
     try:
         with context.reading() as connection:
-            record = current_state(connection)
-            watched = is_watched(connection, context.model.version)
-        state, monitor = (record.state if record else State.NORMAL), _monitor(context, record)
+            record = current_state(connection, context.model.version)
+            state = predict.serving_state(connection, context.settings, context.clock())
+        monitor, store = _monitor(context, record), "up"
     except StoreUnavailable as error:
         if failover is None:
             raise
         failover.spool.require_writable()
-        last_state: ServingState = failover.last_state()
-        state, watched, monitor, store = last_state.state, last_state.watched, "unknown", f"out: {error}"
+        state, monitor, store = failover.last_state(), "unknown", f"out: {error}"
+    context.state_log.note(state, predict.why_bypassed(context.settings, state))
     spooled_rows = 0 if failover is None else failover.spool.count()
     return ReadyDocument(
         status="ready" if store == "up" and not spooled_rows else "spooling",
         monitor=monitor,
-        state=state.value,
-        watched=watched,
+        state=state.state.value,
+        watched=state.watched,
+        judged=state.judged,
+        judged_at=state.judged_at,
         mode=context.settings.service.mode,
         model_version=context.model.version,
         model_stuck=context.deadline.is_busy,
@@ -157,7 +161,9 @@ def _monitor(context: Context, record: StateRecord | None) -> str:
     return "stale" if record.stale(context.clock()) else "fresh"
 
 
-def _state(context: Context, record: StateRecord | None, baseline_id: str | None) -> StateDocument:
+def _state(context: Context, conditions: Conditions, baseline_id: str | None) -> StateDocument:
+    served_version = conditions.served_version
+    record = served_version.record.state
     hold = record.memory.hold if record else None
     return StateDocument(
         state=(record.state if record else State.NORMAL).value,
@@ -176,6 +182,24 @@ def _state(context: Context, record: StateRecord | None, baseline_id: str | None
         baseline_id=baseline_id,
         incident_id=record.memory.incident_id if record else None,
         damaged_features=list(record.damaged_features) if record else [],
+        judged=served_version.judged,
+        judged_at=served_version.judged_at,
+        unjudged_since=served_version.record.unjudged_since,
+        not_judged=served_version.sentence,
+        progress=record.progress if record else "",
+        headline=conditions.headline.value,
+        versions=[_version(each) for each in conditions.versions],
+    )
+
+
+def _version(condition: VersionCondition) -> VersionDocument:
+    return VersionDocument(
+        model_version=condition.model_version,
+        state=condition.state.value,
+        judged=condition.judged,
+        judged_at=condition.judged_at,
+        last_request_at=condition.record.last_request_at,
+        monitored=condition.monitored,
     )
 
 

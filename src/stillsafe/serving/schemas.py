@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from stillsafe.serving.problems import ProblemDocument
 from stillsafe.store.records import PredictionRecord
 
+JUDGED_HELP = "No request of the model version has waited longer than `not_judged_intervals` for a conclusive run."
+JUDGED_AT_HELP = "End of the window of the last conclusive run; null before the first."
 AnswerValue = bool | int | float | str
 
 
@@ -31,6 +33,8 @@ class PredictionDocument(Document):
     reason: str
     monitor_stale: bool = Field(description="The monitor has not run for two intervals, or never.")
     watched: bool = Field(description="The model version has an active baseline.")
+    judged: bool = Field(description=JUDGED_HELP)
+    judged_at: datetime | None = Field(description=JUDGED_AT_HELP)
     probabilities: dict[str, float] | None = Field(description="Per class, where the model has them.")
 
 
@@ -46,8 +50,19 @@ class BatchDocument(Document):
     results: list[PredictionDocument | InstanceError]
 
 
+class VersionDocument(Document):
+    """One model version of the service."""
+
+    model_version: str
+    state: str
+    judged: bool = Field(description=JUDGED_HELP)
+    judged_at: datetime | None = Field(description=JUDGED_AT_HELP)
+    last_request_at: datetime | None
+    monitored: bool = Field(description="A run has evaluated the version.")
+
+
 class StateDocument(Document):
-    """The current state, its reason, and until when it is valid."""
+    """The current state of the served model version, its reason, and until when it is valid."""
 
     state: str
     severity: str | None
@@ -65,6 +80,13 @@ class StateDocument(Document):
     baseline_id: str | None
     incident_id: str | None
     damaged_features: list[str]
+    judged: bool = Field(description=JUDGED_HELP)
+    judged_at: datetime | None = Field(description=JUDGED_AT_HELP)
+    unjudged_since: datetime | None = Field(description="Time of the oldest request that waits for a conclusive run.")
+    not_judged: str = Field(description="Why and since when the version is not judged; empty where it is judged.")
+    progress: str = Field(description="What the last run concluded and what ends the state; empty in NORMAL.")
+    headline: str = Field(description="The worst state of the model versions with traffic.")
+    versions: list[VersionDocument] = Field(description="The model versions with recent traffic or with a state.")
 
 
 class ExplanationDocument(Document):
@@ -207,6 +229,8 @@ class ReadyDocument(Document):
     monitor: str = Field(description="`fresh`, `stale`, `never ran`, or `unknown` while the database is out.")
     state: str
     watched: bool
+    judged: bool = Field(description=JUDGED_HELP)
+    judged_at: datetime | None = Field(description=JUDGED_AT_HELP)
     mode: str
     model_version: str
     model_stuck: bool = Field(description="A call of the model has not returned; the fallback answers meanwhile.")
@@ -228,5 +252,7 @@ def prediction_document(record: PredictionRecord) -> dict[str, Any]:
         "reason": record.reason,
         "monitor_stale": record.monitor_stale,
         "watched": record.watched,
+        "judged": record.judged,
+        "judged_at": None if record.judged_at is None else record.judged_at.isoformat(),
         "probabilities": record.probabilities,
     }

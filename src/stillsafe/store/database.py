@@ -28,10 +28,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreUnavailable
 from stillsafe.store.codec import loads, storable_json
 from stillsafe.store.disk import sync, try_lock_file
+from stillsafe.store.tables import FIRST_SERVICE, services
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
+UNNAMED_SERVICE = "service"
+"""Name of the first service of a database that is upgraded without one."""
 _LOCK_CLASS = 0x5AFE
 """The first of the two numbers of every advisory lock of Stillsafe."""
 _REASONS = {
@@ -56,15 +59,19 @@ _PREPARE_POSTGRESQL = """
 logger = logging.getLogger(__name__)
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, service: str | None = None) -> Engine:
     """An engine for the URL. It opens no connection yet.
+
+    Args:
+        url: the database.
+        service: the service whose rows the engine's connections read and write; None for the database's first service.
 
     Raises:
         ConfigurationError: the URL names no database that Stillsafe supports.
     """
     try:
         database_url = make_url(url)
-        return _engine(database_url)
+        return _engine(database_url).execution_options(service=service)
     except NoSuchModuleError:
         remedy = "Leave out the + sign and the name after it, or name a driver that SQLAlchemy knows."
         raise ConfigurationError(f"There is no database driver {database_url.drivername}.", remedy) from None
@@ -168,14 +175,31 @@ def driver_errors(engine: Engine, verb: str) -> Iterator[None]:
         raise StoreError(f"The database cannot be {verb}: {error}.", reason=reason(error)) from error
 
 
+def service_id(connection: Connection) -> int:
+    """The id of the service whose rows a connection reads and writes; 0, which no row has, before it is registered."""
+    name = connection.get_execution_options().get("service")
+    if name is None:
+        return FIRST_SERVICE
+    ids: dict[str, int] = connection.info.setdefault("stillsafe_services", {})
+    if name not in ids:
+        row_id = connection.execute(select(services.c.id).where(services.c.name == name)).scalar()
+        if row_id is None:
+            return 0
+        ids[name] = int(row_id)
+    return ids[name]
+
+
 def upgrade(engine: Engine) -> None:
     """Migrate the database to this version's schema; one that has it already stays as it is.
+
+    A database of a release without services becomes the engine's service.
 
     Raises:
         SchemaMismatch: the database is newer than this Stillsafe.
         StoreError: the database cannot be written.
     """
-    if revision(engine) not in {None, *known_revisions()}:
+    database_revision = revision(engine)
+    if database_revision not in {None, *known_revisions()}:
         raise SchemaMismatch("The database was written by a newer Stillsafe: upgrade the package.")
     with writing(engine) as connection:
         lock(connection, "upgrade")
@@ -183,6 +207,8 @@ def upgrade(engine: Engine) -> None:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
+        if database_revision is not None:
+            config.attributes["service"] = engine.get_execution_options().get("service") or UNNAMED_SERVICE
         command.upgrade(config, "head")
 
 

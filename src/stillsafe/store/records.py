@@ -9,7 +9,7 @@ from stillsafe.core.score import as_text
 from stillsafe.core.state import State
 from stillsafe.store.codec import to_document
 
-_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched"])
+_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched", "judged", "judged_at"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class PredictionRecord:
         probabilities: of each class, or None; sent and not logged, like the two below.
         monitor_stale: whether the monitor had stopped or had never run.
         watched: whether the model version had an active baseline.
+        judged: whether the monitor still reaches a conclusion about this version's requests; sent and not logged.
+        judged_at: end of the window of the last run that did, or None; sent and not logged.
+        synthetic: whether the client marked the request as no evidence.
     """
 
     prediction_id: str
@@ -45,6 +48,9 @@ class PredictionRecord:
     probabilities: dict[str, float] | None = None
     monitor_stale: bool = False
     watched: bool = False
+    judged: bool = False
+    judged_at: datetime | None = None
+    synthetic: bool = False
 
     @property
     def decided_by(self) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
@@ -99,6 +100,22 @@ metadata = MetaData(
     }
 )
 
+FIRST_SERVICE = 1
+"""Id of the service that a database without names belongs to, and of rows that name no service."""
+
+services = Table(
+    "services",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Name, nullable=False),
+    UniqueConstraint("name"),
+)
+
+
+def _service_id(*, primary_key: bool = False) -> Column[Any]:
+    return Column("service_id", Integer, nullable=False, server_default=str(FIRST_SERVICE), primary_key=primary_key)
+
+
 prediction_logs = Table(
     "prediction_logs",
     metadata,
@@ -114,8 +131,10 @@ prediction_logs = Table(
     Column("decided_by", Name),
     Column("reason", Prose),
     Column("model_error", Name),
+    Column("synthetic", Boolean, nullable=False, server_default=false()),
+    _service_id(),
     UniqueConstraint("prediction_id"),
-    Index(None, "timestamp"),
+    Index(None, "service_id", "model_version", "timestamp"),
     sqlite_autoincrement=True,
 )
 
@@ -126,13 +145,15 @@ refusals = Table(
     Column("timestamp", UtcDateTime, nullable=False),
     Column("model_version", Name, nullable=False),
     Column("violations", Searchable, nullable=False),
-    Index(None, "timestamp"),
+    _service_id(),
+    Index(None, "service_id", "model_version", "timestamp"),
     sqlite_autoincrement=True,
 )
 
 baseline_metrics = Table(
     "baseline_metrics",
     metadata,
+    _service_id(primary_key=True),
     Column("baseline_id", Name, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sample_size", Integer, nullable=False),
@@ -176,7 +197,24 @@ current_window_metrics = Table(
     Column("fresh_since", UtcDateTime),
     Column("rules_version", Integer),
     Column("wording_version", Integer),
-    UniqueConstraint("window_end"),
+    _service_id(),
+    Column("rows", Document),
+    Column("late_count", Integer),
+    Column("expired_count", Integer),
+    Column("inherited", Document),
+    Column("schema_digest", Name),
+    Column("superseded_at", UtcDateTime),
+    Column("superseded_reason", Prose),
+    Column("shadow_problem", Prose),
+    Index(
+        "uq_current_window_metrics_version_window_end",
+        "service_id",
+        "model_version",
+        "window_end",
+        unique=True,
+        sqlite_where=text("superseded_at IS NULL"),
+        postgresql_where=text("superseded_at IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -193,11 +231,16 @@ system_state = Table(
     Column("held", Boolean, nullable=False, server_default=false()),
     Column("damaged_features", Searchable),
     Column("memory", Document),
+    _service_id(),
+    Column("model_version", Name),
+    Column("progress", Prose),
+    UniqueConstraint("service_id", "model_version"),
 )
 
 incidents = Table(
     "incidents",
     metadata,
+    _service_id(primary_key=True),
     Column("incident_id", Name, primary_key=True),
     Column("detected_at", UtcDateTime, nullable=False),
     Column("severity", Name, nullable=False),
@@ -228,7 +271,8 @@ llm_explanations = Table(
     Column("prompt_version", Name),
     Column("seconds", Float),
     Column("unverified", Document),
-    UniqueConstraint("incident_id", "incident_status", "source"),
+    _service_id(),
+    UniqueConstraint("service_id", "incident_id", "incident_status", "source"),
 )
 
 explanation_failures = Table(
@@ -241,6 +285,7 @@ explanation_failures = Table(
     Column("llm_model", Name, nullable=False),
     Column("failure", Name, nullable=False),
     Column("seconds", Float, nullable=False),
+    _service_id(),
 )
 
 operator_actions = Table(
@@ -252,6 +297,7 @@ operator_actions = Table(
     Column("by", Name, nullable=False),
     Column("reason", Prose, nullable=False),
     Column("after_run", Integer),
+    _service_id(),
 )
 
 prunes = Table(
@@ -263,4 +309,12 @@ prunes = Table(
     Column("prediction_count", Integer, nullable=False),
     Column("refusal_count", Integer, nullable=False),
     Column("archive", Prose),
+    _service_id(),
+)
+
+feature_schemas = Table(
+    "feature_schemas",
+    metadata,
+    Column("digest", Name, primary_key=True),
+    Column("document", Document, nullable=False),
 )

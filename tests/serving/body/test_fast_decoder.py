@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema, Violation
 from stillsafe.serving.body import instances
-from stillsafe.serving.body.fast_decoder import FastBodyDecoder
+from stillsafe.serving.body.fast_decoder import PLAIN_DATE, FastBodyDecoder
 from stillsafe.serving.body.json_body import parse
 from stillsafe.serving.problems import RefusedRequest
 
@@ -23,6 +23,9 @@ SCHEMA = Schema(
         FeatureSpec("member", FeatureType.BOOLEAN),
         FeatureSpec("größe", FeatureType.CATEGORY, categories=("S", "XL", "far too long"), max_length=5),
         FeatureSpec("town", FeatureType.CATEGORY, required=False, max_length=8),
+        FeatureSpec("title", FeatureType.TEXT, required=False, max_length=8),
+        FeatureSpec("order", FeatureType.IDENTIFIER, required=False, max_length=8),
+        FeatureSpec("day", FeatureType.DATE, required=False, max_length=40),
     )
 )
 DECODER = FastBodyDecoder(SCHEMA, MOST)
@@ -34,6 +37,9 @@ ORDINARY: Row = {
     "member": True,
     "größe": "XL",
     "town": "Köln",
+    "title": "ein Haus",
+    "order": "A-17",
+    "day": "2026-01-28",
 }
 LIMITS = st.sampled_from(
     [
@@ -55,9 +61,13 @@ LIMITS = st.sampled_from(
         "\0",
     ]
 )
+times = st.datetimes(timezones=st.none() | st.timezones(), allow_imaginary=False)
+written_times = (times | st.dates()).map(str) | times.map(lambda time: time.isoformat())
+written_dates = written_times | st.from_regex(PLAIN_DATE) | st.sampled_from(["2026-02-29", "2024-02-29", "0000-01-01"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | LIMITS
 texts = st.sampled_from([*SCHEMA.names, "features", "more"]) | st.text(max_size=4)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2))
+plain_texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='\\"'), max_size=8)
 valid_values = {
     "age": st.floats(0, 120.5) | st.integers(0, 120),
     "net worth": st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
@@ -65,10 +75,15 @@ valid_values = {
     "visits": st.none() | st.integers(-LARGEST_INTEGER, LARGEST_INTEGER),
     "member": st.booleans(),
     "größe": st.sampled_from(["S", "XL"]),
-    "town": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='\\"'), max_size=8),
+    "town": st.none() | plain_texts,
+    "title": st.none() | plain_texts,
+    "order": st.none() | plain_texts,
+    "day": st.none() | st.dates().map(str).filter(lambda day: int(day[-2:]) < 29),
 }
 rows = st.fixed_dictionaries(valid_values)
-doubtful_rows = st.fixed_dictionaries({name: valid | values for name, valid in valid_values.items()})
+doubtful_rows = st.fixed_dictionaries(
+    {name: valid | values for name, valid in valid_values.items()} | {"day": written_dates | values}
+)
 
 
 @st.composite

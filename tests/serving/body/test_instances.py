@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.serving.body.instances import batch_instances, check_single
+from stillsafe.serving.body.instances import batch_instances, check_single, is_synthetic
 from stillsafe.serving.body.json_body import parse
 from stillsafe.serving.problems import RefusedRequest
 
@@ -68,3 +68,24 @@ def test_a_hundred_wrong_keys_are_cut_short() -> None:
     assert isinstance(violations, tuple)
     assert len(violations) == 50
     assert max(len(each.feature) for each in violations) <= 83
+
+
+@pytest.mark.parametrize(
+    ("document", "synthetic"),
+    [({"synthetic": True}, True), ({"synthetic": False}, False), ({}, False), ({"synthetic": 1}, False), ([], False)],
+)
+def test_only_true_marks_a_body_as_synthetic(document: Any, synthetic: bool) -> None:
+    """Any other value is ordinary, or a violation."""
+    assert is_synthetic(document) is synthetic
+
+
+def test_the_mark_is_checked_with_the_rest() -> None:
+    """A mark that is neither true nor false is a violation beside those of the envelope."""
+    violations = check_single(SCHEMA, {"synthetic": "yes", "more": 1})
+    assert isinstance(violations, tuple)
+    assert [(each.feature, each.kind) for each in violations] == [
+        ("features", "missing"),
+        ("synthetic", "wrong_type"),
+        ("more", "unknown_key"),
+    ]
+    assert check_single(SCHEMA, {"features": {"age": 3}, "synthetic": True}) == {"age": 3.0, "town": None}

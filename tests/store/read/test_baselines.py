@@ -3,7 +3,13 @@
 from sqlalchemy import Connection, Engine, insert
 
 from stillsafe.store import database
-from stillsafe.store.read.baselines import active_baseline, all_baselines, baseline_by_id, is_watched
+from stillsafe.store.read.baselines import (
+    active_baseline,
+    all_baseline_columns,
+    all_baselines,
+    baseline_by_id,
+    is_watched,
+)
 from stillsafe.store.tables import baseline_metrics
 from tests.store.read.rows import BASELINE, assert_query_fails
 
@@ -24,3 +30,13 @@ def test_a_baseline_with_only_the_missions_columns_is_not_used(connection: Conne
     assert all_baselines(connection) == []
     assert active_baseline(connection, "1") is None
     assert not is_watched(connection, "1")
+
+
+def test_the_columns_of_a_baseline_are_read_as_they_are(connection: Connection) -> None:
+    """A replay compares them with the document; a row without a document copies nothing and is left out."""
+    connection.execute(insert(baseline_metrics).values(BASELINE))
+    connection.execute(
+        insert(baseline_metrics).values({**BASELINE, "baseline_id": "b", "avg_confidence": 0.3, "document": {"a": 1}})
+    )
+    (columns,) = all_baseline_columns(connection)
+    assert (columns.baseline_id, columns.avg_confidence, columns.document) == ("b", 0.3, {"a": 1})

@@ -5,12 +5,16 @@ from sqlalchemy import Connection, insert
 from stillsafe.store.read.incidents import (
     MOST_USELESS_ANSWERS,
     IncidentStep,
+    explained_steps,
+    explanation_failure_count,
+    has_explanations,
+    has_table,
     incident_by_id,
     incident_explanations,
     recent_incidents,
     unexplained_steps,
 )
-from stillsafe.store.tables import incidents, llm_explanations
+from stillsafe.store.tables import explanation_failures, incidents, llm_explanations
 from stillsafe.store.write.explanations import append_explanation_failure
 from tests.store.conftest import at
 from tests.store.read.rows import EXPLANATION, insert_incident, insert_run
@@ -76,3 +80,22 @@ def test_a_step_is_unexplained_while_its_run_is_stored(connection: Connection) -
             seconds=1.0,
         )
     assert unexplained_steps(connection) == []
+
+
+def test_dropped_tables_of_explanations_count_as_empty(connection: Connection) -> None:
+    """The tables are optional: without them incidents are read, and no step waits for a language model."""
+    insert_incident(connection, "a", 5)
+    insert_run(connection, 5)
+    assert unexplained_steps(connection) != []
+    assert has_explanations(connection)
+    explanation_failures.drop(connection)
+    assert explanation_failure_count(connection) == 0
+    assert unexplained_steps(connection) != []
+    llm_explanations.drop(connection)
+    assert not has_explanations(connection)
+    assert [has_table(connection, table) for table in (llm_explanations, explanation_failures, incidents)] == [
+        *(False, False, True)
+    ]
+    assert (incident_explanations(connection, "a"), explained_steps(connection, "llm")) == ([], set())
+    assert unexplained_steps(connection) == []
+    assert [incident.incident_id for incident in recent_incidents(connection, 5)] == ["a"]

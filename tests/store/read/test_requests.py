@@ -19,7 +19,6 @@ from stillsafe.store.read.requests import (
     request_ids,
     request_rows,
     window_batches,
-    window_row_count,
     window_rows,
 )
 from stillsafe.store.tables import prediction_logs
@@ -40,7 +39,6 @@ def test_the_batches_of_a_window_are_its_rows(connection: Connection, monkeypatc
     assert rows == [(i, i >= 5) for i in range(2, 10)]
     whole = window_rows(connection, at(1), at(9), "1", 9)
     assert sorted(text for batch in batches for text in batch.input_summaries) == sorted(whole.input_summaries)
-    assert window_row_count(connection, at(1), at(9), "1", 9) == 8
 
 
 def test_a_window_is_half_open(connection: Connection) -> None:

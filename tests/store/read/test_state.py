@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, insert
 from stillsafe.core.state import Memory, State
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
-from stillsafe.store.read.state import current_state
+from stillsafe.store.read.state import current_state, state_columns
 from stillsafe.store.tables import system_state
 from tests.store.conftest import START, at
 from tests.store.read.rows import MICROSECOND, STATE, assert_query_fails
@@ -72,3 +72,11 @@ def test_the_more_cautious_state_applies(connection: Connection) -> None:
     state = current_state(connection)
     assert state is not None
     assert state.state is State.DEGRADED
+
+
+def test_the_columns_of_a_state_are_read_as_they_are(connection: Connection) -> None:
+    """The stored state is shown even where the memory is more cautious, so that a replay can compare the two."""
+    memory = to_document(Memory(state=State.DEGRADED))
+    connection.execute(insert(system_state).values({**STATE, "current_state": "NORMAL", "memory": memory}))
+    (columns,) = state_columns(connection)
+    assert (columns.current_state, columns.reason, columns.progress) == ("NORMAL", "by hand", None)

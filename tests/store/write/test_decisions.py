@@ -13,16 +13,33 @@ from stillsafe.core.state import Hold, Memory, State
 from stillsafe.core.window import Window
 from stillsafe.errors import StoreError
 from stillsafe.store import database
-from stillsafe.store.codec import from_document, to_document
+from stillsafe.store.codec import from_document, stored_value, to_document
 from stillsafe.store.read.incidents import IncidentRecord, recent_incidents
-from stillsafe.store.read.runs import ActionRecord, RunRecord, all_actions, all_runs, last_run, recent_runs, run_at
-from stillsafe.store.read.state import StateRecord, current_state
-from stillsafe.store.tables import incidents, system_state
-from stillsafe.store.write.decisions import record_hold, record_release, record_run
+from stillsafe.store.read.row_selection import OpenRange, RowMarks
+from stillsafe.store.read.runs import (
+    ActionRecord,
+    RunRecord,
+    all_actions,
+    all_runs,
+    feature_schema,
+    last_run,
+    recent_runs,
+    run_at,
+)
+from stillsafe.store.read.state import StateRecord, current_state, version_states
+from stillsafe.store.tables import feature_schemas, incidents, system_state
+from stillsafe.store.write.decisions import RunRows, record_hold, record_release, record_run
 from tests.store.conftest import START, STEP, at, baseline, window
 
 POLICY = Policy()
-ROW_BOUNDS: dict[str, Any] = {"last_prediction_row": 7, "last_refusal_row": 3, "fresh_since": START}
+ROWS = RunRows(
+    predictions=RowMarks(7, (OpenRange(5, 5, START),), ((1, 4), (6, 7)), START + STEP),
+    refusals=RowMarks(3, (), ((2, 3),), START + STEP),
+    late_count=2,
+    expired_count=1,
+    schema={"features": []},
+    schema_digest="abc",
+)
 SHIFTED_RATE, CALM_RATE = 0.5, 0.0
 UP_AND_BACK = [SHIFTED_RATE] * 3 + [CALM_RATE] * 3
 
@@ -32,7 +49,7 @@ def judge(
 ) -> Decision:
     """One run, decided by the real core and written."""
     decision = decide(policy, baseline(), run_window, memory_before)
-    record_run(connection, policy, run_window, memory_before, decision, ROW_BOUNDS, enforce=enforce)
+    record_run(connection, policy, run_window, memory_before, decision, ROWS, enforce=enforce)
     return decision
 
 
@@ -106,7 +123,22 @@ def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
     }
     assert (run.evidence, run.severity, run.state_before, run.state_after) == ("BAD", "NORMAL", "NORMAL", "NORMAL")
     assert (run.model_version, run.baseline_id, run.shadow, run.incident_id) == ("1", "b1", False, None)
-    assert {name: getattr(run, name) for name in ROW_BOUNDS} == ROW_BOUNDS
+
+
+def test_a_run_names_its_rows_and_its_schema(connection: Connection) -> None:
+    """Which rows it read and left open, how many came late or never, and the features that they were counted by."""
+    judge(connection, window(1), Memory(last_conclusive_at=START))
+    judge(connection, window(2), Memory(last_conclusive_at=START))
+    run = last_run(connection)
+    assert run is not None
+    assert {name: stored_value(RowMarks, marks) for name, marks in run.rows.items()} == {
+        "predictions": ROWS.predictions,
+        "refusals": ROWS.refusals,
+    }
+    assert (run.last_prediction_row, run.last_refusal_row, run.fresh_since) == (7, 3, START)
+    assert (run.late_count, run.expired_count, run.inherited) == (2, 1, None)
+    assert feature_schema(connection, run.schema_digest or "") == {"features": []}
+    assert connection.execute(select(func.count()).select_from(feature_schemas)).scalar_one() == 1
 
 
 def test_a_calm_run_shows_no_anomaly(connection: Connection) -> None:
@@ -134,8 +166,36 @@ def test_runs_are_numbered_as_they_come(connection: Connection) -> None:
     ids = []
     for run in (1, 2, 3):
         decision = decide(POLICY, baseline(), window(run), Memory())
-        ids.append(record_run(connection, POLICY, window(run), Memory(), decision, ROW_BOUNDS, enforce=True))
+        ids.append(record_run(connection, POLICY, window(run), Memory(), decision, ROWS, enforce=True))
     assert ids == [run.id for run in all_runs(connection)] == sorted(set(ids))
+
+
+def test_the_reason_is_the_cause_until_the_state_ends(connection: Connection) -> None:
+    """Calm and inconclusive runs change what stands beside it: how far the recovery is."""
+    states = judge_all(connection, [*UP_AND_BACK, CALM_RATE])
+    causes, progress = [state.reason for state in states], [state.progress for state in states]
+    assert causes[1].startswith("WARNING after 2 consecutive deviating runs.")
+    assert "DEGRADED after 3 consecutive severe runs of one signal (2 so far)" in progress[1]
+    assert causes[2].startswith("CRITICAL after 3 consecutive severe runs.")
+    assert causes[2] == causes[3] == causes[4]
+    assert "1 so far" in progress[3]
+    assert "2 so far" in progress[4]
+    assert causes[5].startswith("Recovered after 3 consecutive calm runs.")
+    assert causes[6].startswith("Calm: 200 new predictions")
+    assert (progress[0], progress[5], progress[6]) == ("", "", "")
+
+
+def test_versions_have_states_of_their_own(connection: Connection) -> None:
+    """Runs of one version at one time change neither state nor incident of another."""
+    for run in (1, 2, 3):
+        for version, rate in (("1", SHIFTED_RATE), ("2", CALM_RATE)):
+            state = current_state(connection, version)
+            memory_before = state.memory if state is not None and state.model_version == version else Memory()
+            run_window = replace(window(run, unseen_rate=rate), model_version=version)
+            decision = decide(POLICY, baseline(version=version), run_window, memory_before)
+            record_run(connection, POLICY, run_window, memory_before, decision, ROWS, enforce=True)
+    states = {state.model_version: (state.state, state.memory.incident_id) for state in version_states(connection)}
+    assert states == {"1": (State.DEGRADED, the_incident(connection).incident_id), "2": (State.NORMAL, None)}
 
 
 def test_there_is_one_state(connection: Connection) -> None:
@@ -242,7 +302,8 @@ def test_an_inconclusive_run_is_recorded_and_moves_nothing(connection: Connectio
 def test_a_hold_is_obeyed_and_recorded(connection: Connection) -> None:
     """It makes the state DEGRADED at once, and leaves what the evidence says and when the monitor looked."""
     (memory_before,) = judge_all(connection, [CALM_RATE])
-    held = record_hold(connection, memory_before.memory, Hold("ann", "smells", at(12)), after_run=1)
+    held = replace(memory_before.memory, hold=Hold("ann", "smells", at(12)))
+    record_hold(connection, {"1": memory_before.memory}, Hold("ann", "smells", at(12)), after_run=1)
     state = the_state(connection)
     assert (state.state, state.held, state.last_updated) == (State.DEGRADED, True, at(12))
     assert state.reason == "Held by ann: smells."
@@ -256,8 +317,8 @@ def test_a_hold_is_obeyed_and_recorded(connection: Connection) -> None:
 def test_a_release_lets_the_evidence_decide_again(connection: Connection) -> None:
     """The state is then what the evidence said all along, and the action is recorded."""
     judge_all(connection, [CALM_RATE])
-    held = record_hold(connection, the_state(connection).memory, Hold("ann", "smells", at(12)), 1)
-    record_release(connection, held, "bob", "aired", at(14), 1)
+    record_hold(connection, {"1": the_state(connection).memory}, Hold("ann", "smells", at(12)), 1)
+    record_release(connection, {"1": the_state(connection).memory}, Hold("bob", "aired", at(14)), 1)
     state = the_state(connection)
     assert (state.state, state.held, state.last_updated) == (State.NORMAL, False, at(14))
     assert state.reason == "Released by bob: aired."
@@ -270,16 +331,17 @@ def test_a_release_lets_the_evidence_decide_again(connection: Connection) -> Non
 def test_holding_what_is_degraded_changes_nothing_to_obey(connection: Connection) -> None:
     """DEGRADED before, DEGRADED after: the time of the last change stays, through hold and release."""
     *_, memory_before = judge_all(connection, [SHIFTED_RATE] * 3)
-    held = record_hold(connection, memory_before.memory, Hold("ann", "smells", at(32)), 3)
-    record_release(connection, held, "ann", "aired", at(33), 3)
+    record_hold(connection, {"1": memory_before.memory}, Hold("ann", "smells", at(32)), 3)
+    record_release(connection, {"1": the_state(connection).memory}, Hold("ann", "aired", at(33)), 3)
     state = the_state(connection)
     assert (state.state, state.last_updated) == (State.DEGRADED, memory_before.last_updated)
+    assert state.reason == memory_before.reason, "the cause of the degradation, as before the hold"
 
 
 def test_a_run_under_a_hold_keeps_it(connection: Connection) -> None:
     """The monitor goes on judging beneath a hold, and does not end it."""
     judge_all(connection, [CALM_RATE])
-    record_hold(connection, the_state(connection).memory, Hold("ann", "smells", at(12)), 1)
+    record_hold(connection, {"1": the_state(connection).memory}, Hold("ann", "smells", at(12)), 1)
     judge(connection, window(2), the_state(connection).memory)
     state, run = the_state(connection), last_run(connection)
     assert run is not None
@@ -289,7 +351,7 @@ def test_a_run_under_a_hold_keeps_it(connection: Connection) -> None:
 
 def test_a_hold_before_the_first_run_is_a_state(connection: Connection) -> None:
     """An operator need not wait for the monitor."""
-    record_hold(connection, Memory(), Hold("ann", "not yet", START), None)
+    record_hold(connection, {"1": Memory()}, Hold("ann", "not yet", START), None)
     state = the_state(connection)
     assert (state.state, state.checked_at, state.valid_until) == (State.DEGRADED, None, None)
     assert all_actions(connection)[0].after_run is None

@@ -11,6 +11,7 @@ from stillsafe.store.read.incidents import (
     explanation_failure_count,
     incident_explanations,
 )
+from stillsafe.store.tables import explanation_failures, llm_explanations
 from stillsafe.store.write.explanations import append_explanation, append_explanation_failure
 from tests.store.conftest import at
 
@@ -95,3 +96,22 @@ def test_failures_are_counted(connection: Connection) -> None:
             seconds=30.0,
         )
     assert explanation_failure_count(connection) == 3
+
+
+def test_nothing_is_stored_in_dropped_tables(engine: Engine) -> None:
+    """An owner may drop the tables, so an explanation or a failure is lost there and raises no error."""
+    with database.writing(engine) as connection:
+        for table in (llm_explanations, explanation_failures):
+            table.drop(connection)
+        explain(connection, "opened")
+        append_explanation_failure(
+            connection,
+            incident_id="inc-1",
+            incident_status="opened",
+            at=at(0),
+            llm_model="some-model",
+            failure="slow",
+            seconds=1.0,
+        )
+        assert incident_explanations(connection, "inc-1") == []
+        assert explanation_failure_count(connection) == 0

@@ -46,6 +46,8 @@ class AssociationTable:
         mutual_information: (F, F) mean PMI in the healthy period, in nats.
         is_associated: (F, F) flags: the pairs whose association exceeds chance.
         pmi_variance: (B,) variance of the summed PMI of a bin with all associated features.
+        optimism: (F, F) mean PMI by which the table fits its own rows better than other healthy rows, in nats.
+        count: healthy rows.
         policy: the numbers that the table was computed with.
     """
 
@@ -58,12 +60,19 @@ class AssociationTable:
     mutual_information: Numbers
     is_associated: NDArray[np.bool_]
     pmi_variance: Numbers
+    optimism: Numbers
+    count: int
     policy: EvidencePolicy
 
     @property
     def total_information(self) -> Numbers:
         """(F,) mutual information of each feature, summed over its associated features."""
         return np.asarray(np.sum(self.mutual_information * self.is_associated, axis=1))
+
+    @property
+    def full_break(self) -> Numbers:
+        """(F, F) mean PMI that the healthy rows would lose if the features were independent, in nats."""
+        return self.mutual_information - self.blocks(np.outer(self.shares, self.shares) * self.pmi)
 
     def blocks(self, table: Numbers) -> Numbers:
         """(F, F) sums of a (B, B) table over the bins of every two features."""
@@ -85,7 +94,7 @@ class WindowAssociation:
         from_own: expected mean PMI, given the feature's own distribution in the window.
         from_others: expected mean PMI, given the others' distributions in the window.
         standard_error: (F,) of the summed difference, given the feature's own distribution.
-        count: rows.
+        effective_count: rows of a window with the same noise, were the baseline's table exact.
     """
 
     observed_pmi: Numbers
@@ -94,7 +103,7 @@ class WindowAssociation:
     from_own: Numbers
     from_others: Numbers
     standard_error: Numbers
-    count: int
+    effective_count: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +145,30 @@ def association_table(
     widths = np.array(sizes, dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(widths)[:-1]]).astype(np.int64)
     own = np.repeat(np.arange(len(widths)), widths)
-    within = own[:, None] == own[None, :]
     singles = counts.diagonal()
     rows = max(float(singles[: widths[0]].sum()), 1.0)
     shares = singles / rows
     chance = np.outer(shares, shares) * rows
     prior = policy.association_prior_rows
     pmi = np.log((counts + prior) / (chance + prior))
-    pmi[within] = 0.0
+    pmi[np.equal.outer(own, own)] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         conditional = np.where(singles[:, None] > 0, counts / singles[:, None], shares[None, :])
     expected_pmi = np.asarray(np.add.reduceat(conditional * pmi, starts, axis=1))
     none = np.empty(0)
     table = AssociationTable(
-        tuple(features), starts, widths, shares, pmi, expected_pmi, none, np.empty(0, np.bool_), none, policy
+        tuple(features),
+        starts,
+        widths,
+        shares,
+        pmi,
+        expected_pmi,
+        none,
+        np.empty(0, np.bool_),
+        none,
+        none,
+        int(rows),
+        policy,
     )
     mutual_information = table.blocks(counts / rows * pmi)
     freedom = np.maximum(np.outer(widths - SPECIAL_BINS - 1, widths - SPECIAL_BINS - 1), 1)
@@ -164,11 +183,25 @@ def association_table(
         mutual_information=mutual_information,
         is_associated=is_associated,
         pmi_variance=np.maximum(variance, 0.0),
+        optimism=table.blocks(_overfit(counts, shares, rows, prior)),
     )
 
 
-def baseline_association_table(baseline: Baseline, policy: EvidencePolicy = EVIDENCE) -> AssociationTable | None:
-    """The PMI of a baseline, or None where it has no complete joint table."""
+def _overfit(counts: Numbers, shares: Numbers, rows: float, prior: float) -> Numbers:
+    """A count's sampling noise moves its own PMI with it: to first order by c / (c + prior) per degree of freedom."""
+    return np.asarray(counts / (counts + prior) * np.outer(1 - shares, 1 - shares) / rows)
+
+
+def baseline_association_table(
+    baseline: Baseline, policy: EvidencePolicy = EVIDENCE, names: Collection[str] | None = None
+) -> AssociationTable | None:
+    """The PMI of a baseline, or None where it has no complete joint table.
+
+    Args:
+        baseline: the healthy period.
+        policy: the numbers to compute with.
+        names: features whose values the log shows (default all); the table leaves the others out.
+    """
     joint = baseline.joint
     if joint is None or len(joint.features) < 2:
         return None
@@ -179,7 +212,17 @@ def baseline_association_table(baseline: Baseline, policy: EvidencePolicy = EVID
         return None
     upper = np.zeros((count, count))
     upper[np.triu_indices(count)] = np.concatenate([np.array(row, dtype=np.float64) for row in joint.counts])
-    return association_table(joint.features, sizes, upper + np.triu(upper, 1).T, policy)
+    counts = upper + np.triu(upper, 1).T
+    is_visible = [names is None or name in names for name in joint.features]
+    if sum(is_visible) < 2:
+        return None
+    bins_visible = np.repeat(is_visible, sizes)
+    return association_table(
+        [name for name, visible in zip(joint.features, is_visible, strict=True) if visible],
+        [size for size, visible in zip(sizes, is_visible, strict=True) if visible],
+        counts[np.ix_(bins_visible, bins_visible)],
+        policy,
+    )
 
 
 def pmi_sums(table: AssociationTable, counts: Numbers) -> tuple[float, ...]:
@@ -205,9 +248,11 @@ def window_association(
     observed_pmi += observed_pmi.T
     expected = np.asarray(np.add.reduceat(shares[:, None] * table.expected_pmi, table.starts, axis=0))
     chance = table.blocks(np.outer(shares, shares) * table.pmi)
-    standard_error = np.sqrt(np.add.reduceat(shares * table.pmi_variance, table.starts) / count)
+    # The expected PMI is a mean over the baseline's rows, so their sampling noise adds to that of the window.
+    effective_count = 1 / (1 / count + 1 / table.count)
+    standard_error = np.sqrt(np.add.reduceat(shares * table.pmi_variance, table.starts) / effective_count)
     single_change = table.blocks(np.outer(shares, table.shares) * table.pmi)
-    return WindowAssociation(observed_pmi, chance, single_change, expected, expected.T, standard_error, count)
+    return WindowAssociation(observed_pmi, chance, single_change, expected, expected.T, standard_error, effective_count)
 
 
 def broken_association(
@@ -235,19 +280,25 @@ def broken_association(
     rest = np.divide(strength, whole, out=np.zeros_like(strength), where=whole > 0)
     least = policy.association_min_remaining if least_information is None else least_information
     reliable = (strength > policy.association_min_nats) & (rest > least)
+    overfit, full_break = (np.sum(each * pairs, axis=1) for each in (table.optimism, table.full_break))
+    offset = np.maximum(healthy.offset, overfit / np.maximum(full_break, 1e-12))
     fewer = np.sqrt(np.clip(rest, 0.0, 1.0))
     shares, deviations, power = [], [], []
     for expected, sampling, smallest in (
         (window.from_own, window.standard_error * fewer, policy.own_break_min),
-        (window.from_others, healthy.row_sd * strength / np.sqrt(window.count) * fewer, policy.others_break_min),
+        (
+            window.from_others,
+            healthy.row_sd * strength / np.sqrt(window.effective_count) * fewer,
+            policy.others_break_min,
+        ),
     ):
         loss = np.sum((expected - window.observed_pmi) * pairs, axis=1)
         full = np.sum((expected - window.chance) * pairs, axis=1)
         between_chunks = healthy.variation * np.maximum(full, 0.0)
         noise = np.sqrt(sampling**2 + between_chunks**2 + (policy.association_noise_floor * strength) ** 2 + 1e-18)
-        share = loss / np.maximum(full, smallest * strength + 1e-12) - healthy.offset
-        shares.append(np.where(reliable, share, 0.0))
-        deviations.append(np.where(reliable, (loss - healthy.offset * np.maximum(full, 0.0)) / noise, 0.0))
+        loss -= offset * np.maximum(full, 0.0)
+        shares.append(np.where(reliable, loss / np.maximum(full, smallest * strength + 1e-12), 0.0))
+        deviations.append(np.where(reliable, loss / noise, 0.0))
         power.append(np.where(reliable, full / noise, 0.0))
     digits = [np.round(np.clip(values, -1e6, 1e6), 6) for values in (*shares, *deviations, power[0])]
     own, others, own_deviations, others_deviations, own_power = digits

@@ -128,7 +128,7 @@ def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy 
         healthy,
         outputs,
         healthy_outputs,
-        tally.prediction_count,
+        tally.judged_count,
         baseline.sample_size,
         _mean_difference(baseline, tally, policy.mean_prediction_deviations),
     )
@@ -154,7 +154,7 @@ def diagnose(
     far = {
         name: share for name in shift.features if (share := _far_rate(baseline.features[name], shift, name, limits)) > 0
     }
-    table = association.baseline_association_table(baseline, limits.policy)
+    table = association.baseline_association_table(baseline, limits.policy, shift.features)
     if table is None or len(tally.agreement) != len(table.sizes) * (len(table.sizes) - 1) // 2:
         shares = _value_shares(suspicion, far)
         corruptions = {
@@ -190,13 +190,15 @@ class _Search:
             name: clipped_counts(baseline.features[name].bins or Bins(), tally.features[name].bin_counts)
             for name in table.features
         }
-        rows = tally.prediction_count
+        rows = tally.judged_count
         shares = association.bin_shares(table, counts, rows)
         self.window = association.window_association(table, shares, tally.agreement, rows)
         keys = [f"{RELATION}:{name}" for name in self.names]
+        row_sd = dict(zip(baseline.joint.features, baseline.joint.row_sd, strict=False)) if baseline.joint else {}
         self.noise = AssociationNoise(
-            np.array([baseline.offset.get(key, 0.0) for key in keys]),
-            np.array(baseline.joint.row_sd if baseline.joint else ()),
+            # Healthy rows fit a table of other rows less, never better: a negative mean is sampling noise.
+            np.array([max(baseline.offset.get(key, 0.0), 0.0) for key in keys]),
+            np.array([row_sd[name] for name in self.names]),
             np.array([baseline.variation.get(key, 0.0) for key in keys]),
         )
         self.certain_shift: Numbers = np.array(

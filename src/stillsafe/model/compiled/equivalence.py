@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stillsafe.core.baseline import FeatureBaseline
-from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.model.compiled.predictors import (
     CannotCompile,
     CompiledModel,
@@ -24,7 +24,7 @@ from stillsafe.model.compiled.predictors import (
 )
 from stillsafe.model.compiled.trees import FEW
 from stillsafe.model.confidence import Numbers
-from stillsafe.model.probe_rows import probe_row
+from stillsafe.model.probe_rows import allowed_numbers, healthy_values, probe_row
 from stillsafe.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def edge_case_rows(schema: Schema, reference: Reference, random: Random) -> list
     """Rows within the schema: healthy values, and a quarter that are extreme, missing or unseen."""
     probe = probe_row(schema, reference)
     profiles = {spec.name: reference.profile(spec) for spec in schema.features}
-    healthy = {spec.name: _healthy_values(spec, profiles[spec.name]) or [probe[spec.name]] for spec in schema.features}
+    healthy = {spec.name: healthy_values(spec, profiles[spec.name]) or [probe[spec.name]] for spec in schema.features}
     edge_cases = {spec.name: _edge_cases(spec, profiles[spec.name]) for spec in schema.features}
     return [
         {
@@ -94,41 +94,18 @@ def edge_case_rows(schema: Schema, reference: Reference, random: Random) -> list
     ]
 
 
-def _healthy_values(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
-    if spec.type is FeatureType.BOOLEAN:
-        return [True, False]
-    if profile is None:
-        return []
-    if spec.type is FeatureType.CATEGORY:
-        return [name for name in profile.category_counts if spec.categories is None or name in spec.categories]
-    edges = profile.bins.edges if profile.bins is not None else ()
-    return _allowed_numbers(spec, [*edges, profile.minimum, profile.maximum])
-
-
 def _edge_cases(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
     missing: list[Value] = [] if spec.required else [None]
     if spec.type is FeatureType.BOOLEAN:
         return missing
-    if spec.type is FeatureType.CATEGORY:
+    if spec.type is FeatureType.DATE:
+        return [*missing, "1970-01-01", "2100-12-31"]
+    if spec.type in TEXT_TYPES:
         return [*missing, *(spec.categories or ("", "never seen", " "))]
-    candidates = (*_healthy_values(spec, profile), 0.0, spec.minimum, spec.maximum)
+    candidates = (*healthy_values(spec, profile), 0.0, spec.minimum, spec.maximum)
     numbers = [number for number in candidates if number is not None]
     neighbours = [math.nextafter(float(number), limit) for number in numbers for limit in (-math.inf, math.inf)]
-    return [*missing, *_allowed_numbers(spec, [*numbers, *neighbours, -LARGE, LARGE, -1.0, 1.0, 0.5])]
-
-
-def _allowed_numbers(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
-    """The finite numbers within the hard limits; for an integer feature only the whole ones."""
-    low, high = spec.minimum, spec.maximum
-    return [
-        int(number) if spec.type is FeatureType.INTEGER else float(number)
-        for number in numbers
-        if number is not None
-        and math.isfinite(number)
-        and (low is None or number >= low)
-        and (high is None or number <= high)
-        and (spec.type is not FeatureType.INTEGER or float(number).is_integer())
-    ]
+    return [*missing, *allowed_numbers(spec, [*numbers, *neighbours, -LARGE, LARGE, -1.0, 1.0, 0.5])]
 
 
 def _difference(plain: "Score", fast: "Score") -> float:

@@ -14,6 +14,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
 
 QUOTE, BACKSLASH = b'"', b"\\"
+PLAIN_DATE = (
+    r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
+    r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{3}(\d{3})?)?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?)?\Z"
+)
+"""Dates that need no calendar: the strict parser checks the days from 29 to 31, and every other form."""
 NOTHING = Annotated[str, Meta(pattern="(?!)")]  # no text matches this
 
 
@@ -102,7 +107,9 @@ def _kind(spec: FeatureSpec) -> Any:
             return Annotated[int, Meta(ge=lowest, le=highest)]
         case FeatureType.BOOLEAN:
             return bool
-        case FeatureType.CATEGORY:
+        case FeatureType.DATE:
+            return Annotated[str, Meta(max_length=spec.max_length, pattern=PLAIN_DATE)]
+        case FeatureType.CATEGORY | FeatureType.TEXT | FeatureType.IDENTIFIER:
             if spec.categories is None:
                 return Annotated[str, Meta(max_length=spec.max_length)]
             categories = tuple(each for each in spec.categories if len(each) <= spec.max_length)

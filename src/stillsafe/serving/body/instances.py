@@ -8,6 +8,9 @@ from stillsafe.core.text import display_name
 from stillsafe.serving.body.json_body import BODY, repeated_keys
 from stillsafe.serving.problems import RefusedRequest, problem, schema_problem
 
+SYNTHETIC = "synthetic"
+"""Key beside the features: whether the request is no evidence about the model."""
+
 
 def check_single(schema: Schema, document: object) -> Row | tuple[Violation, ...]:
     """The row of `{"features": {...}}`, or all its violations."""
@@ -15,6 +18,11 @@ def check_single(schema: Schema, document: object) -> Row | tuple[Violation, ...
     if isinstance(document, Mapping) and not violations:
         return check_instance(schema, document["features"])
     return violations
+
+
+def is_synthetic(document: object) -> bool:
+    """Whether a body marks its instances as synthetic."""
+    return isinstance(document, Mapping) and document.get(SYNTHETIC) is True
 
 
 def check_instance(schema: Schema, features: object) -> Row | tuple[Violation, ...]:
@@ -54,9 +62,11 @@ def _key_violations(document: Mapping[str, Any], key: str, allowed: str) -> Iter
     if key not in document:
         yield Violation(key, "missing", "it is required", allowed)
     yield from map(_repetition, repeated_keys(document))
+    if not isinstance(document.get(SYNTHETIC, False), bool):
+        yield Violation(SYNTHETIC, "wrong_type", "not true or false", "true or false")
     for name in document:
-        if name != key:
-            yield Violation(display_name(name), "unknown_key", "no such key", f"only `{key}`")
+        if name not in (key, SYNTHETIC):
+            yield Violation(display_name(name), "unknown_key", "no such key", f"only `{key}` and `{SYNTHETIC}`")
 
 
 def _repetition(key: str) -> Violation:

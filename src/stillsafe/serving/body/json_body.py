@@ -19,6 +19,7 @@ from stillsafe.serving.problems import Problem, RefusedRequest, problem
 DEEPEST = 10
 MOST_SECONDS = 30.0
 BODY = "body"
+SYNTHETIC_HEADER = "Stillsafe-Synthetic"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -47,6 +48,22 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int, most_second
             return await _receive_body(receive, most_bytes)
     except TimeoutError:
         raise RefusedRequest(_too_slow(most_seconds)) from None
+
+
+def has_synthetic_header(headers: Headers) -> bool:
+    """Whether the headers mark the request as synthetic.
+
+    Raises:
+        RefusedRequest: 422 for a value that is neither true nor false.
+    """
+    for name, value in headers:
+        if name == b"stillsafe-synthetic":
+            text = value.decode("latin-1").strip().lower()
+            if text not in ("true", "false"):
+                violation = Violation(SYNTHETIC_HEADER, "not_allowed", "neither true nor false", "true or false")
+                raise RefusedRequest(problem(422, f"The header {SYNTHETIC_HEADER} cannot be read.", [violation]))
+            return text == "true"
+    return False
 
 
 def parse(content: bytes) -> Any:

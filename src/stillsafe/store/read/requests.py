@@ -11,11 +11,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     Text,
-    and_,
     cast,
     exists,
     func,
+    not_,
     or_,
     select,
     type_coerce,
@@ -23,9 +24,21 @@ from sqlalchemy import (
 
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import State
+from stillsafe.store import database
+from stillsafe.store.read.row_selection import NO_RANGES, RowMarks, evidence_rows, opaque, own_rows, within
+from stillsafe.store.row_ranges import RowRanges
 from stillsafe.store.tables import current_window_metrics, metadata, prediction_logs, prunes, refusals
 
 BATCH_ROWS = 2_000  # a batch of this size fits into a processor's cache
+
+
+class RequestTable(StrEnum):
+    """The names of the two tables that grow with every request; retention prunes no others."""
+
+    PREDICTIONS = "prediction_logs"
+    """Answered requests."""
+    REFUSALS = "refusals"
+    """Requests that broke the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +79,31 @@ class WindowRows:
 def window_rows(
     connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
 ) -> LogRows:
-    """The log's rows of one version in `[start, end)`, up to and including `up_to_row` if not None."""
+    """Rows of one version in `[start, end)` that are evidence, up to and including `up_to_row` if not None."""
     table = prediction_logs
-    conditions = [table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version]
+    conditions = _in_time(connection, table, start, end, model_version)
     if up_to_row is not None:
         conditions.append(_up_to(table.c.id, up_to_row))
-    return _log_rows(connection, _log_query(connection).where(and_(*conditions)).order_by(table.c.id))
+    return _log_rows(connection, _log_query(connection).where(*conditions, *evidence_rows(table)).order_by(table.c.id))
+
+
+def fresh_batches(
+    connection: Connection, ids: RowRanges, span: tuple[datetime, datetime], model_version: str, *, with_ids: bool
+) -> Iterator[WindowRows]:
+    """The fresh rows of a run, by their ids, in batches of at most `BATCH_ROWS`, in no order."""
+    table, time = prediction_logs, opaque(prediction_logs.c.timestamp)
+    own = own_rows(connection, table, model_version, by_id=True)
+    for extent in ids.ranges:
+        conditions = [table.c.id.between(*extent), *own, time >= span[0], time < span[1]]
+        yield from _batches(connection, conditions, fresh=True, with_ids=with_ids)
+
+
+def judged_batches(
+    connection: Connection, marks: RowMarks, span: tuple[datetime, datetime], model_version: str, *, with_ids: bool
+) -> Iterator[WindowRows]:
+    """The rows in `[start, end)` that earlier runs have settled, in batches like `fresh_batches`."""
+    conditions = _settled_rows(connection, prediction_logs, marks, span, model_version)
+    yield from _batches(connection, conditions, fresh=False, with_ids=with_ids)
 
 
 def window_batches(
@@ -84,42 +116,65 @@ def window_batches(
     *,
     with_ids: bool = True,
 ) -> Iterator[WindowRows]:
-    """The same rows in batches of at most `BATCH_ROWS`, in no order; those from `fresh_since` on are fresh."""
+    """The rows of a run of rules 1: those in `[start, end)`, fresh from `fresh_since` on, in batches."""
     table = prediction_logs
-    id_columns = [table.c.id] if with_ids else []
     for since, until, fresh in ((start, min(fresh_since, end), False), (max(start, fresh_since), end, True)):
-        query = select(
-            _as_text(connection, table.c.input_summary),
-            table.c.prediction,
-            table.c.confidence_score,
-            table.c.fallback_used,
-            table.c.model_error,
-            *id_columns,
-        ).where(
-            table.c.timestamp >= since,
-            table.c.timestamp < until,
-            table.c.model_version == model_version,
-            _up_to(table.c.id, up_to_row),
-        )
-        # SQLite has no server-side cursors: it streams anyway, and faster without the option.
-        stream = connection.dialect.supports_server_side_cursors
-        result = connection.execute(query, execution_options={"stream_results": stream})
-        # No column needs a conversion and there may be a million rows, so they come directly from the driver.
-        while columns := list(zip(*result.cursor_strategy.fetchmany(result, result.cursor, BATCH_ROWS), strict=True)):
-            ids = columns.pop() if with_ids else ()
-            yield WindowRows(ids, [fresh] * len(columns[0]), *columns)
+        conditions = [*_in_time(connection, table, since, until, model_version), _up_to(table.c.id, up_to_row)]
+        yield from _batches(connection, conditions, fresh=fresh, with_ids=with_ids)
+
+
+def _batches(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], *, fresh: bool, with_ids: bool
+) -> Iterator[WindowRows]:
+    table = prediction_logs
+    query = select(
+        _as_text(connection, table.c.input_summary),
+        table.c.prediction,
+        table.c.confidence_score,
+        table.c.fallback_used,
+        table.c.model_error,
+        *([table.c.id] if with_ids else []),
+    ).where(*conditions, *evidence_rows(table))
+    # SQLite has no server-side cursors: it streams anyway, and faster without the option.
+    stream = connection.dialect.supports_server_side_cursors
+    result = connection.execute(query, execution_options={"stream_results": stream})
+    # No column needs a conversion and there may be a million rows, so they come directly from the driver.
+    while columns := list(zip(*result.cursor_strategy.fetchmany(result, result.cursor, BATCH_ROWS), strict=True)):
+        ids = columns.pop() if with_ids else ()
+        yield WindowRows(ids, [fresh] * len(columns[0]), *columns)
 
 
 def window_row_count(connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int) -> int:
-    """Rows of one version in `[start, end)`, up to and including `up_to_row`."""
+    """Rows of one version in `[start, end)` that are evidence, up to and including `up_to_row`."""
     table = prediction_logs
-    query = select(func.count()).where(
-        table.c.timestamp >= start,
-        table.c.timestamp < end,
-        table.c.model_version == model_version,
-        _up_to(table.c.id, up_to_row),
-    )
+    conditions = [*_in_time(connection, table, start, end, model_version), *evidence_rows(table)]
+    query = select(func.count()).select_from(table).where(*conditions, _up_to(table.c.id, up_to_row))
     return int(connection.execute(query).scalar_one())
+
+
+def synthetic_count(connection: Connection, start: datetime, end: datetime, model_version: str) -> int:
+    """Synthetic requests of one version in `[start, end)`."""
+    table = prediction_logs
+    query = select(func.count()).select_from(table)
+    return int(
+        connection.execute(
+            query.where(*_in_time(connection, table, start, end, model_version), table.c.synthetic)
+        ).scalar_one()
+    )
+
+
+def logged_versions(connection: Connection, requests: RequestTable | None = None) -> list[str]:
+    """The model versions with rows in the log, sorted; each is one search of the index."""
+    tables = [metadata.tables[each] for each in ([requests] if requests else RequestTable)]
+    versions: set[str] = set()
+    for table in tables:
+        is_own = table.c.service_id == database.service_id(connection)
+        version = connection.execute(select(func.min(table.c.model_version)).where(is_own)).scalar()
+        while version is not None:
+            versions.add(version)
+            next_version = select(func.min(table.c.model_version)).where(is_own, table.c.model_version > version)
+            version = connection.execute(next_version).scalar()
+    return sorted(versions)
 
 
 def first_healthy_rows(connection: Connection, model_version: str, count: int) -> LogRows:
@@ -130,6 +185,8 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
     """
     table, run = prediction_logs, current_window_metrics
     in_deviating_run = exists().where(
+        run.c.service_id == database.service_id(connection),
+        run.c.superseded_at.is_(None),
         run.c.evidence == Evidence.BAD.value,
         run.c.model_version == model_version,
         table.c.timestamp >= run.c.window_start,
@@ -137,7 +194,8 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
         table.c.timestamp < run.c.window_end,
     )
     query = _log_query(connection).where(
-        table.c.model_version == model_version,
+        *own_rows(connection, table, model_version, by_id=True),
+        *evidence_rows(table),
         table.c.system_state == State.NORMAL.value,
         table.c.fallback_used.is_(False),
         ~in_deviating_run,
@@ -159,31 +217,102 @@ def refusal_count(
     connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int | None = None
 ) -> int:
     """Requests of one version refused in `[start, end)`, up to and including `up_to_row` if not None."""
-    conditions = [refusals.c.timestamp >= start, refusals.c.timestamp < end, refusals.c.model_version == model_version]
+    conditions = _in_time(connection, refusals, start, end, model_version)
     if up_to_row is not None:
         conditions.append(_up_to(refusals.c.id, up_to_row))
     return connection.execute(select(func.count()).select_from(refusals).where(*conditions)).scalar_one()
 
 
+def fresh_refusal_ids(
+    connection: Connection, ids: RowRanges, span: tuple[datetime, datetime], model_version: str
+) -> list[int]:
+    """Row ids of the refusals that are fresh for a run, by their ids and the times of fresh rows."""
+    conditions = own_rows(connection, refusals, model_version, by_id=True)
+    time = opaque(refusals.c.timestamp)
+    query = select(refusals.c.id).where(within(refusals, ids), *conditions, time >= span[0], time < span[1])
+    return list(connection.execute(query).scalars())
+
+
+def judged_refusal_ids(
+    connection: Connection, marks: RowMarks, span: tuple[datetime, datetime], model_version: str
+) -> list[int]:
+    """Row ids of the refusals in `[start, end)` that earlier runs have settled."""
+    query = select(refusals.c.id).where(*_settled_rows(connection, refusals, marks, span, model_version))
+    return list(connection.execute(query).scalars())
+
+
 def last_request_at(
-    connection: Connection, end: datetime, up_to_prediction: int | None = None, up_to_refusal: int | None = None
+    connection: Connection,
+    end: datetime,
+    up_to_prediction: int | None = None,
+    up_to_refusal: int | None = None,
+    model_version: str | None = None,
+    gaps: tuple[RowRanges, RowRanges] = (NO_RANGES, NO_RANGES),
 ) -> datetime | None:
-    """Time of the last request before `end`, answered or refused; up to and including the row ids if not None."""
+    """Time of the last request before `end`, answered or refused, of one version or of all.
+
+    Args:
+        connection: of the service.
+        end: aware UTC.
+        up_to_prediction: row id up to and including which predictions count, or None.
+        up_to_refusal: the same for refusals.
+        model_version: the version, or None for all.
+        gaps: row ids of predictions and refusals that do not count: a run did not see them.
+    """
     times = []
-    for table, up_to in ((prediction_logs, up_to_prediction), (refusals, up_to_refusal)):
-        query = select(func.max(table.c.timestamp)).where(table.c.timestamp < end)
-        if up_to is not None:
-            query = query.where(_up_to(table.c.id, up_to))
-        times.append(connection.execute(query).scalar())
+    bounds = zip(RequestTable, (up_to_prediction, up_to_refusal), gaps, strict=True)
+    for requests, up_to, invisible in bounds:
+        table = metadata.tables[requests]
+        for version in logged_versions(connection, requests) if model_version is None else [model_version]:
+            own = own_rows(connection, table, version)
+            query = select(table.c.timestamp).where(*own, table.c.timestamp < end)
+            if up_to is not None:
+                query = query.where(_up_to(table.c.id, up_to))
+            if invisible:
+                query = query.where(not_(within(table, invisible, by_id=False)))
+            times.append(connection.execute(query.order_by(table.c.timestamp.desc()).limit(1)).scalar())
     return max((time for time in times if time is not None), default=None)
+
+
+def first_request_at(connection: Connection, model_version: str, start: datetime | None = None) -> datetime | None:
+    """Time of the first request of a version, answered or refused, from `start` on or of all, or None."""
+    times = []
+    for requests in RequestTable:
+        table = metadata.tables[requests]
+        query = select(table.c.timestamp).where(*own_rows(connection, table, model_version))
+        if start is not None:
+            query = query.where(table.c.timestamp >= start)
+        times.append(connection.execute(query.order_by(table.c.timestamp).limit(1)).scalar())
+    return min((time for time in times if time is not None), default=None)
 
 
 def prediction_count(connection: Connection, model_version: str | None = None) -> int:
     """Rows in the prediction log, of one version or of all."""
-    query = select(func.count()).select_from(prediction_logs)
+    table = prediction_logs
+    query = select(func.count()).select_from(table).where(table.c.service_id == database.service_id(connection))
     if model_version is not None:
-        query = query.where(prediction_logs.c.model_version == model_version)
+        query = query.where(table.c.model_version == model_version)
     return connection.execute(query).scalar_one()
+
+
+def _in_time(
+    connection: Connection, table: Table, start: datetime, end: datetime, model_version: str
+) -> list[ColumnElement[bool]]:
+    own = own_rows(connection, table, model_version)
+    return [*own, table.c.timestamp >= start, table.c.timestamp < end]
+
+
+def _settled_rows(
+    connection: Connection, table: Table, marks: RowMarks, span: tuple[datetime, datetime], model_version: str
+) -> list[ColumnElement[bool]]:
+    """Conditions for the rows in `[start, end)` that earlier runs have settled."""
+    start, end = span[0], min(span[1], marks.settled_before or span[1])
+    is_open = within(table, marks.open_ids(), by_id=False)
+    return [
+        *_in_time(connection, table, start, end, model_version),
+        _up_to(table.c.id, marks.settled_to),
+        not_(is_open),
+    ]
 
 
 def _up_to(row_id: ColumnElement[int], last: int) -> ColumnElement[bool]:
@@ -214,21 +343,15 @@ def _log_rows(connection: Connection, query: Select[Any]) -> LogRows:
     return LogRows(*zip(*rows, strict=True)) if rows else LogRows((), (), (), (), (), (), ())
 
 
-class RequestTable(StrEnum):
-    """The names of the two tables that grow with every request; retention prunes no others."""
-
-    PREDICTIONS = "prediction_logs"
-    """Answered requests."""
-    REFUSALS = "refusals"
-    """Requests that broke the schema."""
-
-
 def oldest_request_at(connection: Connection, requests: RequestTable, end: datetime) -> tuple[datetime, str] | None:
     """Timestamp and model version of the oldest row before `end`, or None."""
     table = metadata.tables[requests]
-    query = select(table.c.timestamp, table.c.model_version).where(table.c.timestamp < end)
-    row = connection.execute(query.order_by(table.c.timestamp, table.c.id).limit(1)).first()
-    return None if row is None else (row.timestamp, row.model_version)
+    rows = []
+    for version in logged_versions(connection, requests):
+        query = select(table.c.timestamp).where(*own_rows(connection, table, version), table.c.timestamp < end)
+        at = connection.execute(query.order_by(table.c.timestamp).limit(1)).scalar()
+        rows += [] if at is None else [(at, version)]
+    return min(rows, default=None)
 
 
 def request_ids(
@@ -236,9 +359,7 @@ def request_ids(
 ) -> list[int]:
     """Row ids of one version in `[start, end)`, ascending."""
     table = metadata.tables[requests]
-    query = select(table.c.id).where(
-        table.c.timestamp >= start, table.c.timestamp < end, table.c.model_version == model_version
-    )
+    query = select(table.c.id).where(*_in_time(connection, table, start, end, model_version))
     return sorted(connection.execute(query).scalars())
 
 
@@ -255,12 +376,17 @@ def request_rows(connection: Connection, requests: RequestTable, ids: Sequence[i
 
 def pruned_before(connection: Connection) -> datetime | None:
     """The time before which requests may have been pruned, or None where none ever were."""
-    time: datetime | None = connection.execute(select(func.max(prunes.c.before))).scalar()
+    is_own = prunes.c.service_id == database.service_id(connection)
+    time: datetime | None = connection.execute(select(func.max(prunes.c.before)).where(is_own)).scalar()
     return time
 
 
 def request_count(connection: Connection, requests: RequestTable, end: datetime) -> int:
     """Rows before `end`."""
     table = metadata.tables[requests]
-    query = select(func.count()).select_from(table).where(table.c.timestamp < end)
-    return int(connection.execute(query).scalar_one())
+    counts = []
+    for version in logged_versions(connection, requests):
+        own = own_rows(connection, table, version)
+        query = select(func.count()).select_from(table).where(*own, table.c.timestamp < end)
+        counts.append(connection.execute(query).scalar_one())
+    return sum(counts)

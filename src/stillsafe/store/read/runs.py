@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from stillsafe.core.signals import Evidence
+from stillsafe.store import database
 from stillsafe.store.codec import record_from_row
-from stillsafe.store.tables import current_window_metrics, operator_actions
+from stillsafe.store.tables import current_window_metrics, feature_schemas, operator_actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class RunRecord:
     fresh_since: datetime | None
     rules_version: int | None = None
     wording_version: int | None = None
+    rows: Any = None
+    late_count: int | None = None
+    expired_count: int | None = None
+    inherited: Any = None
+    schema_digest: str | None = None
+    superseded_at: datetime | None = None
+    superseded_reason: str | None = None
+    shadow_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +69,101 @@ def deviating_run_count(connection: Connection, model_version: str, start: datet
     """Runs that deviated and whose windows end in `(start, end]`."""
     table = current_window_metrics
     query = select(func.count()).where(
+        *_in_force(connection, model_version),
         table.c.evidence == Evidence.BAD.value,
-        table.c.model_version == model_version,
         table.c.window_end > start,
         table.c.window_end <= end,
     )
     return int(connection.execute(query).scalar_one())
 
 
-def run_at(connection: Connection, window_end: datetime) -> RunRecord | None:
-    """The run whose window ends exactly at a time, or None."""
-    query = select(current_window_metrics).where(current_window_metrics.c.window_end == window_end)
-    row = connection.execute(query).first()
-    return None if row is None else record_from_row(RunRecord, row)
+def run_at(connection: Connection, window_end: datetime, model_version: str | None = None) -> RunRecord | None:
+    """The newest run whose window ends exactly at a time, of one version or of any, or None."""
+    conditions = [*_in_force(connection, model_version), current_window_metrics.c.window_end == window_end]
+    return _newest(connection, conditions)
 
 
-def last_run(connection: Connection) -> RunRecord | None:
-    """The newest run, or None."""
-    return next(iter(recent_runs(connection, 1)), None)
+def last_run(connection: Connection, model_version: str | None = None) -> RunRecord | None:
+    """The newest run of one version or of any, or None."""
+    return _newest(connection, _in_force(connection, model_version))
 
 
-def recent_runs(connection: Connection, limit: int) -> list[RunRecord]:
-    """The newest runs, newest first."""
-    query = select(current_window_metrics).order_by(current_window_metrics.c.id.desc()).limit(limit)
-    return [record_from_row(RunRecord, row) for row in connection.execute(query)]
+def run_before(connection: Connection, model_version: str, run_id: int) -> RunRecord | None:
+    """The newest run of a version before another run, or None."""
+    is_earlier = current_window_metrics.c.id < run_id
+    return _newest(connection, [*_in_force(connection, model_version), is_earlier])
+
+
+def run_by_id(connection: Connection, run_id: int) -> RunRecord | None:
+    """A run by its id, superseded or not."""
+    is_own = current_window_metrics.c.service_id == database.service_id(connection)
+    return _newest(connection, [is_own, current_window_metrics.c.id == run_id])
+
+
+def recent_runs(connection: Connection, limit: int, model_version: str | None = None) -> list[RunRecord]:
+    """The newest runs of one version or of all, newest first."""
+    query = select(current_window_metrics).where(*_in_force(connection, model_version))
+    return [
+        record_from_row(RunRecord, row)
+        for row in connection.execute(query.order_by(current_window_metrics.c.id.desc()).limit(limit))
+    ]
 
 
 def all_runs(connection: Connection) -> Iterator[RunRecord]:
-    """Every run, oldest first, fetched 200 at a time."""
-    query = select(current_window_metrics).order_by(current_window_metrics.c.id).execution_options(yield_per=200)
-    with connection.execute(query) as rows:  # closes the cursor where the caller stops half-way
+    """Every run that is not superseded, oldest first, fetched 200 at a time."""
+    query = select(current_window_metrics).where(*_in_force(connection)).order_by(current_window_metrics.c.id)
+    with connection.execute(query.execution_options(yield_per=200)) as rows:  # closes the cursor of a caller that stops
         for row in rows:
             yield record_from_row(RunRecord, row)
 
 
+def runs_after(connection: Connection, model_version: str, time: datetime) -> list[RunRecord]:
+    """Runs of one version whose windows end after a time, oldest first."""
+    table = current_window_metrics
+    query = select(table).where(*_in_force(connection, model_version), table.c.window_end > time).order_by(table.c.id)
+    return [record_from_row(RunRecord, row) for row in connection.execute(query)]
+
+
+def runs_of_incident(connection: Connection, model_version: str, incident_id: str, before_run: int) -> list[RunRecord]:
+    """Runs of one version with an open incident, before another run, oldest first."""
+    table = current_window_metrics
+    conditions = [*_in_force(connection, model_version), table.c.incident_id == incident_id, table.c.id < before_run]
+    query = select(table).where(*conditions).order_by(table.c.id)
+    return [record_from_row(RunRecord, row) for row in connection.execute(query)]
+
+
+def superseded_incidents(connection: Connection) -> set[str]:
+    """Ids of the incidents of superseded runs."""
+    table = current_window_metrics
+    query = select(table.c.incident_id).where(
+        table.c.service_id == database.service_id(connection),
+        table.c.superseded_at.is_not(None),
+        table.c.incident_id.is_not(None),
+    )
+    return set(connection.execute(query).scalars())
+
+
 def all_actions(connection: Connection) -> list[ActionRecord]:
     """Every action of an operator, oldest first."""
-    query = select(operator_actions).order_by(operator_actions.c.id)
+    is_own = operator_actions.c.service_id == database.service_id(connection)
+    query = select(operator_actions).where(is_own).order_by(operator_actions.c.id)
     return [record_from_row(ActionRecord, row) for row in connection.execute(query)]
+
+
+def feature_schema(connection: Connection, digest: str) -> Any:
+    """The stored schema of a digest as plain JSON, or None."""
+    query = select(feature_schemas.c.document).where(feature_schemas.c.digest == digest)
+    return connection.execute(query).scalar()
+
+
+def _in_force(connection: Connection, model_version: str | None = None) -> list[ColumnElement[bool]]:
+    """Conditions for the service's runs that no operator has superseded, of one version or of all."""
+    table = current_window_metrics
+    conditions = [table.c.service_id == database.service_id(connection), table.c.superseded_at.is_(None)]
+    return conditions if model_version is None else [*conditions, table.c.model_version == model_version]
+
+
+def _newest(connection: Connection, conditions: list[ColumnElement[bool]]) -> RunRecord | None:
+    query = select(current_window_metrics).where(*conditions).order_by(current_window_metrics.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else record_from_row(RunRecord, row)

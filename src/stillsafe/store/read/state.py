@@ -1,17 +1,22 @@
 """The query for the current state."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, bindparam, or_, select
 
-from stillsafe.core.policy import EVIDENCE
+from stillsafe.core.policy import EVIDENCE, Policy
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.store import database
-from stillsafe.store.codec import stored_value
+from stillsafe.store.codec import record_from_row, stored_value
+from stillsafe.store.read.requests import last_request_at
+from stillsafe.store.read.runs import last_run
 from stillsafe.store.tables import current_window_metrics, operator_actions, system_state
 
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 _BY_CAUTION = (State.NORMAL, State.WARNING, State.DEGRADED)
 CLOCK_TOLERANCE = timedelta(seconds=EVIDENCE.clock_tolerance_seconds)
 
@@ -30,6 +35,8 @@ class StateRecord:
         held: whether an operator holds the state.
         damaged_features: features that the fallback must not use.
         memory: where the next run starts.
+        model_version: the version, or None in a row written before states had one.
+        progress: what the last run concluded and what ends or escalates the state; empty in NORMAL.
     """
 
     state: State
@@ -41,6 +48,8 @@ class StateRecord:
     held: bool
     damaged_features: tuple[str, ...]
     memory: Memory
+    model_version: str | None = None
+    progress: str = ""
 
     def stale(self, now: datetime) -> bool:
         """Whether the monitor has not run for two intervals, or never.
@@ -52,31 +61,134 @@ class StateRecord:
         return now > self.valid_until or self.checked_at > now + CLOCK_TOLERANCE
 
 
+@dataclass(frozen=True, slots=True)
+class StateColumns:
+    """The columns of a state row as they are stored, without the memory that they copy a part of."""
+
+    model_version: str | None
+    current_state: str
+    last_updated: datetime
+    reason: str
+    severity: str | None
+    checked_at: datetime | None
+    valid_until: datetime | None
+    held: bool
+    damaged_features: Any
+    progress: str | None
+
+
 # Built once, since every prediction executes them.
-_STATE = select(system_state).where(system_state.c.id == 1)
-_HISTORY = [select(table.c.id).limit(1) for table in (current_window_metrics, operator_actions)]
+_STATES = select(system_state).where(system_state.c.service_id == bindparam("service")).order_by(system_state.c.id)
+_OWN_STATE = _STATES.where(
+    or_(system_state.c.model_version == bindparam("version"), system_state.c.model_version.is_(None))
+)
+_HISTORY = [
+    select(table.c.id).where(table.c.service_id == bindparam("service")).limit(1)
+    for table in (current_window_metrics, operator_actions)
+]
 
 
-def current_state(connection: Connection) -> StateRecord | None:
-    """The current state, or None before the first run or action.
+def current_state(connection: Connection, model_version: str | None = None) -> StateRecord | None:
+    """The state of one model version, or None before the first run or action.
 
-    Where the row's state and its memory differ, the more cautious of the two applies. A write transaction that reads
-    the state is about to change it, so the state stays locked until that transaction ends.
+    A version without a state of its own starts from the worst state among the versions that answered within the
+    policy's `max_gap`; see `inherited_state`. Where a row's state and its memory differ, the more cautious of the two
+    applies. A write transaction that reads the state is about to change it, so the state stays locked until that
+    transaction ends.
+
+    Args:
+        connection: of the service.
+        model_version: the version, or None for the worst state of all versions.
 
     Raises:
-        StoreError: the row is damaged, or missing although runs or actions are stored.
+        StoreError: a row is damaged, or missing although runs or actions are stored.
     """
     if connection.get_execution_options().get("immediate", False):
         database.lock(connection, "state")
-    row = connection.execute(_STATE).first()
-    if row is None:
+    if model_version is not None and (own := _own_state(connection, model_version)) is not None:
+        return own
+    records = version_states(connection)
+    if not records:
         _require_no_history(connection)
         return None
+    if model_version is None:
+        return max(records, key=lambda record: _BY_CAUTION.index(record.state))
+    return inherited_state(connection, records)
+
+
+def has_state(connection: Connection, model_version: str) -> bool:
+    """Whether a version has a state of its own."""
+    return _own_state(connection, model_version) is not None
+
+
+def version_states(connection: Connection) -> list[StateRecord]:
+    """The state of each model version that has one, oldest row first.
+
+    Raises:
+        StoreError: a row is damaged.
+    """
+    rows = connection.execute(_STATES, {"service": database.service_id(connection)})
+    return [_record(connection, row) for row in rows]
+
+
+def state_columns(connection: Connection) -> list[StateColumns]:
+    """The columns of each state row, in the order of `version_states`."""
+    rows = connection.execute(_STATES, {"service": database.service_id(connection)})
+    return [record_from_row(StateColumns, row) for row in rows]
+
+
+def inherited_state(connection: Connection, records: Sequence[StateRecord]) -> StateRecord | None:
+    """What a version without a state starts from: the worst state of the versions that answered within `max_gap`.
+
+    An operator's hold is the service's, so it is inherited from any version. None where nothing is inherited.
+    """
+    hold = next((record.memory.hold for record in records if record.memory.hold is not None), None)
+    newest = last_request_at(connection, _END_OF_TIME)
+    recent = [record for record in records if _answered_recently(connection, record, newest)]
+    worst = max(recent, key=lambda record: _BY_CAUTION.index(record.memory.state), default=None)
+    if worst is None and hold is None:
+        return None
+    source = worst or records[-1]
+    memory = Memory(hold=hold)
+    if worst is not None:
+        memory = Memory(
+            state=worst.memory.state,
+            since=worst.memory.since,
+            model_version=worst.model_version,
+            damaged_features=worst.memory.damaged_features,
+            hold=hold,
+        )
+    return replace(source, state=memory.effective_state, held=hold is not None, memory=memory)
+
+
+def _own_state(connection: Connection, model_version: str) -> StateRecord | None:
+    parameters = {"service": database.service_id(connection), "version": model_version}
+    rows = connection.execute(_OWN_STATE, parameters).all()
+    # A row without a version was written before states had one, and yields to the version's own.
+    row = max(rows, key=lambda row: row.model_version is not None, default=None)
+    return None if row is None else _record(connection, row)
+
+
+def _answered_recently(connection: Connection, record: StateRecord, newest: datetime | None) -> bool:
+    """Whether a version answered within `max_gap` of the service's newest request."""
+    version = record.model_version
+    at = None if version is None else last_request_at(connection, _END_OF_TIME, model_version=version)
+    return at is not None and newest is not None and (newest - at).total_seconds() <= _max_gap_seconds(connection)
+
+
+def _max_gap_seconds(connection: Connection) -> float:
+    """The policy's `max_gap_seconds` of the newest run."""
+    run = last_run(connection)
+    policy = {} if run is None else run.policy or {}
+    return float(policy.get("max_gap_seconds", Policy().max_gap_seconds))
+
+
+def _record(connection: Connection, row: Row[Any]) -> StateRecord:
     row_state = stored_value(State, row.current_state)
     memory = (
         stored_value(Memory, row.memory)
         if row.memory is not None
-        else _last_memory(connection) or Memory(state=row_state)
+        else _last_memory(connection, row.model_version) or Memory(state=row_state)
     )
     return StateRecord(
         max(row_state, memory.effective_state, key=_BY_CAUTION.index),
@@ -88,20 +200,20 @@ def current_state(connection: Connection) -> StateRecord | None:
         bool(row.held),
         stored_value(tuple[str, ...], row.damaged_features or []),
         memory,
+        row.model_version,
+        row.progress or "",
     )
 
 
-def _last_memory(connection: Connection) -> Memory | None:
+def _last_memory(connection: Connection, model_version: str | None) -> Memory | None:
     """The memory of the last run, for a state row that was edited by hand and has none."""
-    table = current_window_metrics
-    query = select(table.c.memory).where(table.c.memory.is_not(None)).order_by(table.c.id.desc()).limit(1)
-    document = connection.execute(query).scalar()
-    return None if document is None else stored_value(Memory, document)
+    run = last_run(connection, model_version)
+    return None if run is None or run.memory is None else stored_value(Memory, run.memory)
 
 
 def _require_no_history(connection: Connection) -> None:
     for query in _HISTORY:
-        if connection.execute(query).first() is not None:
+        if connection.execute(query, {"service": database.service_id(connection)}).first() is not None:
             raise StoreError(
                 "The database has lost its state, though runs or actions are recorded: restore it from a backup."
             )

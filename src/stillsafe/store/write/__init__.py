@@ -4,7 +4,8 @@
 |---|---|---|
 | prediction_logs, refusals | predictions | retention |
 | prunes | retention | |
-| current_window_metrics, system_state, incidents, operator_actions | decisions | |
+| current_window_metrics, system_state, incidents, operator_actions, feature_schemas | decisions | |
 | baseline_metrics | baselines | |
 | llm_explanations, explanation_failures | explanations | |
+| services | services | |
 """

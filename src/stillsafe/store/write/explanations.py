@@ -1,10 +1,14 @@
-"""INSERT of `llm_explanations` and `explanation_failures`. No decision reads these tables."""
+"""INSERT of `llm_explanations` and `explanation_failures`.
+
+No decision reads these tables, and an owner may drop them: nothing is stored where one is missing.
+"""
 
 from datetime import datetime
 
 from sqlalchemy import Connection, insert
 
-from stillsafe.store.read.incidents import ExplanationRecord
+from stillsafe.store import database
+from stillsafe.store.read.incidents import ExplanationRecord, has_table
 from stillsafe.store.tables import explanation_failures, llm_explanations
 
 OFFLINE, LLM = "offline", "llm"
@@ -16,8 +20,10 @@ def append_explanation(connection: Connection, record: ExplanationRecord) -> Non
     Raises:
         sqlalchemy.exc.IntegrityError: the source has explained the step already.
     """
+    if not has_table(connection, llm_explanations):
+        return
     columns = {name: getattr(record, name) for name in ExplanationRecord.__dataclass_fields__}
-    connection.execute(insert(llm_explanations).values(columns))
+    connection.execute(insert(llm_explanations).values(service_id=database.service_id(connection), **columns))
 
 
 def append_explanation_failure(
@@ -31,6 +37,8 @@ def append_explanation_failure(
     seconds: float,
 ) -> None:
     """Insert that a language model failed to explain a step: how it failed, and after how many seconds."""
+    if not has_table(connection, explanation_failures):
+        return
     columns = {
         "incident_id": incident_id,
         "incident_status": incident_status,
@@ -39,4 +47,4 @@ def append_explanation_failure(
         "failure": failure,
         "seconds": seconds,
     }
-    connection.execute(insert(explanation_failures).values(columns))
+    connection.execute(insert(explanation_failures).values(service_id=database.service_id(connection), **columns))

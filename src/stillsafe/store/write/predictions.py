@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from stillsafe.store import database
 from stillsafe.store.codec import storable_snapshot
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
@@ -25,6 +27,7 @@ _COLUMNS = {
     "decided_by": "decided_by",
     "reason": "reason",
     "model_error": "model_error",
+    "synthetic": "synthetic",
 }
 """The columns in the table's order, each with its attribute of a record."""
 _values = attrgetter(*_COLUMNS.values())
@@ -34,7 +37,8 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
     """Insert predictions in order."""
     if records:
         insertion = _insertion(connection.dialect)
-        connection.exec_driver_sql(insertion.statement, insertion.parameters(records))
+        service = database.service_id(connection)
+        connection.exec_driver_sql(insertion.statement, insertion.parameters(records, service))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +55,18 @@ class _Insertion:
     has_names: bool
     bind: Sequence[Callable[[Sequence[Any]], Iterable[Any]]]
 
-    def parameters(self, records: Sequence[PredictionRecord]) -> list[Any]:
-        """The values of each record for the driver."""
+    def parameters(self, records: Sequence[PredictionRecord], service: int) -> list[Any]:
+        """The values of each record for the driver, and the id of the service."""
         columns = zip(*map(_values, records), strict=True)
-        rows = zip(*[bind(values) for bind, values in zip(self.bind, columns, strict=True)], strict=True)
-        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows] if self.has_names else list(rows)
+        bound = [bind(values) for bind, values in zip(self.bind, columns, strict=True)]
+        rows = zip(*bound, repeat(service, len(records)), strict=True)
+        names = [*_COLUMNS, "service_id"]
+        return [dict(zip(names, row, strict=True)) for row in rows] if self.has_names else list(rows)
 
 
 @lru_cache(maxsize=8)
 def _insertion(dialect: Dialect) -> _Insertion:
-    compiled = insert(prediction_logs).inline().compile(dialect=dialect, column_keys=list(_COLUMNS))
+    compiled = insert(prediction_logs).inline().compile(dialect=dialect, column_keys=[*_COLUMNS, "service_id"])
     return _Insertion(str(compiled), not compiled.positional, [_binding(dialect, name) for name in _COLUMNS])
 
 
@@ -87,6 +93,7 @@ def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) ->
     if records:
         rows = [
             {
+                "service_id": database.service_id(connection),
                 "timestamp": record.timestamp,
                 "model_version": record.model_version,
                 "violations": [{"feature": feature, "kind": kind} for feature, kind in record.violations],
@@ -101,16 +108,19 @@ def append_missing_predictions(connection: Connection, records: Sequence[Predict
     if records:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         insertion = dialect.insert(prediction_logs).on_conflict_do_nothing(index_elements=["prediction_id"])
-        connection.execute(insertion, [_row(record) for record in records])
+        connection.execute(insertion, [_row(connection, record) for record in records])
 
 
 def append_missing_refusals(connection: Connection, records: Sequence[RefusalRecord]) -> None:
     """Insert the refusals of one commit, unless it is stored already: they have no id, but one common timestamp."""
     for record in records[:1]:
-        in_same_commit = (refusals.c.timestamp == record.timestamp) & (refusals.c.model_version == record.model_version)
+        is_own = refusals.c.service_id == database.service_id(connection)
+        in_same_commit = (
+            is_own & (refusals.c.timestamp == record.timestamp) & (refusals.c.model_version == record.model_version)
+        )
         if not connection.execute(select(exists(select(literal(1)).where(in_same_commit)))).scalar():
             append_refusals(connection, records)
 
 
-def _row(record: PredictionRecord) -> dict[str, Any]:
-    return dict(zip(_COLUMNS, _values(record), strict=True))
+def _row(connection: Connection, record: PredictionRecord) -> dict[str, Any]:
+    return {"service_id": database.service_id(connection), **dict(zip(_COLUMNS, _values(record), strict=True))}

@@ -22,7 +22,7 @@ def record_prune(
 ) -> None:
     """Insert a prune, before it deletes anything: the counts of predictions and refusals from before `end`."""
     columns = {"prediction_count": counts[0], "refusal_count": counts[1], "archive": archive}
-    connection.execute(insert(prunes).values(at=at, before=end, **columns))
+    connection.execute(insert(prunes).values(service_id=database.service_id(connection), at=at, before=end, **columns))
 
 
 def vacuum_database(engine: Engine) -> None:

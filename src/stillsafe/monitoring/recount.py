@@ -1,0 +1,193 @@
+"""The rows of a stored run, read again, and its window, counted again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.policy import RULES_VERSION, Policy
+from stillsafe.core.schema import Schema
+from stillsafe.core.window import Window
+from stillsafe.monitoring.archive import Archive
+from stillsafe.monitoring.columns import ShadowScorer
+from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, run_difference
+from stillsafe.monitoring.fold import run_baseline
+from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.run import WindowRowsRead, both_tallies, count_columns, observe, row_marks
+from stillsafe.store.codec import dumps, stored_value, to_document
+from stillsafe.store.read.requests import (
+    RequestTable,
+    WindowRows,
+    last_request_at,
+    pruned_before,
+    request_ids,
+    window_batches,
+)
+from stillsafe.store.read.row_selection import RowMarks, RowSelection
+from stillsafe.store.read.runs import RunRecord, feature_schema, run_before
+from stillsafe.store.row_ranges import RowRanges
+
+ROWS_PRUNED = "rows of its time were pruned"
+ROWS_NOT_ARCHIVED = "rows of its time were pruned, and are not in that archive"
+
+
+def rows_of_run(connection: Connection, run: RunRecord) -> WindowRowsRead:
+    """Which rows a run read, from what it stored."""
+    policy, window = stored_value(Policy, run.policy), stored_value(Window, run.window)
+    earlier = run_before(connection, run.model_version or "", run.id)
+    old = row_marks(earlier)
+    predictions, refusals = (stored_value(RowMarks, run.rows[name]) for name in ("predictions", "refusals"))
+    start = window.end - timedelta(seconds=policy.window_seconds)
+    return WindowRowsRead(
+        start,
+        window.end,
+        window.end - timedelta(seconds=policy.max_carry_seconds),
+        old,
+        RowSelection(
+            predictions.settled_to,
+            RowRanges(predictions.read),
+            oldest_at=window.start,
+            oldest_unjudged_at=window.oldest_unjudged_at,
+            late_count=window.late_count,
+            expired_count=window.expired_count,
+            gaps=predictions.gaps(),
+        ),
+        RowSelection(refusals.settled_to, RowRanges(refusals.read), gaps=refusals.gaps()),
+        window.synthetic_count,
+        None if earlier is None else earlier.window_end,
+    )
+
+
+def shared_window(
+    connection: Connection,
+    log_format: LogFormat,
+    run: RunRecord,
+    baseline: Baseline | None,
+    score: ShadowScorer | None,
+    archive: Archive | None,
+) -> Window:
+    """Count the window of a run of rules 1, which read all rows of a time up to the newest row ids."""
+    bounds = _TimeBounds(run)
+    columns, shadow = count_columns(bounds.batches(connection, archive), log_format.schema, score)
+    refusals, fresh_refusals = (
+        bounds.refusal_count(connection, since, archive) for since in (bounds.start, bounds.fresh_start)
+    )
+    last_at = last_request_at(connection, bounds.end, *bounds.newest)
+    if archive is not None:
+        last_at = archive.last_request_at(last_at, bounds.end, *bounds.newest)
+    total, fresh = both_tallies(columns, log_format, baseline, refusals, fresh_refusals)
+    silent_seconds = None if last_at is None else (bounds.end - last_at).total_seconds()
+    return Window(bounds.start, bounds.end, bounds.model_version, total, fresh, shadow, silent_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _TimeBounds:
+    """Which rows a run of rules 1 read: by their times, and up to the newest row ids."""
+
+    run: RunRecord
+
+    @property
+    def start(self) -> datetime:
+        return self.run.window_start
+
+    @property
+    def end(self) -> datetime:
+        return self.run.window_end
+
+    @property
+    def fresh_start(self) -> datetime:
+        return max(self.start, self.run.fresh_since or self.start)
+
+    @property
+    def model_version(self) -> str:
+        return self.run.model_version or ""
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        return self.run.last_prediction_row or 0, self.run.last_refusal_row or 0
+
+    def batches(self, connection: Connection, archive: Archive | None) -> Iterator[WindowRows]:
+        """The rows, first those of the log and then those that only the archive has."""
+        log_ids: set[int] = set()
+        span = (self.start, self.end, self.fresh_start, self.model_version, self.newest[0])
+        for rows in window_batches(connection, *span, with_ids=archive is not None):
+            log_ids.update(rows.ids)
+            yield rows
+        if archive is not None:
+            yield archive.window_rows(
+                (self.start, self.end),
+                self.model_version,
+                lambda _at, row_id: row_id <= self.newest[0],
+                log_ids,
+                fresh=self.fresh_start,
+            )
+
+    def refusal_count(self, connection: Connection, since: datetime, archive: Archive | None) -> int:
+        """Refusals from a time on."""
+        ids = set(request_ids(connection, RequestTable.REFUSALS, since, self.end, self.model_version))
+        if archive is not None:
+            ids |= set(archive.refusal_ids(since, self.end, self.model_version, lambda _at, _id: True))
+        return sum(row_id <= self.newest[1] for row_id in ids)
+
+
+class Recount:
+    """The windows that were counted from the log again, and those that could not be."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        log_format: LogFormat,
+        model_version: str | None,
+        score: ShadowScorer | None,
+        archive: Archive | None,
+    ) -> None:
+        self.connection, self.log_format, self.archive = connection, log_format, archive
+        self.model_version, self.score = model_version, score
+        self.pruned_before = pruned_before(connection)
+        self.windows = 0
+        self.not_recounted: dict[int, str] = {}
+
+    def difference(self, run: RunRecord) -> Difference | None:
+        """Count one more window; its first difference, if no row is missing on purpose."""
+        if run.shadow and (run.model_version != self.model_version or self.score is None):
+            reason = f"shadow scores need model version {run.model_version}, which is not the one at hand"
+            self.not_recounted[run.id] = reason
+            return None
+        window = self._window(run)
+        stored, new_window = complete("window", run.window), to_document(window)
+        if dumps(stored) == dumps(new_window):
+            self.windows += 1
+        elif self._is_pruned(run, window):
+            self.not_recounted[run.id] = ROWS_PRUNED if self.archive is None else ROWS_NOT_ARCHIVED
+        elif (run.rules_version or FIRST_VERSION) != RULES_VERSION:
+            self.not_recounted[run.id] = f"rules {run.rules_version} counted it, and these rules count otherwise"
+        else:
+            return run_difference(run, "window", stored, new_window)
+        return None
+
+    def _window(self, run: RunRecord) -> Window:
+        log_format, version = self._log_format(run), run.model_version or ""
+        baseline, score = run_baseline(self.connection, run), self.score if run.shadow else None
+        if run.rows is None:
+            return shared_window(self.connection, log_format, run, baseline, score, self.archive)
+        rows = rows_of_run(self.connection, run)
+        return observe(self.connection, log_format, version, baseline, rows, score, self.archive)
+
+    def _log_format(self, run: RunRecord) -> LogFormat:
+        """What the window was counted by; the present schema for runs that do not name theirs."""
+        document = None if run.schema_digest is None else feature_schema(self.connection, run.schema_digest)
+        return self.log_format if document is None else replace(self.log_format, schema=stored_value(Schema, document))
+
+    def _is_pruned(self, run: RunRecord, new_window: Window) -> bool:
+        """Whether rows of a window were deleted on purpose.
+
+        A log with as many rows of the window as were counted has lost none, so its rows were changed.
+        """
+        if self.pruned_before is None or self.pruned_before <= run.window_start:
+            return False
+        rows, refusals = new_window.total.prediction_count, new_window.total.refusal_count
+        total = stored_value(Window, run.window).total
+        # Without any row the silence was counted from a request before the window, which may be deleted too.
+        return not (rows or refusals) or rows < total.prediction_count or refusals < total.refusal_count

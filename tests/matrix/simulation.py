@@ -1,0 +1,301 @@
+"""A service's life in one cell: healthy traffic, a harmful fault, its mending; through the real store and monitor."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sqlalchemy import Engine
+
+from stillsafe import service
+from stillsafe.core.schema import LogMode, Row, sanitise
+from stillsafe.core.state import State
+from stillsafe.judging import is_judged
+from stillsafe.model.load import load_model
+from stillsafe.model.model import Model
+from stillsafe.model.reference import read_baseline
+from stillsafe.monitoring import registration, run
+from stillsafe.monitoring.columns import ShadowScorer
+from stillsafe.settings import Settings
+from stillsafe.settings_sections import Feature
+from stillsafe.store import database
+from stillsafe.store.read.state import current_state
+from stillsafe.store.records import PredictionRecord
+from stillsafe.store.write.baselines import insert_baseline, mark_active
+from stillsafe.store.write.predictions import append_predictions
+from tests.init.services import init_service
+from tests.matrix.cells import Cell
+
+START = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
+EVERY = timedelta(minutes=10)
+LATE = timedelta(minutes=3)
+NUMBERS, CATEGORIES = ["age", "income", "ratio"], ["country", "channel"]
+FEATURES = [*NUMBERS, *CATEGORIES]
+HEALTHY_RUNS, RECOVERY_RUNS, MOST_RUNS = 8, 8, 150
+"""Runs of health, further runs of the recovery, and most runs of any phase."""
+PHASE_ROWS = 800
+"""Rows that the healthy phase of thin traffic, and any phase with a fault, get at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a cell's life, as its first version shows it.
+
+    Attributes:
+        states: the state after each run.
+        was_judged: whether the version counted as judged at the end.
+        progress: what the state waited for at the end.
+    """
+
+    states: tuple[State, ...]
+    was_judged: bool
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one cell showed: in health, with the fault, and after its mending."""
+
+    healthy: Phase
+    faulty: Phase
+    mended: Phase
+
+    @property
+    def alarm_run(self) -> int | None:
+        """The run of the fault, from 1, in which the state became DEGRADED; None where it did not."""
+        states = enumerate(self.faulty.states, start=1)
+        return next((run for run, state in states if state is State.DEGRADED), None)
+
+    @property
+    def recovery_run(self) -> int | None:
+        """The run after the mending from which on the state was not DEGRADED; None where it stayed."""
+        states = enumerate(self.mended.states, start=1)
+        return next((run for run, state in states if state is not State.DEGRADED), None)
+
+    def violations(self) -> Iterator[str]:
+        """How the cell breaks the law; nothing where it holds."""
+        if State.DEGRADED in self.healthy.states:
+            yield "healthy traffic became DEGRADED"
+        if self.alarm_run is None and self.faulty.was_judged:
+            yield "a harmful fault was neither DEGRADED nor visibly not judged"
+        if self.recovery_run is None and self.mended.was_judged:
+            yield "mended traffic did not recover"
+        if self.recovery_run is None and not self.mended.progress:
+            yield "the state does not say what it waits for"
+
+
+def play(cell: Cell, url: str, folder: Path) -> Outcome:
+    """Play one cell on an empty database."""
+    return _Simulation(cell, url, folder).play()
+
+
+@dataclass(slots=True)
+class _Simulation:
+    cell: Cell
+    url: str
+    folder: Path
+    random: np.random.Generator = field(init=False)
+    ids: Iterator[int] = field(init=False)
+    late: list[PredictionRecord] = field(default_factory=list)
+    engine: Engine = field(init=False)
+    all_settings: list[Settings] = field(init=False)
+    model: Model = field(init=False)
+    now: datetime = START
+
+    def play(self) -> Outcome:
+        self.random, self.ids = np.random.default_rng(11), count(1)
+        self._open()
+        try:
+            runs = min(MOST_RUNS, max(HEALTHY_RUNS, PHASE_ROWS // (2 * self.cell.rows_per_run)))
+            fault_runs = min(MOST_RUNS, max(HEALTHY_RUNS, PHASE_ROWS // self.cell.rows_per_run))
+            healthy = self._phase(runs, faulty=False)
+            faulty = self._phase(fault_runs, faulty=True)
+            mended = self._phase(fault_runs + RECOVERY_RUNS, faulty=False)
+            return Outcome(healthy, faulty, mended)
+        finally:
+            self.engine.dispose()
+
+    def _open(self) -> None:
+        """The store, with a baseline for each version."""
+        first, self.model = _service(self.cell.sample_size)
+        features = tuple(
+            replace_log(each, self.cell.log) if each.name == "channel" else each for each in first.features
+        )
+        first = first.model_copy(update={"features": features})
+        self.engine = database.connect(self.url, first.service.name)
+        database.upgrade(self.engine)
+        registration.ensure_registered(self.engine)
+        baseline = read_baseline(first.path(first.model.reference))
+        versions = [first.model.version, "second", "third"][: self.cell.versions]
+        self.all_settings = [
+            first.model_copy(update={"model": first.model.model_copy(update={"version": v})}) for v in versions
+        ]
+        with database.writing(self.engine) as connection:
+            for version in versions:
+                own = replace(baseline, model_version=version, baseline_id=f"{baseline.baseline_id}-{version}")
+                insert_baseline(connection, own)
+                mark_active(connection, own)
+
+    def _phase(self, runs: int, *, faulty: bool) -> Phase:
+        states = []
+        for number in range(runs):
+            silent = self.cell.traffic == "nightly silence" and number % 4 == 3
+            for each in self.all_settings:
+                self._send(each, 0 if silent else self._row_count(number), faulty)
+            self.now += EVERY
+            if self.cell.monitor == "gone for a while" and number in (2, 3, 4):
+                continue
+            states.append(self._monitor())
+        first = self.all_settings[0]
+        with database.reading(self.engine) as connection:
+            record = current_state(connection, first.model.version)
+            was_judged = is_judged(connection, first.policy, first.model.version, record, self.now)
+        assert record is not None
+        return Phase(tuple(states), was_judged, record.progress)
+
+    def _row_count(self, number: int) -> int:
+        if self.cell.traffic == "bursty":
+            return self.cell.rows_per_run * (3 if number % 3 == 0 else 0)
+        return self.cell.rows_per_run
+
+    def _send(self, own: Settings, row_count: int, faulty: bool) -> None:
+        """Answer and log requests of the next ten minutes."""
+        if not row_count:
+            return
+        rows = _rows(self._table(row_count, faulty))
+        synthetic = [False] * len(rows)
+        if self.cell.extra == "retries":
+            rows += rows[::10]
+        elif self.cell.extra == "probes":
+            rows += [_PROBE] * (2 * row_count)
+        elif self.cell.extra == "synthetic":
+            rows += [_PROBE] * row_count
+        synthetic += [self.cell.extra == "synthetic"] * (len(rows) - len(synthetic))
+        records = self._answers(own, rows, synthetic)
+        half = len(records) // 2 if self.cell.writers != "one" else 0
+        if self.cell.writers == "skewed clock":
+            records[:half] = [replace(record, timestamp=record.timestamp - LATE) for record in records[:half]]
+        waiting, self.late = self.late, []
+        if self.cell.writers == "late":
+            self.late = [record for record in records[:half] if record.timestamp > self.now + EVERY - LATE]
+        late_ids = {record.prediction_id for record in self.late}
+        with database.writing(self.engine) as connection:
+            append_predictions(connection, [*waiting, *(r for r in records if r.prediction_id not in late_ids)])
+
+    def _answers(self, own: Settings, rows: Sequence[Row], synthetic: Sequence[bool]) -> list[PredictionRecord]:
+        with database.reading(self.engine) as connection:
+            record = current_state(connection, own.model.version)
+        state = State.NORMAL if record is None else record.state
+        is_bypassed = state is State.DEGRADED
+        offsets = np.sort(self.random.uniform(0, EVERY.total_seconds(), len(rows)))
+        snapshots = sanitise(own.schema_of_features, rows, own.service.hash_salt)
+        scores = self.model.score(list(rows))
+        return [
+            PredictionRecord(
+                f"p{next(self.ids)}",
+                self.now + timedelta(seconds=float(offset)),
+                own.model.version,
+                state,
+                snapshot,
+                0 if is_bypassed or score.prediction is None else score.prediction,
+                None if is_bypassed else score.confidence,
+                is_bypassed,
+                "matrix",
+                synthetic=is_synthetic,
+            )
+            for offset, snapshot, score, is_synthetic in zip(offsets, snapshots, scores, synthetic, strict=True)
+        ]
+
+    def _table(self, row_count: int, faulty: bool) -> pd.DataFrame:
+        table = _people(self.random, row_count)
+        if faulty:
+            match self.cell.fault:
+                case "nulls":
+                    table["ratio"] = np.nan
+                case "permuted":
+                    table["ratio"] = self.random.permutation(table["ratio"].to_numpy())
+                case "stuck":
+                    table["ratio"] = 0.95
+                case "unseen":
+                    table["ratio"] = table["ratio"] * 100
+        return table
+
+    def _monitor(self) -> State:
+        """One run of each version's monitor; the state of the first version."""
+        at = self.now + (timedelta(minutes=4) if self.cell.monitor == "late" else timedelta(0))
+        for _ in range(2 if self.cell.monitor == "twice" else 1):
+            for number, each in enumerate(self.all_settings):
+                # Monitors of several versions start at the same minute, some seconds apart.
+                score, now = _shadow_scorer(each, self.model), at + timedelta(seconds=number)
+                run.run(self.engine, each, now=now, score=score)
+        with database.reading(self.engine) as connection:
+            record = current_state(connection, self.all_settings[0].model.version)
+        assert record is not None
+        return record.state
+
+
+_PROBE: Row = {"age": 40, "income": 24000.0, "ratio": 0.2, "country": "de", "channel": "web"}
+
+
+def replace_log(feature: Feature, log: str) -> Feature:
+    """A feature that is logged another way."""
+    return feature.model_copy(update={"log": LogMode(log)})
+
+
+def _shadow_scorer(own: Settings, model: Model) -> ShadowScorer | None:
+    return model.score if own.schema_of_features.scorable_from_log else None
+
+
+@lru_cache
+def _service(sample_size: int) -> tuple[Settings, Model]:
+    """The service that every cell of a sample size plays; `init` made it."""
+    random = np.random.default_rng(5)
+    train, sample = _people(random, 6000), _people(random, sample_size)
+    for table in (train, sample):
+        table["label"] = _labels(random, table)
+    folder = Path(mkdtemp(prefix="stillsafe-matrix-"))
+    init_service(_pipeline().fit(train[FEATURES], train["label"]), sample, folder, label="label", name="loan")
+    read = service.settings_of(folder / "out" / "stillsafe.toml")
+    return read, load_model(read)
+
+
+def _pipeline() -> Pipeline:
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = make_column_transformer((numbers, NUMBERS), (OneHotEncoder(handle_unknown="ignore"), CATEGORIES))
+    return make_pipeline(columns, LogisticRegression())
+
+
+def _people(random: np.random.Generator, row_count: int) -> pd.DataFrame:
+    """Requests. Income and age go with the ratio, so that a ratio on the wrong row shows."""
+    ratio = random.beta(2, 3, row_count).round(3)
+    return pd.DataFrame(
+        {
+            "age": (20 + 50 * ratio + random.normal(0, 5, row_count)).round(),
+            "income": (random.lognormal(10, 0.1, row_count) * (0.5 + ratio)).round(),
+            "ratio": ratio,
+            "country": random.choice(["de", "fr", "it", "es"], row_count, p=[0.4, 0.3, 0.2, 0.1]),
+            "channel": random.choice(["web", "shop"], row_count),
+        }
+    )
+
+
+def _labels(random: np.random.Generator, table: pd.DataFrame) -> "pd.Series[int]":
+    score = 8 * (table["ratio"] - 0.4) + 0.3 * (table["country"] == "fr")
+    return (score + random.logistic(size=len(table)) * 0.4 > 0).astype(int)
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
