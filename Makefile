@@ -11,8 +11,9 @@ test: check  ## every check and every test; 20 minutes
 	$(BIN)/pytest -n 2 -m "not serial"
 	$(BIN)/pytest -m serial
 
-benchmark-detection: .venv/ready  ## detection rates beside peers; some minutes
+benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two
 	$(BIN)/python -m benchmarks.detection
+	$(BIN)/python -m benchmarks.detection life --half both --peers --jobs 2
 
 benchmark-serving: .venv/ready  ## speed of logged answers, beside peers that log nothing; an hour
 	scripts/ensure-debian-packages wrk

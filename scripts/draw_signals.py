@@ -23,7 +23,7 @@ from skops import io
 from stillsafe import service
 from stillsafe.backtest import charts, report
 from stillsafe.backtest.result import Backtest
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.dashboard import views
 from stillsafe.dashboard.charts import WIDTH
 from stillsafe.dashboard.shapes import Chart

@@ -16,8 +16,8 @@ from sqlalchemy import Table
 from stillsafe import service
 from stillsafe.cli.app import app as command_line
 from stillsafe.core import policy
+from stillsafe.core.evidence.sentences import summary
 from stillsafe.core.fallback import Fallback
-from stillsafe.core.incident import summary
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
 from stillsafe.logs import LogEvent
@@ -80,6 +80,10 @@ def _policy() -> Iterator[str]:
     for name, (default, reason) in policy.reasons().items():
         yield f"| `{name}` | {'auto' if default is None else f'{default:g}'} | {reason} |"
     yield ""
+    reason = policy.Policy.__dataclass_fields__["recovery"].metadata["reason"]
+    yield f'`recovery` is `"{policy.Recovery.NOT_SEVERE}"` or `"{policy.Recovery.CALM}"`, by default the first.'
+    yield f"{reason} With the second, only calm runs end DEGRADED."
+    yield ""
     yield "## `evidence`"
     yield ""
     yield f"The numbers of rules version {policy.RULES_VERSION}, which turn counts into evidence. No setting changes"
@@ -136,6 +140,8 @@ def _commands() -> Iterator[str]:
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     if hasattr(command, "commands"):
+        if command.invoke_without_command:
+            yield path, command
         for name in sorted(command.commands):
             yield from _walk(f"{path} {name}", command.commands[name])
     else:

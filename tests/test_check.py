@@ -9,7 +9,7 @@ import pytest
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.check import check
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.findings import Verdict
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store.codec import dumps, to_document
@@ -70,7 +70,7 @@ def test_a_swapped_model_is_an_error_beside_the_rest(made_service: Path) -> None
         (r"^default = .*", "default = 7", "fallback answers", Verdict.WARNING, "the model never does"),
         (r'^log = "keep"', 'log = "drop"', "shadow score", Verdict.WARNING, "input signals alone"),
         (r"^version = .*", 'version = "next"', "baseline", Verdict.WARNING, "unwatched"),
-        (r"^when = .*", 'when = "1 +"', "fallback", Verdict.ERROR, "rule 1"),
+        (r"^lists_file = .*", 'rules = [{when = "1 +", answer = 1}]', "fallback", Verdict.ERROR, "rule 1"),
         (r"^database = .*", 'database = "sqlite:////nowhere/at/all.db"', "database", Verdict.ERROR, "database"),
     ],
     ids=["answer", "shadow", "version", "rule", "database"],

@@ -177,7 +177,7 @@ def test_it_degrades_and_recovers_by_new_traffic(older: OlderService) -> None:
     engine.dispose()
     assert (new.severity, new.resolved) == ("CRITICAL", True)
     assert run is not None
-    assert (run.id, run.rules_version, run.window["fresh"]["prediction_count"]) == (25, 2, 120)
+    assert (run.id, run.rules_version, run.window["fresh"]["prediction_count"]) == (25, 3, 120)
     result = document(older.command("replay", "--from-logs", "--json"))
     assert (result["runs"], result["windows"], result["difference"]) == (25, 25, None)
 

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,14 +111,22 @@ def test_2_no_single_anomaly_acts(whole: Whole) -> None:
 
 
 def test_3_in_degraded_the_model_is_bypassed(whole: Whole) -> None:
-    """The next answer is the fallback's, without a confidence and with the reason."""
+    """The next answer is the fallback's, without a confidence and with the reason, and reads no damaged feature."""
+    opposites: list[dict[str, Any]] = [{"worst area": 200.0}, {"worst area": 3000.0}]
+    assert len({whole.predict(**features)["prediction"] for features in opposites}) == 2  # the model's depend on it
     for _ in range(3):
         whole.step(**MISSING_FEATURE)
     answer = whole.predict()
     assert (answer["decided_by"], answer["fallback_used"], answer["confidence"]) == ("fallback", True, None)
     assert "worst area is missing" in answer["reason"]
-    rules = [rule for rule in whole.settings.fallback.rules if "worst_area" not in rule.when]
-    assert answer["prediction"] in {whole.settings.fallback.default, *(rule.answer for rule in rules)}
+    fallback = service.fallback_of(whole.settings)
+    intact = [source for source in fallback.sources if "worst area" not in source.reads]
+    expected = replace(fallback, sources=tuple(intact)).answers(whole.healthy[:20])
+    assert len({each.answer for each in expected}) == 2  # not the default alone
+    for features in (MISSING_FEATURE, *opposites):
+        answers = [whole.predict(**{**row, **features}) for row in whole.healthy[:20]]
+        assert {each["decided_by"] for each in answers} == {"fallback"}
+        assert [each["prediction"] for each in answers] == [each.answer for each in expected]
 
 
 def test_4_unknown_is_not_normal(whole: Whole) -> None:

@@ -11,7 +11,7 @@ from stillsafe.core.fallback import Answer, FallbackAnswer
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.errors import RuleError
 from stillsafe.rules import compile_fallback, variable
-from stillsafe.settings_sections import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
 
 SCHEMA = Schema(
     (
@@ -248,3 +248,35 @@ COMPILED = compile_fallback(
     ),
     SCHEMA,
 )
+
+
+def lists(*parts: tuple[tuple[str, ...], str], score: float = 0.7) -> FallbackSettings:
+    return FallbackSettings(
+        default=0.5,
+        lists=tuple(
+            FallbackRuleList(reads=reads, score=score, rules=(FallbackRule(when=when, answer=1.0),))
+            for reads, when in parts
+        ),
+    )
+
+
+def test_a_list_reads_what_it_names() -> None:
+    """Its rules compile against the features of its `reads`, and it is skipped while one of those is damaged."""
+    section = lists((("delay", "night"), "delay > 5.0 && night"), (("stops",), "stops > 1"))
+    assert answer(section).why == "list 1, rule 1: delay > 5.0 && night"
+    assert answer(section, damaged_features=("night",)).why == "list 2, rule 1: stops > 1"
+    assert answer(section, {**ROW, "night": None}).why == "list 2, rule 1: stops > 1"
+    assert answer(section, damaged_features=("night", "stops")).why == "the default"
+    assert answer(lists((("delay",), '"delay" in missing')), {**ROW, "delay": None}).answer == 1.0
+
+
+def test_a_list_that_reads_more_than_it_names_is_refused(tmp_path: Path) -> None:
+    """Its price would be wrong for the damage of the feature that it does not name; the error has file and line."""
+    assert "Rule list 1: Fallback rule 1, `when`: `delay > 5.0 && night`" in str(
+        error_of(lists((("delay",), "delay > 5.0 && night")))
+    )
+    assert "names 'wind', which is no feature" in str(error_of(lists((("wind",), "true"))))
+    (tmp_path / "lists.toml").write_text('[[lists]]\nreads = ["delay"]\nrules = [{when = "night", answer = 1.0}]\n')
+    section = lists((("delay",), "night")).model_copy(update={"lists_file": "lists.toml"})
+    error = error_of(section, file=tmp_path / "stillsafe.toml")
+    assert (error.file, error.line) == (str(tmp_path / "lists.toml"), 3)

@@ -8,6 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import json
 import multiprocessing
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,16 @@ from rich.table import Table
 
 from benchmarks.detection import data, peers, streams, trial
 from benchmarks.detection.data import Half
+from benchmarks.detection.life import command as life
 from benchmarks.detection.measures import Figures, ScoredStream, figures
 from benchmarks.detection.trial import QUICK_EVERY, STILLSAFE, WITHOUT_LABELS, CaseResult, Job
 
 
 def main() -> None:
     """Run the parts that the command line names."""
+    if sys.argv[1:2] == ["life"]:
+        life.main(sys.argv[2:])
+        return
     options = _arguments()
     console = Console(width=None if Console().is_terminal else 170)
     if options.command == "streams":
@@ -54,8 +59,14 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    reader = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=streams.__doc__)
-    reader.add_argument("command", nargs="?", choices=["all", "streams", "peers", "without-labels"], default="all")
+    life_options = (
+        "`life` is the bench like life: --family, --half, --only, --quick, --peers, --verbose, --jobs, --json."
+    )
+    reader = argparse.ArgumentParser(
+        prog="python -m benchmarks.detection", description=streams.__doc__, epilog=life_options
+    )
+    commands = ["all", "streams", "peers", "without-labels", "life"]
+    reader.add_argument("command", nargs="?", choices=commands, default="all")
     reader.add_argument("--half", choices=["seen", "aside", "both"], default="both")
     reader.add_argument("--json", type=Path, help="write every figure here")
     reader.add_argument("--quick", action="store_true", help=f"every {QUICK_EVERY}th stream only")

@@ -52,12 +52,17 @@ def _trees(task: Task, numbers: list[str], words: list[str]) -> Any:
 
 
 def _linear(task: Task, numbers: list[str], words: list[str]) -> Any:
+    last = Ridge() if task is Task.REGRESSION else LogisticRegression(max_iter=1000)
+    return make_pipeline(linear_columns(numbers, words), last)
+
+
+def linear_columns(numbers: list[str], words: list[str]) -> Any:
+    """Numbers imputed and scaled, categories one-hot encoded: what models of distances and sums need."""
     encoder = OneHotEncoder(handle_unknown="ignore", min_frequency=20, sparse_output=False)
-    columns = make_column_transformer(
+    return make_column_transformer(
         (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
         (make_pipeline(SimpleImputer(strategy="constant", fill_value=MISSING), encoder), words),
     )
-    return make_pipeline(columns, Ridge() if task is Task.REGRESSION else LogisticRegression(max_iter=1000))
 
 
 def losses(model: Any, rows: pd.DataFrame, task: Task) -> NDArray[np.float64]:

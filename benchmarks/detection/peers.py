@@ -113,9 +113,9 @@ def _deviations(case: Case, streams: Sequence[Stream], *, outside: bool) -> dict
     sample = data.with_objects(pd.read_parquet(case.sample_file).drop(columns="timestamp", errors="ignore"))
     healthy = predict(model, sample, case.kind)
     tests = {
-        Peer.LITERAL: _literal(healthy, classifier=case.kind is not Task.REGRESSION),
-        Peer.PSI: _psi(healthy),
-        Peer.KS: _kolmogorov_smirnov(healthy),
+        Peer.LITERAL: literal_test(healthy, classifier=case.kind is not Task.REGRESSION),
+        Peer.PSI: psi_test(healthy),
+        Peer.KS: kolmogorov_smirnov_test(healthy),
     }
     deviations: dict[str, dict[str, list[bool]]] = {}
     stream_predictions: dict[str, Predictions] = {}
@@ -141,7 +141,8 @@ def _by_labels(case: Case, stream: Stream) -> list[bool]:
     return [models.harm(loss(score), reference, case.kind) >= HARMFUL for score in stream.scores]
 
 
-def _kolmogorov_smirnov(healthy: Predictions) -> Callable[[Predictions], bool]:
+def kolmogorov_smirnov_test(healthy: Predictions) -> Callable[[Predictions], bool]:
+    """Whether the distribution of the confidence differs from the sample's."""
     test: Any = ks_2samp
 
     def deviates(run: Predictions) -> bool:
@@ -150,7 +151,7 @@ def _kolmogorov_smirnov(healthy: Predictions) -> Callable[[Predictions], bool]:
     return deviates
 
 
-def _literal(healthy: Predictions, *, classifier: bool) -> Callable[[Predictions], bool]:
+def literal_test(healthy: Predictions, *, classifier: bool) -> Callable[[Predictions], bool]:
     """Confidence lower by 0.1, unsure answers up by 0.15, or a rate of missing, unseen or outlying values by 0.1."""
     unsure = float(np.quantile(healthy.confidence, UNSURE_SHARE))
     mean = float(healthy.confidence.mean())
@@ -191,7 +192,7 @@ class _Usual:
         return bool(((column < self.low) | (column > self.high)).mean() > RATE_MORE)
 
 
-def _psi(healthy: Predictions) -> Callable[[Predictions], bool]:
+def psi_test(healthy: Predictions) -> Callable[[Predictions], bool]:
     """The population stability index of every column, the missing values in a bin of their own."""
     bins = {name: _bins(healthy.rows[name]) for name in healthy.rows}
     shares = {name: _shares(count(healthy.rows[name])) for name, count in bins.items()}

@@ -10,15 +10,18 @@ from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
-from stillsafe.core.fallback import Fallback
+from stillsafe.core.fallback import MODEL, Fallback
 from stillsafe.errors import StillsafeError
+from stillsafe.fallback_check import fallback_findings
 from stillsafe.findings import Finding, error, ok, warning
+from stillsafe.harm_check import harm_findings
 from stillsafe.incident_explanation import INSTALL
 from stillsafe.judging_check import judging_findings
 from stillsafe.model.batch_independence import batch_dependence, healthy_rows
 from stillsafe.model.load import features_required_by_model, load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
+from stillsafe.reference_check import reference_findings, time_findings
 from stillsafe.schedule_check import schedule_findings
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -55,13 +58,14 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         findings,
         "fallback",
         lambda: service.fallback_of(settings),
-        lambda fallback: f"{len(fallback.rules)} rules, then {fallback.default!r}",
+        _fallback_summary,
     )
     if model is not None and fallback is not None:
         findings.extend(_fallback_answers(model, fallback, settings))
     if model is not None:
         findings += [_missing_values(model, settings), _batches(model, settings), _compiled_model(model, settings)]
-    findings += [_fallback_price(settings), _shadow_score(settings), _watch(settings)]
+    findings += [*_reference(settings), *_harm(settings), *fallback_findings(settings), _fallback_price(settings)]
+    findings += [_shadow_score(settings), _watch(settings)]
     findings += [warning("settings", f"{key} has no effect: {why}") for key, why in settings.ignored_keys.items()]
     engine = _load(
         findings,
@@ -88,16 +92,26 @@ def _load(findings: list[Finding], subject: str, load: Callable[[], T], message:
     return part
 
 
+def _fallback_summary(fallback: Fallback) -> str:
+    """What answers, in order."""
+    models = sum(source.kind == MODEL for source in fallback.sources)
+    counts = ((len(fallback.sources) - models, "rule lists"), (models, "second models"))
+    sources = "".join(f"{count} {name}, " for count, name in counts if count)
+    last_answer = "no prediction" if fallback.abstains else repr(fallback.default)
+    return f"{len(fallback.rules)} rules, {sources}then {last_answer}"
+
+
 def _fallback_answers(model: Model, fallback: Fallback, settings: Settings) -> Iterator[Finding]:
     """Whether the fallback only gives answers that the model could give."""
-    answers = [fallback.default, *(rule.answer for rule in settings.fallback.rules if rule.answer is not None)]
+    rules = [*settings.fallback.rules, *(rule for each in settings.fallback.lists for rule in each.rules)]
+    answers = [fallback.default, *dict.fromkeys(rule.answer for rule in rules if rule.answer is not None)]
     if model.kind is ModelKind.CLASSIFIER:
         foreign_answers = [answer for answer in answers if answer not in model.classes]
         model_answers = ", ".join(repr(c) for c in model.classes[:10])
     else:
         foreign_answers = [answer for answer in answers if isinstance(answer, bool | str)]
         model_answers = "numbers"
-    if (answer := fallback.answer({}).answer) != fallback.default and not fallback.rules:
+    if (answer := fallback.answer({}).answer) != fallback.default and not rules and not fallback.abstains:
         message = f"The default {fallback.default!r} is outside the caps: {answer!r} is answered instead."
         yield warning("fallback answers", message)
     for answer in foreign_answers:
@@ -144,6 +158,24 @@ def _compiled_model(model: Model, settings: Settings) -> Finding:
     return ok(subject, "off: scikit-learn serves. Set `compiled = true` in [model] to use it")
 
 
+def _reference(settings: Settings) -> list[Finding]:
+    """What the reference file lacks; an error if it cannot be read."""
+    try:
+        reference = read_reference(settings.path(settings.model.reference))
+        return [*reference_findings(settings, reference), *time_findings(reference)]
+    except StillsafeError as failure:
+        return [error("reference", str(failure))]
+
+
+def _harm(settings: Settings) -> list[Finding]:
+    """How the loss is measured; nothing where the reference cannot be read, which another check tells."""
+    try:
+        baseline = read_reference(settings.path(settings.model.reference)).baseline
+        return [] if baseline is None else list(harm_findings(settings, baseline))
+    except StillsafeError:
+        return []
+
+
 def _fallback_price(settings: Settings) -> Finding:
     """How the fallback compares with the model in the last backtest with labels."""
     subject = "fallback price"
@@ -157,7 +189,7 @@ def _fallback_price(settings: Settings) -> Finding:
     if (evaluation.fallback_digest, evaluation.model_version) != current:
         date = f"{evaluation.made_at:%Y-%m-%d}"
         return ok(subject, f"Out of date: the backtest of {date} had another fallback or model. {BACKTEST_ADVICE}")
-    metric, name = evaluation.metric, evaluation.metric.value.replace("_", " ")
+    metric, name = evaluation.metric, evaluation.metric.phrase
     faults = f" with injected faults ({', '.join(evaluation.injected)})" if evaluation.injected else ""
     message = (
         f"On {evaluation.source}{faults}, over the {evaluation.run_count} runs that the fallback would have answered, "

@@ -259,7 +259,7 @@ def _payload(connection: Connection, settings: Settings, step: IncidentStep) -> 
         return None
     window, memory = stored_value(Window, run.window), stored_value(Memory, run.memory)
     resolved = step.status == IncidentEvent.RESOLVED
-    severity = Severity.NORMAL if resolved else _SEVERITIES.get(memory.state, Severity.WARNING)
+    severity = Severity.NORMAL if resolved else _severity(memory)
     baseline = None if run.baseline_id is None else baseline_by_id(connection, run.baseline_id)
     impact = None if baseline is None else baseline.harm
     healthy_error = None if impact is None else impact.healthy_error
@@ -280,14 +280,17 @@ def _payload(connection: Connection, settings: Settings, step: IncidentStep) -> 
         earlier_reason=escape_own_text(incident.decision_reason, LONGEST_REASON) if resolved else "",
         deviations=all_deviations[:MOST_DEVIATIONS],
         further_deviations=max(0, len(all_deviations) - MOST_DEVIATIONS),
-        fallback=_substitute(settings, incident, severity, memory),
+        fallback=_substitute(settings, incident, memory),
         traffic=Traffic(counts.prediction_count, counts.fallback_count, counts.refusal_count, counts.model_error_count),
         window_start=window.start,
         window_end=window.end,
     )
 
 
-_SEVERITIES = {State.DEGRADED: Severity.CRITICAL, State.WARNING: Severity.WARNING}
+def _severity(memory: Memory) -> Severity:
+    """The severity of the open incident; memories of rules 1 and 2 have only the state."""
+    is_critical = memory.state is State.DEGRADED or memory.incident_severity is Severity.CRITICAL
+    return Severity.CRITICAL if is_critical else Severity.WARNING
 
 
 def _deviations(
@@ -307,9 +310,9 @@ def _deviations(
     )
 
 
-def _substitute(settings: Settings, incident: IncidentRecord, severity: Severity, memory: Memory) -> Substitute:
+def _substitute(settings: Settings, incident: IncidentRecord, memory: Memory) -> Substitute:
     return Substitute(
-        active=severity is Severity.CRITICAL and incident.fallback_activated,
+        active=memory.state is State.DEGRADED and incident.fallback_activated,
         default=escape_own_text(str(settings.fallback.default), LONGEST_NAME),
         rule_count=len(settings.fallback.rules),
         avoided_features=tuple(escape_own_text(name, LONGEST_NAME) for name in memory.damaged_features),

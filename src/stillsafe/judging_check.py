@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.policy import Policy
 from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.judging import Conditions, VersionCondition, runs_per_conclusion, version_conditions
+from stillsafe.model.reference import read_reference
 from stillsafe.monitoring.clock import DISCARD, clock_problem
+from stillsafe.reference_check import baseline_finding
 from stillsafe.settings import Settings
 from stillsafe.settings_sections import format_duration
 from stillsafe.store import database
@@ -41,7 +43,9 @@ def judging_findings(engine: Engine, settings: Settings, now: datetime, machine_
             )
             yield warning("baseline", message)
         else:
-            yield ok("baseline", f"{baseline.baseline_id}, {baseline.sample_size} predictions")
+            reference = read_reference(settings.path(settings.model.reference))
+            healthy = ok("baseline", f"{baseline.baseline_id}, {baseline.sample_size} predictions")
+            yield baseline_finding(settings, reference, baseline) or healthy
         yield from _monitor(conditions.served_version, now)
         yield from _clock(connection, settings, conditions, now, machine_time)
         yield _judging(connection, policy, conditions.served_version, now)

@@ -67,7 +67,7 @@ class LogEvent(Enum):
     RECOVERY = (
         "recovery",
         logging.INFO,
-        "A run has resolved an incident.",
+        "A run has resolved an incident, or ended DEGRADED while the incident goes on; see `event_kind`.",
         (*_STATES, "run", "event_kind"),
     )
     REFUSALS = (

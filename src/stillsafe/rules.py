@@ -16,12 +16,12 @@ from pathlib import Path
 
 from cel_expr_python import cel
 
-from stillsafe.core.fallback import Answer, Fallback, Rule
+from stillsafe.core.fallback import Answer, Fallback, Rule, Source
 from stillsafe.core.schema import TEXT_TYPES, FeatureType, Schema, Value
 from stillsafe.core.text import truncate
 from stillsafe.errors import RuleError
 from stillsafe.settings_errors import line_of
-from stillsafe.settings_sections import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
 
 LONGEST_EXPRESSION = 80
 """Most characters of a rule that an error message repeats."""
@@ -63,11 +63,14 @@ def compile_fallback(settings: FallbackSettings, schema: Schema, *, file: Path |
     try:
         return _compile_settings(settings, schema)
     except _MistakeError as mistake:
+        path: tuple[int | str, ...] = ("fallback", *mistake.path)
+        if file is not None and settings.lists_file is not None and mistake.path[:1] == ("lists",):
+            file, path = Path(file).parent / settings.lists_file, mistake.path
         raise RuleError(
             mistake.problem,
             mistake.remedy,
             file=None if file is None else str(file),
-            line=_line(file, ("fallback", *mistake.path)),
+            line=_line(file, path),
         ) from mistake.__cause__
 
 
@@ -93,9 +96,34 @@ def _compile_settings(settings: FallbackSettings, schema: Schema) -> Fallback:
     rules = [_compile_rule(index, rule, schema, variables) for index, rule in enumerate(settings.rules)]
     if settings.function is not None:
         rules.append(_function_rule(settings.function))
-    if settings.default is None:
+    if settings.last_answer is None:
         raise _MistakeError("`fallback.default` is missing.", "Set the answer for rows that no rule matches.")
-    return Fallback(settings.default, tuple(rules), settings.minimum, settings.maximum)
+    lists = tuple(_compile_list(index, each, schema) for index, each in enumerate(settings.lists))
+    abstains = settings.answer == "abstain"
+    return Fallback(settings.last_answer, tuple(rules), settings.minimum, settings.maximum, lists, abstains)
+
+
+def _compile_list(index: int, rule_list: FallbackRuleList, schema: Schema) -> Source:
+    """A rule list, whose conditions may read the features only that it names.
+
+    Raises:
+        _MistakeError: a rule reads another feature or does not compile.
+    """
+    place = f"Rule list {index + 1}"
+    if unknown := [name for name in rule_list.reads if name not in schema.names]:
+        problem = f"{place}: `reads` names {unknown[0]!r}, which is no feature."
+        raise _MistakeError(problem, f"The features are {', '.join(schema.names)}.", "lists", index, "reads")
+    features = Schema(tuple(spec for spec in schema.features if spec.name in rule_list.reads))
+    variables, rules = _variables(features), []
+    for number, rule in enumerate(rule_list.rules):
+        try:
+            rules.append(_compile_rule(number, rule, features, variables, reads=frozenset(rule_list.reads)))
+        except _MistakeError as mistake:
+            problem = f"{place}: {mistake.problem}"
+            remedy = f"{mistake.remedy} A rule of a list may read the features of its `reads` only."
+            raise _MistakeError(problem, remedy, "lists", index, *mistake.path) from mistake.__cause__
+    compiled_rules = tuple(rules)
+    return Source(f"list {index + 1}", frozenset(rule_list.reads), lambda _rows: compiled_rules, rule_list.score)
 
 
 def _variables(schema: Schema) -> dict[str, cel.Type]:
@@ -113,7 +141,13 @@ def _variables(schema: Schema) -> dict[str, cel.Type]:
     return {**variables, "missing": cel.Type.List(cel.Type.STRING)}
 
 
-def _compile_rule(index: int, rule: FallbackRule, schema: Schema, variables: Mapping[str, cel.Type]) -> Rule:
+def _compile_rule(
+    index: int,
+    rule: FallbackRule,
+    schema: Schema,
+    variables: Mapping[str, cel.Type],
+    reads: frozenset[str] | None = None,
+) -> Rule:
     condition = _compile(index, "when", rule.when, variables)
     if condition.return_type() != cel.Type.BOOL:
         raise _MistakeError(
@@ -124,9 +158,10 @@ def _compile_rule(index: int, rule: FallbackRule, schema: Schema, variables: Map
     if rule.compute is not None:
         expressions.append(rule.compute)
         answer = partial(_evaluate, _compile_answer(index, rule.compute, variables), schema)
-    reads = frozenset(
-        spec.name for spec in schema.features if any(_reads(e, variable(spec.name), variables) for e in expressions)
-    )
+    if reads is None:
+        reads = frozenset(
+            spec.name for spec in schema.features if any(_reads(e, variable(spec.name), variables) for e in expressions)
+        )
     return Rule(rule.when, reads, partial(_holds, condition, schema), answer)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
+from stillsafe.model.second_model import load_second_models
 from stillsafe.monitoring import baseline, registration, run
 from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
@@ -91,11 +92,12 @@ def fallback_of(settings: Settings) -> Fallback:
     """The compiled fallback. A fallback function may be in a module of the owner.
 
     Raises:
-        ConfigurationError: a module cannot be imported, or a rule or the function cannot be used.
+        ConfigurationError: a module cannot be imported, or a rule, the function or a second model cannot be used.
     """
     if settings.fallback.function is not None:
         settings.own_modules.load()
-    return compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
+    fallback = compile_fallback(settings.fallback, settings.schema_of_features, file=settings.file)
+    return replace(fallback, sources=(*fallback.sources, *load_second_models(settings)))
 
 
 def open_store(settings: Settings) -> Engine:

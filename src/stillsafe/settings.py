@@ -14,18 +14,23 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, model_validator
 
-from stillsafe.core.policy import COUNTS, Policy, reasons
+from stillsafe.core.policy import COUNTS, Bypass, FallbackPrice, Policy, Recovery, reasons
 from stillsafe.core.schema import Schema
 from stillsafe.errors import ConfigurationError
 from stillsafe.own_modules import OwnModules
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
+from stillsafe.settings_harm import Harm
 from stillsafe.settings_sections import (
+    FallbackLists,
+    FallbackModel,
     FallbackRule,
+    FallbackRuleList,
     FallbackSettings,
     Feature,
     ModelFile,
     Monitor,
     Observer,
+    Privacy,
     Section,
     Service,
     Serving,
@@ -50,6 +55,8 @@ class Settings(Section):
     ignored_keys: Mapping[str, str] = {}
     service: Service
     model: ModelFile
+    privacy: Privacy = Privacy()
+    harm: Harm = Harm()
     monitor: Monitor = Monitor()
     serving: Serving = Serving()
     observer: Observer = Observer()
@@ -117,8 +124,18 @@ def load(file: Path | str, *, environment: Mapping[str, str] = os.environ) -> Se
     """
     path = Path(file)
     text = _read(path)
+    document = _toml(path, text)
+    return parse(document, folder=path.resolve().parent, file=str(path), text=text, environment=environment)
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    """The document of a TOML file.
+
+    Raises:
+        ConfigurationError: it is no TOML; the error has the line.
+    """
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except ValueError as error:
         problem = re.sub(r"\s*\(at (line \d+, column \d+|end of document)\)", "", str(error)).rstrip(".")
         line = _error_line(str(error), text)
@@ -127,14 +144,14 @@ def load(file: Path | str, *, environment: Mapping[str, str] = os.environ) -> Se
         ) from None
     except RecursionError:
         raise ConfigurationError("Not valid TOML: nested too deeply.", "Flatten it.", file=str(path)) from None
-    return parse(document, folder=path.resolve().parent, file=str(path), text=text, environment=environment)
 
 
-def _read(path: Path) -> str:
+def _read(
+    path: Path, remedy: str = "Name the file with --config or STILLSAFE_CONFIG, or create one with `stillsafe init`."
+) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        remedy = "Name the file with --config or STILLSAFE_CONFIG, or create one with `stillsafe init`."
         raise ConfigurationError("There is no such file.", remedy, file=str(path)) from None
     except IsADirectoryError:
         remedy = f"Name the file in it, for example {path / DEFAULT_FILE}."
@@ -188,7 +205,11 @@ def parse(
             "ignored_keys": _ignored_keys(document),
         }
         settings = Settings.model_validate({**sections, **origin, "policy": policy})
-        return settings.model_copy(update={"policy": _with_feature_limits(policy, settings.features)})
+        fallback = _with_lists_file(settings)
+        policy = _with_prices(_with_feature_limits(policy, settings.features), fallback, settings.harm)
+        policy = _with_harm(policy, settings.harm)
+        policy = replace(policy, observe=settings.service.mode == "observe")
+        return settings.model_copy(update={"policy": policy, "fallback": fallback})
     except ValidationError as error:
         raise configuration_error(error, _SECTIONS, file, text) from None
 
@@ -213,6 +234,8 @@ _SCHEDULE = {
     "max_carry_seconds": "max_carry",
 }
 """Fields of the policy that `[monitor]` sets, each with its key there."""
+_HARM = {"harm_moderate": "moderate", "harm_severe": "severe"}
+"""Fields of the policy that `[harm]` sets, each with its key there."""
 _Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Growth = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -228,15 +251,19 @@ _POLICY_TYPES: dict[str, Any] = {
     "not_judged_intervals": Annotated[float, Field(gt=0, allow_inf_nan=False)],
     "estimated_error_growth_moderate": _Growth,
     "estimated_error_growth_severe": _Growth,
+    "recovery": Annotated[Recovery, Field(strict=False)],
 }
 """The type of each key of `[policy]` that is not a rate."""
 _IGNORED_KEYS = {
     "refusal_rate_severe": "refusals are never severe, because the model is not at fault; remove the key.",
 }
 """Keys of `[policy]` that had an effect in earlier releases: a file that sets one is no mistake."""
-_POLICY_KEYS = ["silence" if name == "silence_seconds" else name for name in reasons() if name not in _SCHEDULE]
+_POLICY_KEYS = [
+    "silence" if name == "silence_seconds" else name for name in reasons() if name not in (*_SCHEDULE, *_HARM)
+]
 _POLICY_FIELDS: dict[str, Any] = {key: (_POLICY_TYPES.get(key, _Rate) | None, None) for key in _POLICY_KEYS}
 _POLICY_FIELDS |= dict.fromkeys(_IGNORED_KEYS, (object, None))
+_POLICY_FIELDS["recovery"] = (_POLICY_TYPES["recovery"] | None, None)
 _PolicySection: type[Section] = create_model("_PolicySection", __base__=Section, **_POLICY_FIELDS)
 _PolicyDocument = create_model("_PolicyDocument", policy=(_PolicySection, ...), monitor=(Monitor, ...))
 
@@ -276,15 +303,61 @@ def _with_feature_limits(policy: Policy, features: tuple[Feature, ...]) -> Polic
     )
 
 
+def _with_lists_file(settings: Settings) -> FallbackSettings:
+    """The section `[fallback]` with the lists and models of its `lists_file`.
+
+    Raises:
+        ConfigurationError: the file is missing or wrong; the error has its line and the remedy.
+    """
+    fallback = settings.fallback
+    if fallback.lists_file is None:
+        return fallback
+    path = settings.path(fallback.lists_file)
+    text = _read(path, "Correct `lists_file` in [fallback], or remove it.")
+    try:
+        lists = FallbackLists.model_validate(_toml(path, text))
+    except ValidationError as error:
+        raise configuration_error(error, _LISTS_SECTIONS, str(path), text) from None
+    return fallback.model_copy(
+        update={"lists": (*lists.lists, *fallback.lists), "models": (*lists.models, *fallback.models)}
+    )
+
+
+def _with_harm(policy: Policy, harm: Harm) -> Policy:
+    """The policy with the owner's metric and its limits."""
+    return replace(policy, metric=harm.metric, harm_moderate=harm.moderate, harm_severe=harm.severe)
+
+
+def _with_prices(policy: Policy, fallback: FallbackSettings, harm: Harm) -> Policy:
+    """The policy with what the fallback is expected to be worth."""
+    prices = tuple(FallbackPrice(reads, score) for reads, score in fallback.prices)
+    if harm.metric == "expected_cost":
+        prices = tuple(FallbackPrice(price.reads, price.score - harm.fallback_cost) for price in prices)
+        if fallback.answer == "abstain":
+            prices = (FallbackPrice((), 1 - harm.no_answer_cost),)
+    return replace(policy, bypass=Bypass(fallback.bypass), fallback_prices=prices, model_score=fallback.model_score)
+
+
+_LISTS_SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    ("lists",): FallbackRuleList,
+    ("lists", "rules"): FallbackRule,
+    ("models",): FallbackModel,
+    (): FallbackLists,
+}
 _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("service",): Service,
     ("model",): ModelFile,
+    ("privacy",): Privacy,
+    ("harm",): Harm,
     ("monitor",): Monitor,
     ("serving",): Serving,
     ("observer",): Observer,
     ("policy",): _PolicySection,
     ("fallback",): FallbackSettings,
     ("fallback", "rules"): FallbackRule,
+    ("fallback", "lists"): FallbackRuleList,
+    ("fallback", "lists", "rules"): FallbackRule,
+    ("fallback", "models"): FallbackModel,
     ("features",): Feature,
     (): Settings,
 }

@@ -33,7 +33,14 @@ _ACTUAL_TYPES = {
     float: "a decimal number",
     dict: "a table",
 }
-_PLURAL_TABLES = {("features",), ("fallback", "rules")}
+_PLURAL_TABLES = {
+    ("features",),
+    ("fallback", "rules"),
+    ("fallback", "lists"),
+    ("fallback", "models"),
+    ("lists",),
+    ("models",),
+}
 
 
 def configuration_error(error: ValidationError, sections: Sections, file: str | None, text: str) -> ConfigurationError:
@@ -102,11 +109,11 @@ def _suggestion(names: tuple[str, ...], sections: Sections) -> str:
     *section, key = names
     fields = sections.get(tuple(section), sections[()]).model_fields
     keys = [name for name in fields if section or name not in NOT_WRITTEN]
-    if matches := get_close_matches(key, keys, n=1):
-        return f"Did you mean `{matches[0]}`?"
     for path, model in sections.items():
         if path and key in model.model_fields:
             return f"It belongs in `[{'.'.join(path)}]`."
+    if matches := get_close_matches(key, keys, n=1):
+        return f"Did you mean `{matches[0]}`?"
     return f"Remove it, or write one of {', '.join(keys)}."
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stillsafe.backtest import charts, report
 from stillsafe.backtest.result import Backtest
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.dashboard.snapshot import Snapshot
 from tests.backtest.histories import backtest_context, past, run_backtest, without_sizes
 

@@ -14,7 +14,7 @@ import pytest
 from stillsafe.backtest.history import read_history
 from stillsafe.backtest.result import FALLBACK, MODEL, Basis
 from stillsafe.backtest.scoring import BacktestContext
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.core.signals import Evidence

@@ -10,7 +10,7 @@ import pytest
 
 from stillsafe.backtest.history import read_history
 from stillsafe.backtest.scoring import SCORING_CHUNK, score_history, score_rows
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError

@@ -15,7 +15,7 @@ from stillsafe.backtest.summary import (
     suggested_limits,
     toml_lines,
 )
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Severity, State

@@ -7,7 +7,7 @@ import pytest
 
 from stillsafe.backtest.result import Backtest, InjectionOutcome
 from stillsafe.backtest.text import difference_words, fallback_sentences, headline, injection_sentence, score_words
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.state import State
 from tests.backtest.histories import backtest_context, past, run_backtest, without_sizes
 

@@ -65,6 +65,6 @@ def test_a_column_that_is_always_missing_deviates_when_it_is_not() -> None:
     empty_predictions, filled_predictions = (
         Predictions(rows, np.zeros(500), sure, None) for rows in (empty_rows, filled_rows)
     )
-    test = peers._psi(empty_predictions)
+    test = peers.psi_test(empty_predictions)
     assert not test(empty_predictions)
     assert test(filled_predictions)

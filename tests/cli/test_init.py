@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from skops import io
 
 from stillsafe.cli.init import fallback_answers, impact_sentence
-from stillsafe.core.evidence.impact import FeatureImpact, Metric, PerformanceImpact
+from stillsafe.core.evidence.impact import FeatureImpact, PerformanceImpact
+from stillsafe.core.evidence.metric import Metric
 
 from .commands import Command, document
 

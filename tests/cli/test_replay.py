@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+from stillsafe.core.policy import RULES_VERSION
+
 from .commands import Command, degrade, document, stillsafe
 
 
@@ -24,16 +26,17 @@ def test_replay_reports_the_first_difference(run: Command, made_service: Path) -
 def test_replay_counts_the_runs_of_other_rules(run: Command, made_service: Path) -> None:
     """Runs of other rules are counted by version; replay exits with 0 while their states agree."""
     degrade(run, made_service)
+    newer = RULES_VERSION + 1
     connection = sqlite3.connect(made_service / "stillsafe.db")
-    connection.execute("UPDATE current_window_metrics SET rules_version = 3 WHERE id <= 2")
+    connection.execute("UPDATE current_window_metrics SET rules_version = ? WHERE id <= 2", (newer,))
     connection.execute("UPDATE current_window_metrics SET rules_version = 99 WHERE severity = 'CRITICAL'")
     connection.commit()
     connection.close()
     code, out, _ = run("replay")
     assert code == 0
-    assert "levels of 2 runs decided by rules 3 not recomputed; their states agree" in out
+    assert f"levels of 2 runs decided by rules {newer} not recomputed; their states agree" in out
     assert "levels of 1 run decided by rules 99 not recomputed; its state agrees" in out
-    assert document(run("replay", "--json")[1])["not_recomputed"] == {"3": 2, "99": 1}
+    assert document(run("replay", "--json")[1])["not_recomputed"] == {str(newer): 2, "99": 1}
 
 
 def test_an_archive_is_read_with_the_log(old_service: Path) -> None:

@@ -38,7 +38,7 @@ from typing import Any
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
 from stillsafe.core.decide import Decision, decide
-from stillsafe.core.policy import Policy
+from stillsafe.core.policy import Policy, Recovery
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import Evidence, Level
 from stillsafe.core.state import Hold, Memory, recovery_runs_needed
@@ -89,6 +89,8 @@ RUN_KEYS = {
     "refusals": "requests refused besides `predictions`; the baseline's rate",
     "model_errors": "rows on which the model failed; the baseline's rate",
     "silent_seconds": "time since the last request; 0",
+    "shadow": "true: the monitor scored bypassed rows afterwards; false",
+    "late": "fresh rows whose time an earlier run had covered; 0",
     "version": "the model version that served; that of the run before",
     "hold": "{ by, reason }: an operator forces DEGRADED before this run",
     "release": "true: the operator's hold ends before this run",
@@ -212,7 +214,8 @@ EXPECT_KEYS: dict[str, Callable[[Story, Decision], Any]] = {
 
 def _policy(table: Table) -> Policy:
     _only(table, {f.name: "" for f in fields(Policy)}, "[policy]")
-    policy = Policy(**table)
+    recovery = {"recovery": Recovery(table["recovery"])} if "recovery" in table else {}
+    policy = Policy(**{**table, **recovery})
     if problems := policy.problems():
         raise StoryError(f"[policy]: {' '.join(problems)}")
     return policy
@@ -289,7 +292,16 @@ def _window(table: Table, policy: Policy, healthy: Baseline, version: str, end: 
     fresh = _tally(table, healthy)
     total = replace(fresh, prediction_count=table.get("in_window", fresh.prediction_count))
     start = end - timedelta(seconds=policy.window_seconds)
-    return Window(start, end, version, total, fresh, silent_seconds=float(table.get("silent_seconds", 0)))
+    return Window(
+        start,
+        end,
+        version,
+        total,
+        fresh,
+        shadow=table.get("shadow", False),
+        silent_seconds=float(table.get("silent_seconds", 0)),
+        late_count=table.get("late", 0),
+    )
 
 
 def _tally(table: Table, healthy: Baseline) -> Tally:

@@ -1,12 +1,12 @@
 """The conservative answer."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
-from stillsafe.core.fallback import Answer, Fallback, FallbackAnswer, Rule
+from stillsafe.core.fallback import ABSTAIN, MODEL, Answer, Fallback, FallbackAnswer, Rule, Source
 from stillsafe.core.schema import Row
 
 ROW: Row = {"temp": 30.0, "wind": 5.0}
@@ -78,3 +78,56 @@ def test_a_rule_that_raises_is_skipped_by_itself(broken_rule: Rule) -> None:
     assert isinstance(error, OverflowError)
     assert error.__notes__ == ["Fallback rule 1: x"]
     assert Fallback("?", (broken_rule,)).answer(ROW).why == "the default"
+
+
+def source(name: str, score: float | None, *rules: Rule, kind: str = "rules") -> Source:
+    """A source that reads what its rules read."""
+    reads = frozenset[str]().union(*(each.reads for each in rules))
+    return Source(name, reads, lambda _rows: rules, score, kind)
+
+
+COLD = rule("temp <= 25", {"temp"}, False, "on time")
+BREEZE = rule("wind > 1", {"wind"}, True, "early")
+FULL, WIND, LAST = source("list 1", 0.8, COLD, HOT), source("list 2", 0.7, BREEZE), source("list 3", None, ANY)
+
+
+def test_the_usable_source_with_the_best_score_answers() -> None:
+    """Of the sources that read no damaged feature; one without a score comes last, and the owner's rules come first."""
+    fallback = Fallback("?", (), sources=(LAST, WIND, FULL))
+    assert [each.name for each in fallback.usable()] == ["list 1", "list 2", "list 3"]
+    assert fallback.answer(ROW) == FallbackAnswer("late", "list 1, rule 2: temp > 25")
+    assert fallback.answer(ROW, ("temp",)) == FallbackAnswer("early", "list 2, rule 1: wind > 1")
+    assert fallback.answer(ROW, ("temp", "wind")).why == "list 3, rule 1: true"
+    assert Fallback("?", (BREEZE,), sources=(FULL,)).answer(ROW).why == "rule 1: wind > 1"
+    assert Fallback("?", (BREEZE,), sources=(FULL,)).answer(ROW, ("wind",)).why == "list 1, rule 2: temp > 25"
+
+
+def test_a_row_that_a_list_cannot_answer_goes_to_the_next() -> None:
+    """At last to the default."""
+    silent = source("list 1", 0.9, COLD)
+    assert Fallback("?", sources=(silent, WIND)).answer(ROW).answer == "early"
+    assert Fallback("?", sources=(silent,)).answer(ROW).why == "the default"
+
+
+def test_a_second_model_answers_a_batch_at_its_rank() -> None:
+    """Its answers say that they are a model's; it gets all rows of a batch at once."""
+    batches: list[int] = []
+
+    def rules(rows: Sequence[object]) -> tuple[Rule, ...]:
+        batches.append(len(rows))
+        return (rule("without wind", (), True, "late"),)
+
+    second = Source("model 1", frozenset(["temp"]), rules, 0.9, MODEL)
+    fallback = Fallback("?", sources=(WIND, second))
+    assert fallback.answers([ROW, ROW]) == [FallbackAnswer("late", "model 1: without wind", kind=MODEL)] * 2
+    assert batches == [2]
+    assert fallback.answer(ROW, ("temp",)).kind == "rules"
+
+
+def test_abstention_gives_no_answer_but_the_owners_own() -> None:
+    """Neither lists nor default answer; a rule that the owner wrote does."""
+    fallback = Fallback("?", (HOT,), sources=(WIND,), abstains=True)
+    assert fallback.answer(ROW).answer == "late"
+    answer = fallback.answer(ROW, ("temp",))
+    assert (answer.answer, answer.kind) == (None, ABSTAIN)
+    assert fallback.usable() == []

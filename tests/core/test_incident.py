@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stillsafe.core.incident import IncidentEvent, damaged_features, incident_of, sentence, summary
-from stillsafe.core.policy import Policy
+from stillsafe.core.incident import IncidentEvent, damaged_features, incident_of
+from stillsafe.core.policy import Bypass, FallbackPrice, Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory, Severity, State, Streak
 
@@ -100,119 +100,57 @@ def test_damaged_features_are_named_by_streaks_and_remembered() -> None:
     assert damaged_features(POLICY, memory) == ("a:b", "temp")
 
 
-@pytest.mark.parametrize(
-    ("reading", "words"),
-    [
-        (TEMP, "temp is missing in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points)."),
-        (WIND, "wind is outside its healthy range in 10.0% of 200 values (baseline 1.0%, limit +5.0 points)."),
-        (
-            rate(Signal.UNSEEN_CATEGORY_RATE, "carrier"),
-            "carrier has a category unseen in the baseline in 40.0% of 200 values (baseline 1.0%, limit +25.0 points).",
-        ),
-        (
-            replace(rate(Signal.BROKEN_RELATION_RATE, "temp"), instead_of=("dewp", "wind")),
-            "temp does not fit the other features in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points). "
-            "Either temp or dewp and wind are damaged: the data does not show which.",
-        ),
-        (
-            replace(rate(Signal.BROKEN_RELATION_RATE, "dewp"), instead_of=("temp",)),
-            "dewp does not fit the other features in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points). "
-            "Either dewp or temp is damaged: the data does not show which.",
-        ),
-        (
-            rate(Signal.REPEATED_VALUE_RATE, "temp"),
-            "temp repeats one number in 40.0% of 200 values (baseline 1.0%, limit +25.0 points).",
-        ),
-        (
-            Reading(Signal.DISTRIBUTION_CHANGE, "temp", Evidence.BAD, Level.MODERATE, 0.5, 0.02, 0.3, None, 200),
-            "The distribution of temp shifted: total variation distance 0.50 from the baseline over 200 predictions "
-            "(baseline 0.02, limit 0.30).",
-        ),
-        (
-            Reading(Signal.CONFIDENCE_CHANGE, None, Evidence.BAD, Level.MODERATE, 0.9, 0.07, 0.2, None, 300),
-            "The confidence distribution shifted: total variation distance 0.90 from the baseline over 300 predictions "
-            "(baseline 0.07, limit 0.20).",
-        ),
-        (
-            Reading(Signal.PREDICTION_CHANGE, None, Evidence.BAD, Level.MODERATE, 0.41, 0.07, 0.2, None, 300),
-            "The prediction distribution shifted: total variation distance 0.41 from the baseline over 300 predictions "
-            "(baseline 0.07, limit 0.20).",
-        ),
-        (
-            rate(Signal.LOW_CONFIDENCE_RATE),
-            "Low confidence in 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points).",
-        ),
-        (
-            rate(Signal.REFUSAL_RATE),
-            "The schema refused 40.0% of 200 requests (baseline 1.0%, limit +25.0 points).",
-        ),
-        (
-            rate(Signal.MODEL_ERROR_RATE),
-            "The model failed on 40.0% of 200 predictions (baseline 1.0%, limit +25.0 points).",
-        ),
-        (
-            Reading(Signal.AVG_CONFIDENCE, None, Evidence.BAD, Level.MODERATE, 0.62, 0.7, 0.05, 0.12, 200),
-            "Mean confidence 0.620 over 200 predictions (baseline 0.700, limit ±0.05).",
-        ),
-        (
-            Reading(Signal.SILENCE_SECONDS, None, Evidence.BAD, Level.MODERATE, 5000.0, 0.0, 2700.0, None, 0),
-            "No request for 5000 s (limit 2700 s).",
-        ),
-        (
-            Reading(Signal.MISSING_RATE, "temp", Evidence.INSUFFICIENT, Level.NONE, None, None, None, None, 12),
-            "Not enough data to judge missing_rate:temp (12 predictions).",
-        ),
-    ],
+PRICED_POLICY = Policy(
+    bypass=Bypass.WHEN_IT_PAYS,
+    fallback_prices=(FallbackPrice(("temp",), 0.77), FallbackPrice((), 0.6)),
+    model_score=0.83,
 )
-def test_a_reading_has_its_sentence(reading: Reading, words: str) -> None:
-    """What, how much, of how many, what is healthy, and the limit."""
-    assert sentence(reading) == words
+HARM = replace(LOSS, value=0.155, corruption=0.155)
+MINOR = replace(LOSS, value=0.05, corruption=0.05)
+CRITICAL_LOSS = {LOSS.key: Streak(3, 3)}
 
 
-@pytest.mark.parametrize(
-    ("reading", "healthy_error", "words"),
-    [
-        (LOSS, 0.1, "Estimated accuracy 10% (healthy 90%), 80.3 points lost over 300 predictions; limit 3.8 points."),
-        (LOSS, 0.3, "Estimated accuracy 0% (healthy 70%), 80.3 points lost over 300 predictions; limit 3.8 points."),
-        (LOSS, None, "Estimated accuracy: 80.3 points lost over 300 predictions; limit 3.8 points."),
-        (
-            GROWTH,
-            30.0,
-            "Estimated mean absolute error 36 (healthy 30), 20% higher over 300 predictions; limit 15%.",
-        ),
-        (GROWTH, None, "Estimated mean absolute error: 20% higher over 300 predictions; limit 15%."),
-        (TEMP, 0.1, sentence(TEMP)),
-    ],
-)
-def test_an_estimate_is_given_beside_the_healthy_performance(
-    reading: Reading, healthy_error: float | None, words: str
-) -> None:
-    """The performance itself where the baseline has it, and never below zero; what was lost in any case."""
-    assert sentence(reading, healthy_error) == words
-
-
-@pytest.mark.parametrize("signal", Signal)
-def test_no_signal_is_left_without_words(signal: Signal) -> None:
-    """Also where there is no evidence, and at every level."""
-    for evidence, level in (
-        (Evidence.BAD, Level.SEVERE),
-        (Evidence.OK, Level.NONE),
-        (Evidence.INSUFFICIENT, Level.NONE),
-    ):
-        assert sentence(replace(rate(signal), evidence=evidence, level=level)).endswith(".")
-
-
-def test_a_name_with_braces_is_told_as_it_is() -> None:
-    """A feature's name is data, never a template."""
-    assert sentence(rate(Signal.MISSING_RATE, "{share}{x}")).startswith("{share}{x} is missing in 40.0% of 200")
-
-
-def test_the_worst_three_are_told_and_the_rest_counted() -> None:
-    """A hundred signals make no wall of text; severe ones come first, then the furthest from healthy."""
-    small = [rate(Signal.MISSING_RATE, f"x{k}", 0.1 + k / 1000, Level.MODERATE) for k in range(10)]
-    result = summary((*small, TEMP))
-    assert [result.index(name) for name in ("temp", "x9", "x8")] == sorted(
-        result.index(name) for name in ("temp", "x9", "x8")
+def test_a_critical_severity_without_a_bypass_escalates_and_says_who_answers() -> None:
+    """The incident is CRITICAL, the model goes on answering, and the reason names both sides of the price."""
+    warning = replace(WARNING, incident_severity=Severity.WARNING)
+    critical = replace(warning, streaks=CRITICAL_LOSS, incident_severity=Severity.CRITICAL)
+    incident = incident_of(PRICED_POLICY, warning, critical, (MINOR,), AT)
+    assert incident is not None
+    assert (incident.event, incident.severity, incident.is_bypassed) == (
+        IncidentEvent.ESCALATED,
+        Severity.CRITICAL,
+        False,
     )
-    assert result.endswith("8 more signals deviate.")
-    assert summary((*small[:3], TEMP)).endswith("1 more signal deviates.")
+    assert incident.reason.startswith("CRITICAL after 3 consecutive severe runs.")
+    assert "The model goes on answering, as nothing at hand is expected to do better" in incident.reason
+    assert incident_of(PRICED_POLICY, critical, critical, (MINOR,), AT) is None
+
+
+def test_a_bypass_that_begins_later_escalates_again_and_says_what_it_wins() -> None:
+    """From then on the fallback answers."""
+    critical = replace(WARNING, streaks=CRITICAL_LOSS, incident_severity=Severity.CRITICAL)
+    degraded = replace(critical, state=State.DEGRADED)
+    incident = incident_of(PRICED_POLICY, critical, degraded, (HARM,), AT)
+    assert incident is not None
+    assert (incident.event, incident.is_bypassed) == (IncidentEvent.ESCALATED, True)
+    assert incident.reason.endswith("The fallback answers, expected to win 9.5 points back.")
+
+
+@pytest.mark.parametrize("readings", [(WIND,), ()])
+def test_the_end_of_the_bypass_keeps_the_incident_open(readings: tuple[Reading, ...]) -> None:
+    """It keeps its severity; the reason says why the model answers again, and what still deviates."""
+    degraded = replace(DEGRADED, incident_severity=Severity.CRITICAL)
+    incident = incident_of(POLICY, degraded, replace(degraded, state=State.WARNING), readings, AT)
+    assert incident is not None
+    assert (incident.incident_id, incident.event) == ("inc-1", IncidentEvent.FALLBACK_ENDED)
+    assert (incident.severity, incident.is_bypassed) == (Severity.CRITICAL, False)
+    assert incident.reason.startswith("The model answers again after 3 consecutive runs without a severe reading.")
+    assert ("wind" in incident.reason) is bool(readings)
+
+
+def test_in_warning_damaged_features_are_those_that_warn_now() -> None:
+    """In DEGRADED all that were named so far stay damaged; by rules 2 they did so in WARNING too."""
+    memory = replace(WARNING, damaged_features=("wind",))
+    assert damaged_features(POLICY, memory) == ("temp",)
+    assert damaged_features(POLICY, memory, 2) == ("temp", "wind")
+    assert damaged_features(POLICY, replace(memory, state=State.DEGRADED)) == ("temp", "wind")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.signals import (
     CLIENT,
     DAMAGE,
@@ -67,11 +68,13 @@ def test_the_groups_are_those_that_decisions_depend_on() -> None:
         Signal.UNSEEN_CATEGORY_RATE,
         Signal.OUT_OF_RANGE_RATE,
         Signal.REPEATED_VALUE_RATE,
+        Signal.CLOCK_CONTRADICTION_RATE,
         Signal.BROKEN_RELATION_RATE,
     } == DAMAGE
     assert {
         Signal.ESTIMATED_ACCURACY_LOSS,
         Signal.ESTIMATED_ERROR_GROWTH,
+        Signal.ESTIMATED_METRIC_LOSS,
         Signal.MODEL_ERROR_RATE,
     } == FAILURE
     assert {Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE} == CLIENT
@@ -86,10 +89,11 @@ def test_the_groups_are_those_that_decisions_depend_on() -> None:
 def test_outputs_and_metrics_lead_to_their_signals() -> None:
     """Each output of the model has the signal of its distribution, each metric that of its loss."""
     assert OUTPUT_SIGNALS == {"confidence": Signal.CONFIDENCE_CHANGE, "prediction": Signal.PREDICTION_CHANGE}
-    assert METRIC_SIGNALS == {
-        "accuracy": Signal.ESTIMATED_ACCURACY_LOSS,
-        "mean_absolute_error": Signal.ESTIMATED_ERROR_GROWTH,
+    own_signals = {
+        Metric.ACCURACY: Signal.ESTIMATED_ACCURACY_LOSS,
+        Metric.MEAN_ABSOLUTE_ERROR: Signal.ESTIMATED_ERROR_GROWTH,
     }
+    assert dict.fromkeys(Metric, Signal.ESTIMATED_METRIC_LOSS) | own_signals == METRIC_SIGNALS
 
 
 def test_a_key_names_the_signal_and_the_feature() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stillsafe.core.policy import RULES_VERSION, Policy
+from stillsafe.core.policy import RULES_VERSION, Bypass, FallbackPrice, Policy, Recovery
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import (
     STEPS,
@@ -211,3 +211,155 @@ def test_the_first_rules_let_refusals_block_a_recovery() -> None:
     run = {"at": LATER, "model_version": "1", "baseline_id": "b"}
     memory = STEPS[1](POLICY, DEGRADED, (REFUSALS, CALM), Evidence.BAD, **run)
     assert (memory.state, memory.calm_runs) == (State.DEGRADED, 0)
+
+
+LOSS_KEY = Signal.ESTIMATED_ACCURACY_LOSS.value
+PRICED_POLICY = Policy(
+    bypass=Bypass.WHEN_IT_PAYS,
+    fallback_prices=(FallbackPrice(("temp",), 0.8), FallbackPrice((), 0.6)),
+    model_score=0.9,
+)
+
+
+def loss(corruption: float, level: Level = Level.SEVERE) -> Reading:
+    """An estimated loss by damage."""
+    evidence = Evidence.OK if level is Level.NONE else Evidence.BAD
+    signal = Signal.ESTIMATED_ACCURACY_LOSS
+    return Reading(signal, None, evidence, level, corruption, 0.0, 0.02, 0.0375, 200, corruption=corruption)
+
+
+def fold(policy: Policy, memory: Memory, *runs: tuple[Reading, ...], is_scored: bool = True) -> Memory:
+    """Runs ten minutes apart."""
+    for readings in runs:
+        evidence = Evidence.BAD if any(r.evidence is Evidence.BAD for r in readings) else Evidence.OK
+        at = (memory.last_run_at or START) + timedelta(minutes=10)
+        memory = step(
+            policy, memory, readings, evidence, is_scored=is_scored, at=at, model_version="1", baseline_id="b"
+        )
+    return memory
+
+
+def test_degraded_ends_in_warning_where_nothing_was_severe_for_long_enough() -> None:
+    """The same number of runs as for a recovery; the severe streaks are over and the deviating ones go on."""
+    degraded = fold(POLICY, AFTER_RUN, (SEVERE,), (SEVERE,), (SEVERE,))
+    assert degraded.state is State.DEGRADED
+    old_memory = fold(POLICY, degraded, (MODERATE,), (MODERATE,))
+    assert (old_memory.state, old_memory.runs_without_severe) == (State.DEGRADED, 2)
+    memory = fold(POLICY, old_memory, (MODERATE,))
+    assert (memory.state, memory.runs_since_recovery, memory.incident_severity) == (State.WARNING, 0, Severity.CRITICAL)
+    assert memory.streaks == {KEY: Streak(6, 0)}
+
+
+@pytest.mark.parametrize("interruption", [(SEVERE,), (CALM, loss(0.5))])
+def test_a_severe_run_starts_the_exit_anew(interruption: tuple[Reading, ...]) -> None:
+    """Of any signal, whatever made the state DEGRADED."""
+    degraded = fold(POLICY, AFTER_RUN, (SEVERE,), (SEVERE,), (SEVERE,), (MODERATE,), (MODERATE,), interruption)
+    assert (degraded.state, degraded.runs_without_severe) == (State.DEGRADED, 0)
+
+
+def test_a_severe_signal_that_cannot_be_read_keeps_degraded() -> None:
+    """Its harm may go on unseen, so such a run is no run without a severe reading."""
+    degraded = fold(POLICY, AFTER_RUN, *[(SEVERE,)] * 3)
+    wind = reading(Evidence.BAD, Level.MODERATE, "wind")
+    assert fold(POLICY, degraded, *[(UNREAD, wind)] * 9).state is State.DEGRADED
+
+
+def test_without_scores_or_with_recovery_calm_only_calm_runs_end_degraded() -> None:
+    """The model is not trusted again on rows that it has not scored."""
+    degraded = fold(POLICY, AFTER_RUN, *[(SEVERE,)] * 3)
+    assert fold(POLICY, degraded, *[(MODERATE,)] * 30, is_scored=False).state is State.DEGRADED
+    calm_only = replace(POLICY, recovery=Recovery.CALM)
+    assert fold(calm_only, degraded, *[(MODERATE,)] * 30).state is State.DEGRADED
+    assert fold(calm_only, degraded, *[(CALM,)] * 3).state is State.NORMAL
+
+
+@pytest.mark.parametrize("change", ["gap", "version"])
+def test_a_gap_or_another_version_starts_the_exit_anew(change: str) -> None:
+    """Runs that are not comparable do not add up."""
+    memory = fold(POLICY, AFTER_RUN, *[(SEVERE,)] * 3, (MODERATE,), (MODERATE,))
+    at = (memory.last_run_at or START) + timedelta(minutes=60 if change == "gap" else 10)
+    version = "2" if change == "version" else "1"
+    later = step(
+        POLICY, memory, (MODERATE,), Evidence.BAD, is_scored=True, at=at, model_version=version, baseline_id="b"
+    )
+    assert (later.state, later.runs_without_severe) == (State.DEGRADED, 1)
+
+
+def test_a_relapse_doubles_the_runs_of_both_exits() -> None:
+    """Whichever exit came before."""
+    warning = fold(POLICY, AFTER_RUN, *[(SEVERE,)] * 3, *[(MODERATE,)] * 3)
+    again = fold(POLICY, warning, *[(SEVERE,)] * 3)
+    assert (again.state, again.relapses, recovery_runs_needed(POLICY, again)) == (State.DEGRADED, 1, 6)
+    assert fold(POLICY, again, *[(MODERATE,)] * 5).state is State.DEGRADED
+    assert fold(POLICY, again, *[(MODERATE,)] * 6).state is State.WARNING
+    assert fold(POLICY, again, *[(CALM,)] * 6).state is State.NORMAL
+
+
+def test_where_it_does_not_pay_a_critical_estimate_leads_to_warning() -> None:
+    """The severity of the incident is CRITICAL nevertheless; with `always` the same runs bypass the model."""
+    runs = [(loss(0.08),)] * 5
+    withheld = fold(PRICED_POLICY, AFTER_RUN, *runs)
+    assert (withheld.state, withheld.incident_severity) == (State.WARNING, Severity.CRITICAL)
+    assert fold(replace(PRICED_POLICY, bypass=Bypass.ALWAYS), AFTER_RUN, *runs).state is State.DEGRADED
+
+
+def test_the_same_three_runs_count_for_severity_and_for_advantage() -> None:
+    """Where each of them has an advantage, the third bypasses; where one had none, three later ones do."""
+    assert fold(PRICED_POLICY, AFTER_RUN, *[(loss(0.2),)] * 3).state is State.DEGRADED
+    memory = fold(PRICED_POLICY, AFTER_RUN, (loss(0.08),), (loss(0.2),), (loss(0.2),))
+    assert (memory.state, memory.runs_with_advantage) == (State.WARNING, 2)
+    assert fold(PRICED_POLICY, memory, (loss(0.2),)).state is State.DEGRADED
+
+
+def test_damage_to_what_the_rules_read_lowers_the_price() -> None:
+    """With `temp` damaged only the default is left, whose lead to make up is larger."""
+    temp = reading(Evidence.BAD, Level.MODERATE)
+    assert fold(PRICED_POLICY, AFTER_RUN, *[(loss(0.2), temp)] * 4).state is State.WARNING
+    assert fold(PRICED_POLICY, AFTER_RUN, *[(loss(0.35), temp)] * 3).state is State.DEGRADED
+
+
+@pytest.mark.parametrize(
+    "signal", [Signal.MODEL_ERROR_RATE, Signal.MISSING_RATE, Signal.AVG_CONFIDENCE], ids=lambda signal: signal.value
+)
+def test_every_other_severe_signal_bypasses_at_once(signal: Signal) -> None:
+    """Model errors, and what is severe by the owner's own limit, are not priced."""
+    other = Reading(signal, None, Evidence.BAD, Level.SEVERE, 0.4, 0.0, 0.05, 0.25, 200)
+    assert fold(PRICED_POLICY, AFTER_RUN, *[(loss(0.08), other)] * 3).state is State.DEGRADED
+
+
+def test_three_runs_without_an_advantage_end_the_bypass() -> None:
+    """The estimate may stay severe: the model answers again with severity CRITICAL, unless calm runs are asked for."""
+    degraded = fold(PRICED_POLICY, AFTER_RUN, *[(loss(0.2),)] * 3)
+    runs = [(loss(0.08),)] * 3
+    memory = fold(PRICED_POLICY, degraded, *runs)
+    assert (memory.state, worst_severity(PRICED_POLICY, memory.streaks)) == (State.WARNING, Severity.CRITICAL)
+    assert fold(PRICED_POLICY, degraded, *runs, is_scored=False).state is State.DEGRADED
+    assert fold(replace(PRICED_POLICY, recovery=Recovery.CALM), degraded, *runs).state is State.DEGRADED
+    errors = Reading(Signal.MODEL_ERROR_RATE, None, Evidence.BAD, Level.SEVERE, 0.4, 0.0, 0.05, 0.25, 200)
+    assert fold(PRICED_POLICY, degraded, *[(loss(0.08), errors)] * 9).state is State.DEGRADED
+
+
+def test_an_unpriced_policy_folds_as_before() -> None:
+    """A policy of the last release has neither prices nor counters: every CRITICAL bypasses the model."""
+    assert fold(POLICY, AFTER_RUN, *[(loss(0.08),)] * 3).state is State.DEGRADED
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_rules_know_one_exit_and_no_counters(version: int) -> None:
+    """A run of earlier rules is folded as it was decided."""
+    memory = replace(DEGRADED, calm_runs=0, streaks={KEY: Streak(3, 3)})
+    run = {"at": LATER, "model_version": "1", "baseline_id": "b"}
+    for _ in range(9):
+        memory = STEPS[version](POLICY, memory, (MODERATE,), Evidence.BAD, **run)
+    assert memory.state is State.DEGRADED
+    assert (memory.runs_without_severe, memory.runs_with_advantage, memory.runs_without_advantage) == (0, 0, 0)
+    assert memory.incident_severity is Severity.NORMAL
+
+
+def test_the_incidents_severity_is_the_highest_so_far() -> None:
+    """It is CRITICAL until the state is NORMAL again."""
+    warning = fold(POLICY, AFTER_RUN, (MODERATE,), (MODERATE,))
+    assert warning.incident_severity is Severity.WARNING
+    memory = fold(POLICY, warning, *[(SEVERE,)] * 3, *[(MODERATE,)] * 3)
+    assert (memory.state, memory.incident_severity) == (State.WARNING, Severity.CRITICAL)
+    assert fold(POLICY, memory, (CALM,), (CALM,)).incident_severity is Severity.NORMAL

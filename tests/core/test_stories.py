@@ -23,6 +23,10 @@ REQUIRED = {
     "relapse",
     "version_change",
     "operator_hold",
+    "harm_over",
+    "harm_over_relapse",
+    "harm_over_unscored",
+    "harm_over_calm_only",
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillsafe.core.evidence.impact_part import ImpactKind, ImpactPart
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard.deviations import MOST_EXAMPLES, deviating_keys, reading_rows, worst_first
 from stillsafe.dashboard.snapshot import take_snapshot
@@ -34,6 +35,23 @@ def test_rows_are_text_in_the_unit_of_the_signal(tmp_path: Path) -> None:
     row = reading_rows(take_snapshot(story.engine, story.settings, story.now, 72))[0]
     assert (row.level, row.signal, row.feature, row.value) == ("SEVERE", "Missing values", "dep_delay", "97.0%")
     assert (row.limits, row.runs, row.samples) == ("moderate > 7.0%, severe > 27.0%", "2 (2 severe)", "600")
+
+
+def test_a_change_without_alarm_comes_before_what_is_calm(tmp_path: Path) -> None:
+    """A change that may cost too little to matter is shown as one, after all that deviates."""
+    change = replace(READING, feature="x", is_change=True)
+    order = worst_first((READING, change, replace(READING, level=Level.MODERATE, evidence=Evidence.BAD)))
+    assert [reading.is_change for reading in order] == [False, True, False]
+    story = begin(tmp_path)
+    story.runs(2, faulty_tally())
+    snapshot = take_snapshot(story.engine, story.settings, story.now, 72)
+    last_run = snapshot.runs[-1]
+    loss = Reading(Signal.ESTIMATED_ACCURACY_LOSS, None, Evidence.BAD, Level.SEVERE, 0.15, 0.0, 0.02, 0.0375, 300)
+    loss = replace(loss, parts=(ImpactPart(ImpactKind.DAMAGE, "age", 0.84, 0.15),))
+    runs = (*snapshot.runs[:-1], replace(last_run, readings=(loss, change)))
+    rows = reading_rows(replace(snapshot, runs=runs))
+    assert [row.level for row in rows] == ["SEVERE", "CHANGE"]
+    assert rows[0].parts == ("15.0 points by damage to age on 84% of the rows",)
 
 
 def test_unseen_categories_have_examples(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The banner: unknown is never calm, and nothing hides DEGRADED."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def test_the_outlook_counts_towards_the_next_state(tmp_path: Path) -> None:
     story = begin(tmp_path / "other")
     story.run(tally(missing={"wind_speed": 0.11}))
     assert banner(story).outlook == "1 of 2 deviating runs towards WARNING."
+
+
+def test_a_critical_severity_without_a_bypass_is_a_danger(tmp_path: Path) -> None:
+    """The model goes on answering, and the banner never says that this is safe."""
+    story = begin(tmp_path)
+    story.runs(2, tally(missing={"wind_speed": 0.11}))
+    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3), 72)
+    assert snapshot.state is not None
+    assert build_banner(snapshot).tone is Tone.WATCH
+    withheld = build_banner(replace(snapshot, state=replace(snapshot.state, severity="CRITICAL")))
+    assert (withheld.tone, withheld.word) == (Tone.DANGER, "WARNING")
+    assert withheld.answering == "The model answers: no fallback is expected to do better."
+
+
+def test_runs_without_a_severe_reading_are_counted(tmp_path: Path) -> None:
+    """Beside the calm runs, while the state is DEGRADED."""
+    story = begin(tmp_path)
+    story.runs(3, faulty_tally())
+    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3), 72)
+    assert snapshot.state is not None
+    memory = replace(snapshot.state.memory, runs_without_severe=2)
+    outlook = build_banner(replace(snapshot, state=replace(snapshot.state, memory=memory))).outlook
+    assert outlook.endswith("2 of 3 runs without a severe reading towards WARNING.")
 
 
 def test_a_hold_is_an_alarm(tmp_path: Path) -> None:

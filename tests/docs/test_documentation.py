@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 from scripts.write_reference import FOLDER, pages
 
 from stillsafe import service
@@ -95,25 +98,46 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     assert "No difference" in rest_of_story
 
 
-def test_the_recipes_run(made_service: Path) -> None:
-    """Every command of the how-to runs in a service folder."""
+@pytest.fixture
+def labelled_sample(pristine_service: Path, made_service: Path) -> pd.DataFrame:
+    """The sample with the labels that the service was made from; the pages name it `sample.csv`."""
+    sample_file = Path(shutil.copy(pristine_service.parent / "sample.csv", made_service))
+    return pd.read_csv(sample_file)
+
+
+def judge_healthy_traffic(folder: Path, labelled_sample: pd.DataFrame) -> None:
+    """Serve the rows of the sample once, and start the monitor: the pages speak of a service in use."""
+    rows = labelled_sample.drop(columns="benign").sample(frac=1, random_state=3).to_dict("records")
+    with TestClient(service.create_app(folder / "stillsafe.toml")) as client:
+        assert client.post("/v1/predict/batch", json={"instances": rows}).status_code == 200
+    assert f"Calm: {len(rows)} new predictions" in run("stillsafe monitor", folder)
+
+
+def test_the_recipes_run(made_service: Path, labelled_sample: pd.DataFrame) -> None:
+    """Every command of the how-to runs in the folder of a service whose healthy traffic was judged."""
+    judge_healthy_traffic(made_service, labelled_sample)
     for block in blocks(ROOT / "docs" / "how-to.md"):
         assert block.language == "sh"
         run(block.text, made_service)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
-def test_the_operations_commands_run(made_service: Path, store: str) -> None:
-    """Every command of the operations page runs in a service folder, on its store or on both."""
-    shell_blocks = [block for block in blocks(ROOT / "docs" / "operations.md") if block.language == "sh"]
+def test_the_operations_commands_run(
+    made_service: Path, labelled_sample: pd.DataFrame, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of the operations page runs in the folder of a service in use, on its store or on both."""
+    page = blocks(ROOT / "docs" / "operations.md")
+    assert {block.language for block in page} == {"sh", "ini", "yaml"}
+    shell_blocks = [block for block in page if block.language == "sh"]
     assert {block.about for block in shell_blocks} == {"", "only=sqlite", "only=postgresql"}
     with running_postgres() as server:
         path = f"{server.programs}:{environment()['PATH']}"
-        database = {"STILLSAFE_DATABASE_URL": server.url()} if store == "postgresql" else {}
-        run("stillsafe monitor", made_service, **database)
+        if store == "postgresql":
+            monkeypatch.setenv("STILLSAFE_DATABASE_URL", server.url())
+        judge_healthy_traffic(made_service, labelled_sample)
         for block in shell_blocks:
             if block.about in {"", f"only={store}"}:
-                run(block.text, made_service, PATH=path, **database)
+                run(block.text, made_service, PATH=path)
 
 
 def test_replacements_of_cron_start_the_monitor(made_service: Path) -> None:

@@ -2,13 +2,14 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
-from stillsafe.core.incident import sentence
+from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.policy import Policy, reasons
 from stillsafe.core.readings import read_signals
 from stillsafe.core.schema import FeatureType
@@ -39,9 +40,11 @@ EXAMPLES = (
     deviating(Signal.OUT_OF_RANGE_RATE, "dep_delay", 0.41, 0.0, 492),
     deviating(Signal.REPEATED_VALUE_RATE, "dep_delay", 0.5, 0.0, 492),
     deviating(Signal.DISTRIBUTION_CHANGE, "temp", 0.46, 0.05),
+    deviating(Signal.CLOCK_CONTRADICTION_RATE, "hour", 0.312, 0.0),
     deviating(Signal.BROKEN_RELATION_RATE, "dep_delay", 0.842601, 0.0),
     deviating(Signal.ESTIMATED_ACCURACY_LOSS, None, 0.157732, 0.0),
     deviating(Signal.ESTIMATED_ERROR_GROWTH, None, 0.34, 0.0),
+    replace(deviating(Signal.ESTIMATED_METRIC_LOSS, None, 0.199, 0.0), metric="auc", healthy_performance=0.88),
     deviating(Signal.REPEATED_ROW_RATE, None, 0.666667, 0.0, 180),
     deviating(Signal.REFUSAL_RATE, None, 0.12, 0.004),
     deviating(Signal.MODEL_ERROR_RATE, None, 0.06, 0.001),

@@ -75,6 +75,8 @@ def row_of(table: pd.DataFrame) -> Row:
     return {str(name): None if pd.isna(value) else value for name, value in table.iloc[0].items()}
 
 
+SERVICE_FILES = {"stillsafe.toml", "model.skops", "reference.json", "fallback_rules.toml"}
+"""The files of a new service with rule lists."""
 FEATURES = ["age", "visits", "member", "town"]
 PERSON: Row = {"age": 30.0, "visits": 3, "member": True, "town": "Ulm"}
 

@@ -15,7 +15,7 @@ from stillsafe import settings
 from stillsafe.core.score import Score
 from stillsafe.init import conversion
 from stillsafe.model.load import load_model
-from tests.init.services import PERSON, folder_of, init_service, people, predictions_of
+from tests.init.services import PERSON, SERVICE_FILES, folder_of, init_service, people, predictions_of
 
 NUMBERS = ["age", "visits"]
 
@@ -36,7 +36,7 @@ def test_what_skops_can_hold_becomes_skops(estimator: Any, tmp_path: Path) -> No
     created_service = init_service(estimator, table, tmp_path, trust_joblib=True)
     service_settings = settings.load(created_service.folder / "stillsafe.toml")
     assert (service_settings.model.format, service_settings.model.trusted) == ("skops", False)
-    assert folder_of(created_service.folder) == {"stillsafe.toml", "model.skops", "reference.json"}
+    assert folder_of(created_service.folder) == SERVICE_FILES
     assert any("saved as skops" in warning for warning in created_service.warnings)
     rows: list[Any] = table[NUMBERS].head(20).to_dict("records")
     answers = [answer["prediction"] for answer in predictions_of(created_service.folder, *rows)]

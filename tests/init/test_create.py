@@ -36,6 +36,7 @@ from stillsafe.rules import compile_fallback
 from tests.init.services import (
     FEATURES,
     PERSON,
+    SERVICE_FILES,
     folder_of,
     init_service,
     people,
@@ -170,13 +171,20 @@ def test_booleans_in_a_file_with_words(tmp_path: Path) -> None:
 
 
 def test_without_labels(tmp_path: Path) -> None:
-    """Without labels the default is the model's most frequent prediction, and nothing is scored."""
+    """Without labels the default is the model's most frequent prediction, and nothing is scored as right or wrong.
+
+    The rules are learnt from the model's own answers, and the settings say that their scores are agreement.
+    """
     table = people()
     model = pipeline(LogisticRegression()).fit(table[FEATURES], table["stays"])
     created_service = init_service(model, table[FEATURES], tmp_path)
     assert created_service.default == pd.Series(model.predict(table[FEATURES])).mode()[0]
     assert (created_service.model_score, created_service.fallback_score) == (None, None)
-    assert "the model's predictions" in (created_service.folder / "stillsafe.toml").read_text()
+    settings_text = (created_service.folder / "stillsafe.toml").read_text()
+    assert "the model's predictions" in settings_text
+    assert "by the model's own answers, as there are no labels" in settings_text
+    assert created_service.proposal.evaluation is not None
+    assert not created_service.proposal.evaluation.labelled
 
 
 def test_flights(tmp_path: Path) -> None:
@@ -482,11 +490,15 @@ def test_progress_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_written_rules_compile(tmp_path: Path) -> None:
-    """A fallback with the settings as written is whole."""
+    """A fallback with the settings as written is whole, with its rule lists in the file that they name."""
     created_service = init_service(fit(LogisticRegression()), people()[["age", "visits"]], tmp_path)
     service_settings = settings.load(created_service.folder / "stillsafe.toml")
     assert (
         compile_fallback(service_settings.fallback, service_settings.schema_of_features).default
         == created_service.default
     )
-    assert folder_of(created_service.folder) == {"stillsafe.toml", "model.skops", "reference.json"}
+    assert folder_of(created_service.folder) == SERVICE_FILES
+    assert service_settings.fallback.lists_file in SERVICE_FILES
+    assert [len(each.rules) for each in service_settings.fallback.lists] == [
+        len(each.rules) for each in created_service.proposal.lists
+    ]

@@ -11,7 +11,7 @@ from stillsafe.init.default_answer import (
     rule_warnings,
     scores_with_rules,
 )
-from stillsafe.init.rule_search import NO_PROPOSAL, DamageScore, Proposal, ProposedRule, RuleEvaluation
+from stillsafe.init.rule_proposal import NO_PROPOSAL, DamageScore, Proposal, ProposedList, ProposedRule, RuleEvaluation
 from stillsafe.model.model import ModelKind
 
 DEFAULT = DefaultAnswer("no", "The most frequent class of the sample's labels.", None)
@@ -49,9 +49,8 @@ def test_a_model_no_better_than_its_fallback_gives_a_warning(
 EVALUATION = RuleEvaluation(
     "accuracy", 500, 0.6, 0.8, (DamageScore(("a b",), 0.7), DamageScore(("a b", "c"), 0.6)), 0.85
 )
-RULES = Proposal(
-    (ProposedRule("c > 3.0", "yes", "Answers 10% of the held-out rows, 90% of them rightly."),), EVALUATION
-)
+LIST = ProposedList((ProposedRule("c > 3.0", "yes", "10% of rows, 90% right"),), ("c",), (), 0.8)
+RULES = Proposal((LIST,), EVALUATION, 0.85, 0.6)
 
 
 def test_the_score_of_the_fallback_is_that_of_its_rules() -> None:
@@ -59,6 +58,8 @@ def test_the_score_of_the_fallback_is_that_of_its_rules() -> None:
     assert scores_with_rules((0.9, 0.6), RULES) == (0.9, 0.8)
     assert scores_with_rules((0.9, 0.6), Proposal((), EVALUATION)) == (0.9, 0.6)
     assert scores_with_rules((None, None), NO_PROPOSAL) == (None, None)
+    by_the_model = replace(RULES, evaluation=replace(EVALUATION, labelled=False))
+    assert scores_with_rules((None, None), by_the_model) == (None, None)
     assert describe_scores(DEFAULT, CLASSIFIER, (0.9, 0.6), RULES).about.endswith(
         "model's: 0.9. With the rules below: 0.8."
     )
@@ -69,10 +70,19 @@ def test_the_score_of_the_fallback_is_that_of_its_rules() -> None:
 
 def test_proposed_rules_are_reported_with_their_scores() -> None:
     """They are in force at once, so a warning requests a review and has their scores."""
-    (warning,) = rule_warnings(RULES)
-    assert warning.startswith("The fallback has 1 rule, learnt from part of the sample: review")
+    warning, *takeovers = rule_warnings(RULES)
+    assert warning.startswith(
+        "The fallback has 1 short rule list, learnt from part of the sample: review fallback_rules."
+    )
     assert "On 500 held-out rows: accuracy of the rules 0.8, of the default alone 0.6, of the model 0.85, " in warning
     assert warning.endswith("with a_b damaged 0.7, of the rules with a_b and c damaged 0.6.")
+    assert takeovers == [
+        "Without `a b` the best rules get 80 of 100 right and the model 85: they take over once damage to it is "
+        "estimated to cost 5.0 points.",
+        "Without `a b` and `c` no rules help, and the last answer gets 60 of 100 right and the model 85: it takes "
+        "over once damage to them is estimated to cost 25.0 points.",
+    ]
+    assert list(rule_warnings(replace(RULES, model_score=None))) == [warning]
     assert list(rule_warnings(NO_PROPOSAL)) == []
     assert list(rule_warnings(Proposal((), EVALUATION))) == []
 
@@ -95,4 +105,4 @@ def test_a_model_no_better_than_a_few_rules_gives_a_warning(
     better = (0.9, 0.6) if kind is CLASSIFIER else (0.6, 0.9)
     warnings = list(comparison_warnings(DEFAULT, kind, better, proposal))
     assert any("no better than the rules" in warning for warning in warnings) is doubtful
-    assert list(comparison_warnings(DEFAULT, kind, better, replace(proposal, rules=()))) == []
+    assert list(comparison_warnings(DEFAULT, kind, better, replace(proposal, lists=()))) == []

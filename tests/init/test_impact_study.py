@@ -13,12 +13,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
-from stillsafe.core.evidence.impact import Metric, PerformanceImpact
+from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import LogMode, Schema
 from stillsafe.core.signals import Level, Signal
 from stillsafe.init import infer
-from stillsafe.init.impact_study import FEWEST_ROWS, study_impact
+from stillsafe.init.impact_study import ScoredSample, study_impact
+from stillsafe.init.perturbation import FEWEST_ROWS
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.monitoring.baseline import reference_baseline
 from stillsafe.progress import Progress, no_progress
@@ -52,7 +54,7 @@ def impact_of(
     scores = model.score(rows)
     columns = columns_of(model.features, rows, scores)
     healthy = reference_baseline(columns, model.features, model_version="1", at=START)
-    return study_impact(model, rows, scores, labels, columns, healthy, progress)
+    return study_impact(model, ScoredSample(rows, scores, labels, columns), healthy, (), progress)
 
 
 def require_impact(harm: PerformanceImpact | None) -> PerformanceImpact:
@@ -245,7 +247,9 @@ def test_a_model_that_fails_on_unusual_values_has_an_impact() -> None:
     scores = model.score(rows)
     columns = columns_of(schema, rows, scores)
     healthy = reference_baseline(columns, schema, model_version="1", at=START)
-    harm = require_impact(study_impact(model, rows, scores, sample["fails"].tolist(), columns, healthy, no_progress))
+    harm = require_impact(
+        study_impact(model, ScoredSample(rows, scores, sample["fails"].tolist(), columns), healthy, (), no_progress)
+    )
     for name, failing in (("load", ("missing",)), ("site", ("missing", "above")), ("heat", ())):
         bins, losses = healthy.features[name].bins, harm.features[name].at
         assert bins is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,14 @@ import pytest
 
 from stillsafe.core.fallback import Answer, Fallback
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
-from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, propose
+from stillsafe.core.score import Score
+from stillsafe.init.rule_learner import DEEPEST, LEAVES
+from stillsafe.init.rule_pricing import SearchSample
+from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal
+from stillsafe.init.rule_search import MOST_LISTS, propose, search
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback
-from stillsafe.settings_sections import FallbackRule, FallbackSettings
+from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
 
 CLASSIFIER, REGRESSOR = ModelKind.CLASSIFIER, ModelKind.REGRESSOR
 COUNT = 2_000
@@ -60,8 +64,18 @@ COST: list[Answer | None] = [3.0 * float(row["delay"] or 0) + float(row["visits"
 
 
 def compile_proposal(proposal: Proposal, default: Answer, schema: Schema = SCHEMA) -> Fallback:
-    rules = tuple(FallbackRule(when=rule.when, answer=rule.answer) for rule in proposal.rules)
-    return compile_fallback(FallbackSettings(default=default, rules=rules), schema)
+    return compile_fallback(FallbackSettings(default=default, lists=lists_of(proposal)), schema)
+
+
+def lists_of(proposal: Proposal) -> tuple[FallbackRuleList, ...]:
+    return tuple(
+        FallbackRuleList(
+            reads=each.reads,
+            score=each.score,
+            rules=tuple(FallbackRule(when=rule.when, answer=rule.answer) for rule in each.rules),
+        )
+        for each in proposal.lists
+    )
 
 
 def accuracy(fallback: Fallback, labels: Sequence[Answer | None], damaged_features: tuple[str, ...] = ()) -> float:
@@ -71,14 +85,18 @@ def accuracy(fallback: Fallback, labels: Sequence[Answer | None], damaged_featur
 
 
 def error(fallback: Fallback, labels: Sequence[Any], damaged_features: tuple[str, ...] = ()) -> float:
-    predictions = [float(fallback.answer(row, damaged_features).answer) for row in ROWS]
+    answers = [fallback.answer(row, damaged_features).answer for row in ROWS]
+    predictions = [float(answer) for answer in answers if answer is not None]
     return float(np.abs(np.array(predictions) - np.array(labels, dtype=float)).mean())
 
 
 def test_a_simple_pattern_gives_a_simple_rule() -> None:
-    """If one threshold explains the labels, it is the first rule."""
+    """If one threshold explains the labels, it is the whole first list."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
-    assert (proposal.rules[0].when, proposal.rules[0].answer) == ("delay > 25.0", "late")
+    assert {(rule.when, rule.answer) for rule in proposal.rules} == {
+        ("delay > 25.0", "late"),
+        ("delay <= 25.0", "on time"),
+    }
     assert accuracy(compile_proposal(proposal, "on time"), LATE) == 1
 
 
@@ -86,10 +104,9 @@ def test_an_alternative_does_without_the_damaged_feature() -> None:
     """While the important feature is damaged, a rule on another one answers; otherwise nothing changes."""
     proposal = propose(SCHEMA, ROWS, LATE, CLASSIFIER, "on time", 0)
     fallback = compile_proposal(proposal, "on time")
-    assert [rule.heading for rule in proposal.rules if rule.heading] == [
-        "While every feature is intact:",
-        "Without delay, for when that is damaged or missing:",
-    ]
+    assert proposal.lists[0].reads == ("delay",)
+    assert "delay" in proposal.lists[1].without
+    assert all("delay" not in each.reads for each in proposal.lists[1:])
     bare = accuracy(Fallback("on time"), LATE)
     assert accuracy(fallback, LATE, ("delay",)) > bare + 0.1
     assert accuracy(fallback, LATE, ("delay", "delay again")) == pytest.approx(bare)
@@ -101,13 +118,14 @@ def test_the_alternative_answers_rows_with_a_missing_value() -> None:
     fallback = compile_proposal(proposal, "on time")
     for row in ROWS[:50]:
         assert fallback.answer({**row, "delay": None}) == fallback.answer(row, ("delay",))
+        assert fallback.answer({**row, "delay": None}).why != "the default"
 
 
 def test_a_regressors_rules_are_round_numbers() -> None:
     """Medians and thresholds have as few digits as they need, and the error falls."""
     proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0)
     fallback = compile_proposal(proposal, 110.0)
-    assert all(len(f"{rule.answer:g}".replace(".", "")) <= 3 for rule in proposal.rules)
+    assert all(len(f"{rule.answer:g}".replace(".", "")) <= 4 for rule in proposal.rules)
     assert error(fallback, COST) < 0.6 * error(Fallback(110.0), COST)
     assert error(fallback, COST, ("delay",)) < 0.8 * error(Fallback(110.0), COST)
 
@@ -149,7 +167,7 @@ def test_several_classes_categories_and_flags() -> None:
     assert accuracy(compile_proposal(proposal, TOWNS[0]), labels) > 0.7
     flag_labels: list[Answer | None] = [bool(row["member"]) and int(row["visits"] or 0) > 30 for row in ROWS]
     proposal = propose(SCHEMA, ROWS, flag_labels, CLASSIFIER, False, 0)
-    assert "member" in proposal.rules[0].when
+    assert "member" in proposal.lists[0].reads
     assert "visits > 30" in " ".join(rule.when for rule in proposal.rules)
     assert accuracy(compile_proposal(proposal, False), flag_labels) > 0.97
 
@@ -184,7 +202,7 @@ def test_rows_without_a_known_label_are_left_out() -> None:
     """A label that is not a class of the model is not used for training or evaluation."""
     labels = [None if n % 10 == 0 else answer for n, answer in enumerate(LATE)]
     proposal = propose(SCHEMA, ROWS, labels, CLASSIFIER, "on time", 0)
-    assert proposal.rules[0].when == "delay > 25.0"
+    assert "delay > 25.0" in {rule.when for rule in proposal.rules}
     assert proposal.evaluation is not None
     assert proposal.evaluation.row_count == COUNT * 9 // 20
 
@@ -225,22 +243,79 @@ def test_hashed_features_can_be_used() -> None:
             for spec, log in zip(SCHEMA.features, [LogMode.DROP, *[LogMode.HASH] * 5], strict=True)
         )
     )
-    assert propose(schema, ROWS, LATE, CLASSIFIER, "on time", 0).rules[0].when == "delay > 25.0"
+    proposal = propose(schema, ROWS, LATE, CLASSIFIER, "on time", 0)
+    assert "delay > 25.0" in {rule.when for rule in proposal.rules}
 
 
-def test_a_list_is_short_and_its_conditions_too() -> None:
-    """Whatever the labels, at most sixteen rules of at most three comparisons."""
+def wide_sample() -> tuple[Schema, list[Row], list[Answer | None]]:
     random = np.random.default_rng(2)
     names = [f"f{n}" for n in range(12)]
     schema = Schema(tuple(FeatureSpec(name, FeatureType.NUMERIC) for name in names))
     values = random.normal(0, 1, (COUNT, len(names)))
     values[:, 6:] = values[:, :6] + random.normal(0, 0.5, (COUNT, 6))
     rows: list[Row] = [dict(zip(names, line, strict=True)) for line in values.tolist()]
-    labels = [float(sum(line[:6]) + 3 * (line[0] > 0) * line[1]) for line in values.tolist()]
+    return schema, rows, [float(sum(line[:6]) + 3 * (line[0] > 0) * line[1]) for line in values.tolist()]
+
+
+def test_lists_are_few_and_short() -> None:
+    """Whatever the labels, at most 48 lists of at most twelve rules, each of at most six comparisons."""
+    schema, rows, labels = wide_sample()
     proposal = propose(schema, rows, labels, REGRESSOR, 0.0, 0)
-    assert 5 < len(proposal.rules) <= 16
-    assert all(rule.when.count("&&") <= 2 for rule in proposal.rules)
+    assert 5 < len(proposal.lists) <= MOST_LISTS
+    assert all(1 < len(each.rules) <= LEAVES for each in proposal.lists)
+    assert all(rule.when.count("&&") < DEEPEST for each in proposal.lists for rule in each.rules)
     compile_proposal(proposal, 0.0, schema)
+
+
+def test_there_is_a_list_for_damage_to_several_features() -> None:
+    """Whichever one to three of the important features are damaged, some list reads none of them."""
+    schema, rows, labels = wide_sample()
+    proposal = propose(schema, rows, labels, REGRESSOR, 0.0, 0)
+    for count in (1, 2, 3):
+        for damaged_features in combinations([f"f{n}" for n in range(6)], count):
+            assert any(set(each.reads).isdisjoint(damaged_features) for each in proposal.lists), damaged_features
+
+
+def test_a_price_is_what_the_list_scores() -> None:
+    """While the features of a list are damaged, the compiled fallback scores its price, except for sampling noise."""
+    predictions: list[Answer | None] = [None if label is None else float(label) + 5 for label in COST]
+    proposal = propose(SCHEMA, ROWS, COST, REGRESSOR, 110.0, 0, predictions)
+    fallback = compile_proposal(proposal, 110.0)
+    assert proposal.model_score == -1.0
+    assert proposal.default_score == pytest.approx(-error(Fallback(110.0), COST) / 5, rel=0.05)
+    for each in proposal.lists:
+        assert fallback.usable(each.without)[0].score == pytest.approx(each.score, rel=0.05)
+        assert -error(fallback, COST, each.without) / 5 == pytest.approx(each.score, rel=0.1)
+
+
+def test_without_labels_the_model_is_the_measure() -> None:
+    """Lists are learnt from the model's own answers, and the price is the share on which they agree."""
+    proposal = propose(SCHEMA, ROWS, None, CLASSIFIER, "on time", 0, LATE)
+    assert proposal.model_score == 1.0
+    assert proposal.lists[0].score == 1.0
+    assert proposal.default_score == pytest.approx(accuracy(Fallback("on time"), LATE), abs=0.05)
+    assert proposal.evaluation is not None
+    assert not proposal.evaluation.labelled
+
+
+def test_without_labels_a_price_is_an_expectation() -> None:
+    """A disagreement where the model is unsure costs less than one where it is sure, as in the estimated loss."""
+    scores = [
+        Score(p, 0.5, {"late": 0.6 * (p == "late") + 0.2, "on time": 0.8 - 0.6 * (p == "late")}, None) for p in LATE
+    ]
+    proposal = search(SearchSample(SCHEMA, ROWS, None, CLASSIFIER, LATE, scores=scores), "on time", 0)
+    assert proposal.model_score == pytest.approx(0.8)
+    share = accuracy(Fallback("on time"), LATE)
+    assert proposal.default_score == pytest.approx(0.8 * share + 0.2 * (1 - share), abs=0.03)
+
+
+def test_no_list_reads_more_without_doing_better() -> None:
+    """Of two lists of which one reads all that the other reads, the longer one scores clearly better."""
+    schema, rows, labels = wide_sample()
+    lists = propose(schema, rows, labels, REGRESSOR, 0.0, 0, labels[::-1]).lists
+    assert lists
+    for one, other in permutations(lists, 2):
+        assert not (set(one.reads) <= set(other.reads) and one.score >= other.score)
 
 
 def test_the_most_important_damage_comes_first() -> None:

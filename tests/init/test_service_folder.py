@@ -10,7 +10,7 @@ from stillsafe import service, settings
 from stillsafe.core.schema import Row
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import write
-from tests.init.services import folder_of, people, predictions_of, run_init, save_model, write_sample
+from tests.init.services import SERVICE_FILES, folder_of, people, predictions_of, run_init, save_model, write_sample
 from tests.init.test_write import text_of
 
 PERSON: Row = {"age": 30.0, "visits": 3}
@@ -24,9 +24,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_a_new_folder_appears_with_its_parents(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    """It has three files and nothing else, and no temporary files remain beside it."""
+    """It has the settings, the model, the reference and the rule lists, and no temporary files remain beside it."""
     run_init(*inputs, tmp_path / "a" / "b" / "out")
-    assert folder_of(tmp_path / "a" / "b" / "out") == {"stillsafe.toml", "model.skops", "reference.json"}
+    assert folder_of(tmp_path / "a" / "b" / "out") == SERVICE_FILES
     assert folder_of(tmp_path / "a" / "b") == {"out"}
 
 
@@ -37,7 +37,7 @@ def test_an_empty_folder_is_filled_in_place(
     monkeypatch.chdir(tmp_path)
     inode = tmp_path.stat().st_ino
     run_init(*inputs, Path("."))
-    assert folder_of(tmp_path) == {"stillsafe.toml", "model.skops", "reference.json"}
+    assert folder_of(tmp_path) == SERVICE_FILES
     assert tmp_path.stat().st_ino == inode
     assert settings.load("stillsafe.toml").service.name == tmp_path.name
 

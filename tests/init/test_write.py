@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from stillsafe import settings
-from stillsafe.core.policy import Policy, reasons
+from stillsafe.core.policy import Bypass, FallbackPrice, Policy, reasons
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
 from stillsafe.init import write
 from stillsafe.init.default_answer import DefaultAnswer
-from stillsafe.init.rule_search import NO_PROPOSAL, DamageScore, Proposal, ProposedRule, RuleEvaluation
+from stillsafe.init.rule_proposal import NO_PROPOSAL, DamageScore, Proposal, ProposedList, ProposedRule, RuleEvaluation
 from stillsafe.rules import compile_fallback
+from stillsafe.settings_sections import Privacy
 from tests.init.services import init_service, people
 
 TABLE = people()[["age", "visits"]]
+MIN_COUNT = Privacy().min_count
 DIGEST = "0" * 64
 KINDS = tuple(FeatureSpec(kind.value, kind, required=False) for kind in FeatureType)
 NUMBER = DefaultAnswer(5.5, "The median.", (1.25, 1e20))
@@ -80,6 +82,9 @@ def test_every_number_of_the_policy_is_there() -> None:
     text = text_of()
     schedule = {f"{key}_seconds": key for key in ("window", "every", "max_gap", "max_carry")}
     for name, (_, reason) in reasons().items():
+        if name.startswith("harm_"):
+            assert f"`{name.removeprefix('harm_')}`" in text
+            continue
         assert re.search(rf"(?m)^(# )?{schedule.get(name, name.removesuffix('_seconds'))} = ", text), name
         assert name in schedule or reason in text
 
@@ -117,13 +122,26 @@ def test_remarks_are_written_beside_their_feature() -> None:
 
 
 def test_caps_of_a_regressor_are_its_own(tmp_path: Path) -> None:
-    """The caps that are offered are the healthy answers' span, and a classifier is offered none."""
-    created_service = init_service(
-        LinearRegression().fit(TABLE, TABLE["age"]), TABLE.assign(y=TABLE["age"]), tmp_path, label="y"
-    )
+    """The caps that are offered are the ends that enough healthy answers share, and a classifier is offered none."""
+    ascending = TABLE["age"].sort_values().to_list()
+    smallest, largest = ascending[MIN_COUNT - 1], ascending[-MIN_COUNT]
+    answers = TABLE["age"].clip(smallest, largest)
+    created_service = init_service(LinearRegression().fit(TABLE, answers), TABLE.assign(y=answers), tmp_path, label="y")
     text = (created_service.folder / "stillsafe.toml").read_text()
-    assert f"# minimum = {TABLE['age'].min()}" in text
+    assert f"# minimum = {smallest} " in text
+    assert f"# maximum = {largest} " in text
     assert "# minimum" not in text_of(default=DefaultAnswer(1, "It.", None))
+
+
+def test_caps_of_a_regressor_show_no_single_answer(tmp_path: Path) -> None:
+    """Where every healthy answer is another one, each cap has enough of them at or beyond it and is none of them."""
+    ages = TABLE["age"]
+    created_service = init_service(LinearRegression().fit(TABLE, ages), TABLE.assign(y=ages), tmp_path, label="y")
+    text = (created_service.folder / "stillsafe.toml").read_text()
+    smallest, largest = (float(re.findall(rf"(?m)^# {key} = (\S+)", text)[0]) for key in ("minimum", "maximum"))
+    assert MIN_COUNT <= (ages <= smallest).sum() < 2 * MIN_COUNT
+    assert MIN_COUNT <= (ages >= largest).sum() < 2 * MIN_COUNT
+    assert not ages.isin([smallest, largest]).any()
 
 
 def test_toml_refuses_no_plain_value() -> None:
@@ -134,46 +152,63 @@ def test_toml_refuses_no_plain_value() -> None:
 
 
 EVALUATION = RuleEvaluation("accuracy", 500, 0.6, 0.8, (DamageScore(("numeric",), 0.7),), 0.85)
-RULES = (
-    ProposedRule(
-        "numeric > 3.5", "yes", "Answers 10% of the held-out rows, 90% of them rightly.", "While all is sound:"
-    ),
-    ProposedRule(
-        'category == "a\\"ü"', "no", "Answers 5% of the held-out rows, 70% of them rightly.", "Without numeric:"
+LISTS = (
+    ProposedList((ProposedRule("numeric > 3.5", "yes", "10% of rows, 90% right"),), ("numeric",), (), 0.8),
+    ProposedList(
+        (ProposedRule('category == "a\\"ü\'"', "no", "5% of rows, 70% right"),), ("category",), ("numeric",), 0.7
     ),
 )
+PROPOSAL = Proposal(LISTS, EVALUATION, 0.85, 0.6)
 
 
-def test_proposed_rules_are_in_force() -> None:
-    """They read back as they are, compile, and stand beside their purpose and their price; no examples then."""
-    text = text_of(default=DefaultAnswer("no", "It.", None), proposal=Proposal(RULES, EVALUATION))
-    read = parse(text)
-    assert [(rule.when, rule.answer) for rule in read.fallback.rules] == [(rule.when, rule.answer) for rule in RULES]
-    compiled = compile_fallback(read.fallback, read.schema_of_features)
+def read_folder(proposal: Proposal, folder: Path) -> settings.Settings:
+    (folder / "stillsafe.toml").write_text(text_of(default=DefaultAnswer("no", "It.", None), proposal=proposal))
+    (folder / proposal.lists_file).write_text(write.lists_text(proposal))
+    return settings.load(folder / "stillsafe.toml")
+
+
+def test_proposed_lists_are_in_force(tmp_path: Path) -> None:
+    """They read back as they are, compile, and have their purpose, their score and their price beside them."""
+    read = read_folder(PROPOSAL, tmp_path)
+    assert [each.reads for each in read.fallback.lists] == [each.reads for each in LISTS]
+    assert [each.rules[0].when for each in read.fallback.lists] == [each.rules[0].when for each in LISTS]
+    compiled = compile_fallback(read.fallback, read.schema_of_features, file=read.file)
     assert compiled.answer({"numeric": 4.0, "category": None}).answer == "yes"
-    assert compiled.rules[1].matches({"numeric": 4.0, "category": 'a"ü'})
-    assert "# While all is sound:\n[[fallback.rules]]\nwhen" in text
-    assert "# Without numeric:\n[[fallback.rules]]\nwhen" in text
+    assert compiled.answer({"numeric": None, "category": "a\"ü'"}).why.startswith("list 2, rule 1")
+    text = write.lists_text(PROPOSAL)
+    assert "# List 1: while every feature is intact; score 0.8\n[[lists]]" in text
+    assert "# List 2: without numeric; score 0.7\n[[lists]]" in text
+    assert "# 10% of rows, 90% right" in text
     for phrase in ("500 held-out labelled rows", "rules 0.8", "alone 0.6", "model 0.85", "numeric damaged 0.7"):
-        assert phrase in text
-    assert "# [[fallback.rules]]" not in text
+        assert phrase in text_of(proposal=PROPOSAL)
+
+
+def test_priced_lists_bypass_where_it_pays(tmp_path: Path) -> None:
+    """The policy holds the prices of lists, default and model; without a price each CRITICAL bypasses."""
+    policy = read_folder(PROPOSAL, tmp_path).policy
+    assert (policy.bypass, policy.model_score) == (Bypass.WHEN_IT_PAYS, 0.85)
+    assert policy.fallback_prices == PROPOSAL.prices
+    assert PROPOSAL.prices[-1] == FallbackPrice((), 0.6)
+    without_price = read_folder(replace(PROPOSAL, model_score=None, default_score=None), tmp_path)
+    assert without_price.policy.bypass is Bypass.ALWAYS
+    assert parse(text_of()).policy.bypass is Bypass.ALWAYS
 
 
 def test_a_search_without_result_is_explained() -> None:
-    """A search without result leaves a comment beside the examples; without a search there is none."""
-    text = text_of(proposal=Proposal((), EVALUATION))
-    assert "# `init` proposes no rules" in text
-    assert "accuracy is 0.6 on the 500 held-out labelled rows" in text
+    """A search without result leaves a comment and the default's price; without a search there is neither."""
+    text = text_of(proposal=Proposal((), EVALUATION, 0.85, 0.6))
+    assert "# There are no rule lists: no short list scores clearly better than the default answer." in text
+    assert "accuracy of the rules 0.8" in text
     assert "# [[fallback.rules]]" in text
-    assert parse(text).fallback.rules == ()
-    assert "proposes" not in text_of()
+    assert parse(text).policy.fallback_prices == (FallbackPrice((), 0.6),)
+    assert "no rule lists" not in text_of()
 
 
-def test_every_line_of_the_rules_is_explained() -> None:
-    """The settings of a proposed rule have comments too, and no line grows long."""
-    lines = text_of(proposal=Proposal(RULES, EVALUATION)).splitlines()
+def test_every_line_of_the_fallback_is_explained() -> None:
+    """The settings of a priced fallback have comments too, and no line grows long."""
+    lines = text_of(proposal=PROPOSAL).splitlines()
     for above, line in pairwise(lines):
-        if re.match(r"(when|answer) = ", line) and "  # " not in line:
+        if re.match(r"[a-z_]+ = ", line) and "  # " not in line:
             assert re.match(r"# [A-Z`].*\S", above), line
     assert max(map(len, lines)) < 200
 
@@ -186,11 +221,9 @@ def test_a_service_has_the_rules_that_its_sample_gave(answers: tuple[Any, Any], 
     model = LogisticRegression().fit(table[["age", "visits"]], truth)
     created_service = init_service(model, table[["age", "visits"]].assign(truth=truth), tmp_path, label="truth")
     read = settings.load(created_service.folder / "stillsafe.toml")
-    assert (read.fallback.rules[0].when, read.fallback.rules[0].answer) in (
-        ("age > 50.0", answers[1]),
-        ("age <= 50.0", answers[0]),
-    )
-    assert type(read.fallback.rules[0].answer) is type(answers[0])
+    rules = {rule.when: rule.answer for rule in read.fallback.lists[0].rules}
+    assert rules == {"age > 50.0": answers[1], "age <= 50.0": answers[0]}
+    assert type(rules["age > 50.0"]) is type(answers[0])
     assert created_service.fallback_score is not None
     assert created_service.fallback_score > 0.95
     assert any(warning.startswith("The fallback has ") for warning in created_service.warnings)

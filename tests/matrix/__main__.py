@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stillsafe.core.state import State
+from stillsafe.core.state import Severity, State
 from tests.matrix.cells import DIMENSIONS, Cell, pairwise
 from tests.matrix.simulation import Outcome, Phase, play
 from tests.postgres import running_postgres
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _print(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> int:
-    table = Table(*DIMENSIONS, "healthy", "DEGRADED in run", "recovered in run", "broken law")
+    table = Table(*DIMENSIONS, "healthy", "CRITICAL in run", "recovered in run", "broken law")
     for cell, outcome in zip(cells, outcomes, strict=True):
         table.add_row(
             *(str(getattr(cell, name)) for name in DIMENSIONS),
@@ -50,12 +50,12 @@ def _print(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> int:
     Console(width=240).print(table)
     broken_count = sum(any(outcome.violations()) for outcome in outcomes)
     alarms = sum(outcome.alarm_run is not None for outcome in outcomes)
-    false_alarms = sum(State.DEGRADED in outcome.healthy.states for outcome in outcomes)
+    false_alarms = sum(Severity.CRITICAL in outcome.healthy.severities for outcome in outcomes)
     warnings = sum(outcome.healthy.states.count(State.WARNING) for outcome in outcomes)
     runs = sum(len(outcome.healthy.states) for outcome in outcomes)
     sys.stdout.write(
-        f"{len(cells)} cells: {alarms} faults DEGRADED, {len(cells) - alarms} not judged or missed; "
-        f"{false_alarms} false DEGRADED, {warnings} of {runs} healthy runs WARNING; "
+        f"{len(cells)} cells: {alarms} faults CRITICAL, {len(cells) - alarms} not judged or missed; "
+        f"{false_alarms} false CRITICAL, {warnings} of {runs} healthy runs WARNING; "
         f"{broken_count} cells break the law.\n"
     )
     return bool(broken_count)

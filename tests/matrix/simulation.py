@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.core.schema import LogMode, Row, sanitise
-from stillsafe.core.state import State
+from stillsafe.core.state import Severity, State, worst_severity
 from stillsafe.judging import is_judged
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
@@ -53,11 +53,13 @@ class Phase:
 
     Attributes:
         states: the state after each run.
+        severities: the severity of the evidence after each run.
         was_judged: whether the version counted as judged at the end.
         progress: what the state waited for at the end.
     """
 
     states: tuple[State, ...]
+    severities: tuple[Severity, ...]
     was_judged: bool
     progress: str
 
@@ -72,22 +74,26 @@ class Outcome:
 
     @property
     def alarm_run(self) -> int | None:
-        """The run of the fault, from 1, in which the state became DEGRADED; None where it did not."""
-        states = enumerate(self.faulty.states, start=1)
-        return next((run for run, state in states if state is State.DEGRADED), None)
+        """The run of the fault, from 1, in which the evidence became CRITICAL; None where it did not.
+
+        Whether the model is bypassed then depends on the fallback: `init` writes that it must be worth it.
+        """
+        severities = enumerate(self.faulty.severities, start=1)
+        return next((run for run, severity in severities if severity is Severity.CRITICAL), None)
 
     @property
     def recovery_run(self) -> int | None:
-        """The run after the mending from which on the state was not DEGRADED; None where it stayed."""
-        states = enumerate(self.mended.states, start=1)
-        return next((run for run, state in states if state is not State.DEGRADED), None)
+        """The run after the mending in which neither the state was DEGRADED nor the evidence CRITICAL; None without."""
+        runs = enumerate(zip(self.mended.states, self.mended.severities, strict=True), start=1)
+        harm = (State.DEGRADED, Severity.CRITICAL)
+        return next((run for run, (state, severity) in runs if state is not harm[0] and severity is not harm[1]), None)
 
     def violations(self) -> Iterator[str]:
         """How the cell breaks the law; nothing where it holds."""
-        if State.DEGRADED in self.healthy.states:
-            yield "healthy traffic became DEGRADED"
+        if Severity.CRITICAL in self.healthy.severities:
+            yield "healthy traffic became CRITICAL"
         if self.alarm_run is None and self.faulty.was_judged:
-            yield "a harmful fault was neither DEGRADED nor visibly not judged"
+            yield "a harmful fault was neither CRITICAL nor visibly not judged"
         if self.recovery_run is None and self.mended.was_judged:
             yield "mended traffic did not recover"
         if self.recovery_run is None and not self.mended.progress:
@@ -147,7 +153,7 @@ class _Simulation:
                 mark_active(connection, own)
 
     def _phase(self, runs: int, *, faulty: bool) -> Phase:
-        states = []
+        runs_seen = []
         for number in range(runs):
             silent = self.cell.traffic == "nightly silence" and number % 4 == 3
             for each in self.all_settings:
@@ -155,13 +161,14 @@ class _Simulation:
             self.now += EVERY
             if self.cell.monitor == "gone for a while" and number in (2, 3, 4):
                 continue
-            states.append(self._monitor())
+            runs_seen.append(self._monitor())
         first = self.all_settings[0]
         with database.reading(self.engine) as connection:
             record = current_state(connection, first.model.version)
             was_judged = is_judged(connection, first.policy, first.model.version, record, self.now)
         assert record is not None
-        return Phase(tuple(states), was_judged, record.progress)
+        states, severities = zip(*runs_seen, strict=True)
+        return Phase(states, severities, was_judged, record.progress)
 
     def _row_count(self, number: int) -> int:
         if self.cell.traffic == "bursty":
@@ -230,8 +237,8 @@ class _Simulation:
                     table["ratio"] = table["ratio"] * 100
         return table
 
-    def _monitor(self) -> State:
-        """One run of each version's monitor; the state of the first version."""
+    def _monitor(self) -> tuple[State, Severity]:
+        """One run of each version's monitor; the first version's state and its evidence's severity."""
         at = self.now + (timedelta(minutes=4) if self.cell.monitor == "late" else timedelta(0))
         for _ in range(2 if self.cell.monitor == "twice" else 1):
             for number, each in enumerate(self.all_settings):
@@ -241,7 +248,7 @@ class _Simulation:
         with database.reading(self.engine) as connection:
             record = current_state(connection, self.all_settings[0].model.version)
         assert record is not None
-        return record.state
+        return record.state, worst_severity(self.all_settings[0].policy, record.memory.streaks)
 
 
 _PROBE: Row = {"age": 40, "income": 24000.0, "ratio": 0.2, "country": "de", "channel": "web"}

@@ -14,7 +14,7 @@ SHORT = 14
 
 @pytest.mark.parametrize("cell", [Cell(), *pairwise(seed=1)[:SHORT]], ids=str)
 def test_no_cell_is_silent(cell: Cell, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Health is never DEGRADED, a harmful fault is or the version is not judged, and mended traffic recovers."""
+    """Health is never CRITICAL, a harmful fault is or the version is not judged, and mended traffic recovers."""
     outcome = play(cell, STORES[cell.store](request), tmp_path)
     assert list(outcome.violations()) == []
 

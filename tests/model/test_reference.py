@@ -12,7 +12,7 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode
 from stillsafe.errors import ModelError
 from stillsafe.model.compiled.predictors import EquivalenceCheck
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
-from stillsafe.model.reference import NO_REFERENCE, ModelFacts, Reference, read_baseline, read_reference
+from stillsafe.model.reference import FORMAT, NO_REFERENCE, ModelFacts, Reference, read_baseline, read_reference
 
 TOWN = FeatureSpec("town", FeatureType.CATEGORY)
 BASELINE = Baseline(
@@ -69,7 +69,7 @@ def test_a_missing_file_is_an_empty_reference(tmp_path: Path) -> None:
 def test_invalid_sections_are_absent(text: str, tmp_path: Path) -> None:
     """A damaged section costs only itself, and the baseline is missed where it is needed."""
     path = write_file(tmp_path, text)
-    assert read_reference(path) == NO_REFERENCE
+    assert replace(read_reference(path), format=NO_REFERENCE.format) == NO_REFERENCE
     with pytest.raises(ModelError, match="no valid reference baseline") as failure:
         read_baseline(path)
     assert "stillsafe init" in failure.value.remedy
@@ -89,3 +89,14 @@ def test_a_profile_has_values_only_if_the_log_keeps_them() -> None:
     assert REFERENCE.profile(replace(TOWN, log=LogMode.HASH)) is None
     assert REFERENCE.profile(replace(TOWN, name="street")) is None
     assert NO_REFERENCE.profile(TOWN) is None
+
+
+def test_the_format_has_a_number(tmp_path: Path) -> None:
+    """A file without one is of the first format and read as it is; one of a newer version is refused."""
+    assert json.loads(REFERENCE.to_json())["format"] == FORMAT
+    document = json.loads(REFERENCE.to_json())
+    del document["format"]
+    assert read_reference(write_file(tmp_path, json.dumps(document))) == replace(REFERENCE, format=1)
+    path = write_file(tmp_path, json.dumps(document | {"format": FORMAT + 1}))
+    with pytest.raises(ModelError, match="reads formats up to"):
+        read_reference(path)

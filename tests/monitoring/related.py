@@ -5,7 +5,7 @@ depends on the site, and the tint of a sensor on the humidity. The model leans o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -31,6 +31,7 @@ from stillsafe.model.frame import frame
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.monitoring import baseline as baselines
 from stillsafe.monitoring.columns import Columns
+from stillsafe.monitoring.noise import with_impact
 from stillsafe.monitoring.tally import tally
 from tests.core.healthy import START, a_window
 
@@ -129,6 +130,11 @@ def by_key(healthy: Baseline, fresh: Tally) -> dict[str, Reading]:
     return {reading.key: reading for reading in read_signals(POLICY, healthy, a_window(fresh, silent_seconds=0.0))}
 
 
+def unusual(readings: Mapping[str, Reading]) -> set[str]:
+    """The keys of readings that deviate, or that are a change without an alarm."""
+    return bad(readings) | {key for key, reading in readings.items() if reading.is_change}
+
+
 def bad(readings: Mapping[str, Reading]) -> set[str]:
     """The keys that deviate."""
     return {key for key, reading in readings.items() if reading.evidence is Evidence.BAD}
@@ -162,8 +168,10 @@ def service(kind: ModelKind, *, with_labels: bool = True, count: int = 3_000, he
     columns = columns_of(schema, rows, scores)
     healthy = baselines.reference_baseline(columns, schema, model_version="1", at=START)
     answers = sample[truth].tolist() if with_labels else None
-    harm = impact_study.study_impact(model, rows, scores, answers, columns, healthy, lambda _activity, _share: None)
-    return Service(model, replace(healthy, harm=harm), truth)
+    harm = impact_study.study_impact(
+        model, impact_study.ScoredSample(rows, scores, answers, columns), healthy, (), lambda _activity, _share: None
+    )
+    return Service(model, with_impact(columns, healthy, harm), truth)
 
 
 def classifier() -> Service:

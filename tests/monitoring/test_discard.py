@@ -255,3 +255,18 @@ def test_the_way_back_from_a_jump(service: Service) -> None:
     run = the_last_run(service)
     assert (run.evidence, run.window["fresh"]["prediction_count"]) == ("OK", 300)
     assert_replays(service)
+
+
+@pytest.mark.parametrize(("steps", "state"), [(4, State.DEGRADED), (7, State.WARNING)])
+def test_an_incident_without_the_fallback_is_restored_step_by_step(service: Service, steps: int, state: State) -> None:
+    """It is as the runs that remain had left it: before the model answered again, or before the relapse."""
+    for rate in [0.6] * 3 + [0.1] * 3 + [0.6] * 4:
+        service.step(change=lose("town", rate))
+        if service.now == START + steps * STEP:
+            (earlier,) = incidents_of(service)
+    assert service.state() is State.DEGRADED
+    discard(service, steps)
+    assert service.state() is state
+    assert incidents_of(service) == [earlier]
+    assert (earlier.fallback_ended_at is not None) is (state is State.WARNING)
+    assert_replays(service)

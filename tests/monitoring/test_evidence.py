@@ -12,6 +12,9 @@ import pytest
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import decide
+from stillsafe.core.evidence.impact import FeatureImpact, PerformanceImpact
+from stillsafe.core.evidence.metric import Metric
+from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import EvidencePolicy, Policy, evidence_reasons
 from stillsafe.core.readings import read_signals
 from stillsafe.core.signals import FAILURE, Evidence, Level, Reading, Signal
@@ -22,7 +25,8 @@ from stillsafe.monitoring.tally import tally
 from stillsafe.store.codec import dumps, from_document, to_document
 from tests.core.healthy import a_window
 
-from .related import LEANT_ON, Service, bad, by_key, classifier, columns_of, machines, permute, regressor
+from .hours import MONDAY, Traffic, hourly_baseline, window_of
+from .related import LEANT_ON, Service, bad, by_key, classifier, columns_of, machines, permute, regressor, unusual
 from .related import service as service_of
 
 HARM = {ModelKind.CLASSIFIER: Signal.ESTIMATED_ACCURACY_LOSS, ModelKind.REGRESSOR: Signal.ESTIMATED_ERROR_GROWTH}
@@ -145,16 +149,16 @@ def test_a_ruined_column_that_the_model_leans_on_is_severe(service: Service, nam
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_a_ruined_column_that_the_model_ignores_is_never_severe(service: Service, kind: str) -> None:
-    """It deviates, and is no reason to do without the model."""
+    """It is unusual, an alarm or a change, and no reason to do without the model."""
     readings = service.read(CORRUPTIONS[kind]("tint")(machines(800, 24)))
-    assert bad(readings)
+    assert unusual(readings)
     assert all(reading.level is not Level.SEVERE for reading in readings.values())
 
 
 def test_other_sound_rows_break_no_relation(service: Service) -> None:
     """More loaded machines: distributions move, relations hold, no feature counts as damaged, nothing is severe."""
     readings = service.read(machines(4_000, 25).nlargest(800, "load"))
-    assert f"{Signal.DISTRIBUTION_CHANGE}:load" in bad(readings)
+    assert f"{Signal.DISTRIBUTION_CHANGE}:load" in unusual(readings)
     assert not any(_is_broken(reading) for reading in readings.values())
     assert all(reading.level is not Level.SEVERE for reading in readings.values())
 
@@ -355,28 +359,58 @@ def eventful_tables() -> Iterator[pd.DataFrame]:
     yield permute(healthy, "load", share=0.6).assign(load=lambda rows: np.where(outlier, np.nan, rows["load"]))
     pool = machines(8_000, 25)
     yield pd.concat([pool[pool["fails"] == "yes"].head(100), pool[pool["fails"] == "no"].head(700)])
+    yield healthy.assign(load=pool[pool["load"] > 55]["load"].head(800).to_numpy())
+
+
+def demanding_baseline(service: Service) -> Baseline:
+    """A service's baseline with a longest pause, a known error of a shift's estimate, and recall beside its metric."""
+    assert service.baseline.harm is not None
+    harm = replace(service.baseline.harm, shift_error=0.0001)
+    if service.model.kind is ModelKind.CLASSIFIER:
+        harm = replace(harm, also=(replace(harm, metric=Metric.RECALL),))
+    return replace(service.baseline, longest_pause_seconds=400.0, harm=harm)
+
+
+def hourly_windows() -> Iterator[tuple[Baseline, Window]]:
+    """Windows against a baseline with slots: half of the rows from another hour, and from hours that it lacks."""
+    traffic, later = Traffic(), MONDAY + timedelta(days=14)
+    baseline = hourly_baseline(traffic.rows(MONDAY, 5, 40, 1))
+    bins = len(baseline.features["size"].bin_counts)
+    size_impact = FeatureImpact(0.3, (0.2,) * bins)
+    baseline = replace(baseline, harm=PerformanceImpact(Metric.ACCURACY, True, 0.1, 0.3, {"size": size_impact}))
+    morning, evening = (
+        traffic.rows(later + timedelta(hours=hour), 1 / 24, 400, seed) for hour, seed in ((6, 2), (18, 3))
+    )
+    is_stale = np.arange(len(morning)) % 2 == 0
+    numbers = {name: np.where(is_stale, evening.numbers[name], column) for name, column in morning.numbers.items()}
+    for rows in (replace(morning, numbers=numbers), traffic.rows(later + timedelta(days=4, hours=18), 0.5, 40, 4)):
+        yield baseline, window_of(rows, baseline)
 
 
 @cache
 def eventful_windows() -> list[tuple[Baseline, Window]]:
-    """These windows of both services, after a silence that is judged."""
-    return [
-        (
-            replace(service.baseline, longest_pause_seconds=400.0),
-            replace(a_window(service.tally(table)), silent_seconds=1_000.0),
-        )
+    """These windows of all services; where no hour matters, after a silence that is judged."""
+    timeless = [
+        (demanding_baseline(service), replace(a_window(service.tally(table)), silent_seconds=1_000.0))
         for service in (classifier(), regressor())
         for table in eventful_tables()
     ]
+    return [*timeless, *hourly_windows()]
 
 
 def all_readings(policy: Policy) -> list[tuple[Reading, ...]]:
     """The readings of the windows, each long and soon after the last run."""
     return [
-        read_signals(policy, baseline, window, seconds)
+        read_signals(policy, composed_baseline(baseline, window.slot_counts, policy.evidence), window, seconds)
         for baseline, window in eventful_windows()
         for seconds in (None, 290.0)
     ]
+
+
+@cache
+def usual_readings() -> list[tuple[Reading, ...]]:
+    """Those by the usual numbers."""
+    return all_readings(Policy())
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a prior of no rows divides by zero
@@ -384,13 +418,16 @@ def all_readings(policy: Policy) -> list[tuple[Reading, ...]]:
     "name",
     sorted(
         name
-        for name in evidence_reasons().keys() - {"state_valid_intervals", "clock_tolerance_seconds"}
+        # Studies of older releases have the factor of what they tried: see test_corruption_loss. Rows are compared with
+        # the clock when a window is counted, by the usual share: see test_clock_agreement.
+        for name in evidence_reasons().keys()
+        - {"state_valid_intervals", "clock_tolerance_seconds", "untested_factor", "clock_rare_share"}
         if not name.startswith("repeated_row")  # these count windows: see test_repeated_rows
     ),
 )
 def test_every_number_of_the_evidence_policy_decides(name: str) -> None:
     """The readings follow the numbers of the policy that they are given, all of them: no other number stands in."""
-    usual = all_readings(Policy())
+    usual = usual_readings()
     extremes: list[dict[str, Any]] = [{name: 0}, {name: 1_000_000}]
     policies = [Policy(evidence=replace(EvidencePolicy(), **numbers)) for numbers in extremes]
     assert any(all_readings(policy) != usual for policy in policies)

@@ -36,6 +36,24 @@ def test_the_fold_ends_in_the_stored_memory_and_incidents(service: Service) -> N
     assert incident["detected_at"] < incident["escalated_at"] < incident["resolved_at"]
 
 
+def test_the_end_of_the_harm_is_folded(service: Service) -> None:
+    """An incident that goes on without the fallback, relapses and ends is the same from its runs."""
+    for rate in [0.6] * 3 + [0.1] * 3:
+        service.step(change=lose("town", rate))
+    assert service.state() is State.WARNING
+    result, differences = fold(service)
+    assert differences == []
+    (incident,) = result.incidents.values()
+    assert (incident["severity"], incident["resolved"]) == ("CRITICAL", False)
+    assert incident["fallback_ended_at"] == service.now.isoformat()
+    for rate in [0.6] * 3 + [0.0] * 6:
+        service.step(change=lose("town", rate))
+    result, differences = fold(service)
+    assert (service.state(), differences) == (State.NORMAL, [])
+    (incident,) = result.incidents.values()
+    assert (incident["resolved"], incident["fallback_ended_at"]) == (True, None)
+
+
 def test_each_version_is_folded_by_itself(service: Service) -> None:
     """Two monitors on one database: one version degrades, the other starts from its state and goes its own way."""
     for _ in range(3):

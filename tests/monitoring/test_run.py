@@ -56,10 +56,10 @@ def test_no_single_anomaly_acts(service: Service) -> None:
 def test_cycles_are_collected_again_after_a_run(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's cycle collector is off while rows are read and on afterwards, even if reading them fails."""
 
-    def failing_batches(*_arguments: object, with_ids: bool) -> Iterator[WindowRows]:
+    def failing_batches(*_arguments: object, with_ids: bool, with_times: bool) -> Iterator[WindowRows]:
         assert not gc.isenabled()
         yield from ()
-        raise StoreError(f"gone, {with_ids=}")
+        raise StoreError(f"gone, {with_ids=}, {with_times=}")
 
     service.step()
     assert gc.isenabled()
@@ -239,6 +239,24 @@ def test_observe_mode_records_what_would_have_been(service: Service) -> None:
         (incident,) = recent_incidents(connection, 10)
     assert incident.severity == Severity.CRITICAL.value
     assert not incident.fallback_activated
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_the_harm_is_over_and_the_incident_goes_on(service: Service, mode: str) -> None:
+    """DEGRADED ends in WARNING on shadow scores, or on the model's own in mode observe; the incident stays open."""
+    service.settings = settings(Path(service.settings.folder), service={"mode": mode})
+    states = [service.step(change=lose("town", rate)) for rate in [0.6] * 3 + [0.1] * 4]
+    assert states[2:] == [State.DEGRADED] * 3 + [State.WARNING] * 2
+    with database.reading(service.engine) as connection:
+        (incident,) = recent_incidents(connection, 10)
+        state = current_state(connection)
+    assert (incident.severity, incident.resolved, incident.fallback_activated) == ("CRITICAL", False, mode == "enforce")
+    assert incident.fallback_ended_at == service.now - STEP
+    assert (incident.fallback_ended_reason or "").startswith(
+        "The model answers again after 3 consecutive runs without a severe reading. What still deviates: town is "
+    )
+    assert state is not None
+    assert state.reason == incident.fallback_ended_reason
 
 
 def test_an_unreadable_store_fails_loudly(service: Service) -> None:

@@ -137,3 +137,19 @@ def test_a_hold_and_a_release_are_logged_with_their_states(service: Service, eve
     _, level, fields = lines[0]
     assert (level, fields["by"], fields["reason"], fields["state"]) == (logging.WARNING, "Ada", "a drill", "DEGRADED")
     assert (fields["state_before"], fields["state_after"]) == ("NORMAL", "DEGRADED")
+
+
+def test_the_end_of_the_harm_is_a_recovery_of_its_own(service: Service, events: Events) -> None:
+    """The model answers again while the incident goes on: one event each, and a second recovery at the end."""
+    degrade(service)
+    for _ in range(3):
+        service.step(change=lose("town", 0.1))
+    lines = events()
+    assert names(lines)[-4:] == ["run", "state_change", "fallback_ended", "recovery"]
+    while service.state() is not State.NORMAL:
+        service.step()
+    lines += events()
+    recoveries = [fields for name, _, fields in lines if name == "recovery"]
+    assert [fields["event_kind"] for fields in recoveries] == ["fallback_ended", "resolved"]
+    assert [fields["state_after"] for fields in recoveries] == ["WARNING", "NORMAL"]
+    assert len({fields["incident"] for fields in recoveries}) == 1

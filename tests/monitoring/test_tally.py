@@ -113,6 +113,17 @@ def test_examples_of_unseen_categories_are_few_and_short() -> None:
     assert next(iter(town.unseen_examples.items())) == ("Z" * EXAMPLE_LENGTH, 3)
 
 
+def test_examples_that_begin_alike_are_counted_together() -> None:
+    """What is shown of a category has the count of all categories of which that is shown, in whatever order."""
+    start = "Z" * EXAMPLE_LENGTH
+    towns = [*(start for _ in range(9)), *(f"{start}{i}" for i in range(7)), "town", "town"]
+    for order in (towns, towns[::-1]):
+        rows = read_columns(log_rows({"town": "A"}, *({"town": town} for town in order)), SCHEMA)
+        town = tally(rows, baseline_of(rows[:1]), 0).features["town"]
+        assert list(town.unseen_examples.items()) == [(start, 16), ("town", 2)]
+        assert town.unseen_count == 18
+
+
 def test_frequent_numbers_come_first() -> None:
     """The most frequent number first, the lesser one of equally frequent ones."""
     numbers = np.array([3.0, 1.0, 2.0, 2.0, 3.0, 5.0])

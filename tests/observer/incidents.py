@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from stillsafe.core.incident import summary
+from stillsafe.core.evidence.sentences import summary
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.observer.payload import VERSION, IncidentPayload, Substitute, Traffic, deviations
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 
-from stillsafe.core.incident import sentence
+from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.signals import Signal
 from stillsafe.observer import facts, offline
 from stillsafe.observer.payload import IncidentPayload

@@ -6,7 +6,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.incident import sentence
+from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.signals import Level, Signal
 from stillsafe.observer.payload import (
     LONGEST_CLIENT_TEXT,

@@ -332,3 +332,24 @@ def test_rows_are_logged_with_their_marks(service: Service) -> None:
     records = answer_requests(service.context, [(GOOD, True), (OLD, False)])
     assert [record.synthetic for record in records] == [True, False]
     assert [row.synthetic for row in service.log()] == [True, False]
+
+
+def test_abstention_is_logged_and_sent_without_a_prediction(service: Service) -> None:
+    """While the model is bypassed, the prediction is null, and the log has the row and the reason."""
+    service.decide(State.DEGRADED)
+    fallback = replace(service.context.fallback, rules=(), abstains=True)
+    (record,) = answer(fresh(service.context, fallback=fallback), [ROW])
+    assert (record.prediction, record.decided_by, record.fallback_kind) == (None, "fallback", "abstain")
+    assert record.reason.endswith("No prediction, as the settings demand: a person or another system takes over.")
+    (row,) = service.log()
+    assert (row.prediction, row.fallback_used) == (None, True)
+
+
+def test_an_answer_of_the_fallback_names_its_kind(service: Service) -> None:
+    """Rules while the model is bypassed; no kind of an answer of the model."""
+    service.decide(State.NORMAL)
+    (record,) = answer(service.context, [ROW])
+    assert record.fallback_kind is None
+    service.decide(State.DEGRADED)
+    (record,) = answer(service.context, [ROW])
+    assert (record.fallback_kind, record.fallback_used) == ("rules", True)

@@ -100,7 +100,10 @@ OURS = {
         *("severity", "checked_at", "valid_until", "held", "damaged_features", "memory"),
         *("service_id", "model_version", "progress"),
     },
-    "incidents": {"escalated_at", "resolved_at", "resolution", "model_version", "baseline_id", "service_id"},
+    "incidents": {
+        *("escalated_at", "resolved_at", "resolution", "model_version", "baseline_id", "service_id"),
+        *("fallback_ended_at", "fallback_ended_reason"),
+    },
     "llm_explanations": {
         *("id", "incident_status", "source", "likely_causes"),
         *("prompt_version", "seconds", "unverified", "service_id"),

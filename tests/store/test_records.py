@@ -16,7 +16,7 @@ def test_a_record_names_what_answered(fallback_used: bool, decided_by: str) -> N
     assert prediction(1, fallback_used=fallback_used).decided_by == decided_by
 
 
-_FOR_THE_CLIENT = {"probabilities", "monitor_stale", "watched", "judged", "judged_at"}
+_FOR_THE_CLIENT = {"probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind"}
 
 
 @pytest.mark.parametrize("answer", ["yes", 1, 0.1, True])

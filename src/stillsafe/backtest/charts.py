@@ -5,7 +5,7 @@ from itertools import groupby, pairwise
 
 from stillsafe.backtest.result import Backtest, BacktestRun, Basis
 from stillsafe.backtest.text import score_words
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.dashboard import charts, shapes
 from stillsafe.dashboard.formatting import moment
 from stillsafe.dashboard.shapes import Axis, Chart, Label, Path, Scale
@@ -50,7 +50,7 @@ def state_chart(result: Backtest, snapshot: Snapshot) -> Chart:
 
 def score_chart(result: Backtest, snapshot: Snapshot, metric: Metric) -> Chart:
     """Draw the scores of each run as three curves: as served, by the model alone, by the fallback alone."""
-    title = {Metric.ACCURACY: "Accuracy", Metric.MEAN_ABSOLUTE_ERROR: "Mean absolute error"}[metric]
+    title = metric.phrase[0].upper() + metric.phrase[1:]
     chart = Chart("scores", title, _score_summary(result, metric), charts.WIDTH, SCORES_HEIGHT)
     axis, bottom = charts.time_axis(snapshot), SCORES_HEIGHT - charts.FOOT
     values = [score for run in result.runs for _, _, name in SCORES if (score := getattr(run, name)) is not None]

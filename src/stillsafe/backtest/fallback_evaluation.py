@@ -10,13 +10,15 @@ from datetime import datetime
 from pathlib import Path
 
 from stillsafe.backtest.result import Backtest
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.errors import ConfigurationError
 from stillsafe.settings import Settings
 from stillsafe.settings_sections import FallbackSettings
 from stillsafe.store.codec import dumps, from_document, to_document
 
 FILE = "price.json"
+FIRST_KEYS = ("default", "minimum", "maximum", "rules", "function")
+"""Keys of `[fallback]` whose defaults are part of the digests of earlier releases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ class FallbackEvaluation:
 
 
 def digest(fallback: FallbackSettings) -> str:
-    """SHA-256 of a `[fallback]` section, as hexadecimal digits."""
-    return hashlib.sha256(dumps(fallback.model_dump(mode="json")).encode()).hexdigest()
+    """SHA-256 of a `[fallback]` section, as hexadecimal digits. A key that is not set changes it only if it is old."""
+    settings_of_owner = fallback.model_dump(mode="json", exclude_defaults=True)
+    section = fallback.model_dump(mode="json")
+    section = {key: value for key, value in section.items() if key in settings_of_owner or key in FIRST_KEYS}
+    return hashlib.sha256(dumps(section).encode()).hexdigest()
 
 
 def write(settings: Settings, result: Backtest, *, at: datetime, source: str) -> Path | None:

@@ -15,6 +15,7 @@ from stillsafe.backtest import fault_injection
 from stillsafe.backtest.history import History, datetime_of, micros_of
 from stillsafe.backtest.result import FALLBACK, MODEL, Backtest, BacktestIncident, BacktestRun, Basis
 from stillsafe.backtest.run_schedule import ROWS_PER_RUN, RunSchedule, schedule_runs
+from stillsafe.backtest.run_scores import RunScores, ScoreOfRuns, is_row_mean
 from stillsafe.backtest.scoring import BacktestContext, Numbers, ScoredHistory, score_history, score_rows
 from stillsafe.backtest.summary import (
     compare_fallback,
@@ -91,7 +92,7 @@ def backtest(
         degraded_count=degradation_count(runs),
         relapse_count=fold.relapse_count,
         signals=signal_summaries(runs),
-        price=compare_fallback(context.metric, runs) if has_labels else None,
+        price=compare_fallback(context.metric, runs, fold.score_of_runs) if has_labels else None,
         suggested_limits=limits,
         suggested_toml=toml_lines(limits),
         injection=injection_outcome(tuple(inject), inject_from, runs) if inject else None,
@@ -142,6 +143,7 @@ class _Fold:
     def __init__(self, context: BacktestContext, schedule: RunSchedule, history: ScoredHistory) -> None:
         self._context, self._schedule, self._history = context, schedule, history
         self._windows = WindowCounter(context, history, schedule.window_length)
+        self.run_scores = RunScores(context.definition, context.classes, history.scores, history.labels)
         self.incidents: dict[str, BacktestIncident] = {}
         self.relapse_count = 0
 
@@ -194,6 +196,11 @@ class _Fold:
             served_score=fallback_score if by_fallback else model_score,
         )
 
+    @property
+    def score_of_runs(self) -> ScoreOfRuns | None:
+        """The score over several runs by a metric that is no mean over rows; None where it is."""
+        return None if is_row_mean(self._context.metric) else self.run_scores.total
+
     def _request_times(self, rows: slice) -> tuple[datetime | None, datetime | None]:
         """Times of the first and the last of these rows, from the table; None where unknown."""
         times = self._history.request_times
@@ -205,13 +212,18 @@ class _Fold:
         """Mean scores of the model and of the fallback over the labelled rows, and the number of these."""
         labels, fallback = self._history.labels[rows], self._context.fallback
         if all(label is None for label in labels):
+            self.run_scores.add(rows, [None] * len(labels), by_fallback=False)
             return None, None, 0
-        answers = [fallback.answer(row, memory.damaged_features).answer for row in self._history.rows[rows]]
+        answers = [each.answer for each in fallback.answers(self._history.rows[rows], memory.damaged_features)]
         fallback_scores = score_rows(answers, labels, self._context.metric)
         # Where the model fails on a row the service answers with the fallback, so the model gets the fallback's score.
         model_failed = self._history.columns.model_errors[rows]
         model_scores = np.where(model_failed, fallback_scores, self._history.row_scores[rows])
         is_scored = np.isfinite(model_scores) & np.isfinite(fallback_scores)
+        if not is_row_mean(self._context.metric):
+            by_fallback = memory.effective_state is State.DEGRADED
+            model_score, fallback_score = self.run_scores.add(rows, answers, by_fallback=by_fallback)
+            return model_score, fallback_score, sum(label is not None for label in labels)
         if not is_scored.any():
             return None, None, 0
         return _mean(model_scores[is_scored]), _mean(fallback_scores[is_scored]), int(is_scored.sum())
@@ -247,6 +259,8 @@ def _open_incident(run: BacktestRun, change: Incident) -> BacktestIncident:
 def _apply(change: Incident, incident: BacktestIncident, run: BacktestRun) -> BacktestIncident:
     if change.event is IncidentEvent.RESOLVED:
         return replace(incident, end=run.window_end, resolution=change.reason)
+    if change.event is IncidentEvent.FALLBACK_ENDED:
+        return incident
     return replace(incident, severity=change.severity, reason=change.reason, trigger_signals=change.trigger_signals)
 
 

@@ -3,19 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.backtest.history import History, Micros
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.core.fallback import Answer, Fallback
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.labels import parse_labels
+from stillsafe.model.metrics import labels_of, with_positive_class
 from stillsafe.monitoring.columns import Columns, Mask, RowOutcomes, columns_from_snapshots
 from stillsafe.progress import Progress
 from stillsafe.settings import Settings
@@ -48,8 +49,19 @@ class BacktestContext:
 
     @property
     def metric(self) -> Metric:
-        """Accuracy for a classifier, mean absolute error for a regressor."""
-        return Metric.ACCURACY if self.classes else Metric.MEAN_ABSOLUTE_ERROR
+        """The metric of all scores."""
+        return self.definition.metric
+
+    @property
+    def definition(self) -> MetricDefinition:
+        """The owner's metric; by default accuracy for a classifier, mean absolute error for a regressor."""
+        owners = next(iter(self.settings.harm.definitions), None)
+        if owners is None or owners.metric.is_regression is bool(self.classes):
+            return MetricDefinition(Metric.ACCURACY if self.classes else Metric.MEAN_ABSOLUTE_ERROR)
+        impact = self.baseline.harm
+        if impact is not None and impact.definition is not None and impact.metric is owners.metric:
+            return impact.definition
+        return with_positive_class(owners, labels_of((), self.classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class ScoredHistory:
         labels: (n,) parsed, None where unknown.
         refusal_times: (k,) times of the rows that the schema refuses.
         injection_start: time of the first row with an injected fault, or None.
+        scores: (n,) of the model.
     """
 
     rows: Sequence[Row]
@@ -76,6 +89,7 @@ class ScoredHistory:
     labels: Sequence[Answer | None]
     refusal_times: Micros
     injection_start: int | None
+    scores: Sequence[Score] = ()
 
 
 def score_history(
@@ -101,15 +115,17 @@ def score_history(
         if history_labels is None
         else [history_labels[index] for index in np.flatnonzero(valid).tolist()]
     )
+    times = np.empty(0, np.int64) if history.micros is None else history.micros[valid]
     return ScoredHistory(
         rows=rows,
         times=row_times[valid],
         request_times=None if history.micros is None else history.micros[valid],
-        columns=_log_columns(rows, scores, context.settings),
+        columns=replace(_log_columns(rows, scores, context.settings), times=times),
         row_scores=score_rows([score.prediction for score in scores], labels, context.metric),
         labels=labels,
         refusal_times=row_times[~valid],
         injection_start=int(row_times[injected][0]) if injected.any() else None,
+        scores=scores,
     )
 
 
@@ -163,7 +179,7 @@ def _log_columns(rows: Sequence[Row], scores: Sequence[Score], settings: Setting
 
 def score_rows(predictions: Sequence[Answer | None], labels: Sequence[Answer | None], metric: Metric) -> Numbers:
     """Score each prediction: 1 correct, 0 wrong; for a regressor the absolute error; NaN where either is None."""
-    score = _correctness if metric is Metric.ACCURACY else _absolute_error
+    score = _absolute_error if metric.is_regression else _correctness
     return np.array([score(*pair) for pair in zip(predictions, labels, strict=True)], dtype=np.float64)
 
 

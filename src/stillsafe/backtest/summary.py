@@ -11,7 +11,8 @@ from stillsafe.backtest.result import (
     SignalSummary,
     SuggestedLimit,
 )
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.backtest.run_scores import ScoreOfRuns
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal, distance, excess
 from stillsafe.core.state import State
@@ -53,12 +54,27 @@ def signal_summaries(runs: Sequence[BacktestRun]) -> tuple[SignalSummary, ...]:
     return tuple(sorted(summaries, key=lambda s: (-s.bad_rate, -(s.largest_ratio or 0.0), s.key)))
 
 
-def compare_fallback(metric: Metric, runs: Sequence[BacktestRun]) -> FallbackComparison:
-    """Compare the fallback's score with the model's over the runs that the fallback would have answered."""
+def compare_fallback(
+    metric: Metric, runs: Sequence[BacktestRun], score_of_runs: ScoreOfRuns | None = None
+) -> FallbackComparison:
+    """Compare the fallback's score with the model's over the runs that the fallback would have answered.
+
+    Args:
+        metric: of the scores.
+        runs: all runs.
+        score_of_runs: one score over the rows of some runs; by default its mean over them.
+    """
+
+    def total(some_runs: Iterable[BacktestRun], name: str) -> float | None:
+        labelled_runs = [run for run in some_runs if run.labelled_count]
+        if score_of_runs is None:
+            return _mean_score(labelled_runs, name)
+        return score_of_runs([run.number for run in labelled_runs], name)
+
     bypassed_runs = [run for run in runs if run.decided_by == FALLBACK and run.labelled_count]
-    model, fallback = _mean_score(bypassed_runs, "model_score"), _mean_score(bypassed_runs, "fallback_score")
-    healthy = _mean_score([run for run in runs if _is_healthy(run)], "model_score")
-    sign = 1 if metric is Metric.ACCURACY else -1
+    model, fallback = total(bypassed_runs, "model_score"), total(bypassed_runs, "fallback_score")
+    healthy = total([run for run in runs if _is_healthy(run)], "model_score")
+    sign = 1 if metric.is_score else -1
     return FallbackComparison(
         run_count=len(bypassed_runs),
         row_count=sum(run.labelled_count for run in bypassed_runs),
@@ -67,14 +83,14 @@ def compare_fallback(metric: Metric, runs: Sequence[BacktestRun]) -> FallbackCom
         difference=None if model is None or fallback is None else fallback - model,
         healthy_score=healthy,
         lost=None if model is None or healthy is None else sign * (healthy - model),
-        total_model_score=_mean_score(runs, "model_score"),
-        total_served_score=_mean_score(runs, "served_score"),
+        total_model_score=total(runs, "model_score"),
+        total_served_score=total(runs, "served_score"),
     )
 
 
 def is_fallback_worse(metric: Metric, model_score: float, fallback_score: float) -> bool:
     """Whether the fallback's score is worse than the model's, in the direction of the metric."""
-    return fallback_score < model_score if metric is Metric.ACCURACY else fallback_score > model_score
+    return metric.is_worse(fallback_score, model_score)
 
 
 def suggested_limits(policy: Policy, runs: Sequence[BacktestRun]) -> tuple[SuggestedLimit, ...]:

@@ -4,20 +4,22 @@ from collections.abc import Iterator
 
 from stillsafe.backtest.result import Backtest, InjectionOutcome
 from stillsafe.backtest.summary import is_fallback_worse
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.state import State
+
+_PERCENTAGES = (Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.RECALL, Metric.PRECISION)
 
 
 def score_words(metric: Metric, score: float | None) -> str:
     """Format a score: accuracy in per cent, an error in the unit of the predictions."""
     if score is None:
         return "unknown"
-    return f"{score:.1%}" if metric is Metric.ACCURACY else f"{score:.4g}"
+    return f"{score:.1%}" if metric in _PERCENTAGES else f"{score:.4g}"
 
 
 def difference_words(metric: Metric, difference: float) -> str:
     """Format a difference of two scores with its sign: accuracy in points."""
-    return f"{100 * difference:+.1f} points" if metric is Metric.ACCURACY else f"{difference:+.4g}"
+    return f"{100 * difference:+.1f} points" if metric in _PERCENTAGES else f"{difference:+.4g}"
 
 
 def headline(result: Backtest) -> str:
@@ -41,7 +43,7 @@ def fallback_sentences(result: Backtest) -> Iterator[str]:
     if comparison is None or metric is None:
         yield "Without labels the benefit of the fallback is unknown."
         return
-    metric_name = metric.value.replace("_", " ")
+    metric_name = metric.phrase
     model_score, fallback_score = comparison.model_score, comparison.fallback_score
     total_model = score_words(metric, comparison.total_model_score)
     if model_score is None or fallback_score is None or comparison.difference is None:

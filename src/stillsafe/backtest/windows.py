@@ -8,9 +8,12 @@ import numpy as np
 from stillsafe.backtest.history import datetime_of, micros_of
 from stillsafe.backtest.run_schedule import MICROS
 from stillsafe.backtest.scoring import BacktestContext, ScoredHistory
+from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.state import Memory
 from stillsafe.core.window import Window
 from stillsafe.monitoring.columns import SHADOW_DIGITS, Columns
+from stillsafe.monitoring.disclosure import window_tally
+from stillsafe.monitoring.local_time import fresh_slots
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.tally import tally
 
@@ -28,7 +31,8 @@ class WindowCounter:
         log_format = LogFormat.of(context.settings)
         columns = log_format.comparable_columns(history.columns, context.baseline)
         self._context, self._history, self._length = context, replace(history, columns=columns), length
-        self._baseline = log_format.comparable_baseline(context.baseline)
+        self._log_format = log_format
+        self._min_count = log_format.min_count
         self._can_shadow_score = context.settings.schema_of_features.scorable_from_log
         self._shadow_confidences = np.round(history.columns.confidences, SHADOW_DIGITS)
         self._is_bypassed = np.zeros(len(history.rows), dtype=np.bool_)
@@ -39,23 +43,30 @@ class WindowCounter:
 
     def window(self, end: int, memory: Memory) -> Window:
         """Count the window that ends at `end`, in microseconds since 1970."""
-        history, start, baseline = self._history, end - self._length, self._baseline
+        history, start = self._history, end - self._length
         fresh_start = start if memory.last_conclusive_at is None else max(start, micros_of(memory.last_conclusive_at))
         bounds = [start, fresh_start, end]
         first, first_fresh, stop = np.searchsorted(history.times, bounds).tolist()
         first_refusal, first_fresh_refusal, refusal_stop = np.searchsorted(history.refusal_times, bounds).tolist()
         columns = self._columns(first, stop)
-        total = tally(columns, baseline, refusal_stop - first_refusal)
-        all_fresh = first_fresh == first and first_fresh_refusal == first_refusal
         is_fresh = np.arange(first, stop) >= first_fresh
+        slots = fresh_slots(replace(columns, fresh=is_fresh), self._context.baseline)
+        baseline = self._log_format.comparable_baseline(composed_baseline(self._context.baseline, slots))
+        all_fresh = first_fresh == first and first_fresh_refusal == first_refusal
+        total = window_tally(tally(columns, baseline, refusal_stop - first_refusal), self._min_count)
+        fresh_refusals = refusal_stop - first_fresh_refusal
         return Window(
             datetime_of(start),
             datetime_of(end),
             self._context.settings.model.version,
             total=total,
-            fresh=total if all_fresh else tally(columns, baseline, refusal_stop - first_fresh_refusal, is_fresh),
+            fresh=total
+            if all_fresh
+            else window_tally(tally(columns, baseline, fresh_refusals, is_fresh), self._min_count),
             shadow=self._can_shadow_score and bool(self._is_bypassed[first:stop].any()),
             silent_seconds=self._silent_seconds(end, stop, refusal_stop),
+            slot_counts=slots,
+            min_count=self._min_count,
         )
 
     def _columns(self, first: int, stop: int) -> Columns:

@@ -28,7 +28,7 @@ from stillsafe.cli.output import (
     print_plain,
     progress_bar,
 )
-from stillsafe.core.evidence.impact import Metric
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import LogMode
 from stillsafe.core.text import truncate
 from stillsafe.errors import ConfigurationError

@@ -13,6 +13,8 @@ from stillsafe.cli.output import console, format_number, format_time, print_plai
 from stillsafe.core.baseline import Baseline
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import baseline as baselines
+from stillsafe.monitoring import extension
+from stillsafe.monitoring.clock_sentences import clock_sentences
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
 from stillsafe.store.read.baselines import BaselineRecord, active_baseline, all_baselines, baseline_by_id
@@ -44,7 +46,7 @@ def baseline_create(
     settings = service.settings_of(config)
     engine = service.open_store(settings)
     if reference is not None:
-        baseline = baselines.load_reference(engine, reference)
+        baseline = baselines.load_reference(engine, settings, reference)
     else:
         baseline = baselines.create(
             engine,
@@ -55,6 +57,26 @@ def baseline_create(
             until=None if until is None else parse_time(until),
             accept_contradiction=accept_contradiction,
         )
+    print_result(baseline_document(baseline, active=True), as_json, lambda: print_baseline(baseline, active=True))
+
+
+@baseline_app.command("extend")
+def baseline_extend(
+    config: Config = DEFAULT_CONFIG,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Start of the healthy span (ISO 8601; default seven days ago).")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Its end (ISO 8601; default now).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Widen the active baseline by a healthy span of the log: more hours, weekdays and values are known.
+
+    Rows count that the model answered in NORMAL in runs without a deviation. The result is a new, active baseline.
+    """
+    settings = service.settings_of(config)
+    engine = service.open_store(settings)
+    span = extension.HealthySpan(*(None if time is None else parse_time(time) for time in (since, until)))
+    baseline = extension.extend(engine, settings, span, at=service.utc_now())
     print_result(baseline_document(baseline, active=True), as_json, lambda: print_baseline(baseline, active=True))
 
 
@@ -113,6 +135,8 @@ def print_baseline(baseline: Baseline, *, active: bool) -> None:
             values = f"{len(feature.category_counts)} categories"
         table.add_row(escape(name), f"{feature.missing_rate:.1%}", values)
     console.print(table)
+    for sentence in clock_sentences(baseline):
+        print_plain(f"  {sentence}")
 
 
 def print_baselines(records: list[BaselineRecord]) -> None:

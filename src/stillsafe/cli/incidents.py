@@ -135,6 +135,9 @@ def print_incident(incident: IncidentRecord, explanations: list[ExplanationRecor
     console.print(_headline(incident))
     console.print(f"  {escape(incident.decision_reason)}")
     console.print(f"  Fallback activated: {'yes' if incident.fallback_activated else 'no'}")
+    if incident.fallback_ended_at:
+        ended_at = format_time(incident.fallback_ended_at)
+        console.print(f"  Fallback ended {ended_at}. {escape(incident.fallback_ended_reason or '')}")
     if incident.resolved_at:
         console.print(f"  Resolved {format_time(incident.resolved_at)}. {escape(incident.resolution or '')}")
     for explanation in explanations:

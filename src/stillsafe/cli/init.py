@@ -1,5 +1,6 @@
 """`init`: create a service folder from a fitted model and a sample of healthy data."""
 
+import re
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from stillsafe import logs, service
+from stillsafe.cli import refresh as refresh_command
 from stillsafe.cli.app import Json, app
 from stillsafe.cli.output import console, format_number, print_plain, print_result, progress_bar
-from stillsafe.core.evidence.impact import Metric, PerformanceImpact
+from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.metric import Metric
+from stillsafe.errors import ConfigurationError
 from stillsafe.model.model import ModelKind
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.store.codec import to_document
@@ -25,14 +29,22 @@ MOST_FEATURES, SMALLEST_LOSS = 5, 0.005  # features in the impact sentence, and 
 
 @app.command()
 def init(
-    model: Annotated[Path, typer.Option(help="The fitted model: a .skops file, or .joblib with --trust-joblib.")],
     sample: Annotated[Path, typer.Option(help="Healthy data that the model was not trained on: CSV or Parquet.")],
+    model: Annotated[
+        Path | None, typer.Option(help="The fitted model: a .skops file, or .joblib with --trust-joblib.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The column with the true labels, if the sample has one.")] = None,
-    out: Annotated[Path, typer.Option(help="The service folder to write.")] = Path("service"),
+    out: Annotated[Path | None, typer.Option(help="The service folder to write; default: service.")] = None,
     name: Annotated[str | None, typer.Option(help="The service's name; default: the folder's.")] = None,
     version: Annotated[str | None, typer.Option(help="The model's version; default: from its hash.")] = None,
     trust_joblib: Annotated[
         bool, typer.Option("--trust-joblib", help="Load a joblib or pickle file: it can run any code.")
+    ] = False,
+    fallback_models: Annotated[
+        bool,
+        typer.Option(
+            "--fallback-models", help="Train second models for the fallback, without the features that may fail."
+        ),
     ] = False,
     python_path: Annotated[
         list[Path] | None, typer.Option(help="A folder with your own modules that the model needs; repeatable.")
@@ -40,15 +52,33 @@ def init(
     module: Annotated[
         list[str] | None, typer.Option(help="A module to import before the model is loaded; repeatable.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="How performance is measured: accuracy, auc, recall, expected_cost, ...")
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="The class that recall, precision and AUC are about.")] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Of expected_cost: LABEL:PREDICTION=NUMBER, for each error; repeatable.")
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
             "--force", help="Give an existing service folder new settings; its log and its old settings are kept."
         ),
     ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh", help="Measure the sample again for a service folder, and add the settings that it lacks."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Inspect a fitted model and a sample of healthy data, and write a service folder for review."""
+    if refresh:
+        refresh_command.refresh(out, sample, label, as_json=as_json)
+        return
+    if model is None:
+        raise typer.BadParameter("The fitted model is required, unless --refresh is given.", param_hint="--model")
     # Imported here: scikit-learn takes seconds to import.
     from stillsafe.init.create import ServiceRequest, create_service
 
@@ -60,19 +90,43 @@ def init(
                 model,
                 sample,
                 label=label,
-                out=out,
+                out=out or refresh_command.DEFAULT_FOLDER,
                 name=name,
                 version=version,
                 trust_joblib=trust_joblib,
                 force=force,
+                fallback_models=fallback_models,
                 python_path=tuple(python_path or ()),
                 modules=tuple(module or ()),
+                harm=_harm(metric, positive, cost or []),
                 now=service.utc_now(),
                 salt=secrets.token_hex(16),
             ),
             progress,
         )
     print_result(service_document(created_service), as_json, lambda: print_service(created_service))
+
+
+def _harm(metric: str | None, positive: str | None, costs: list[str]) -> dict[str, Any]:
+    """The keys of `[harm]` that the options give.
+
+    Raises:
+        ConfigurationError: an option is invalid.
+    """
+    if metric is None:
+        if positive is not None or costs:
+            raise ConfigurationError("--positive and --cost belong to a metric.", "Name it with --metric.")
+        return {}
+    if metric not in {each.value for each in Metric}:
+        names = ", ".join(each.value for each in Metric)
+        raise ConfigurationError(f"There is no metric {metric!r}.", f"Name one of {names}.")
+    section: dict[str, Any] = {"metric": metric} | ({} if positive is None else {"positive": positive})
+    for text in costs:
+        parts = re.fullmatch(r"(.+):(.+)=(\d+(?:\.\d+)?)", text)
+        if parts is None:
+            raise ConfigurationError(f"{text!r} is no cost.", "Write --cost LABEL:PREDICTION=NUMBER.")
+        section.setdefault("costs", {}).setdefault(parts[1], {})[parts[2]] = float(parts[3])
+    return section
 
 
 def service_document(created_service: "CreatedService") -> dict[str, Any]:
@@ -110,6 +164,8 @@ def print_service(created_service: "CreatedService") -> None:
             f"{metric} on the sample: model {created_service.model_score:.3f}, fallback "
             f"{created_service.fallback_score:.3f} ({answers})."
         )
+    if created_service.metric_reason:
+        print_plain(created_service.metric_reason)
     baseline = created_service.baseline
     if baseline.harm is not None:
         print_plain(impact_sentence(baseline.harm))
@@ -133,7 +189,7 @@ def fallback_answers(rule_count: int, default: str) -> str:
 
 def impact_sentence(harm: PerformanceImpact) -> str:
     """What the model loses if the values of its most important features go to the wrong rows."""
-    unit = 1.0 if harm.metric is Metric.ACCURACY else max(harm.healthy_error, 1e-12)
+    unit = max(harm.healthy_error, 1e-12) if harm.metric is Metric.MEAN_ABSOLUTE_ERROR else 1.0
     losses = sorted(((impact.permuted / unit, name) for name, impact in harm.features.items()), reverse=True)
     costs = [f"{name} {_cost(harm.metric, loss)}" for loss, name in losses[:MOST_FEATURES] if loss > SMALLEST_LOSS]
     basis = "" if harm.labelled else " (estimated from the model's own predictions, without labels)"
@@ -143,4 +199,6 @@ def impact_sentence(harm: PerformanceImpact) -> str:
 
 
 def _cost(metric: Metric, loss: float) -> str:
-    return f"{100 * loss:.1f} points of accuracy" if metric is Metric.ACCURACY else f"{loss:.0%} more error"
+    if metric is Metric.MEAN_ABSOLUTE_ERROR:
+        return f"{loss:.0%} more error"
+    return f"{100 * loss:.1f} points of {metric.phrase}" if metric.is_score else f"{loss:.3g} more {metric.phrase}"

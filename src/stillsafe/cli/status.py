@@ -92,6 +92,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "watch": settings.watch_sentence,
         "calm_runs": memory.calm_runs if memory else 0,
         "recovery_runs_needed": recovery_runs_needed(settings.policy, memory) if memory else None,
+        "runs_without_severe": memory.runs_without_severe if memory else 0,
         "streaks": to_document(memory.streaks) if memory else {},
         "incident": asdict(open_incidents[0]) if open_incidents else None,
         "explanations_pending": len(incident_explanation.pending_steps(engine, settings)),
@@ -211,6 +212,16 @@ def _print_spool(document: dict[str, Any]) -> None:
         console.print(f"  [bold yellow]Spooling[/]: {sentence}")
 
 
+def _print_recovery(document: dict[str, Any]) -> None:
+    """Print the runs so far towards each end of DEGRADED."""
+    run_count = document["recovery_runs_needed"]
+    console.print(f"  Calm runs: {document['calm_runs']} of {run_count} needed to recover")
+    if document["runs_without_severe"]:
+        console.print(
+            f"  Runs without a severe reading: {document['runs_without_severe']} of {run_count} needed for WARNING"
+        )
+
+
 def print_status(document: dict[str, Any]) -> None:
     """Print the text of `status`."""
     state = colour_markup(document["state"], STATE_STYLE)
@@ -231,7 +242,7 @@ def print_status(document: dict[str, Any]) -> None:
     for key, streak in document["streaks"].items():
         console.print(f"  {escape(key)}: deviating for {streak['deviating']} runs, severe for {streak['severe']}")
     if document["state"] == "DEGRADED" and not document["held"]:
-        console.print(f"  Calm runs: {document['calm_runs']} of {document['recovery_runs_needed']} needed to recover")
+        _print_recovery(document)
     if document["shadow_score_problem"]:
         problem = escape(document["shadow_score_problem"])
         console.print(f"  [bold red]No recovery once the model is bypassed[/]: {problem}")

@@ -1,30 +1,72 @@
-"""`windows`: the last monitoring runs."""
+"""`windows`: the last monitoring runs, and one of them in full."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, fail, parse_time
 from stillsafe.cli.output import STATE_STYLE, WIDE, colour_markup, console, format_number, print_plain, print_result
+from stillsafe.cli.run_text import print_run, run_document
 from stillsafe.core.text import truncate
 from stillsafe.core.window import Tally, Window
+from stillsafe.monitoring.run_detail import RunDetail, run_detail
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
-from stillsafe.store.read.runs import RunRecord, recent_runs
+from stillsafe.store.read.runs import RunRecord, last_run, recent_runs, run_at, run_by_id
 
 LONGEST_REASON = 100
 LARGE_DOCUMENTS = frozenset({"policy", "window", "memory", "rows", "inherited"})
+NEWEST = "last"
+
+windows_app = typer.Typer(invoke_without_command=True)
+app.add_typer(windows_app, name="windows")
 
 
-@app.command()
-def windows(config: Config = DEFAULT_CONFIG, limit: Limit = 20, as_json: Json = False) -> None:
+@windows_app.callback()
+def windows(context: typer.Context, config: Config = DEFAULT_CONFIG, limit: Limit = 20, as_json: Json = False) -> None:
     """The last monitoring runs: what was counted and what was concluded."""
+    if context.invoked_subcommand is not None:
+        return
     with database.reading(service.open_store(service.settings_of(config))) as connection:
         runs = recent_runs(connection, limit)
     print_result([window_document(run) for run in runs], as_json, lambda: print_windows(runs))
+
+
+@windows_app.command("show")
+def windows_show(
+    run: Annotated[str, typer.Argument(help="Its number in `windows`, the end of its window, or `last`.")] = NEWEST,
+    config: Config = DEFAULT_CONFIG,
+    why: Annotated[
+        str | None,
+        typer.Option("--why", help="A signal, or a reading such as missing_rate:temp: show how it came about."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One run in full: every reading with its limits, and how a reading came about, number by number."""
+    engine = service.open_store(service.settings_of(config))
+    with database.reading(engine) as connection:
+        if run == NEWEST:
+            record = last_run(connection)
+        else:
+            record = run_by_id(connection, int(run)) if run.isdigit() else run_at(connection, parse_time(run))
+        if record is None:
+            fail("The monitor has never run." if run == NEWEST else f"There is no run {run!r}: `windows` lists them.")
+        detail = run_detail(connection, record)
+    if why is not None and not matching_keys(detail, why):
+        signals = ", ".join(sorted({reading.signal.value for reading in detail.readings}))
+        fail(f"Run {detail.run.id} has no reading {why!r}. It has: {signals}.")
+    keys = matching_keys(detail, why) if why is not None else []
+    document = window_document(record) | run_document(detail, keys)
+    print_result(document, as_json, lambda: print_run(detail, keys))
+
+
+def matching_keys(detail: RunDetail, why: str) -> list[str]:
+    """The keys of a run's readings that a person means: a reading, or all of a signal or of a feature."""
+    return [r.key for r in detail.readings if why in (r.key, r.signal.value, r.feature)]
 
 
 def window_document(run: RunRecord) -> dict[str, Any]:
@@ -38,11 +80,12 @@ def print_windows(runs: list[RunRecord]) -> None:
         print_plain("The monitor has never run. Start it with `stillsafe monitor`.")
         return
     wide = console.width >= WIDE
-    columns = ["until (UTC)", "new", "confidence", "low", "evidence", "severity", "state"]
+    columns = ["run", "until (UTC)", "new", "confidence", "low", "evidence", "severity", "state"]
     table = Table(*columns, *(["reason"] if wide else []))
     for run in runs:
         fresh = stored_value(Window, run.window).fresh if run.window is not None else Tally()
         cells = [
+            str(run.id),
             f"{run.window_end:%m-%d %H:%M:%S}",
             str(fresh.prediction_count) + (" (shadow)" if run.shadow else ""),
             format_number(fresh.avg_confidence),
@@ -53,4 +96,6 @@ def print_windows(runs: list[RunRecord]) -> None:
         ]
         table.add_row(*cells, *([escape(truncate(run.reason or "", LONGEST_REASON))] if wide else []))
     console.print(table)
-    console.print("The counts are of predictions that no earlier run had counted; --json adds the whole windows.")
+    console.print(
+        "The counts are of predictions that no earlier run had counted. `stillsafe windows show RUN` has every reading."
+    )

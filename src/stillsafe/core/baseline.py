@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
 from stillsafe.core.schema import FeatureType
 
 
@@ -29,12 +30,18 @@ class FeatureBaseline:
         type: the kind of value, or None where only missing values were visible (a hashed number).
         value_count: values that were present.
         missing_count: values that were missing.
-        minimum, maximum: range of the numbers; None where there was none.
-        category_counts: how often each category occurred, each whole code, or each form of an open-ended text.
+        minimum, maximum: range of the numbers; None where there was none. Each end is shared by `min_count` values.
+        category_counts: how often each category occurred, each whole code, or each form of an open-ended text, unless
+            fewer than the baseline's `min_count` values share it.
         bins: the bins of its values, or None in a baseline of an older version.
         bin_counts: values in each bin.
         distinct_count: how many different numbers occurred.
-        frequent: the most frequent numbers with their counts, most frequent first.
+        frequent: the most frequent numbers with their counts, most frequent first, down to `min_count`.
+        rare_categories: salted hashes of the rarer categories, which are known too.
+        single_count: rarer categories that occurred once.
+        unlisted_count: values of categories that are neither in `category_counts` nor in `rare_categories`.
+        unlisted_most: how often a value that is in neither list occurred at most; None in an older baseline.
+        outside_count: healthy numbers outside the range.
     """
 
     type: FeatureType | None
@@ -47,11 +54,16 @@ class FeatureBaseline:
     bin_counts: tuple[int, ...] = ()
     distinct_count: int = 0
     frequent: tuple[tuple[float, int], ...] = ()
+    rare_categories: tuple[str, ...] = ()
+    single_count: int = 0
+    unlisted_count: int = 0
+    unlisted_most: int | None = None
+    outside_count: int = 0
 
     @property
     def is_categorical(self) -> bool:
         """Whether its values are watched one by one: categories, whole codes, or the forms of a text."""
-        return self.type is FeatureType.CATEGORY or bool(self.category_counts)
+        return self.type is FeatureType.CATEGORY or bool(self.category_counts or self.rare_categories)
 
     @property
     def missing_rate(self) -> float:
@@ -61,29 +73,31 @@ class FeatureBaseline:
 
     @property
     def expected_unseen_rate(self) -> float:
-        """Probability that the next healthy value is a category that has not occurred yet.
+        """Probability that the next healthy value is a category that the baseline does not know.
 
-        The share of values whose category occurred once. Source: I. J. Good, "The population frequencies of species
-        and the estimation of population parameters", Biometrika 40 (1953); the Good-Turing estimate.
+        The share of values whose category occurred once, and of those whose category is not listed. Source: I. J.
+        Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40
+        (1953); the Good-Turing estimate.
         """
-        singles = sum(1 for count in self.category_counts.values() if count == 1)
-        return singles / self.value_count if self.value_count else 0.0
+        singles = self.single_count + sum(1 for count in self.category_counts.values() if count == 1)
+        return (singles + self.unlisted_count) / self.value_count if self.value_count else 0.0
 
     @property
     def expected_out_of_range_rate(self) -> float:
-        """Probability that the next healthy number is outside the range of the `value_count` so far: 2 / (n + 1).
+        """Probability that the next healthy number is outside the range: of `value_count` numbers, 2 / (n + 1).
 
-        Exact for exchangeable continuous values, since each is equally likely to be the new extreme
-        (S. S. Wilks, "Determination of sample sizes for setting tolerance limits", 1941).
+        Each number outside the range adds 1 / (n + 1). Exact for exchangeable continuous values, since each is equally
+        likely to be the new extreme (S. S. Wilks, "Determination of sample sizes for setting tolerance limits", 1941).
         """
-        return 2 / (self.value_count + 1)
+        return (self.outside_count + 2) / (self.value_count + 1)
 
     def usual_rate(self, number: float) -> float:
         """Share of the values that were this number, in [0, 1]; an upper limit for a number not in `frequent`."""
         if not self.value_count:
             return 0.0
-        least = self.frequent[-1][1] if len(self.frequent) < self.distinct_count else 0
-        return dict(self.frequent).get(number, least) / self.value_count
+        last = self.frequent[-1][1] if len(self.frequent) < self.distinct_count and self.frequent else 0
+        most = last if self.unlisted_most is None else self.unlisted_most
+        return dict(self.frequent).get(number, most) / self.value_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,11 @@ class Baseline:
         joint: how often bins occurred together, or None where that is not known.
         offset: per reading key, the value that healthy rows show on average where it is not zero.
         harm: the results of the impact study, or None without one.
+        slots: the period by hour, or None where the times of its rows are not known.
+        clock: the features that the clock determines.
+        is_hour_known: whether the period has the hours of a composed baseline, so that distributions can be compared.
+        effective_size: rows that stand behind the shares of a composed baseline (`slots.composed_baseline`), or None.
+        min_count: a category, a number or the end of a range stands in it only if so many values share it.
     """
 
     baseline_id: str
@@ -152,3 +171,8 @@ class Baseline:
     joint: Joint | None = None
     offset: Mapping[str, float] = field(default_factory=dict)
     harm: PerformanceImpact | None = None
+    slots: SlotTable | None = None
+    clock: Mapping[str, ClockFeature] = field(default_factory=dict)
+    effective_size: int | None = None
+    is_hour_known: bool = True
+    min_count: int = 1

@@ -6,11 +6,20 @@ State is a fold of this function over monitoring runs. The same arguments always
 from dataclasses import dataclass, replace
 
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of, summary
+from stillsafe.core.evidence.measures import has_enough_rows
+from stillsafe.core.evidence.run_sentences import progress, uneventful_reason
+from stillsafe.core.evidence.sentences import run_counts, summary
+from stillsafe.core.evidence.slots import composed_baseline
+from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of
 from stillsafe.core.policy import RULES_VERSION, Policy
 from stillsafe.core.readings import leaves_predictions, read_signals, run_evidence
 from stillsafe.core.signals import Evidence, Reading
-from stillsafe.core.state import STEPS, Memory, Severity, State, calm_runs_needed, worst_severity
+from stillsafe.core.state import (
+    STEPS,
+    Memory,
+    Severity,
+    worst_severity,
+)
 from stillsafe.core.window import Window
 
 
@@ -44,6 +53,8 @@ def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Me
     last_end = memory.last_conclusive_at
     seconds_since = None if last_end is None else (window.end - last_end).total_seconds()
     matching = _matching_baseline(baseline, window)
+    if matching is not None:
+        matching = composed_baseline(matching, window.slot_counts, policy.evidence)
     readings = read_signals(policy, matching, window, seconds_since) if matching is not None else ()
     return conclude(policy, baseline, window, memory, readings, run_evidence(policy, window, readings))
 
@@ -70,13 +81,14 @@ def conclude(
         at=window.end,
         model_version=window.model_version,
         baseline_id=matching.baseline_id if matching is not None else None,
+        **({"is_scored": _is_scored(policy, window)} if rules_version > 2 else {}),
     )
     healthy_error = matching.harm.healthy_error if matching is not None and matching.harm is not None else None
     incident = incident_of(policy, memory, next_memory, readings, window.end, healthy_error, rules_version)
     if incident is not None:
         open_id = None if incident.event is IncidentEvent.RESOLVED else incident.incident_id
         next_memory = replace(next_memory, incident_id=open_id)
-    damage = damaged_features(policy, next_memory)
+    damage = damaged_features(policy, next_memory, rules_version)
     # Refusals alone may make a run bad, which judges none of the few predictions beside them.
     is_waiting = evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
     waiting = [memory.unjudged_since, window.oldest_unjudged_at] if is_waiting else []
@@ -87,9 +99,11 @@ def conclude(
     elif evidence is Evidence.BAD:
         reason = summary(tuple(reading for reading in readings if reading.evidence is Evidence.BAD), healthy_error)
     else:
-        reason = _uneventful(policy, window, readings, evidence)
+        reason = uneventful_reason(policy, window, readings, evidence)
     severity = worst_severity(policy, next_memory.streaks)
-    remaining_steps = _progress(policy, next_memory, "" if incident is not None else reason)
+    remaining_steps = progress(policy, next_memory, "" if incident is not None else reason)
+    if incident is None and evidence is Evidence.BAD:
+        reason = f"{reason} {run_counts(policy, next_memory)}"
     return Decision(evidence, severity, readings, damage, next_memory, incident, reason, remaining_steps)
 
 
@@ -98,35 +112,8 @@ def _matching_baseline(baseline: Baseline | None, window: Window) -> Baseline | 
     return baseline if baseline is not None and baseline.model_version == window.model_version else None
 
 
-def _progress(policy: Policy, memory: Memory, reason: str) -> str:
-    """What the run concluded, what ends the state, and what escalates it; empty in NORMAL."""
-    if memory.state is State.NORMAL:
-        return ""
-    runs, state = calm_runs_needed(policy, memory), memory.state.value
-    sentences = [reason, f"{state} ends after {runs} consecutive calm runs ({memory.calm_runs} so far)."]
-    if memory.state is State.WARNING:
-        severe = max((streak.severe for streak in memory.streaks.values()), default=0)
-        escalation = f"{policy.critical_runs} consecutive severe runs of one signal ({severe} so far)"
-        sentences.append(f"It becomes DEGRADED after {escalation}.")
-    return " ".join(sentences).strip()
-
-
-def _uneventful(policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence) -> str:
-    if not readings:
-        return f"Unwatched: model version {window.model_version} has no active baseline."
-    if evidence is Evidence.INSUFFICIENT:
-        return _inconclusive(policy, window)
-    return f"Calm: {window.fresh.judged_count} new predictions, every signal within its limits."
-
-
-def _inconclusive(policy: Policy, window: Window) -> str:
-    if window.clock_jump:
-        return "Inconclusive: the clock moved on by more than a day without a request, so it may be wrong."
-    fresh, total = window.fresh.judged_count, window.total.judged_count
-    if total >= policy.min_predictions and fresh >= policy.min_fresh_predictions:
-        return "Inconclusive: the confidences of this window are not all finite numbers."
-    return (
-        f"Inconclusive: {total} predictions in the window (at least {policy.min_predictions} are needed), "
-        f"{fresh} of them new (at least {policy.min_fresh_predictions})"
-        + (f", besides {copies} copies of repeated rows." if (copies := window.total.repeated_count) else ".")
-    )
+def _is_scored(policy: Policy, window: Window) -> bool:
+    """Whether the model scored enough rows that are newer than the last conclusive run, itself or as a shadow."""
+    new_count = window.fresh.judged_count - window.late_count
+    is_enough = has_enough_rows(policy, window) and new_count >= policy.min_fresh_predictions
+    return is_enough and (window.shadow or policy.observe)

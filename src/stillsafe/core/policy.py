@@ -6,6 +6,7 @@ The reference page on the policy is generated from this file.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 from stillsafe.core.signals import FAILURE, SIGNALS, Signal, reading_key
@@ -15,10 +16,10 @@ def _because(default: Any, reason: str) -> Any:
     return field(default=default, metadata={"reason": reason})
 
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the rules that decide. Every change to a reading's level or to a step of the state raises it."""
 
-WORDING_VERSION = 3
+WORDING_VERSION = 4
 """Version of the sentences about decisions."""
 
 
@@ -71,6 +72,20 @@ class EvidencePolicy:
     untested_factor: float = _because(
         2.0, "Flipped predictions add at most so many times the loss that was measured where the damage was tested."
     )
+    negligible_influence: float = _because(
+        0.01,
+        "A feature moves no predictions where no value that the study tried changed more answers than this, or moved "
+        "them by more than this share of the healthy error.",
+    )
+    thin_share_max: float = _because(
+        0.02, "Bins with so few of the healthy rows say nothing about many rows: what the study tried there does."
+    )
+    lone_shift_min: float = _because(
+        0.5, "Half of a feature's values in other bins, while nothing associated with it moved, is a fault of its own."
+    )
+    moved_along_min: float = _because(
+        0.5, "Values with hardly a healthy row are genuine where other features moved by this much of what they imply."
+    )
     negligible_shift: float = _because(
         0.1, "A feature that has shifted by less costs at least as much as a permuted one, where it is damaged."
     )
@@ -78,6 +93,9 @@ class EvidencePolicy:
         0.3, "A label shift is accepted as the cause where it explains at least this share of the distribution shift."
     )
     impact_deviations: float = _because(4.0, "An estimated impact counts beyond so many standard errors.")
+    positive_loss_share: float = _because(
+        0.3, "Recall, precision or F1 beside the owner's metric is severe where it loses this share of itself."
+    )
     label_shift_deviations: float = _because(
         8.0, "A label shift must explain more than chance does by so many standard deviations."
     )
@@ -105,6 +123,24 @@ class EvidencePolicy:
     others_break_min: float = _because(
         0.2, "Smallest divisor given the other features' distributions, whose estimate is less certain."
     )
+    unknown_slots_max: float = _because(
+        0.2, "Where the healthy period lacks the hours of more of the rows than this, only damage is judged."
+    )
+    slot_prior_rows: float = _because(
+        2.0, "Rows of the whole period added to the shares of each hour, so that no value is impossible at an hour."
+    )
+    clock_rare_share: float = _because(
+        0.01, "A clock feature contradicts the clock where fewer healthy rows of that time than this had its value."
+    )
+    clock_claim_deviations: float = _because(
+        4.0, "Whole rows come from the hour that they claim where their other features fit it better by so much."
+    )
+    shift_error_factor: float = _because(
+        2.0, "A loss by a genuine shift counts beyond so many times the error that healthy hours show in its estimate."
+    )
+    possible_loss_deviations: float = _because(
+        2.0, "A change is an alarm if what it could cost matters so many standard errors above the estimate."
+    )
     state_valid_intervals: float = _because(
         2.0, "A state is valid for so many intervals: one run may be late or fail before it counts as stale."
     )
@@ -121,6 +157,33 @@ class EvidencePolicy:
 
 EVIDENCE = EvidencePolicy()
 """The numbers of the installed rules. A baseline is made, a window counted and a state read by these."""
+
+
+class Recovery(StrEnum):
+    """What ends DEGRADED."""
+
+    NOT_SEVERE = "not_severe"  #: Runs without a severe reading end it in WARNING, calm ones in NORMAL.
+    CALM = "calm"  #: Only calm runs end it.
+
+
+class Bypass(StrEnum):
+    """When a CRITICAL incident bypasses the model."""
+
+    ALWAYS = "always"  #: At once.
+    WHEN_IT_PAYS = "when_it_pays"  #: Where only the estimated loss is severe: if the fallback is expected to do better.
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackPrice:
+    """How well a fallback answered rows that it was not learnt on.
+
+    Attributes:
+        reads: the features that it reads; none of the default answer.
+        score: higher is better: the accuracy, or minus a regressor's error as a share of the model's healthy error.
+    """
+
+    reads: tuple[str, ...]
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +252,9 @@ class Policy:
     broken_relation_rate_severe: float = _because(
         0.5, "On half of the rows the feature's value belongs to another row."
     )
+    clock_contradiction_rate_moderate: float = _because(
+        0.05, "One value in twenty that is impossible at the time of its request: a stale source, or another time zone."
+    )
     distribution_change_moderate: float = _because(
         0.30, "Three values in ten would have to change to match the baseline: other customers, season or unit."
     )
@@ -208,6 +274,16 @@ class Policy:
         0.08, "The mean absolute error has grown by a twelfth: less than half of the fifth that matters."
     )
     estimated_error_growth_severe: float = _because(0.15, "Three quarters of a fifth more error, which matters.")
+    estimated_metric_loss_moderate: float = _because(
+        0.025, "Half of the five points that matter, of any score between 0 and 1 that the owner chose."
+    )
+    estimated_metric_loss_severe: float = _because(
+        0.05, "Five points matter; a score of few positive rows is estimated less exactly than accuracy."
+    )
+    harm_moderate: float | None = _because(
+        None, "`[harm] moderate`: the owner's limit in the unit of the metric; by default the limits above."
+    )
+    harm_severe: float | None = _because(None, "`[harm] severe`: the owner's limit in the unit of the metric.")
     refusal_rate_moderate: float = _because(
         0.05, "One request in twenty refused: a client that ignores refusals fails silently."
     )
@@ -235,6 +311,23 @@ class Policy:
     written_limits: tuple[str, ...] = _because(
         (), "Limits that the owner wrote hold, also where the impact can be estimated."
     )
+    recovery: Recovery = field(
+        default=Recovery.NOT_SEVERE,
+        metadata={"reason": "Where the harm is over and only a change stays, the model answers again, with a WARNING."},
+    )
+    bypass: Bypass = field(
+        default=Bypass.ALWAYS,
+        metadata={"reason": "An owner's answers may be safer than any estimate; rules that `init` learnt are priced."},
+    )
+    fallback_prices: tuple[FallbackPrice, ...] = _because(
+        (), "Held-out scores of the fallback's rule lists and of its default, to compare with the model's."
+    )
+    model_score: float | None = _because(None, "The model's held-out score on the rows of the fallback's prices.")
+    observe: bool = _because(
+        False,
+        "In mode observe the model answers in DEGRADED too: its own scores show whether the harm is over.",
+    )
+    metric: str | None = _because(None, "The metric that the owner chose; by default accuracy or mean absolute error.")
 
     def problems(self) -> list[str]:
         """What makes this policy unsound, one sentence each; empty when it is sound."""
@@ -294,7 +387,18 @@ class Policy:
                     yield f"{moderate} must not exceed {severe}."
 
 
-NOT_NUMBERS = ("evidence", "unwatched_features", "feature_limits", "written_limits")
+NOT_NUMBERS = (
+    "evidence",
+    "unwatched_features",
+    "feature_limits",
+    "written_limits",
+    "recovery",
+    "bypass",
+    "fallback_prices",
+    "model_score",
+    "observe",
+    "metric",
+)
 """Fields of the policy that are no number of their own."""
 
 COUNTS = (

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stillsafe.core.evidence.impact_part import ImpactPart
+from stillsafe.core.evidence.metric import Metric
+
 DIGITS = 6
 """Decimals of every reading: values are rounded before they are compared and stored."""
 
@@ -20,6 +23,9 @@ class Signal(StrEnum):
     UNSEEN_CATEGORY_RATE = "unseen_category_rate"  #: Share of a feature's values that the baseline does not contain.
     OUT_OF_RANGE_RATE = "out_of_range_rate"  #: Share of a feature's numbers outside the baseline's range.
     REPEATED_VALUE_RATE = "repeated_value_rate"  #: Share of a feature's numbers that are one and the same number.
+    CLOCK_CONTRADICTION_RATE = (
+        "clock_contradiction_rate"  #: Share of a clock feature's values that contradict the clock.
+    )
     BROKEN_RELATION_RATE = "broken_relation_rate"  #: Share of rows whose value does not fit the other features.
     DISTRIBUTION_CHANGE = "distribution_change"  #: Total variation distance of a feature from the baseline.
     CONFIDENCE_CHANGE = "confidence_change"  #: Total variation distance of the confidence from the baseline.
@@ -28,6 +34,7 @@ class Signal(StrEnum):
     ESTIMATED_ERROR_GROWTH = (
         "estimated_error_growth"  #: Estimated relative growth of a regressor's mean absolute error.
     )
+    ESTIMATED_METRIC_LOSS = "estimated_metric_loss"  #: Estimated loss in the metric that the owner chose.
     REPEATED_ROW_RATE = "repeated_row_rate"  #: Share of requests that are unexplained copies of the same rows.
     REFUSAL_RATE = "refusal_rate"  #: Share of requests that the schema refused.
     MODEL_ERROR_RATE = "model_error_rate"  #: Share of predictions on which the model failed.
@@ -39,6 +46,10 @@ class Unit(StrEnum):
 
     SCORE = "score"  #: A number in [0, 1], shown as a decimal.
     SHARE = "share"  #: A share, shown in percent.
+    DISTANCE = "distance"  #: A total variation distance in [0, 1], shown as a decimal.
+    POINTS = "points"  #: Accuracy, shown in points of a hundred.
+    LOSS = "loss"  #: A loss in the unit of the owner's metric, shown as a decimal.
+    GROWTH = "growth"  #: A relative growth, shown in percent.
     SECONDS = "seconds"  #: A duration, whose limit counts from zero and not from the reference.
 
 
@@ -90,6 +101,13 @@ class Reading:
             None where a level cannot be reached.
         sample_count: requests or values behind `value`.
         instead_of: features that may be damaged in place of this one, where the data does not show which is.
+        corruption: of an estimated loss, the part that damage causes, in the unit of `value`; None where not known.
+        standard_error: of an estimated loss, in the unit of `value`; None where not known.
+        parts: of an estimated loss.
+        noise: distance from the reference that noise explains, or None where the limits do not count it.
+        metric: of an estimated loss by the metric that the owner chose.
+        healthy_performance: in the healthy period by this metric.
+        is_change: whether the value is unusual, though what it could cost is below what matters: recorded, no alarm.
     """
 
     signal: Signal
@@ -102,6 +120,13 @@ class Reading:
     severe_limit: float | None
     sample_count: int
     instead_of: tuple[str, ...] = ()
+    corruption: float | None = None
+    standard_error: float | None = None
+    parts: tuple[ImpactPart, ...] = ()
+    noise: float | None = None
+    is_change: bool = False
+    metric: str | None = None
+    healthy_performance: float | None = None
 
     @property
     def key(self) -> str:
@@ -131,6 +156,7 @@ class SignalRow:
         rebuttable: whether the reading is healthy where all other features have shifted along with its feature.
         output: the model output whose distribution it compares, `confidence` or `prediction`.
         metric: the performance metric whose loss it estimates.
+        reference: the word for the reference: the baseline's value, what is expected of healthy rows, or by chance.
     """
 
     label: str
@@ -145,14 +171,11 @@ class SignalRow:
     rebuttable: bool = False
     output: str | None = None
     metric: str | None = None
+    reference: str = "baseline"
 
 
 _RATE = "{value:.1%} of {count}"
-_RATE_LIMIT = "(baseline {reference:.1%}, limit +{points:.1f} points)"
-_SHIFT_LIMIT = (
-    "total variation distance {value:.2f} from the baseline over {count} predictions "
-    "(baseline {reference:.2f}, limit {limit:.2f})"
-)
+_SHIFT = "total variation distance {value:.2f} from the baseline over {count} predictions ({limits})"
 _UNSURE = "The model is unsure: the requests differ from its training data."
 _OTHER_REQUESTS = (
     "The requests differ from the healthy period: other customers, a season, a campaign, or a damaged input."
@@ -169,7 +192,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Mean confidence",
         unit=Unit.SCORE,
         subject=Subject.OUTPUT,
-        sentence="Mean confidence {value:.3f} over {count} predictions (baseline {reference:.3f}, limit ±{limit:.3g}).",
+        sentence="Mean confidence {value:.3f} over {count} predictions ({limits}).",
         cause=_UNSURE,
         remedy=_COMPARE,
         limit_fields=("avg_confidence_moderate", "avg_confidence_severe"),
@@ -179,7 +202,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Low confidence",
         unit=Unit.SHARE,
         subject=Subject.OUTPUT,
-        sentence=f"Low confidence in {_RATE} predictions {_RATE_LIMIT}.",
+        sentence=f"Low confidence in {_RATE} predictions ({{limits}}).",
         cause=_UNSURE,
         remedy=_COMPARE,
         limit_fields=("low_confidence_rate_moderate", "low_confidence_rate_severe"),
@@ -188,7 +211,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Missing values",
         unit=Unit.SHARE,
         subject=Subject.FEATURE,
-        sentence=f"{{feature}} is missing in {_RATE} predictions {_RATE_LIMIT}.",
+        sentence=f"{{feature}} is missing in {_RATE} predictions ({{limits}}).",
         cause="The feed of {name} has failed, or its field was renamed: its values no longer arrive.",
         remedy="Check the source of {name} and its last deployment.",
         group=Group.DAMAGE,
@@ -198,39 +221,53 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Unseen categories",
         unit=Unit.SHARE,
         subject=Subject.FEATURE,
-        sentence=f"{{feature}} has a category unseen in the baseline in {_RATE} values {_RATE_LIMIT}.",
+        sentence=f"{{feature}} has a category unseen in the baseline in {_RATE} values ({{limits}}).",
         cause="{name} has values unseen in the healthy period{examples}: a new spelling, code or product.",
         remedy="Check the new values of {name}: map them to known ones, or retrain with them.",
         group=Group.DAMAGE,
         limit_fields=("unseen_category_rate_moderate", "unseen_category_rate_severe"),
+        reference="expected",
     ),
     Signal.OUT_OF_RANGE_RATE: SignalRow(
         label="Out of healthy range",
         unit=Unit.SHARE,
         subject=Subject.FEATURE,
-        sentence=f"{{feature}} is outside its healthy range in {_RATE} values {_RATE_LIMIT}.",
+        sentence=f"{{feature}} is outside its healthy range in {_RATE} values ({{limits}}).",
         cause="The unit, the scale or the source of {name} has changed.",
         remedy="Compare the unit and the scale of {name} with the healthy period.",
         group=Group.DAMAGE,
         limit_fields=("out_of_range_rate_moderate", "out_of_range_rate_severe"),
         rebuttable=True,
+        reference="expected",
     ),
     Signal.REPEATED_VALUE_RATE: SignalRow(
         label="Repeated number",
         unit=Unit.SHARE,
         subject=Subject.FEATURE,
-        sentence=f"{{feature}} repeats one number in {_RATE} values {_RATE_LIMIT}.",
+        sentence=f"{{feature}} repeats one number in {_RATE} values ({{limits}}).",
         cause="{name} repeats one number{repeated} as a default does that replaces a failed feed, or a stuck sensor.",
         remedy="Check the source of {name}: find what fills in the constant, and why.",
         group=Group.DAMAGE,
         limit_fields=("repeated_value_rate_moderate", "repeated_value_rate_severe"),
         rebuttable=True,
+        reference="expected",
+    ),
+    Signal.CLOCK_CONTRADICTION_RATE: SignalRow(
+        label="Contradicts the clock",
+        unit=Unit.SHARE,
+        subject=Subject.FEATURE,
+        sentence=f"{{feature}} contradicts the time of the request in {_RATE} values ({{limits}}).",
+        cause="The source of {name} is late, repeats old values, or has another time zone than the service.",
+        remedy="Compare {name} with the time of the requests, and check the time zone of its source.",
+        group=Group.DAMAGE,
+        limit_fields=("clock_contradiction_rate_moderate",),
+        reference="expected",
     ),
     Signal.BROKEN_RELATION_RATE: SignalRow(
         label="Broken relations",
         unit=Unit.SHARE,
         subject=Subject.FEATURE,
-        sentence=f"{{feature}} does not fit the other features in {_RATE} predictions {_RATE_LIMIT}.",
+        sentence=f"{{feature}} does not fit the other features in {_RATE} predictions ({{limits}}).",
         cause=(
             "Each value of {name} is plausible but belongs to another row: a wrong join key, a stale or shuffled "
             "column, or two swapped columns."
@@ -238,44 +275,45 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         remedy="Check how {name} is joined to its rows.",
         group=Group.DAMAGE,
         limit_fields=("broken_relation_rate_moderate", "broken_relation_rate_severe"),
+        reference="expected",
     ),
     Signal.DISTRIBUTION_CHANGE: SignalRow(
         label="Distribution",
-        unit=Unit.SHARE,
+        unit=Unit.DISTANCE,
         subject=Subject.FEATURE,
-        sentence=f"The distribution of {{feature}} shifted: {_SHIFT_LIMIT}.",
+        sentence=f"The distribution of {{feature}} shifted: {_SHIFT}.",
         cause="The population of {name} has changed: other customers, a season, a campaign.",
         remedy="Check whether {name} may have changed for a good reason.",
         limit_fields=("distribution_change_moderate",),
+        reference="by chance",
     ),
     Signal.CONFIDENCE_CHANGE: SignalRow(
         label="Distribution of confidence",
-        unit=Unit.SHARE,
+        unit=Unit.DISTANCE,
         subject=Subject.OUTPUT,
-        sentence=f"The confidence distribution shifted: {_SHIFT_LIMIT}.",
+        sentence=f"The confidence distribution shifted: {_SHIFT}.",
         cause=_OTHER_REQUESTS,
         remedy=_COMPARE,
         limit_fields=("confidence_change_moderate",),
         output="confidence",
+        reference="by chance",
     ),
     Signal.PREDICTION_CHANGE: SignalRow(
         label="Distribution of predictions",
-        unit=Unit.SHARE,
+        unit=Unit.DISTANCE,
         subject=Subject.OUTPUT,
-        sentence=f"The prediction distribution shifted: {_SHIFT_LIMIT}.",
+        sentence=f"The prediction distribution shifted: {_SHIFT}.",
         cause=_OTHER_REQUESTS,
         remedy=_COMPARE,
         limit_fields=("prediction_change_moderate",),
         output="prediction",
+        reference="by chance",
     ),
     Signal.ESTIMATED_ACCURACY_LOSS: SignalRow(
         label="Estimated accuracy loss",
-        unit=Unit.SHARE,
+        unit=Unit.POINTS,
         subject=Subject.OUTPUT,
-        sentence=(
-            "Estimated accuracy{performance} {loss:.1f} points lost over {count} predictions; "
-            "limit {points:.1f} points."
-        ),
+        sentence="Estimated accuracy{performance} {loss:.1f} points lost over {count} predictions ({limits}).",
         cause=_UNFIT,
         remedy=_VERIFY,
         group=Group.FAILURE,
@@ -284,33 +322,41 @@ SIGNALS: Mapping[Signal, SignalRow] = {
     ),
     Signal.ESTIMATED_ERROR_GROWTH: SignalRow(
         label="Estimated error growth",
-        unit=Unit.SHARE,
+        unit=Unit.GROWTH,
         subject=Subject.OUTPUT,
-        sentence=(
-            "Estimated mean absolute error{performance} {loss:.0f}% higher over {count} predictions; "
-            "limit {points:.0f}%."
-        ),
+        sentence="Estimated mean absolute error{performance} {loss:.0f}% higher over {count} predictions ({limits}).",
         cause=_UNFIT,
         remedy=_VERIFY,
         group=Group.FAILURE,
         limit_fields=("estimated_error_growth_moderate", "estimated_error_growth_severe"),
         metric="mean_absolute_error",
     ),
+    Signal.ESTIMATED_METRIC_LOSS: SignalRow(
+        label="Estimated loss",
+        unit=Unit.LOSS,
+        subject=Subject.OUTPUT,
+        sentence="Estimated {metric}{performance} {value:.3g} lost over {count} predictions ({limits}).",
+        cause=_UNFIT,
+        remedy=_VERIFY,
+        group=Group.FAILURE,
+        limit_fields=("estimated_metric_loss_moderate", "estimated_metric_loss_severe"),
+    ),
     Signal.REPEATED_ROW_RATE: SignalRow(
         label="Repeated rows",
         unit=Unit.SHARE,
         subject=Subject.TRAFFIC,
-        sentence=f"The same row again and again in {_RATE} predictions {_RATE_LIMIT}. Its copies are no evidence.",
+        sentence=f"The same row again and again in {_RATE} predictions ({{limits}}). Its copies are no evidence.",
         cause="A probe, a health check or a client in a loop sends the same row again and again.",
         remedy="Find the client that repeats one row: mark its requests as synthetic if it is a probe, or repair it.",
         group=Group.CLIENT,
         limit_fields=("repeated_row_rate_moderate",),
+        reference="expected",
     ),
     Signal.REFUSAL_RATE: SignalRow(
         label="Refused requests",
         unit=Unit.SHARE,
         subject=Subject.TRAFFIC,
-        sentence=f"The schema refused {_RATE} requests {_RATE_LIMIT}.",
+        sentence=f"The schema refused {_RATE} requests ({{limits}}).",
         cause="A client was changed and now violates the schema.",
         remedy="Check the refusals by feature and kind, and contact the clients that send them.",
         group=Group.CLIENT,
@@ -320,7 +366,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Model errors",
         unit=Unit.SHARE,
         subject=Subject.TRAFFIC,
-        sentence=f"The model failed on {_RATE} predictions {_RATE_LIMIT}.",
+        sentence=f"The model failed on {_RATE} predictions ({{limits}}).",
         cause="The model itself fails: a library or a file has changed, or an input that it cannot process.",
         remedy="Check the model's errors in the log, then the last deployment.",
         group=Group.FAILURE,
@@ -330,7 +376,7 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         label="Silence",
         unit=Unit.SECONDS,
         subject=Subject.TRAFFIC,
-        sentence="No request for {value:.0f} s (limit {limit:g} s).",
+        sentence="No request for {value:.0f} s ({limits}).",
         cause="The clients, the network or the load balancer no longer send requests to this service.",
         remedy="Send a request by hand; then check the clients, the network and the load balancer.",
         limit_fields=("silence_seconds",),
@@ -338,11 +384,15 @@ SIGNALS: Mapping[Signal, SignalRow] = {
 }
 """Everything about a signal but its limits' numbers, which are in the policy, and its measurement, in `readings`."""
 
+ORIGIN_ZERO = frozenset({Unit.SECONDS, Unit.POINTS, Unit.GROWTH, Unit.LOSS})
+"""Units whose limits count from zero: a sentence leaves out their reference."""
+
 DAMAGE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.DAMAGE)
 FAILURE = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.FAILURE)
 CLIENT = frozenset(signal for signal, row in SIGNALS.items() if row.group is Group.CLIENT)
 OUTPUT_SIGNALS = {row.output: signal for signal, row in SIGNALS.items() if row.output is not None}
-METRIC_SIGNALS = {row.metric: signal for signal, row in SIGNALS.items() if row.metric is not None}
+METRIC_SIGNALS = dict.fromkeys(Metric, Signal.ESTIMATED_METRIC_LOSS)
+METRIC_SIGNALS |= {Metric(row.metric): signal for signal, row in SIGNALS.items() if row.metric is not None}
 
 
 def distance(reading: Reading, *, from_reference: bool = False) -> float:

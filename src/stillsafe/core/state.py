@@ -1,11 +1,13 @@
 """The state machine: severity, state, streaks, and `step`, one run's move from memory to memory.
 
     NORMAL ──warning_runs deviating──▶ WARNING ──critical_runs severe──▶ DEGRADED
-       ▲ ▲                                │                                 │
-       │ └────warning_recovery_runs calm──┘                                 │
-       └──────────────────recovery_runs calm, doubled by each relapse───────┘
+       ▲ ▲                              │   ▲                             │  │
+       │ └──warning_recovery_runs calm──┘   └──recovery_runs not severe───┘  │
+       └─────────────────────────recovery_runs calm──────────────────────────┘
 
-No single run moves the state, in either direction. A run that concludes nothing moves nothing.
+Each relapse doubles `recovery_runs`. No single run moves the state, in either direction. A run that concludes nothing
+moves nothing. With `bypass = "when_it_pays"`, a CRITICAL severity that rests on the estimated loss alone leads to
+DEGRADED only while the fallback is expected to do better; otherwise the state is WARNING.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +16,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from stillsafe.core.policy import Policy
+from stillsafe.core.evidence.advantage import is_priced, run_advantage
+from stillsafe.core.policy import Policy, Recovery
 from stillsafe.core.signals import CLIENT, Evidence, Level, Reading, Signal
 
 
@@ -69,6 +72,10 @@ class Memory:
         damaged_features: features that the open incident has named so far, sorted; none while NORMAL.
         hold: the operator's hold, or None.
         unjudged_since: time of the oldest request that still waits for a conclusive run, or None.
+        runs_without_severe: consecutive conclusive runs in DEGRADED, with the model's scores, without a severe reading.
+        runs_with_advantage: consecutive conclusive runs in which the fallback was expected to do better.
+        runs_without_advantage: consecutive conclusive runs with the model's scores in which it was not.
+        incident_severity: the highest severity of the open incident so far, from rules 3 on; NORMAL without one.
     """
 
     state: State = State.NORMAL
@@ -85,6 +92,10 @@ class Memory:
     damaged_features: tuple[str, ...] = ()
     hold: Hold | None = None
     unjudged_since: datetime | None = None
+    runs_without_severe: int = 0
+    runs_with_advantage: int = 0
+    runs_without_advantage: int = 0
+    incident_severity: Severity = Severity.NORMAL
 
     @property
     def effective_state(self) -> State:
@@ -121,6 +132,11 @@ def worst_severity(policy: Policy, streaks: Mapping[str, Streak]) -> Severity:
     if Severity.CRITICAL in severities:
         return Severity.CRITICAL
     return Severity.WARNING if Severity.WARNING in severities else Severity.NORMAL
+
+
+def critical_keys(policy: Policy, memory: Memory) -> list[str]:
+    """Keys of the readings whose streaks are critical."""
+    return [key for key, streak in memory.streaks.items() if severity_of(policy, streak) is Severity.CRITICAL]
 
 
 def step_of_rules_1(
@@ -163,8 +179,10 @@ def step_of_rules_1(
     return _transition(policy, next_memory, severity, at)
 
 
-def step(policy: Policy, memory: Memory, readings: tuple[Reading, ...], evidence: Evidence, **run: Any) -> Memory:
-    """The memory after one run; see `step_of_rules_1`. `incident` opens and resolves incidents.
+def step_of_rules_2(
+    policy: Policy, memory: Memory, readings: tuple[Reading, ...], evidence: Evidence, **run: Any
+) -> Memory:
+    """The memory after one run, by the second version of the rules; see `step_of_rules_1`.
 
     Deviations of the clients alone, such as refusals, are calm for leaving DEGRADED where the model was judged.
     """
@@ -176,10 +194,69 @@ def step(policy: Policy, memory: Memory, readings: tuple[Reading, ...], evidence
     return step_of_rules_1(policy, memory, readings, evidence, **run)
 
 
+def step(
+    policy: Policy,
+    memory: Memory,
+    readings: tuple[Reading, ...],
+    evidence: Evidence,
+    *,
+    is_scored: bool = False,
+    **run: Any,
+) -> Memory:
+    """The memory after one run; see `step_of_rules_2`. `incident` opens and resolves incidents.
+
+    Args:
+        policy: the rules' numbers.
+        memory: of the run before.
+        readings: of the run.
+        evidence: of the run.
+        is_scored: whether the model scored enough rows that are newer than the last conclusive run. Without that, only
+            calm runs end DEGRADED.
+        run: `at`, `model_version` and `baseline_id`.
+    """
+    if evidence is not Evidence.INSUFFICIENT:
+        memory = _count_exits(policy, memory, readings, is_scored=is_scored, **run)
+    memory = step_of_rules_2(policy, memory, readings, evidence, **run)
+    severity = Severity.CRITICAL if memory.state is State.DEGRADED else Severity.WARNING
+    if evidence is Evidence.BAD and critical_keys(policy, memory):
+        severity = Severity.CRITICAL
+    if memory.state is State.NORMAL or memory.incident_severity is Severity.CRITICAL:
+        severity = Severity.NORMAL if memory.state is State.NORMAL else Severity.CRITICAL
+    return replace(memory, incident_severity=severity)
+
+
 Step = Callable[..., Memory]
 
-STEPS: Mapping[int, Step] = {1: step_of_rules_1, 2: step}
+STEPS: Mapping[int, Step] = {1: step_of_rules_1, 2: step_of_rules_2, 3: step}
 """The step of each version of the rules. A new step gets a new version, and the older one stays for replays."""
+
+
+def _count_exits(
+    policy: Policy,
+    memory: Memory,
+    readings: tuple[Reading, ...],
+    *,
+    is_scored: bool,
+    at: datetime,
+    model_version: str,
+    baseline_id: str | None,
+) -> Memory:
+    """The memory with one more run without a severe reading, and with or without an advantage of the fallback."""
+    if (memory.model_version, memory.baseline_id) != (model_version, baseline_id) or _gap(policy, memory, at):
+        memory = replace(memory, runs_without_severe=0, runs_with_advantage=0, runs_without_advantage=0)
+    severe_keys = {reading.key for reading in readings if reading.level is Level.SEVERE}
+    # A severe signal that cannot be read now is no evidence that its harm is over.
+    unread_keys = {reading.key for reading in readings if reading.evidence is Evidence.INSUFFICIENT}
+    is_unknown = any(streak.severe for key, streak in memory.streaks.items() if key in unread_keys)
+    counts = memory.state is State.DEGRADED and is_scored and not is_unknown
+    pays, _ = run_advantage(policy, readings, memory.damaged_features)
+    has_advantage = bool(pays) or any(not is_priced(policy, key) for key in severe_keys)
+    return replace(
+        memory,
+        runs_without_severe=0 if severe_keys else memory.runs_without_severe + counts,
+        runs_with_advantage=memory.runs_with_advantage if pays is None else (memory.runs_with_advantage + 1) * pays,
+        runs_without_advantage=0 if has_advantage else memory.runs_without_advantage + (counts and pays is not None),
+    )
 
 
 def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:
@@ -213,21 +290,38 @@ def _since_recovery(policy: Policy, memory: Memory, is_conclusive: bool) -> int 
 
 def _transition(policy: Policy, memory: Memory, severity: Severity, at: datetime) -> Memory:
     match memory.state:
-        case State.NORMAL | State.WARNING if severity is Severity.CRITICAL:
+        case State.NORMAL | State.WARNING if severity is Severity.CRITICAL and _bypasses(policy, memory):
             relapses = memory.relapses + 1 if memory.runs_since_recovery is not None else 0
-            return replace(
-                memory, state=State.DEGRADED, since=at, calm_runs=0, relapses=relapses, runs_since_recovery=None
-            )
-        case State.NORMAL if severity is Severity.WARNING:
-            return replace(memory, state=State.WARNING, since=at)
+            return replace(_leave(memory, State.DEGRADED, at), calm_runs=0, relapses=relapses, runs_since_recovery=None)
+        case State.NORMAL if severity is not Severity.NORMAL:
+            return _leave(memory, State.WARNING, at)
         case State.WARNING if memory.calm_runs >= calm_runs_needed(policy, memory):
             return _back_to_normal(memory, at)
         case State.DEGRADED if memory.calm_runs >= calm_runs_needed(policy, memory):
             return replace(_back_to_normal(memory, at), runs_since_recovery=0)
+        case State.DEGRADED if _is_harm_over(policy, memory):
+            return replace(_leave(memory, State.WARNING, at), runs_since_recovery=0)
         case _:
             return memory
 
 
+def _bypasses(policy: Policy, memory: Memory) -> bool:
+    is_all_priced = all(is_priced(policy, key) for key in critical_keys(policy, memory))
+    return not is_all_priced or memory.runs_with_advantage >= policy.critical_runs
+
+
+def _is_harm_over(policy: Policy, memory: Memory) -> bool:
+    """Whether DEGRADED ends in WARNING: nothing was severe for long enough, or the fallback had no advantage."""
+    if policy.recovery is Recovery.CALM:
+        return False
+    runs = max(memory.runs_without_severe, memory.runs_without_advantage)
+    return runs >= recovery_runs_needed(policy, memory)
+
+
+def _leave(memory: Memory, state: State, at: datetime) -> Memory:
+    return replace(memory, state=state, since=at, runs_without_severe=0, runs_without_advantage=0)
+
+
 def _back_to_normal(memory: Memory, at: datetime) -> Memory:
     # A signal without recent readings keeps its streak and would act again on old evidence, so all streaks end here.
-    return replace(memory, state=State.NORMAL, since=at, streaks={}, damaged_features=())
+    return replace(_leave(memory, State.NORMAL, at), streaks={}, damaged_features=())

@@ -20,6 +20,10 @@ class FeatureTally:
         below_count, above_count: numbers outside the baseline's range.
         bin_counts: values in each of the baseline's bins.
         commonest: the most frequent number with its count, or None.
+        clock_count: of a clock feature, values whose time the baseline knows.
+        contradiction_count: of these, the ones that contradict the time of their request.
+        claim_deviations: of an hour, standard errors by which the other features of these rows fit the hour that they
+            claim better than the hour of their request; below zero where they fit the latter better.
         unseen_examples: a few unseen categories with their counts. Client-controlled text: data, never markup.
     """
 
@@ -31,6 +35,9 @@ class FeatureTally:
     unseen_examples: Mapping[str, int] = field(default_factory=dict)
     bin_counts: tuple[int, ...] = ()
     commonest: tuple[float, int] | None = None
+    clock_count: int = 0
+    contradiction_count: int = 0
+    claim_deviations: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,8 @@ class Window:
         expired_count: rows that grew too old before any run judged them.
         synthetic_count: requests that the clients marked as no evidence.
         clock_jump: whether the clock moved on by more than a day without a request, so that it may be wrong.
+        min_count: a category or a number stands in it only if so many values share it.
+        slot_counts: fresh rows by the slot of their own time (see `slot_table`); empty where no times are known.
     """
 
     start: datetime
@@ -121,3 +130,5 @@ class Window:
     expired_count: int = 0
     synthetic_count: int = 0
     clock_jump: bool = False
+    slot_counts: Mapping[str, int] = field(default_factory=dict)
+    min_count: int = 1

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
-from stillsafe.core.signals import SIGNALS, Evidence, Level, Reading, Signal, Unit
+from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Evidence, Level, Reading, Signal, Unit
 from stillsafe.dashboard import shapes
 from stillsafe.dashboard.formatting import count, format_value, span
 from stillsafe.dashboard.shapes import Axis, Box, Chart, Dot, Label, Path, Scale
@@ -179,7 +179,7 @@ def _is_drawable(number: float) -> bool:
 
 def _origin(reading: Reading) -> float:
     """The healthy value from which the limits of a reading count: a duration counts from zero."""
-    return 0.0 if SIGNALS[reading.signal].unit is Unit.SECONDS else reading.reference or 0.0
+    return 0.0 if SIGNALS[reading.signal].unit in ORIGIN_ZERO else reading.reference or 0.0
 
 
 def _scale(points: Sequence[_Point], readings: Sequence[Reading], top: float, bottom: float) -> Scale:
@@ -279,7 +279,7 @@ def _tick_text(signal: Signal, value: float) -> str:
     match SIGNALS[signal].unit:
         case Unit.SECONDS:
             return span(value) if value else "0"
-        case Unit.SCORE:
+        case Unit.SCORE | Unit.DISTANCE:
             return f"{value:.2f}"
         case _:
             return f"{100 * value:.3g}%"

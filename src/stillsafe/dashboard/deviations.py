@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stillsafe.core.evidence.sentences import part_texts
 from stillsafe.core.signals import SIGNALS, Evidence, Level, Reading, Signal, excess
 from stillsafe.core.state import Streak
 from stillsafe.dashboard.formatting import NO_VALUE, count, format_limits, format_value, shorten
@@ -18,14 +19,16 @@ class ReadingRow:
     """One row of the table of readings, as text.
 
     Attributes:
-        level: `SEVERE`, `MODERATE`, `NONE`, or `TOO LITTLE` where there was too little data.
+        level: `SEVERE`, `MODERATE`, `NONE`, `CHANGE` where a change costs too little to matter, `TOO LITTLE` where
+            there was too little data.
         signal: the signal's label.
         feature: of which feature, or empty.
         instead_of: features that may be damaged in place of this one.
-        value, reference, limits: in the signal's unit.
+        value, reference, noise, limits: in the signal's unit; noise is the distance that chance explains.
         runs: consecutive runs in which it deviated.
         samples: requests or values behind the value.
         examples: unseen categories with their counts. Untrusted: escape them before display.
+        parts: what an estimated loss consists of, the largest first.
     """
 
     level: str
@@ -34,18 +37,20 @@ class ReadingRow:
     instead_of: tuple[str, ...]
     value: str
     reference: str
+    noise: str
     limits: str
     runs: str
     samples: str
     examples: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
 
 def worst_first(readings: tuple[Reading, ...]) -> list[Reading]:
-    """Severe before moderate before calm before inconclusive; within one level the furthest from healthy first."""
+    """Severe, moderate, changed, calm, then inconclusive; within one level the furthest from healthy first."""
 
-    def rank(reading: Reading) -> tuple[bool, int, float, str]:
+    def rank(reading: Reading) -> tuple[bool, int, bool, float, str]:
         inconclusive = reading.evidence is Evidence.INSUFFICIENT
-        return inconclusive, _LEVEL_ORDER[reading.level], -excess(reading), reading.key
+        return inconclusive, _LEVEL_ORDER[reading.level], not reading.is_change, -excess(reading), reading.key
 
     return sorted(readings, key=rank)
 
@@ -76,17 +81,25 @@ def deviating_keys(runs: tuple[Run, ...]) -> list[str]:
 def _row(reading: Reading, run: Run, streak: Streak | None) -> ReadingRow:
     deviates = reading.level is not Level.NONE
     return ReadingRow(
-        level="TOO LITTLE" if reading.evidence is Evidence.INSUFFICIENT else reading.level.value,
+        level=_level_text(reading),
         signal=SIGNALS[reading.signal].label,
         feature=reading.feature or "",
         instead_of=reading.instead_of if deviates else (),
         value=format_value(reading.signal, reading.value),
         reference=format_value(reading.signal, reading.reference),
+        noise=format_value(reading.signal, reading.noise),
         limits=format_limits(reading),
         runs=_streak_text(streak),
         samples=count(reading.sample_count) if reading.sample_count else NO_VALUE,
         examples=_examples(reading, run) if deviates else (),
+        parts=part_texts(reading) if deviates else (),
     )
+
+
+def _level_text(reading: Reading) -> str:
+    if reading.evidence is Evidence.INSUFFICIENT:
+        return "TOO LITTLE"
+    return "CHANGE" if reading.is_change else reading.level.value
 
 
 def _streak_text(streak: Streak | None) -> str:

@@ -3,7 +3,8 @@
 import math
 from datetime import datetime
 
-from stillsafe.core.signals import SIGNALS, Reading, Signal, Unit
+from stillsafe.core.evidence.sentences import number_text
+from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Reading, Signal, Unit
 from stillsafe.core.text import truncate
 
 NO_VALUE = "–"
@@ -57,7 +58,15 @@ def time_since(at: datetime | None, now: datetime) -> str:
 
 def format_value(signal: Signal, value: float | None) -> str:
     """A reading's number in the unit of its signal."""
-    return {Unit.SCORE: decimal, Unit.SHARE: percent, Unit.SECONDS: span}[SIGNALS[signal].unit](value)
+    match SIGNALS[signal].unit:
+        case Unit.SECONDS:
+            return span(value)
+        case Unit.SCORE:
+            return decimal(value)
+        case Unit.SHARE:
+            return percent(value)
+        case unit:
+            return NO_VALUE if value is None or not math.isfinite(100 * value) else number_text(unit, value)
 
 
 def format_limits(reading: Reading) -> str:
@@ -68,7 +77,7 @@ def format_limits(reading: Reading) -> str:
 
 def _limit(reading: Reading, limit: float) -> str:
     row = SIGNALS[reading.signal]
-    origin = 0.0 if row.unit is Unit.SECONDS else reading.reference or 0.0
+    origin = 0.0 if row.unit in ORIGIN_ZERO else reading.reference or 0.0
     upper = f"> {format_value(reading.signal, origin + limit)}"
     if not row.two_sided:
         return upper

@@ -76,6 +76,11 @@ def _state(snapshot: Snapshot) -> State:
     return snapshot.state.state if snapshot.state is not None else State.NORMAL
 
 
+def _is_withheld(snapshot: Snapshot) -> bool:
+    """Whether the severity is CRITICAL and the model goes on answering, as no fallback is expected to do better."""
+    return _state(snapshot) is State.WARNING and snapshot.state is not None and snapshot.state.severity == "CRITICAL"
+
+
 def _never_ran(snapshot: Snapshot) -> bool:
     return snapshot.state is None or snapshot.state.checked_at is None
 
@@ -95,6 +100,8 @@ def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
         return Tone.UNKNOWN, "The model is unmonitored: the monitor has stopped."
     if snapshot.baseline is None:
         return Tone.UNKNOWN, f"Model version {version} is unmonitored: it has no baseline."
+    if _is_withheld(snapshot):
+        return Tone.DANGER, "Not safe to trust."
     if _state(snapshot) is State.WARNING:
         return Tone.WATCH, "Signals deviate: investigate."
     if snapshot.state is not None and snapshot.state.memory.last_conclusive_at is None:
@@ -107,7 +114,7 @@ def _reason(snapshot: Snapshot, tone: Tone) -> str:
         return "No monitoring run is recorded, so the state is not known."
     incident = next((view.incident for view in snapshot.incidents if not view.incident.resolved), None)
     if tone in (Tone.DANGER, Tone.WATCH) and incident is not None and not snapshot.state.held:
-        return incident.decision_reason
+        return incident.fallback_ended_reason or incident.decision_reason
     if tone is Tone.UNKNOWN and not _never_ran(snapshot):
         run = snapshot.last_run
         return f"The last run concluded: {snapshot.state.reason if run is None else run.record.reason}"
@@ -137,6 +144,8 @@ def _answering(snapshot: Snapshot) -> str:
         return f'{fallback} The monitor is stale, and `on_stale_monitor` is "fallback".'
     if not snapshot.conditions.served_version.judged and snapshot.settings.serving.on_not_judged == "fallback":
         return f'{fallback} The version is not judged, and `on_not_judged` is "fallback".'
+    if _is_withheld(snapshot):
+        return "The model answers: no fallback is expected to do better."
     return "The model answers."
 
 
@@ -205,7 +214,10 @@ def _outlook(snapshot: Snapshot) -> str:
         return f"After the release the state is {memory.state.value}."
     match memory.state:
         case State.DEGRADED:
-            return f"{memory.calm_runs} of {recovery_runs_needed(policy, memory)} calm runs towards recovery."
+            run_count = recovery_runs_needed(policy, memory)
+            calm = f"{memory.calm_runs} of {run_count} calm runs towards recovery."
+            not_severe = f" {memory.runs_without_severe} of {run_count} runs without a severe reading towards WARNING."
+            return calm + (not_severe if memory.runs_without_severe else "")
         case State.WARNING if memory.calm_runs:
             return f"{memory.calm_runs} of {policy.warning_recovery_runs} calm runs towards NORMAL."
         case _:

@@ -2,44 +2,48 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import pandas as pd
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
-from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Schema
 from stillsafe.core.score import Score
-from stillsafe.errors import BaselineRefused, ConfigurationError
+from stillsafe.errors import ConfigurationError
 from stillsafe.init import (
     conversion,
     default_answer,
-    impact_study,
     infer,
     inspect,
+    metric_choice,
+    rule_pricing,
     rule_search,
     sample,
     service_folder,
     write,
 )
+from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
+from stillsafe.init.rule_proposal import Proposal
+from stillsafe.init.second_models import important_features, with_second_models
 from stillsafe.init.service_folder import ServiceFolder
+from stillsafe.init.time_zone import choose_time_zone
 from stillsafe.model.artifact import sha256_of
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import NO_REFERENCE, ModelFacts, Reference
-from stillsafe.monitoring import baseline
-from stillsafe.monitoring.columns import Columns
+from stillsafe.monitoring.clock_sentences import clock_sentences
+from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.own_modules import OwnModules
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
-from stillsafe.table_file import TIMESTAMP
 
 VERSION_LENGTH = 8
 SEED = 0
@@ -63,8 +67,10 @@ class ServiceRequest:
         version: the model's version, or None for the start of its hash.
         trust_joblib: whether a joblib file may be opened; it can run any code.
         force: whether an existing service folder gets new settings; its log and its previous settings are kept.
+        fallback_models: whether second models are trained for the fallback, without the features that may be damaged.
         python_path: folders of the owner's modules that the model needs; folders that PYTHONPATH adds are found.
         modules: modules to import before the model is loaded.
+        harm: keys of the section `[harm]`: the owner's metric and what it depends on.
     """
 
     model_file: Path
@@ -77,8 +83,10 @@ class ServiceRequest:
     version: str | None = None
     trust_joblib: bool = False
     force: bool = False
+    fallback_models: bool = False
     python_path: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
+    harm: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,7 @@ class CreatedService:
             held-out rows.
         warnings: what a person should check, one sentence each.
         proposal: the fallback rules and their evaluation on held-out rows.
+        metric_reason: why the loss is estimated in another metric than accuracy; empty if it is not.
     """
 
     folder: Path
@@ -110,7 +119,8 @@ class CreatedService:
     model_score: float | None
     fallback_score: float | None
     warnings: tuple[str, ...]
-    proposal: rule_search.Proposal
+    proposal: Proposal
+    metric_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,14 @@ class _SampleData:
     schema: infer.InferredSchema
     rows: list[Row]
     labels: list[Answer | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelFile:
+    """The file of the fitted model, and its format by content: `skops` or `joblib`."""
+
+    path: Path
+    format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +163,25 @@ class _ProposedFallback:
     """The default answer, the rules before it, and the scores of model and default on the labelled sample."""
 
     default: default_answer.DefaultAnswer
-    proposal: rule_search.Proposal
+    proposal: Proposal
     scores: default_answer.SampleScores
+    files: dict[str, bytes]
 
     def warnings(self, kind: ModelKind) -> Iterator[str]:
         """What a person should check about the fallback, one sentence each."""
         yield from default_answer.comparison_warnings(self.default, kind, self.scores, self.proposal)
         yield from default_answer.rule_warnings(self.proposal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """What was measured on the sample, and what a person should check about it, one sentence each."""
+
+    choice: metric_choice.MetricChoice
+    timezone: str
+    reference: Baseline
+    fallback: _ProposedFallback
+    warnings: tuple[str, ...]
 
 
 def create_service(request: ServiceRequest, progress: Progress = no_progress) -> CreatedService:
@@ -175,40 +205,77 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     progress("Probing the model on the sample", None)
     scale = inspect.probe_scale(estimator, request.model_file)
     candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
-    served_model = _serve_model(candidate, data, request.model_file, file_format, progress)
-    progress("Making the reference baseline", None)
-    reference, baseline_warnings = _reference(served_model, data, request, progress)
-    fallback = _fallback(served_model, data)
+    model_file = _ModelFile(request.model_file, file_format)
+    served_model = _serve_model(candidate, data, model_file, folder.min_count, progress)
+    study = _study(request, folder, served_model, data, progress)
     service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
+    service |= {} if data.columns.times is None else {"timezone": study.timezone}
     text = write.settings_text(
         service=service | dict(folder.log_settings),
         model=_model_section(folder, served_model, own_modules),
         schema=served_model.model.features,
         remarks=data.schema.remarks,
-        fallback=fallback.default,
-        proposal=fallback.proposal,
+        owners={"harm": study.choice.section, "min_count": folder.min_count},
+        fallback=study.fallback.default,
+        proposal=study.fallback.proposal,
     )
+    files = _files(folder, served_model, study.reference, text) | study.fallback.files
     with inspect.suppress_warnings():
-        service_folder.write(folder, _files(folder, served_model, reference, text))
+        service_folder.write(folder, files)
     return CreatedService(
         request.out,
         kind,
         version,
         served_model.model.scale.method,
         served_model.model.features,
-        reference,
-        fallback.default.answer,
-        *default_answer.scores_with_rules(fallback.scores, fallback.proposal),
+        study.reference,
+        study.fallback.default.answer,
+        *default_answer.scores_with_rules(study.fallback.scores, study.fallback.proposal),
         (
             *_sample_warnings(data, served_model.scores, folder),
-            *fallback.warnings(kind),
-            *served_model.warnings,
             *_schema_warnings(data.schema, served_model.model.features),
             *sample.values_read_as_missing(data.table, request.sample_file, data.columns),
-            *baseline_warnings,
+            *study.warnings,
         ),
-        fallback.proposal,
+        study.fallback.proposal,
+        study.choice.reason,
     )
+
+
+def _study(
+    request: ServiceRequest, folder: ServiceFolder, served_model: _ServedModel, data: _SampleData, progress: Progress
+) -> _Study:
+    """Measure the sample: metric, time zone, reference and fallback."""
+    progress("Making the reference baseline", None)
+    owners_harm = dict(request.harm or folder.harm)
+    choice = metric_choice.choose_metric(served_model.model, served_model.scores, data.labels, owners_harm)
+    disclosure = Disclosure(folder.min_count, folder.log_settings.get("hash_salt", request.salt))
+    timezone, zone_warnings = _time_zone(data, folder)
+    reference_request = ReferenceRequest(request.now, disclosure, choice.definitions, timezone=timezone)
+    order = data.columns.in_time_order, data.columns.times
+    healthy_sample = ReferenceSample(data.rows, served_model.scores, data.labels, *order)
+    reference, baseline_warnings = study_reference(served_model.model, healthy_sample, reference_request, progress)
+    leant_on = important_features(reference) if request.fallback_models else None
+    fallback = _fallback(served_model, data, choice, folder, leant_on)
+    warnings = (*zone_warnings, *clock_sentences(reference), *_model_warnings(served_model, choice, fallback))
+    return _Study(choice, timezone, reference, fallback, (*warnings, *baseline_warnings))
+
+
+def _time_zone(data: _SampleData, folder: ServiceFolder) -> tuple[str, list[str]]:
+    """The time zone of the previous settings, or a proposal and the sentence about it."""
+    zone = choose_time_zone(data.rows, data.columns.times)
+    timezone = folder.log_settings.get("timezone", zone.name)
+    timezone = timezone if timezone in available_timezones() else zone.name
+    return timezone, [zone.reason] if zone.reason and timezone == zone.name else []
+
+
+def _model_warnings(
+    served_model: _ServedModel, choice: metric_choice.MetricChoice, fallback: _ProposedFallback
+) -> Iterator[str]:
+    yield from choice.warnings
+    yield from metric_choice.default_warning(choice, fallback.default.answer)
+    yield from fallback.warnings(served_model.model.kind)
+    yield from served_model.warnings
 
 
 def _read_sample(request: ServiceRequest, estimator: Any, kind: ModelKind, classes: tuple[Answer, ...]) -> _SampleData:
@@ -225,9 +292,12 @@ def _read_sample(request: ServiceRequest, estimator: Any, kind: ModelKind, class
 
 
 @inspect.suppress_warnings()
-def _serve_model(candidate: Model, data: _SampleData, file: Path, file_format: str, progress: Progress) -> _ServedModel:
+def _serve_model(
+    candidate: Model, data: _SampleData, model_file: _ModelFile, min_count: int, progress: Progress
+) -> _ServedModel:
     """The model with its scale and tolerated schema; as skops and compiled, if its predictions stay the same."""
-    model = inspect.probe_model(candidate, data.rows, file)
+    file, file_format = model_file.path, model_file.format
+    model = inspect.probe_model(candidate, data.rows, file, min_count)
     scores = inspect.score_sample(model, data.rows, progress)
     skops_content = conversion.as_skops(model, data.rows) if file_format == "joblib" else None
     content = file.read_bytes() if skops_content is None else skops_content
@@ -248,36 +318,30 @@ def _serve_model(candidate: Model, data: _SampleData, file: Path, file_format: s
     return _ServedModel(model, file_format if skops_content is None else "skops", content, scores, warnings)
 
 
-def _reference(
-    served_model: _ServedModel, data: _SampleData, request: ServiceRequest, progress: Progress
-) -> tuple[Baseline, list[str]]:
-    """The reference baseline with the impact study, and warnings if the halves of the sample deviate."""
-    model, scores = served_model.model, served_model.scores
-    columns = baseline.reference_columns(
-        model.features,
-        data.rows,
-        [score.confidence for score in scores],
-        [score.text for score in scores],
-        salt=request.salt,
-    )
-    try:
-        reference = baseline.reference_baseline(columns, model.features, model_version=model.version, at=request.now)
-    except BaselineRefused as refusal:
-        raise ConfigurationError(str(refusal), "Give a larger sample.") from refusal
-    warnings = _deviation_warnings(columns, model.features, request.now, data.columns.in_time_order)
-    with inspect.suppress_warnings():
-        harm = impact_study.study_impact(model, data.rows, scores, data.labels, columns, reference, progress)
-    return replace(reference, harm=harm), warnings
-
-
-def _fallback(served_model: _ServedModel, data: _SampleData) -> _ProposedFallback:
+def _fallback(
+    served_model: _ServedModel,
+    data: _SampleData,
+    choice: metric_choice.MetricChoice,
+    folder: ServiceFolder,
+    leant_on: Sequence[str] | None,
+) -> _ProposedFallback:
+    """The default and the rule lists; also second models if the owner wants them: then the features are given."""
     kind, labels = served_model.model.kind, data.labels
     default = default_answer.choose_default(kind, served_model.model.classes, labels, served_model.scores)
     scores = default_answer.score_on_sample(kind, labels, served_model.scores, default.answer)
     predictions = [score.prediction for score in served_model.scores]
     schema = served_model.model.features
-    proposal = rule_search.propose(schema, data.rows, labels, kind, default.answer, SEED, predictions)
-    return _ProposedFallback(default_answer.describe_scores(default, kind, scores, proposal), proposal, scores)
+    definition = next(iter(choice.definitions), None)
+    rows = rule_pricing.SearchSample(schema, data.rows, labels, kind, predictions, definition, served_model.scores)
+    proposal, models = rule_search.search(rows, default.answer, SEED), b""
+    if leant_on is not None:
+        proposal, models = with_second_models(proposal, rows, default.answer, leant_on, SEED)
+    lists_file, models_file = folder.file_name(proposal.lists_file), folder.file_name(proposal.models_file)
+    proposal = replace(proposal, lists_file=lists_file, models_file=models_file)
+    files = {models_file: models} if models else {}
+    if proposal.lists or models:
+        files[lists_file] = write.lists_text(proposal).encode()
+    return _ProposedFallback(default_answer.describe_scores(default, kind, scores, proposal), proposal, scores, files)
 
 
 def _read_model(request: ServiceRequest, folder: ServiceFolder) -> tuple[Any, str, OwnModules]:
@@ -355,18 +419,6 @@ def _name(name: str | None, folder: ServiceFolder) -> str:
     if not 0 < len(service_name) <= LONGEST_NAME:
         raise ConfigurationError(f"A service's name has 1 to {LONGEST_NAME} characters.", "Name another with --name.")
     return service_name
-
-
-def _deviation_warnings(columns: Columns, schema: Schema, now: datetime, in_time_order: bool) -> list[str]:
-    sentences = baseline.contradictions(columns, schema, Policy(), now)
-    if not sentences:
-        return []
-    advice = (
-        "check that all of it is healthy."
-        if in_time_order
-        else f"shuffle it if it is sorted, or add a `{TIMESTAMP}` column."
-    )
-    return [f"The second half of the sample deviates from the first: {advice}", *sentences]
 
 
 def _sample_warnings(data: _SampleData, scores: Sequence[Score], folder: ServiceFolder) -> Iterator[str]:

@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stillsafe.core.evidence.price_sentences import ERROR, MODELS, RULES, takeover_sentence
+from stillsafe.core.evidence.shared_numbers import number_range
 from stillsafe.core.fallback import Answer
+from stillsafe.core.policy import Policy
 from stillsafe.core.score import Score, as_text
 from stillsafe.errors import ConfigurationError
-from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, RuleEvaluation
+from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal, RuleEvaluation
 from stillsafe.model.labels import parse_labels
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import variable
+from stillsafe.settings_sections import Privacy
 
 SIGNIFICANT_DIGITS = 9
+MOST_DAMAGE_SCORES, MOST_TAKEOVERS = 5, 2
 
 SampleScores = tuple[float | None, float | None]
 """The model's score and the fallback's: accuracy, or mean absolute error; None without labels."""
@@ -28,7 +33,8 @@ class DefaultAnswer:
     Attributes:
         answer: one of the model's classes, or a number.
         about: its origin, one sentence.
-        span: the smallest and the largest healthy prediction of a regressor, None for a classifier.
+        span: the range of a regressor's healthy labels or predictions, each end shared by enough of them; None of a
+            classifier, or where there are too few.
     """
 
     answer: Answer
@@ -56,16 +62,30 @@ def sample_labels(
 
 
 def choose_default(
-    kind: ModelKind, classes: Sequence[Answer], labels: Sequence[Answer | None] | None, scores: Sequence[Score]
+    kind: ModelKind,
+    classes: Sequence[Answer],
+    labels: Sequence[Answer | None] | None,
+    scores: Sequence[Score],
+    min_count: int = Privacy().min_count,
 ) -> DefaultAnswer:
-    """The most frequent class or the median; of the labels, or without labels of the model's predictions."""
+    """The most frequent class or the median; of the labels, or without labels of the model's predictions.
+
+    Args:
+        kind: kind of the model.
+        classes: of a classifier.
+        labels: of the sample, or None.
+        scores: the model's scores on the sample.
+        min_count: labels or predictions that an end of the range stands for.
+    """
     origin = "the model's predictions on the sample" if labels is None else "the sample's labels"
     candidates = [score.prediction for score in scores] if labels is None else labels
     answers = [answer for answer in candidates if answer is not None]
     if kind is ModelKind.REGRESSOR:
         numbers = [float(answer) for answer in answers]
         median = float(f"{np.median(numbers):.{SIGNIFICANT_DIGITS}g}")
-        return DefaultAnswer(median, f"The median of {origin}.", (min(numbers), max(numbers)))
+        ends = number_range(np.sort(numbers), min_count)
+        span = None if ends is None else (ends.minimum, ends.maximum)
+        return DefaultAnswer(median, f"The median of {origin}.", span)
     counts = {as_text(name): 0 for name in classes}
     for answer in answers:
         counts[as_text(answer)] += 1
@@ -90,8 +110,11 @@ def score_on_sample(
 
 
 def scores_with_rules(scores: SampleScores, proposal: Proposal) -> SampleScores:
-    """The same scores; if there are rules, the fallback's score is that of the rules on the held-out rows."""
-    if proposal.evaluation is None or not proposal.rules:
+    """The same scores; if there are rules, the fallback's score is that of the rules on the held-out rows.
+
+    Rules that were measured by the model's own answers have no score: how often they are right is unknown.
+    """
+    if proposal.evaluation is None or not proposal.rules or not proposal.evaluation.labelled:
         return scores
     return scores[0], proposal.evaluation.rules
 
@@ -123,18 +146,39 @@ def evaluation_phrases(evaluation: RuleEvaluation) -> Iterator[str]:
     yield f"of the default alone {evaluation.default:.3g}"
     if evaluation.model is not None:
         yield f"of the model {evaluation.model:.3g}"
-    for damage in evaluation.damage_scores:
+    for damage in evaluation.damage_scores[:MOST_DAMAGE_SCORES]:
         yield f"of the rules with {' and '.join(map(variable, damage.features))} damaged {damage.score:.3g}"
 
 
 def rule_warnings(proposal: Proposal) -> Iterator[str]:
-    """A sentence that requests a review of the proposed rules, because they are already in force."""
-    if proposal.evaluation is not None and proposal.rules:
-        count = "1 rule" if len(proposal.rules) == 1 else f"{len(proposal.rules)} rules"
-        yield (
-            f"The fallback has {count}, learnt from part of the sample: review the settings. On "
-            f"{proposal.evaluation.row_count} held-out rows: {', '.join(evaluation_phrases(proposal.evaluation))}."
-        )
+    """A sentence that requests a review of the proposed lists, and when they take over."""
+    evaluation = proposal.evaluation
+    if evaluation is None or not proposal.lists:
+        return
+    count = "1 short rule list" if len(proposal.lists) == 1 else f"{len(proposal.lists)} short rule lists"
+    models = f" and {len(proposal.models)} second models" if proposal.models else ""
+    basis = "held-out rows" if evaluation.labelled else "held-out rows, by the model's own answers"
+    yield (
+        f"The fallback has {count}{models}, learnt from part of the sample: review {proposal.lists_file}. On "
+        f"{evaluation.row_count} {basis}: {', '.join(evaluation_phrases(evaluation))}."
+    )
+    if proposal.model_score is not None:
+        for damage in evaluation.damage_scores[:MOST_TAKEOVERS]:
+            yield takeover_sentence(
+                proposal.prices,
+                proposal.model_score,
+                damage.features,
+                least_loss(proposal),
+                evaluation.metric,
+                MODELS if proposal.models else RULES,
+            )
+
+
+def least_loss(proposal: Proposal) -> float:
+    """The estimated loss that is severe by default, in the unit of the proposal's scores."""
+    is_error = proposal.evaluation is not None and proposal.evaluation.metric == ERROR
+    policy = Policy()
+    return policy.estimated_error_growth_severe if is_error else policy.estimated_accuracy_loss_severe
 
 
 def comparison_warnings(

@@ -132,13 +132,14 @@ def probe_scale(estimator: Any, file: Path) -> ConfidenceScale:
         raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
 
 
-def probe_model(candidate: Model, rows: Sequence[Row], file: Path) -> Model:
+def probe_model(candidate: Model, rows: Sequence[Row], file: Path, min_count: int = 1) -> Model:
     """The model with its confidence scale and with the schema that it tolerates.
 
     Args:
         candidate: the model with a provisional scale, and a schema in which every feature is optional.
         rows: the sample.
         file: the model file, for messages.
+        min_count: rows that a quantile of the scale stands for.
 
     Raises:
         ModelError: the model fails on its own sample, does not give one prediction per row, or its answers depend on
@@ -148,7 +149,8 @@ def probe_model(candidate: Model, rows: Sequence[Row], file: Path) -> Model:
     few_rows = _scorable_rows(candidate, rows[:: max(1, len(rows) // PROBED_FIRST)], HOPELESS_ERROR_RATE, file)
     _require_prediction_per_row(candidate, few_rows, file)
     scorable_rows = _scorable_rows(candidate, rows, LARGEST_ERROR_RATE, file)
-    scale = scale_from(candidate.estimator, inputs_of(candidate.estimator, frame(candidate.features, scorable_rows)))
+    inputs = inputs_of(candidate.estimator, frame(candidate.features, scorable_rows))
+    scale = scale_from(candidate.estimator, inputs, min_count)
     model = replace(candidate, scale=scale, features=infer.tolerated_schema(candidate, scorable_rows))
     if dependence := batch_dependence(model, scorable_rows):
         raise ModelError(dependence.problem, dependence.remedy, file=str(file))

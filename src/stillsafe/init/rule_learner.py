@@ -1,6 +1,8 @@
-"""Learn fallback rules: a small decision tree of comparisons, converted to an ordered list of conditions.
+"""Learn a rule list: a small decision tree of scikit-learn, with every leaf as one condition.
 
-Conditions have the semantics of fallback rules: neither a comparison with a missing value nor its opposite holds.
+Conditions have the semantics of fallback rules: neither a comparison with a missing value nor its opposite holds. Where
+missing values are frequent in the sample, one side of a split names them (`"x" in missing`). The conditions of a list
+exclude one another, so that each can be read by itself.
 """
 
 import json
@@ -16,26 +18,31 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, FeatureType, Row, Schema
 from stillsafe.rules import variable
 
-MOST_COMPARISONS = 3
-"""Comparisons in one condition."""
-FEWEST_ROWS, SMALLEST_SHARE = 30, 0.02
-"""Training rows that a condition must cover, as a number and as a share."""
+SMALLEST_LEAF = 50
+"""Training rows that a rule must answer."""
+LEAVES, LEAVES_PER_CLASS, MOST_LEAVES = 12, 3, 32
+"""Largest number of rules of a list; with many classes so many for each class, up to the last number."""
+MOST_CANDIDATES, RANKING_TREES = 40, 30
+"""Features that lists may read, and the trees that choose them, where the sample has more."""
+MOST_FEATURES = 5
+"""Features that a list reads."""
+DEEPEST = 6
+"""Comparisons from the root of a tree to a leaf."""
 MOST_CATEGORIES = 30
 """Categories of one feature that are candidates for a comparison, the most frequent ones."""
 LONGEST_CATEGORY = 60
 """Characters of a category in a condition; a longer one is not readable."""
-SMALLEST_GAIN_SHARE = 0.95
-"""Share of a split's gain that a bound with fewer digits must keep."""
+MOST_LEVELS = 64
+"""Numbers of a feature between which a split may be."""
+LARGEST_CHANGE = 0.01
+"""Share of a node's rows that a bound with fewer digits may move to the other side."""
 MOST_DIGITS = 6
-ACCURACY_PER_LEAF = 0.003
-"""Smallest gain of accuracy that justifies another leaf."""
-ERROR_PER_LEAF = 0.005
-"""Smallest gain that justifies another leaf, as a share of the error of the best constant."""
 CLIP_QUANTILES = (0.02, 0.98)
 """Numeric labels are clipped to these quantiles while splits are searched, because of outliers."""
 ROUNDING = 0.05
 """Share of a leaf's mean absolute error by which its answer may be rounded."""
 
+_OPPOSITE_SIGNS = {">": "<=", "<=": ">", "==": "!=", "!=": "==", "missing": "present", "present": "missing"}
 RowIndices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
@@ -47,18 +54,29 @@ class Comparison:
     Attributes:
         feature: its name.
         type: its kind.
-        sign: `>` or `<=` for a number, `==` or `!=` for a category or a boolean.
+        sign: `>` or `<=` for a number, `==` or `!=` for a category or a boolean; `missing` or `present` for any.
         bound: a number, a category, or true.
+        or_missing: whether it holds for a missing value as well.
     """
 
     feature: str
     type: FeatureType
     sign: str
     bound: float | str
+    or_missing: bool = False
 
     @property
     def text(self) -> str:
         """The comparison in CEL."""
+        missing = f"{json.dumps(self.feature, ensure_ascii=False)} in missing"
+        if self.sign in ("missing", "present"):
+            return missing if self.sign == "missing" else f"!({missing})"
+        if self.or_missing:
+            return f"({self._present} || {missing})"
+        return self._present
+
+    @property
+    def _present(self) -> str:
         name = variable(self.feature)
         match self.type:
             case FeatureType.BOOLEAN:
@@ -73,12 +91,12 @@ class Comparison:
 
     @property
     def opposite(self) -> "Comparison":
-        """The comparison that holds for all other rows with a value."""
-        return replace(self, sign={">": "<=", "<=": ">", "==": "!=", "!=": "=="}[self.sign])
+        """The comparison that holds for all other rows with a value, and never for a missing one."""
+        return replace(self, or_missing=False, sign=_OPPOSITE_SIGNS[self.sign])
 
     def implies(self, other: "Comparison") -> bool:
         """Whether the other comparison is redundant: same feature, same sign, and a weaker bound."""
-        if (self.feature, self.sign) != (other.feature, other.sign):
+        if (self.feature, self.sign) != (other.feature, other.sign) or (self.or_missing and not other.or_missing):
             return False
         if self.sign == ">":
             return self.bound >= other.bound  # type: ignore[operator]  # numbers, as the sign says
@@ -110,15 +128,18 @@ class Targets:
     Attributes:
         values: (n,) positions in `classes`, or the labels themselves.
         classes: the classes of a classifier; empty for a regressor.
+        costs: (classes, classes) cost by label and answer; None where each wrong answer costs 1.
     """
 
     values: NDArray[np.float64]
     classes: tuple[Answer, ...]
+    costs: NDArray[np.float64] | None = None
 
     def best(self, rows: RowIndices) -> float:
         """The constant with the smallest loss, rounded."""
         if self.classes:
-            return float(np.bincount(self.values[rows].astype(int), minlength=len(self.classes)).argmax())
+            counts = np.bincount(self.values[rows].astype(int), minlength=len(self.classes))
+            return float(counts.argmax() if self.costs is None else (counts @ self.costs).argmin())
         median = float(np.median(self.values[rows]))
         slack = ROUNDING * self.loss(rows, median) / len(rows)
         return next(number for number in _roundings(median) if abs(number - median) <= slack)
@@ -129,18 +150,19 @@ class Targets:
 
     def losses(self, rows: RowIndices, answer: "float | NDArray[np.float64]") -> NDArray[np.float64]:
         """The loss of each row."""
-        if self.classes:
+        if self.classes and self.costs is None:
             return np.asarray(self.values[rows] != answer, dtype=float)
+        if self.classes and self.costs is not None:
+            labels = self.values[rows].astype(int)
+            answers = np.broadcast_to(np.nan_to_num(answer, nan=-1), labels.shape).astype(int)
+            # An answer that no label has is as wrong as the worst one.
+            return np.asarray(np.where(answers < 0, self.costs[labels].max(axis=1), self.costs[labels, answers]))
         return np.asarray(np.abs(self.values[rows] - answer))
 
-    def impurity(self, rows: RowIndices) -> float:
-        """Gini impurity or squared error of some rows."""
-        if not len(rows):
-            return 0.0
-        if self.classes:
-            counts = np.bincount(self.values[rows].astype(int))
-            return float(len(rows) - (counts.astype(float) ** 2).sum() / len(rows))
-        return float(np.square(self.values[rows] - self.values[rows].mean()).sum())
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """(n,) what a wrong answer to each row costs at most; None where all cost the same."""
+        return None if self.costs is None else np.asarray(self.costs.max(axis=1)[self.values.astype(int)])
 
     def clip(self) -> "Targets":
         """The same with outliers clipped."""
@@ -151,229 +173,70 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class _SplitColumn:
-    """A column that a tree may split on: a number as its rank among `levels`, else 0 or 1."""
+    """A column that a tree may split on.
+
+    Attributes:
+        spec: its feature.
+        values: (n,) level of a number, else 0 or 1; NaN for a missing value where such values decide a split.
+        bounds: (levels - 1,) number between each level and the next one; empty for a category or boolean.
+        category: the category that 1 stands for, or None.
+        names_missing: whether a split names the side of missing values.
+    """
 
     spec: FeatureSpec
     values: NDArray[np.float32]
-    levels: NDArray[np.float64]
+    bounds: NDArray[np.float64]
     category: str | None
+    names_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
+    path: tuple[Comparison, ...]
     rows: RowIndices
+    answer: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    comparison: Comparison
-    rows: RowIndices
-    yes: "_Tree"
-    no: "_Tree"
-
-
-_Tree = _Leaf | _Split
-
-
-class RuleLearner:
-    """Learns candidate rules from labelled rows.
+class FeatureColumns:
+    """The features of some rows, and for which rows a condition holds.
 
     Attributes:
-        targets: the labels.
         count: the number of rows.
+        values: feature -> (n,) categories, None for missing; or numbers, NaN for missing, booleans as 1 and 0.
     """
 
-    def __init__(self, schema: Schema, rows: Sequence[Row], targets: Targets, default: float, seed: int) -> None:
-        self.targets, self.count, self._default, self._seed = targets, len(rows), default, seed
-        self._clipped_targets = targets.clip()
-        self._fewest_rows = max(FEWEST_ROWS, math.ceil(SMALLEST_SHARE * len(rows)))
-        self._columns = {spec.name: _column(spec, rows) for spec in schema.features}
-        self._split_columns = [column for spec in schema.features for column in self._split_columns_of(spec)]
+    def __init__(self, schema: Schema, rows: Sequence[Row]) -> None:
+        self.count = len(rows)
+        self.values = {spec.name: _column(spec, rows) for spec in schema.features}
+        self._masks: dict[Comparison, Mask] = {}
 
-    def learn(self, rows: RowIndices, without: Collection[str], most: int) -> list[CandidateRule]:
-        """Learn candidates that together cover some rows, except rows with missing values.
+    def answers(self, candidates: Sequence[CandidateRule]) -> NDArray[np.float64]:
+        """(n,) answer of the first candidate that matches each row, NaN where none does."""
+        answers = np.full(self.count, np.nan)
+        for candidate in reversed(candidates):
+            answers[self.matches(candidate.when)] = candidate.answer
+        return answers
 
-        Args:
-            rows: the rows to cover.
-            without: features that no condition may read.
-            most: the largest number of candidates.
-
-        Returns:
-            An empty list if no split gains enough.
-        """
-        columns = [column for column in self._split_columns if column.spec.name not in without]
-        if most < 2 or not columns or len(rows) < 2 * self._fewest_rows:
-            return []
-        tree = self._grow(rows, columns, MOST_COMPARISONS)
-        penalty = self._leaf_penalty(rows)
-        small_tree = self._prune(tree, penalty)
-        while _leaves(small_tree) > most:
-            penalty *= 1.3
-            small_tree = self._prune(tree, penalty)
-        if isinstance(small_tree, _Leaf):
-            return []
-        candidates = [CandidateRule(_shorten(path), self.targets.best(leaf.rows)) for path, leaf in _paths(small_tree)]
-        return self._simplify(candidates, rows)
-
-    def relax(
-        self, candidates: Sequence[CandidateRule], rows: RowIndices, without: Collection[str], most: int
-    ) -> list[CandidateRule]:
-        """Candidates without their comparisons of some features.
-
-        Args:
-            candidates: the candidates to relax; those that do not read the features are left out.
-            rows: rows that no other rule answers while the features are damaged.
-            without: the features.
-            most: the largest number of relaxed candidates.
-        """
-        relaxed_rules: list[CandidateRule] = []
-        for candidate in candidates:
-            comparisons = tuple(comparison for comparison in candidate.when if comparison.feature not in without)
-            matching_rows = rows[self._matches(comparisons)[rows] & (self.first_match(relaxed_rules)[rows] < 0)]
-            is_shorter = 0 < len(comparisons) < len(candidate.when)
-            if is_shorter and len(matching_rows) >= self._fewest_rows and len(relaxed_rules) < most:
-                relaxed_rules.append(CandidateRule(comparisons, self.targets.best(matching_rows)))
-        return relaxed_rules
-
-    def first_match(self, candidates: Sequence[CandidateRule], damaged_features: Collection[str] = ()) -> RowIndices:
-        """(n,) position of the candidate that answers each row, -1 for none."""
-        positions = np.full(self.count, -1, dtype=np.intp)
-        for position, candidate in enumerate(candidates):
-            if candidate.reads.isdisjoint(damaged_features):
-                positions[(positions < 0) & self._matches(candidate.when)] = position
-        return positions
-
-    def predictions(
-        self, candidates: Sequence[CandidateRule], damaged_features: Collection[str] = ()
-    ) -> NDArray[np.float64]:
-        """(n,) answer of the candidates to each row, the default if none matches."""
-        answers = np.array([*(candidate.answer for candidate in candidates), self._default])
-        return answers[self.first_match(candidates, damaged_features)]
-
-    def _split_columns_of(self, spec: FeatureSpec) -> Iterator[_SplitColumn]:
-        column = self._columns[spec.name]
-        none = np.empty(0)
-        if spec.type in OPEN_TYPES:
-            return
-        if spec.type is FeatureType.CATEGORY:
-            present_values = [value for value in column.tolist() if value is not None]
-            categories, counts = np.unique(present_values, return_counts=True)
-            for position in np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]:
-                category = str(categories[position])
-                if counts[position] >= self._fewest_rows and _is_legible(category):
-                    yield _SplitColumn(spec, (column == category).astype(np.float32), none, category)
-            return
-        present = ~np.isnan(column)
-        if present.sum() < 2 * self._fewest_rows:
-            return
-        if spec.type is FeatureType.BOOLEAN:
-            yield _SplitColumn(spec, np.where(present, column, 0).astype(np.float32), none, None)
-            return
-        levels = np.unique(column[present])
-        numbers = np.where(present, column, np.median(column[present]))
-        yield _SplitColumn(spec, np.searchsorted(levels, numbers).astype(np.float32), levels, None)
-
-    def _grow(self, rows: RowIndices, columns: Sequence[_SplitColumn], depth: int) -> _Tree:
-        comparison = self._split(rows, columns) if depth and len(rows) >= 2 * self._fewest_rows else None
-        if comparison is None:
-            return _Leaf(rows)
-        yes, no = self._partition(rows, comparison)
-        if min(len(yes), len(no)) < self._fewest_rows:
-            return _Leaf(rows)
-        return _Split(comparison, rows, self._grow(yes, columns, depth - 1), self._grow(no, columns, depth - 1))
-
-    def _split(self, rows: RowIndices, columns: Sequence[_SplitColumn]) -> Comparison | None:
-        """The best comparison, with as few digits as possible."""
-        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-        target = self._clipped_targets.values[rows]
-        if (target == target[0]).all():
-            return None
-        kind: Any = DecisionTreeClassifier if self.targets.classes else DecisionTreeRegressor
-        stump = kind(max_depth=1, min_samples_leaf=self._fewest_rows, random_state=self._seed)
-        tree = stump.fit(np.column_stack([column.values[rows] for column in columns]), target).tree_
-        if tree.node_count == 1:
-            return None
-        return self._comparison(rows, columns[tree.feature[0]], math.floor(tree.threshold[0]))
-
-    def _comparison(self, rows: RowIndices, column: _SplitColumn, rank: int) -> Comparison:
-        spec = column.spec
-        if column.category is not None:
-            return Comparison(spec.name, spec.type, "==", column.category)
-        if spec.type is FeatureType.BOOLEAN:
-            return Comparison(spec.name, spec.type, "==", True)
-        exact = Comparison(spec.name, spec.type, ">", float(column.levels[rank]))
-        # The sum of two very large numbers overflows, so we add their halves.
-        between = float(column.levels[rank] / 2 + column.levels[rank + 1] / 2)
-        least_gain = SMALLEST_GAIN_SHARE * self._gain(rows, exact)
-        for bound in _roundings(between, MOST_DIGITS):
-            if spec.type is FeatureType.INTEGER:
-                bound = float(math.floor(bound))
-            round_comparison = replace(exact, bound=bound)
-            if self._gain(rows, round_comparison) >= least_gain:
-                return round_comparison
-        return exact
-
-    def _gain(self, rows: RowIndices, comparison: Comparison) -> float:
-        yes, no = self._partition(rows, comparison)
-        if min(len(yes), len(no)) < self._fewest_rows:
-            return -math.inf
-        present = np.concatenate([yes, no])
-        return (
-            self._clipped_targets.impurity(present)
-            - self._clipped_targets.impurity(yes)
-            - self._clipped_targets.impurity(no)
-        )
-
-    def _partition(self, rows: RowIndices, comparison: Comparison) -> tuple[RowIndices, RowIndices]:
-        yes, no = self._holds(comparison)[rows], self._holds(comparison.opposite)[rows]
-        return rows[yes], rows[no]
-
-    def _leaf_penalty(self, rows: RowIndices) -> float:
-        if self.targets.classes:
-            return ACCURACY_PER_LEAF * len(rows)
-        return ERROR_PER_LEAF * self.targets.loss(rows, self.targets.best(rows))
-
-    def _prune(self, tree: _Tree, penalty: float) -> _Tree:
-        """The tree without splits that gain less than the penalty of their additional leaves."""
-        if isinstance(tree, _Leaf):
-            return tree
-        subtree = replace(tree, yes=self._prune(tree.yes, penalty), no=self._prune(tree.no, penalty))
-        leaf = _Leaf(tree.rows)
-        gain = self._loss(leaf) - self._loss(subtree)
-        return subtree if gain > 0 and gain >= penalty * (_leaves(subtree) - 1) else leaf
-
-    def _loss(self, tree: _Tree) -> float:
-        if isinstance(tree, _Leaf):
-            return self.targets.loss(tree.rows, self.targets.best(tree.rows))
-        decided_rows = np.concatenate([tree.yes.rows, tree.no.rows])
-        undecided_rows = np.setdiff1d(tree.rows, decided_rows)
-        return self._loss(tree.yes) + self._loss(tree.no) + self.targets.loss(undecided_rows, self._default)
-
-    def _simplify(self, candidates: list[CandidateRule], rows: RowIndices) -> list[CandidateRule]:
-        """Remove comparisons that the order of the list makes redundant, whichever single feature is damaged."""
-        outcomes = self._outcomes(candidates, rows)
-        for position, candidate in enumerate(candidates):
-            for comparison in candidate.when:
-                comparisons = tuple(other for other in candidates[position].when if other != comparison)
-                shorter = [*candidates[:position], replace(candidate, when=comparisons), *candidates[position + 1 :]]
-                if shorter[position].reads == candidate.reads and self._outcomes(shorter, rows) == outcomes:
-                    candidates = shorter
-        return candidates
-
-    def _outcomes(self, candidates: Sequence[CandidateRule], rows: RowIndices) -> list[list[int]]:
-        read_features = sorted(frozenset[str]().union(*(candidate.reads for candidate in candidates)))
-        scenarios = [(), *((name,) for name in read_features)]
-        return [self.first_match(candidates, scenario)[rows].tolist() for scenario in scenarios]
-
-    def _matches(self, when: Sequence[Comparison]) -> Mask:
+    def matches(self, when: Sequence[Comparison]) -> Mask:
+        """(n,) whether all comparisons hold."""
         mask: Mask = np.ones(self.count, dtype=bool)
         for comparison in when:
-            mask &= self._holds(comparison)
+            mask &= self.holds(comparison)
         return mask
 
-    def _holds(self, comparison: Comparison) -> Mask:
-        values = self._columns[comparison.feature]
+    def holds(self, comparison: Comparison) -> Mask:
+        """(n,) whether one comparison holds."""
+        if comparison not in self._masks:
+            self._masks[comparison] = self._mask(comparison)
+        return self._masks[comparison]
+
+    def missing(self, feature: str) -> Mask:
+        """(n,) whether the value is missing."""
+        values = self.values[feature]
+        return np.asarray(values == None if values.dtype == object else np.isnan(values), dtype=bool)  # noqa: E711 - by element
+
+    def _mask(self, comparison: Comparison) -> Mask:
+        values = self.values[comparison.feature]
         match comparison.sign:
             case ">":
                 mask: Any = values > comparison.bound
@@ -381,10 +244,161 @@ class RuleLearner:
                 mask = values <= comparison.bound
             case "==":
                 mask = values == comparison.bound
+            case "missing" | "present":
+                mask = self.missing(comparison.feature) == (comparison.sign == "missing")
             case _:
-                present = values != None if values.dtype == object else ~np.isnan(values)  # noqa: E711 - element by element
-                mask = (values != comparison.bound) & present
-        return np.asarray(mask, dtype=bool)
+                mask = (values != comparison.bound) & ~self.missing(comparison.feature)
+        mask = np.asarray(mask, dtype=bool)
+        return np.asarray(mask | self.missing(comparison.feature)) if comparison.or_missing else mask
+
+
+class RuleLearner:
+    """Learns rule lists from labelled rows.
+
+    Attributes:
+        columns: the rows.
+    """
+
+    def __init__(self, schema: Schema, rows: Sequence[Row], targets: Targets, seed: int) -> None:
+        self._targets, self._seed = targets, seed
+        self.columns = FeatureColumns(schema, rows)
+        self._split_columns = [column for spec in schema.features for column in self._split_columns_of(spec)]
+        count, none = len(rows), np.empty((len(rows), 0), np.float32)
+        columns = [column.values for column in self._split_columns]
+        self._table = np.column_stack(columns) if columns else none
+        self._clipped_values = targets.clip().values
+        if len(schema.features) > MOST_CANDIDATES and columns:
+            self._keep_useful_columns()
+        self._leaves = max(LEAVES, min(LEAVES_PER_CLASS * len(targets.classes), MOST_LEAVES))
+        self._all_rows = np.arange(count)
+
+    def learn(self, without: Collection[str] = ()) -> list[CandidateRule]:
+        """A rule list that reads none of some features; empty if no split gains anything."""
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+        positions = [n for n, column in enumerate(self._split_columns) if column.spec.name not in without]
+        values = self._clipped_values
+        if not positions or len(values) < 2 * SMALLEST_LEAF or (values == values[0]).all():
+            return []
+        kind: Any = DecisionTreeClassifier if self._targets.classes else DecisionTreeRegressor
+        limits = {"max_leaf_nodes": self._leaves, "max_depth": DEEPEST, "min_samples_leaf": SMALLEST_LEAF}
+        estimator = kind(**limits, random_state=self._seed)
+        tree = estimator.fit(self._table[:, positions], values, self._targets.weights).tree_
+        names = self._most_useful(tree, positions)
+        if len({self._split_columns[positions[n]].spec.name for n in tree.feature if n >= 0} - names):
+            positions = [n for n in positions if self._split_columns[n].spec.name in names]
+            tree = estimator.fit(self._table[:, positions], values, self._targets.weights).tree_
+        leaves = self._grow(tree, 0, [self._split_columns[n] for n in positions], (), self._all_rows)
+        if len({leaf.answer for leaf in leaves}) < 2:
+            return []
+        return [CandidateRule(_shorten(leaf.path), leaf.answer) for leaf in leaves]
+
+    def _keep_useful_columns(self) -> None:
+        """Keep the features that many random trees use the most, because a search over hundreds takes minutes."""
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+        kind: Any = ExtraTreesClassifier if self._targets.classes else ExtraTreesRegressor
+        forest = kind(RANKING_TREES, min_samples_leaf=SMALLEST_LEAF, max_features=0.3, random_state=self._seed)
+        forest.fit(self._table, self._clipped_values, self._targets.weights)
+        gains: dict[str, float] = {}
+        for gain, column in zip(forest.feature_importances_.tolist(), self._split_columns, strict=True):
+            gains[column.spec.name] = gains.get(column.spec.name, 0.0) + gain
+        names = set(sorted(gains, key=lambda name: -gains[name])[:MOST_CANDIDATES])
+        positions = [n for n, column in enumerate(self._split_columns) if column.spec.name in names]
+        self._split_columns = [self._split_columns[n] for n in positions]
+        self._table = self._table[:, positions]
+
+    def _most_useful(self, tree: Any, positions: Sequence[int]) -> set[str]:
+        """The features that a tree gains the most by: a list that reads few features survives more damage."""
+        gains: dict[str, float] = {}
+        for gain, position in zip(tree.compute_feature_importances().tolist(), positions, strict=True):
+            name = self._split_columns[position].spec.name
+            gains[name] = gains.get(name, 0.0) + gain
+        return set(sorted(gains, key=lambda name: -gains[name])[:MOST_FEATURES])
+
+    def _grow(
+        self, tree: Any, node: int, columns: Sequence[_SplitColumn], path: tuple[Comparison, ...], rows: RowIndices
+    ) -> list[_Leaf]:
+        """The leaves below a node of a fitted tree. Two leaves of one split with the same answer become one."""
+        if tree.children_left[node] < 0 or not len(rows):
+            return [_Leaf(path, rows, self._targets.best(rows))] if len(rows) else []
+        column = columns[tree.feature[node]]
+        yes, no = self._comparisons(column, float(tree.threshold[node]), bool(tree.missing_go_to_left[node]), rows)
+        # scikit-learn's left side has the smaller values.
+        left, right = (no, yes)
+        children = ((left, tree.children_left[node]), (right, tree.children_right[node]))
+        leaves = [
+            leaf
+            for side, child in children
+            for leaf in self._grow(tree, child, columns, (*path, side), rows[self.columns.holds(side)[rows]])
+        ]
+        if len(leaves) == 2 and leaves[0].answer == leaves[1].answer:
+            return [_Leaf(path, rows, leaves[0].answer)]
+        return leaves
+
+    def _comparisons(
+        self, column: _SplitColumn, threshold: float, missing_left: bool, rows: RowIndices
+    ) -> tuple[Comparison, Comparison]:
+        """The comparison with the larger values of a column, with few digits, and its opposite."""
+        if not math.isfinite(threshold):
+            # scikit-learn sends all present values to the left and the missing ones to the right.
+            missing = Comparison(column.spec.name, column.spec.type, "missing", "")
+            return missing, missing.opposite
+        yes = self._comparison(column, threshold, rows)
+        no = yes.opposite
+        if column.names_missing:
+            return replace(yes, or_missing=not missing_left), replace(no, or_missing=missing_left)
+        return yes, no
+
+    def _comparison(self, column: _SplitColumn, threshold: float, rows: RowIndices) -> Comparison:
+        spec = column.spec
+        if column.category is not None:
+            return Comparison(spec.name, spec.type, "==", column.category)
+        if spec.type is FeatureType.BOOLEAN:
+            return Comparison(spec.name, spec.type, "==", True)
+        exact = Comparison(spec.name, spec.type, ">", float(column.bounds[math.floor(threshold)]))
+        values = self.columns.values[spec.name][rows]
+        side = values > exact.bound
+        for bound in _roundings(float(exact.bound), MOST_DIGITS):
+            if spec.type is FeatureType.INTEGER:
+                bound = float(math.floor(bound))
+            if ((values > bound) != side).mean() <= LARGEST_CHANGE:
+                return replace(exact, bound=bound)
+        return exact
+
+    def _split_columns_of(self, spec: FeatureSpec) -> Iterator[_SplitColumn]:
+        column, missing = self.columns.values[spec.name], self.columns.missing(spec.name)
+        none, names_missing = np.empty(0), bool(missing.sum() >= SMALLEST_LEAF)
+        if spec.type in OPEN_TYPES or len(column) - missing.sum() < 2 * SMALLEST_LEAF:
+            return
+
+        def values_of(numbers: Any, filler: float) -> NDArray[np.float32]:
+            return np.asarray(np.where(missing, np.nan if names_missing else filler, numbers), dtype=np.float32)
+
+        if spec.type is FeatureType.CATEGORY:
+            categories, counts = np.unique(column[~missing].astype(str), return_counts=True)
+            frequent = [n for n in np.argsort(-counts, kind="stable")[:MOST_CATEGORIES] if counts[n] >= SMALLEST_LEAF]
+            legible = [category for n in frequent if _is_legible(category := str(categories[n]))]
+            for category in legible:
+                yield _SplitColumn(spec, values_of(column == category, 0), none, category, names_missing)
+            if not legible and names_missing:
+                yield _SplitColumn(spec, values_of(np.zeros(len(column)), 0), none, None, names_missing)
+        elif spec.type is FeatureType.BOOLEAN:
+            yield _SplitColumn(spec, values_of(column, 0), none, None, names_missing)
+        elif len(bounds := _bounds(column[~missing], spec)) or names_missing:
+            levels = np.searchsorted(bounds, column, side="left")
+            middle = float(np.searchsorted(bounds, np.median(column[~missing])))
+            yield _SplitColumn(spec, values_of(levels, middle), bounds, None, names_missing)
+
+
+def _bounds(numbers: NDArray[np.float64], spec: FeatureSpec) -> NDArray[np.float64]:
+    """Numbers between the levels of a feature: between all its values, or between so many quantiles."""
+    levels = np.unique(numbers)
+    if len(levels) > MOST_LEVELS:
+        levels = np.unique(np.quantile(numbers, np.linspace(0, 1, MOST_LEVELS + 1), method="inverted_cdf"))
+    # The sum of two very large numbers overflows, so we add their halves.
+    bounds = levels[:-1] / 2 + levels[1:] / 2
+    return np.floor(bounds) if spec.type is FeatureType.INTEGER else bounds
 
 
 def _column(spec: FeatureSpec, rows: Sequence[Row]) -> NDArray[Any]:
@@ -404,18 +418,6 @@ def _is_legible(category: str) -> bool:
 def _roundings(value: float, most: int = 17) -> Iterator[float]:
     """A number with 1, 2, ... significant digits."""
     return (float(f"{value:.{digits}g}") for digits in range(1, most + 1))
-
-
-def _leaves(tree: _Tree) -> int:
-    return 1 if isinstance(tree, _Leaf) else _leaves(tree.yes) + _leaves(tree.no)
-
-
-def _paths(tree: _Tree, path: tuple[Comparison, ...] = ()) -> Iterator[tuple[tuple[Comparison, ...], _Leaf]]:
-    if isinstance(tree, _Leaf):
-        yield path, tree
-        return
-    yield from _paths(tree.yes, (*path, tree.comparison))
-    yield from _paths(tree.no, (*path, tree.comparison.opposite))
 
 
 def _shorten(path: tuple[Comparison, ...]) -> tuple[Comparison, ...]:

@@ -1,107 +1,54 @@
-"""Search for fallback rules in a labelled sample: a short list that a person can read, edit and delete.
+"""Search for the fallback's rule lists in a sample: short lists that a person can read, edit and delete.
 
-Half of the rows train the rules, the other half evaluates them. The first list uses the features that explain the
-labels best. Alternative lists do without one or two of these features, for runs in which they are damaged. A list is
-kept only if, on the held-out rows, it scores better than the fallback without it.
+Half of the rows train the lists, the other half measures their scores. The first list may read every feature, and there
+is one without each feature that it reads, one without each that those read, and so on. For any damage, the usable list
+with the best score answers, so that its price is known in advance. A list is kept only if it scores better than the
+default answer. Without labels, the model's own predictions replace them, and its probabilities give the price.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+import heapq
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.fallback import Answer, Fallback, Rule
-from stillsafe.core.schema import Row, Schema, Value
-from stillsafe.init.rule_learner import FEWEST_ROWS, CandidateRule, RowIndices, RuleLearner, Targets
+from stillsafe.core.fallback import Answer
+from stillsafe.core.schema import Row, Schema
+from stillsafe.core.score import as_text
+from stillsafe.init.rule_learner import SMALLEST_LEAF, CandidateRule, FeatureColumns, RuleLearner, Targets
+from stillsafe.init.rule_pricing import Pricing, SearchSample, answer_costs, metric_losses
+from stillsafe.init.rule_proposal import (
+    NO_PROPOSAL,
+    DamageScore,
+    Proposal,
+    ProposedList,
+    ProposedRule,
+    RuleEvaluation,
+)
 from stillsafe.model.model import ModelKind
-from stillsafe.rules import compile_fallback, variable
-from stillsafe.settings_sections import FallbackRule, FallbackSettings
+from stillsafe.rules import variable
 
-MOST_TRAINING, MOST_HELD_OUT = 10_000, 3_000
-MOST_RULES, MOST_FIRST, MOST_ALTERNATIVE = 16, 5, 4
-MOST_ALTERNATIVES = 4
-"""Features for which an alternative list is searched."""
+MOST_TRAINING, MOST_HELD_OUT = 5_000, 3_000
+MOST_LISTS = 48
+HALVING = 0.5
+"""Damage to one more feature counts so much less: it is rarer."""
+MOST_DISJOINT = 6
+"""Lists of which each reads none of the features of those before it, for damage to many features."""
 LEAST_ACCURACY_GAIN, LEAST_ERROR_GAIN = 0.01, 0.02
 """Smallest gain that justifies a list: of accuracy, and of the mean absolute error as a share of the default's."""
-STANDARD_ERRORS = 2.0
+NEGLIGIBLE_GAIN = 0.3
+"""Share of the smallest gain for which no list that reads more features is worth its length."""
+STANDARD_ERRORS = 3.5
+"""Of the best of some dozens of lists that are tried on the same rows."""
 LARGEST_LABEL = 1e100
 """The square of a larger number overflows."""
+ASSUMED_ERROR = 0.5
+"""Error of a regressor without labels, as a share of the mean absolute deviation of its predictions."""
+SCORE_DIGITS = 4
 
-Losses = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class ProposedRule:
-    """One proposed rule.
-
-    Attributes:
-        when: the condition, in CEL.
-        answer: one of the model's classes, or a number.
-        about: the share of rows that it answers and its score, one sentence.
-        heading: the purpose of its list, for the first rule of a list; else empty.
-    """
-
-    when: str
-    answer: Answer
-    about: str
-    heading: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DamageScore:
-    """The score of the rules while some features are damaged: accuracy in [0, 1], or mean absolute error."""
-
-    features: tuple[str, ...]
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class RuleEvaluation:
-    """Scores on the held-out rows: accuracy in [0, 1], or mean absolute error.
-
-    Attributes:
-        metric: `accuracy` or `mean absolute error`.
-        row_count: number of held-out rows.
-        default: score of the default answer alone.
-        rules: score of the proposed rules; equal to `default` without rules.
-        damage_scores: scores of the rules while features that they read are damaged, the largest loss first.
-        model: score of the model, or None if its predictions are unknown.
-    """
-
-    metric: str
-    row_count: int
-    default: float
-    rules: float
-    damage_scores: tuple[DamageScore, ...]
-    model: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """The fallback rules that `init` proposes.
-
-    Attributes:
-        rules: in order of evaluation; empty if no list scores clearly better than the default.
-        evaluation: the scores; None if the sample does not allow a search.
-    """
-
-    rules: tuple[ProposedRule, ...] = ()
-    evaluation: RuleEvaluation | None = None
-
-
-NO_PROPOSAL = Proposal()
-
-
-@dataclass(frozen=True, slots=True)
-class _RuleList:
-    """Candidate rules, the same rules as the service compiles them, and the damaged features that they avoid."""
-
-    candidates: tuple[CandidateRule, ...]
-    rules: tuple[Rule, ...]
-    damaged_features: tuple[str, ...]
+Numbers = NDArray[np.float64]
 
 
 def propose(
@@ -113,7 +60,7 @@ def propose(
     seed: int,
     predictions: Sequence[Answer | None] | None = None,
 ) -> Proposal:
-    """Search for a short ordered list of simple rules, with alternatives for damaged features, and evaluate it.
+    """Search for rule lists by accuracy, or by a regressor's mean absolute error; see `search`.
 
     Args:
         schema: the features.
@@ -122,288 +69,338 @@ def propose(
         kind: classifier or regressor.
         default: the answer if no rule matches.
         seed: selects the held-out rows; the same seed gives the same proposal.
-        predictions: the model's, only for its score; None where it failed.
+        predictions: the model's, None where it failed: for its score, and in place of the labels without any.
     """
-    labelled_rows = [number for number, label in enumerate(labels or ()) if label is not None]
-    if labels is None or len(labelled_rows) < 4 * FEWEST_ROWS or not _has_distinct_variables(schema):
-        return NO_PROPOSAL
-    order = np.random.default_rng(seed).permutation(labelled_rows).tolist()
-    held_out = order[: min(len(order) // 2, MOST_HELD_OUT)]
-    training = order[len(held_out) : len(held_out) + MOST_TRAINING]
-    targets, default_number = _targets([labels[number] for number in order], kind, default)
-    if not targets.classes and max(map(abs, [default_number, *targets.values.tolist()])) > LARGEST_LABEL:
-        return NO_PROPOSAL
-    held_out_targets = replace(targets, values=targets.values[: len(held_out)])
-    training_targets = replace(targets, values=targets.values[len(held_out) : len(held_out) + len(training)])
-    learner = RuleLearner(schema, [rows[number] for number in training], training_targets, default_number, seed)
-    evaluator = _HoldOutEvaluator(schema, [rows[number] for number in held_out], held_out_targets, default)
-    lists = _search(learner, evaluator)
-    held_out_predictions = None if predictions is None else [predictions[number] for number in held_out]
-    return Proposal(tuple(_proposed_rules(evaluator, lists)), _evaluation(evaluator, lists, held_out_predictions))
+    return search(SearchSample(schema, rows, labels, kind, predictions), default, seed)
 
 
-class _HoldOutEvaluator:
-    """Evaluates rules on the held-out rows, compiled and matched as the service does."""
-
-    def __init__(self, schema: Schema, rows: Sequence[Row], targets: Targets, default: Answer) -> None:
-        self.rows, self.targets, self._schema, self._default = rows, targets, schema, default
-        self._all_rows = np.arange(len(rows))
-        self._losses_by_lists: dict[tuple[tuple[CandidateRule, ...], frozenset[str]], Losses] = {}
-        self.default_losses = self.losses(())
-        share = LEAST_ERROR_GAIN * float(self.default_losses.mean())
-        self.margin = LEAST_ACCURACY_GAIN if targets.classes else share
-
-    def compile_rules(self, candidates: Sequence[CandidateRule], damaged_features: tuple[str, ...] = ()) -> _RuleList:
-        """Compile candidates as the service does; each condition is evaluated once per row."""
-        fallback_rules = tuple(FallbackRule(when=rule.text, answer=self.answer(rule)) for rule in candidates)
-        fallback = compile_fallback(FallbackSettings(default=self._default, rules=fallback_rules), self._schema)
-        memoized_rules = tuple(replace(rule, matches=self._memoize(rule.matches)) for rule in fallback.rules)
-        return _RuleList(tuple(candidates), memoized_rules, damaged_features)
-
-    def answer(self, candidate: CandidateRule) -> Answer:
-        """The answer of a candidate as a class or number."""
-        return self.targets.classes[int(candidate.answer)] if self.targets.classes else candidate.answer
-
-    def losses(self, lists: Sequence[_RuleList], damaged_features: Collection[str] = ()) -> Losses:
-        """The loss of each row: 1 for a wrong class, or the absolute error."""
-        key = tuple(_candidates(lists)), frozenset(damaged_features)
-        if key not in self._losses_by_lists:
-            fallback = Fallback(self._default, _rules(lists))
-            predictions = [fallback.answer(row, damaged_features).answer for row in self.rows]
-            self._losses_by_lists[key] = self.targets.losses(
-                self._all_rows, _numbers(predictions, self.targets.classes)
-            )
-        return self._losses_by_lists[key]
-
-    def first_match(self, lists: Sequence[_RuleList], damaged_features: Collection[str]) -> RowIndices:
-        """The position of the rule that answers each row, -1 for none."""
-        active_rules = [(n, rule) for n, rule in enumerate(_rules(lists)) if rule.reads.isdisjoint(damaged_features)]
-        positions = [next((n for n, rule in active_rules if rule.matches(row)), -1) for row in self.rows]
-        return np.array(positions, dtype=np.intp)
-
-    def is_better(self, losses: Losses, previous_losses: Losses) -> bool:
-        """Whether the losses are lower by more than the margin and more than sampling noise."""
-        gains = previous_losses - losses
-        noise = STANDARD_ERRORS * float(gains.std()) / np.sqrt(len(gains))
-        return bool(gains.mean() >= max(self.margin, noise))
-
-    def score(self, losses: Losses) -> float:
-        """Accuracy, or mean absolute error."""
-        return float(1 - losses.mean()) if self.targets.classes else float(losses.mean())
-
-    def _memoize(self, matches: Callable[[Mapping[str, Value]], bool]) -> Callable[[Mapping[str, Value]], bool]:
-        """Cache results by the identity of the row, which is safe because the evaluator keeps all rows alive."""
-        results: dict[int, bool] = {}
-
-        def memoized_matches(row: Mapping[str, Value]) -> bool:
-            if id(row) not in results:
-                results[id(row)] = matches(row)
-            return results[id(row)]
-
-        return memoized_matches
-
-
-def _search(learner: RuleLearner, evaluator: _HoldOutEvaluator) -> list[_RuleList]:
-    """The first list, and the alternatives that improve the score, in order of evaluation."""
-    all_rows = np.arange(learner.count)
-    first = evaluator.compile_rules(learner.learn(all_rows, (), MOST_FIRST))
-    if not first.rules or not evaluator.is_better(evaluator.losses([first]), evaluator.default_losses):
-        return []
-    lists = [first]
-    important_features = _important(evaluator, lists)[:MOST_ALTERNATIVES]
-    # An alternative may only pay off once another one exists, so we try each feature twice.
-    for name in [*important_features, *important_features]:
-        if all(each.damaged_features != (name,) for each in lists):
-            open_rows = all_rows[learner.first_match(first.candidates, (name,)) < 0]
-            lists = _add_alternative(learner, evaluator, lists, open_rows, (name,), important_features)
-    lists = [each for each in lists if _is_used(evaluator, lists, each)]
-    if pair := _most_important_pair(evaluator, lists):
-        open_rows = all_rows[learner.first_match(_candidates(lists), pair) < 0]
-        lists = _add_alternative(learner, evaluator, lists, open_rows, pair, important_features)
-    return _remove_redundant(learner, evaluator, lists)
-
-
-def _is_used(evaluator: _HoldOutEvaluator, lists: list[_RuleList], rule_list: _RuleList) -> bool:
-    """Whether a list changes any answer while its features are damaged. A list added later may precede it."""
-    others = [each for each in lists if each is not rule_list]
-    losses = evaluator.losses(lists, rule_list.damaged_features)
-    return bool((losses != evaluator.losses(others, rule_list.damaged_features)).any())
-
-
-def _add_alternative(
-    learner: RuleLearner,
-    evaluator: _HoldOutEvaluator,
-    lists: list[_RuleList],
-    open_rows: RowIndices,
-    damaged_features: tuple[str, ...],
-    important_features: Sequence[str],
-) -> list[_RuleList]:
-    """Add an alternative for some damaged features if it improves the score while they are damaged.
-
-    While no feature is damaged, it may cost at most half the margin. Over all scenarios, it must gain more than it
-    costs.
+def search(sample: SearchSample, default: Answer, seed: int) -> Proposal:
+    """Search for rule lists, and measure them, the default and the model on held-out rows.
 
     Args:
-        learner: the training rows.
-        evaluator: the held-out rows.
-        lists: the first list, and the alternatives so far.
-        open_rows: training rows that no earlier rule answers.
-        damaged_features: features that the alternative must not read.
-        important_features: features that may be damaged, the most important first.
+        sample: the sample.
+        default: the answer if no rule matches.
+        seed: selects the held-out rows; the same seed gives the same proposal.
     """
-    most_rules = min(MOST_ALTERNATIVE, MOST_RULES - len(_rules(lists)))
-    previous_losses = evaluator.losses(lists, damaged_features)
-    scenarios = [*dict.fromkeys([(), *((name,) for name in important_features), damaged_features])]
-    for candidates in (
-        learner.learn(open_rows, damaged_features, most_rules),
-        learner.relax(lists[0].candidates, open_rows, damaged_features, most_rules),
-    ):
-        alternative = evaluator.compile_rules(candidates, damaged_features)
-        longer = sorted([*lists, alternative], key=lambda each: _order(each, important_features))
-        if candidates and evaluator.is_better(evaluator.losses(longer, damaged_features), previous_losses):
-            differences = [
-                float((evaluator.losses(longer, scenario) - evaluator.losses(lists, scenario)).mean())
-                for scenario in scenarios
-            ]
-            if differences[0] <= evaluator.margin / 2 and sum(differences) < 0:
-                return longer
-    return lists
+    split = split_sample(sample, default, seed)
+    if split is None or not _has_distinct_variables(sample.schema):
+        return NO_PROPOSAL
+    learner = RuleLearner(sample.schema, [sample.rows[number] for number in split.training], split.targets, seed)
+    lists = _ListSearch(learner, split.targets, split.default, split.evaluator.least_gain / 2).run()
+    return split.evaluator.proposal(sample.schema, lists)
 
 
-def _order(rule_list: _RuleList, important_features: Sequence[str]) -> tuple[int, int]:
-    """Sort key: a list that avoids more or more important features comes later, because it would match first."""
-    damaged_features = rule_list.damaged_features
-    return len(damaged_features), -important_features.index(damaged_features[0]) if len(damaged_features) == 1 else 0
+@dataclass(frozen=True, slots=True)
+class SampleSplit:
+    """A sample in two parts.
+
+    Attributes:
+        training: positions of the rows that rules and models are learnt on.
+        held_out: positions of the rows that measure them.
+        targets: the labels of the training rows.
+        default: the default answer as a number.
+        evaluator: measures on the held-out rows.
+    """
+
+    training: list[int]
+    held_out: list[int]
+    targets: Targets
+    default: float
+    evaluator: "HoldOutEvaluator"
 
 
-def _important(
-    evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList], known_damage: tuple[str, ...] = ()
-) -> list[str]:
-    """The features whose damage costs the rules more than half the margin, the most important first."""
-    intact_loss = float(evaluator.losses(lists, known_damage).mean())
-    read_features = sorted(frozenset[str]().union(*(rule.reads for rule in _rules(lists))) - {*known_damage})
-    costs = {name: float(evaluator.losses(lists, (*known_damage, name)).mean()) - intact_loss for name in read_features}
-    return sorted(
-        (name for name in read_features if costs[name] >= evaluator.margin / 2), key=lambda name: -costs[name]
-    )
-
-
-def _most_important_pair(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> tuple[str, ...]:
-    """The most important feature, and the most important other one while the first is damaged."""
-    for name in _important(evaluator, lists)[:1]:
-        for other in _important(evaluator, lists, (name,))[:1]:
-            return name, other
-    return ()
-
-
-def _scenarios(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> list[tuple[str, ...]]:
-    """The damaged features to evaluate: single features, the most important first, then the most important pair."""
-    important = [(name,) for name in _important(evaluator, lists)]
-    pair = [_most_important_pair(evaluator, lists)]
-    alternatives = [each.damaged_features for each in lists[1:]]
-    scenarios = dict.fromkeys([*important, *alternatives, *pair])
-    return sorted((names for names in scenarios if names), key=len)
-
-
-def _remove_redundant(
-    learner: RuleLearner, evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]
-) -> list[_RuleList]:
-    """Remove rules that change no prediction of the training rows in any scenario."""
-    scenarios = [(), *_scenarios(evaluator, lists)]
-    remaining = [[*each.candidates] for each in lists]
-    outcomes = _outcomes(learner, remaining, scenarios)
-    for candidates in reversed(remaining):
-        for candidate in reversed([*candidates]):
-            position = candidates.index(candidate)
-            candidates.remove(candidate)
-            if _outcomes(learner, remaining, scenarios) != outcomes:
-                candidates.insert(position, candidate)
-    return [
-        evaluator.compile_rules(candidates, each.damaged_features)
-        for candidates, each in zip(remaining, lists, strict=True)
-        if candidates
-    ]
-
-
-def _outcomes(
-    learner: RuleLearner, remaining: Sequence[Sequence[CandidateRule]], scenarios: Sequence[tuple[str, ...]]
-) -> list[list[float]]:
-    candidates = [candidate for each in remaining for candidate in each]
-    return [learner.predictions(candidates, damaged_features).tolist() for damaged_features in scenarios]
-
-
-def _proposed_rules(evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList]) -> list[ProposedRule]:
-    """The rules, each with its score while the features of its list are damaged."""
-    bounds = [0, *np.cumsum([len(each.rules) for each in lists]).tolist()]
-    rules = []
-    for each, (start, end) in zip(lists, pairwise(bounds), strict=True):
-        first = evaluator.first_match(lists, each.damaged_features)
-        losses = evaluator.losses(lists, each.damaged_features)
-        for position, candidate in zip(range(start, end), each.candidates, strict=True):
-            about = _about(first == position, losses, evaluator)
-            heading = _heading(each.damaged_features) if position == start else ""
-            rules.append(ProposedRule(candidate.text, evaluator.answer(candidate), about, heading))
-    return rules
-
-
-def _about(matches: NDArray[np.bool_], losses: Losses, evaluator: _HoldOutEvaluator) -> str:
-    if not matches.any():
-        return "Answers none of the held-out rows."
-    sentence = f"Answers {matches.mean():.0%} of the held-out rows"
-    score = evaluator.score(losses[matches])
-    if evaluator.targets.classes:
-        return f"{sentence}, {score:.0%} of them correctly."
-    return f"{sentence}, with a mean absolute error of {score:.3g}."
-
-
-def _heading(damaged_features: tuple[str, ...]) -> str:
-    names = " and ".join(variable(name) for name in damaged_features)
-    if not damaged_features:
-        return "While every feature is intact:"
-    return f"Without {names}, for when {'that is' if len(damaged_features) == 1 else 'both are'} damaged or missing:"
-
-
-def _evaluation(
-    evaluator: _HoldOutEvaluator, lists: Sequence[_RuleList], predictions: Sequence[Answer | None] | None
-) -> RuleEvaluation:
-    scenarios = _scenarios(evaluator, lists)
-    damage_scores = tuple(DamageScore(names, evaluator.score(evaluator.losses(lists, names))) for names in scenarios)
-    default, rules = evaluator.score(evaluator.default_losses), evaluator.score(evaluator.losses(lists))
-    metric = "accuracy" if evaluator.targets.classes else "mean absolute error"
-    model = _model_score(evaluator, predictions)
-    return RuleEvaluation(metric, len(evaluator.rows), default, rules, damage_scores, model)
-
-
-def _model_score(evaluator: _HoldOutEvaluator, predictions: Sequence[Answer | None] | None) -> float | None:
-    positions = [number for number, prediction in enumerate(predictions or ()) if prediction is not None]
-    if predictions is None or not positions:
+def split_sample(sample: SearchSample, default: Answer, seed: int) -> SampleSplit | None:
+    """Split a sample; None if too few rows have a label, or if labels are too large to square. See `search`."""
+    labels, kind, predictions = sample.labels, sample.kind, sample.predictions
+    truths = predictions if labels is None else labels
+    usable = [number for number, truth in enumerate(truths or ()) if truth is not None]
+    if truths is None or len(usable) < 4 * SMALLEST_LEAF:
         return None
-    numbers = _numbers([predictions[number] for number in positions], evaluator.targets.classes)
-    return evaluator.score(evaluator.targets.losses(np.array(positions), numbers))
+    order = np.random.default_rng(seed).permutation(usable).tolist()
+    held_out = order[: min(len(order) // 2, MOST_HELD_OUT)]
+    training = order[len(held_out) : len(held_out) + MOST_TRAINING]
+    targets, default_number = _targets([truths[number] for number in order], kind, default)
+    targets = replace(targets, costs=answer_costs(sample.definition, targets))
+    if not targets.classes and max(map(abs, [default_number, *targets.values.tolist()])) > LARGEST_LABEL:
+        return None
+    held_out_targets = replace(targets, values=targets.values[: len(held_out)])
+    held_out_targets = replace(held_out_targets, costs=answer_costs(sample.definition, held_out_targets))
+    training_targets = replace(targets, values=targets.values[len(held_out) : len(held_out) + len(training)])
+    model_numbers = None
+    if predictions is not None:
+        model_numbers = _numbers([predictions[number] for number in held_out], targets.classes)
+    evaluator = HoldOutEvaluator(
+        FeatureColumns(sample.schema, [sample.rows[number] for number in held_out]),
+        held_out_targets,
+        default_number,
+        model_numbers,
+        is_labelled=labels is not None,
+        pricing=sample.pricing(held_out),
+        class_probabilities=_class_probabilities(sample, held_out, targets),
+    )
+    return SampleSplit(training, held_out, training_targets, default_number, evaluator)
 
 
-def _rules(lists: Sequence[_RuleList]) -> tuple[Rule, ...]:
-    return tuple(rule for each in lists for rule in each.rules)
+@dataclass(frozen=True, slots=True)
+class _RuleList:
+    """Candidate rules, the features that they were learnt without, and those that they read."""
+
+    candidates: tuple[CandidateRule, ...]
+    without: frozenset[str]
+    reads: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", frozenset[str]().union(*(each.reads for each in self.candidates)))
 
 
-def _candidates(lists: Sequence[_RuleList]) -> list[CandidateRule]:
-    return [candidate for each in lists for candidate in each.candidates]
+class _ListSearch:
+    """Learns lists for the damage that costs the lists so far the most, small damage first.
+
+    Attributes:
+        lists: the lists so far, the first one without any damage.
+    """
+
+    def __init__(self, learner: RuleLearner, targets: Targets, default: float, least_gain: float) -> None:
+        self._learner, self._targets, self._default, self._least_gain = learner, targets, default, least_gain
+        self._all_rows = np.arange(learner.columns.count)
+        self._default_loss = targets.loss(self._all_rows, default) / len(self._all_rows)
+        self._losses: list[float] = []
+        self._heap: list[tuple[float, int, tuple[str, ...], float]] = []
+        self.lists: list[_RuleList] = []
+
+    def run(self) -> list[_RuleList]:
+        """Learn the lists."""
+        trials, seen_sets = 1, {frozenset[str]()}
+        self._add(frozenset())
+        self._push(frozenset(), seen_sets)
+        for _ in range(MOST_DISJOINT if self.lists else 0):
+            without = self.lists[-1].without | self.lists[-1].reads
+            if without in seen_sets or not self._add(without):
+                break
+            seen_sets.add(without)
+            trials += 1
+        while self._heap and len(self.lists) < MOST_LISTS and trials < 2 * MOST_LISTS:
+            _, _, names, loss_before = heapq.heappop(self._heap)
+            without = frozenset(names)
+            if self._loss(without) - loss_before > self._least_gain:
+                trials += 1
+                self._add(without)
+            self._push(without, seen_sets)
+        return self.lists
+
+    def _add(self, without: frozenset[str]) -> bool:
+        """Learn a list; it is left out if another one that reads nothing else is as good."""
+        candidates = tuple(self._learner.learn(sorted(without)))
+        if not candidates:
+            return False
+        answers, rule_list = self._learner.columns.answers(candidates), _RuleList(candidates, without)
+        loss = float(self._targets.losses(self._all_rows, np.where(np.isnan(answers), self._default, answers)).mean())
+        pairs = zip(self.lists, self._losses, strict=True)
+        if not any(other_loss <= loss and other.reads <= rule_list.reads for other, other_loss in pairs):
+            self.lists.append(rule_list)
+            self._losses.append(loss)
+        return True
+
+    def _push(self, damaged_features: frozenset[str], seen_sets: set[frozenset[str]]) -> None:
+        """Queue the damage to one more feature that the best usable list reads."""
+        best, loss_before = self._best(damaged_features), self._loss(damaged_features)
+        for feature in () if best is None else _by_use(self.lists[best].candidates):
+            without = damaged_features | {feature}
+            if without not in seen_sets:
+                seen_sets.add(without)
+                cost = self._loss(without) - loss_before
+                entry = (-cost * HALVING ** len(without), len(without), tuple(sorted(without)), loss_before)
+                heapq.heappush(self._heap, entry)
+
+    def _loss(self, damaged_features: frozenset[str]) -> float:
+        best = self._best(damaged_features)
+        return self._default_loss if best is None else min(self._losses[best], self._default_loss)
+
+    def _best(self, damaged_features: frozenset[str]) -> int | None:
+        usable = [n for n, each in enumerate(self.lists) if each.reads.isdisjoint(damaged_features)]
+        return min(usable, key=self._losses.__getitem__, default=None)
 
 
-def _targets(labels: Sequence[Answer | None], kind: ModelKind, default: Answer) -> tuple[Targets, float]:
+def _by_use(candidates: Sequence[CandidateRule]) -> list[str]:
+    """The features that rules read, the one in most rules first."""
+    names = [comparison.feature for each in candidates for comparison in each.when]
+    return sorted(set(names), key=lambda name: (-names.count(name), name))
+
+
+class HoldOutEvaluator:
+    """Measures lists on the held-out rows, with the answers that the service would give."""
+
+    def __init__(
+        self,
+        columns: FeatureColumns,
+        targets: Targets,
+        default: float,
+        predictions: Numbers | None,
+        *,
+        is_labelled: bool,
+        pricing: Pricing,
+        class_probabilities: Numbers | None = None,
+    ) -> None:
+        self._columns, self._targets, self._default, self._pricing = columns, targets, default, pricing
+        self._predictions, self._is_labelled = predictions, is_labelled
+        self._class_probabilities = class_probabilities
+        self._all_rows = np.arange(columns.count)
+        self._assumed_error = 0.0
+        if not targets.classes and not is_labelled:
+            spread = np.abs(targets.values - np.median(targets.values)).mean()
+            self._assumed_error = max(ASSUMED_ERROR * float(spread), 1e-12)
+        self._default_losses = self._losses(np.full(columns.count, default))
+        share = LEAST_ERROR_GAIN * float(self._default_losses.mean())
+        self.least_gain = LEAST_ACCURACY_GAIN if targets.classes else share
+
+    def price(self, answers: Sequence[Answer]) -> float | None:
+        """The score of a second model's answers, as the settings hold it; None without a score of the model."""
+        if self._reference_prices()[0] is None:
+            return None
+        price = self._price(self._losses(_numbers(answers, self._targets.classes)))
+        return None if price is None else round(price, SCORE_DIGITS)
+
+    def proposal(self, schema: Schema, lists: Sequence[_RuleList]) -> Proposal:
+        """The lists that are worth their length, with their scores."""
+        answers = [self._columns.answers(each.candidates) for each in lists]
+        single_losses = [float(self._losses(self._with_default(each)).mean()) for each in answers]
+        order = sorted(range(len(lists)), key=lambda n: single_losses[n])
+        losses = []
+        for n, each in enumerate(lists):
+            # A row without a value that the list needs is answered by the next list that may be used as well.
+            answer = answers[n]
+            for other in order:
+                if lists[other].reads.isdisjoint(each.without):
+                    answer = np.where(np.isnan(answer), answers[other], answer)
+            losses.append(self._losses(self._with_default(answer)))
+        positions = self._best_lists(lists, losses)
+        proposed_lists = tuple(
+            ProposedList(
+                tuple(self._proposed_rule(rule) for rule in lists[n].candidates),
+                tuple(name for name in schema.names if name in lists[n].reads),
+                tuple(name for name in schema.names if name in lists[n].without),
+                round(self._price(losses[n]) or 0.0, SCORE_DIGITS),
+            )
+            for n in positions
+        )
+        prices = (None if price is None else round(price, SCORE_DIGITS) for price in self._reference_prices())
+        model_score, default_score = prices
+        return Proposal(proposed_lists, self._evaluation(schema, lists, losses, positions), model_score, default_score)
+
+    def _best_lists(self, lists: Sequence[_RuleList], losses: Sequence[Numbers]) -> list[int]:
+        """The lists that are better than the default, and clearly than each list that reads less; the best first."""
+        means, margin = [float(each.mean()) for each in losses], NEGLIGIBLE_GAIN * self.least_gain
+        positions: list[int] = []
+        for n in sorted(range(len(lists)), key=lambda n: (len(lists[n].reads), means[n])):
+            is_dominated = any(lists[m].reads <= lists[n].reads and means[m] <= means[n] + margin for m in positions)
+            if not is_dominated and self._is_better(losses[n]):
+                positions.append(n)
+        return sorted(positions, key=lambda n: means[n])
+
+    def _is_better(self, losses: Numbers) -> bool:
+        """Whether the losses are lower than the default's by more than the margin and more than sampling noise."""
+        gains = self._default_losses - losses
+        noise = STANDARD_ERRORS * float(gains.std()) / np.sqrt(len(gains))
+        return bool(gains.mean() >= max(self.least_gain, noise))
+
+    def _losses(self, answers: Numbers) -> Numbers:
+        """The loss of each answer: 1 for a wrong class, or the absolute error; without labels its expectation."""
+        if self._pricing.definition is not None:
+            return metric_losses(self._pricing.definition, answers, self._targets)
+        if self._class_probabilities is not None:
+            columns = np.nan_to_num(answers, nan=-1).astype(int)
+            probabilities = self._class_probabilities[self._all_rows, columns]
+            return np.asarray(np.where(columns < 0, 1.0, 1 - probabilities))
+        return np.hypot(self._targets.losses(self._all_rows, answers), self._assumed_error)
+
+    def _with_default(self, answers: Numbers) -> Numbers:
+        return np.where(np.isnan(answers), self._default, answers)
+
+    def _model_losses(self) -> Numbers | None:
+        """The model's losses, where it has an answer."""
+        if self._predictions is None:
+            return None
+        has_answer = ~np.isnan(self._predictions)
+        return self._losses(self._predictions)[has_answer] if has_answer.any() else None
+
+    def _price(self, losses: Numbers) -> float | None:
+        """A score as the settings hold it; None for a regressor whose model has no error to compare with."""
+        if self._targets.classes:
+            return 1 - float(losses.mean())
+        model_losses = self._model_losses()
+        error = 0.0 if model_losses is None else float(model_losses.mean())
+        return -float(losses.mean()) / error if error > 0 else None
+
+    def _reference_prices(self) -> tuple[float | None, float | None]:
+        """The prices of the model and of the default; None where the model's losses are unknown."""
+        losses = self._model_losses()
+        if losses is None or self._price(losses) is None:
+            return None, None
+        if not self._pricing.is_priced:
+            return None, None
+        model_price = self._pricing.model_score
+        return self._price(losses) if model_price is None else model_price, self._price(self._default_losses)
+
+    def _proposed_rule(self, rule: CandidateRule) -> ProposedRule:
+        rows = np.flatnonzero(self._columns.matches(rule.when))
+        answer = self._targets.classes[int(rule.answer)] if self._targets.classes else rule.answer
+        about = "no held-out row"
+        if len(rows):
+            distances = np.abs(self._targets.values[rows] - rule.answer)
+            is_class = bool(self._targets.classes)
+            score = f"{(distances == 0).mean():.0%} right" if is_class else f"mean error {distances.mean():.3g}"
+            about = f"{len(rows) / self._columns.count:.0%} of rows, {score}"
+        return ProposedRule(rule.text, answer, about)
+
+    def _score(self, losses: Numbers) -> float:
+        """Accuracy, or mean absolute error."""
+        return float(1 - losses.mean()) if self._targets.classes else float(losses.mean())
+
+    def _evaluation(
+        self, schema: Schema, lists: Sequence[_RuleList], losses: Sequence[Numbers], positions: Sequence[int]
+    ) -> RuleEvaluation:
+        def best(damaged_features: Collection[str]) -> float:
+            usable = [losses[n] for n in positions if lists[n].reads.isdisjoint(damaged_features)]
+            return self._score(usable[0] if usable else self._default_losses)
+
+        first_reads = [name for name in schema.names if positions and name in lists[positions[0]].reads]
+        damage_scores = [DamageScore((name,), best((name,))) for name in first_reads]
+        damage_scores.sort(key=lambda each: each.score, reverse=not self._targets.classes)
+        metric = self._pricing.title or ("accuracy" if self._targets.classes else "mean absolute error")
+        model_losses = self._model_losses()
+        model = None if model_losses is None else self._score(model_losses)
+        model = model if self._pricing.model_score is None else self._pricing.model_score
+        default, rules = self._score(self._default_losses), best(())
+        count = self._columns.count
+        return RuleEvaluation(metric, count, default, rules, tuple(damage_scores), model, self._is_labelled)
+
+
+def _class_probabilities(sample: SearchSample, held_out: Sequence[int], targets: Targets) -> Numbers | None:
+    """(n, classes) probability that each class is the label, by the model; None with labels, costs or without any.
+
+    Without labels the estimated loss is the expected one by these probabilities, and a price must have its unit.
+    """
+    if sample.labels is not None or targets.costs is not None or not targets.classes or not sample.scores:
+        return None
+    rows = [sample.scores[number].probabilities for number in held_out]
+    names = [as_text(name) for name in targets.classes]
+    return np.array([[row.get(name, 0.0) for name in names] for row in rows if row is not None]) if all(rows) else None
+
+
+def _targets(truths: Sequence[Answer | None], kind: ModelKind, default: Answer) -> tuple[Targets, float]:
     """The labels as numbers, and the default answer in the same encoding."""
     if kind is ModelKind.REGRESSOR:
-        return Targets(_numbers(labels, ()), ()), float(default)
-    classes = tuple(sorted({label for label in labels if label is not None}, key=repr))
-    return Targets(_numbers(labels, classes), classes), float(_numbers([default], classes)[0])
+        return Targets(_numbers(truths, ()), ()), float(default)
+    classes = tuple(sorted({truth for truth in truths if truth is not None}, key=repr))
+    return Targets(_numbers(truths, classes), classes), float(_numbers([default], classes)[0])
 
 
-def _numbers(answers: Sequence[Any], classes: tuple[Answer, ...]) -> NDArray[np.float64]:
-    """Answers as numbers: the position of the class, or -1 for another value; without classes the number itself."""
+def _numbers(answers: Sequence[Any], classes: tuple[Answer, ...]) -> Numbers:
+    """Answers as numbers: the position of the class, -1 for another value, NaN for None; or the number itself."""
+    positions: dict[Any, float] = {name: number for number, name in enumerate(classes)}
     if not classes:
-        return np.array(answers, dtype=float)
-    positions = {name: number for number, name in enumerate(classes)}
-    return np.array([positions.get(answer, -1) for answer in answers], dtype=float)
+        return np.array([np.nan if answer is None else answer for answer in answers], dtype=float)
+    return np.array([np.nan if answer is None else positions.get(answer, -1) for answer in answers], dtype=float)
 
 
 def _has_distinct_variables(schema: Schema) -> bool:

@@ -25,6 +25,7 @@ class Sample:
         in_time_order: whether a `timestamp` column gave the order of the rows.
         left_out: columns that the model does not take.
         unlabelled_count: rows left out because their label is missing.
+        times: (n,) in microseconds since 1970, UTC, or None where they are not known.
     """
 
     features: pd.DataFrame
@@ -32,6 +33,7 @@ class Sample:
     in_time_order: bool
     left_out: tuple[str, ...]
     unlabelled_count: int = 0
+    times: "table_file.Micros | None" = None
 
 
 def read(file: Path, texts: table_file.Texts | None = None) -> pd.DataFrame:
@@ -71,10 +73,11 @@ def split_columns(table: pd.DataFrame, estimator: Any, *, label: str | None, fil
     rows_with_label = table if label is None else _rows_with_label(table, label, file)
     feature_columns = _feature_columns(estimator, table, label, file)
     in_time_order = TIMESTAMP in table and TIMESTAMP not in feature_columns
-    rows = table_file.in_time_order(rows_with_label)[0] if in_time_order else rows_with_label
+    rows, times = table_file.in_time_order(rows_with_label) if in_time_order else (rows_with_label, None)
     labels = None if label is None else rows[label].reset_index(drop=True)
     left_out = tuple(name for name in table.columns if name not in {*feature_columns, label, TIMESTAMP})
-    return Sample(rows[feature_columns].reset_index(drop=True), labels, in_time_order, left_out, len(table) - len(rows))
+    features = rows[feature_columns].reset_index(drop=True)
+    return Sample(features, labels, in_time_order, left_out, len(table) - len(rows), times)
 
 
 def values_read_as_missing(table: pd.DataFrame, file: Path, columns: Sample) -> Iterator[str]:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stillsafe import settings
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.load import load_model
 from stillsafe.own_modules import NO_OWN_MODULES, OwnModules
+from stillsafe.settings_sections import Privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class ServiceFolder:
         log_settings: the previous settings of section `[service]` that belong to the prediction log: its address
             and the salt of its hashes.
         own_modules: of the previous settings.
+        harm: the section `[harm]` of the previous settings.
+        min_count: of the previous section `[privacy]`, or the default.
     """
 
     path: Path
@@ -36,15 +39,17 @@ class ServiceFolder:
     versions: frozenset[str]
     log_settings: Mapping[str, Any]
     own_modules: OwnModules = NO_OWN_MODULES
+    harm: Mapping[str, Any] = field(default_factory=dict)
+    min_count: int = Privacy().min_count
 
     def file_name(self, name: str) -> str:
         """The name of this generation's file: `model.skops`, then `model-2.skops`."""
-        return _numbered_name(name, self.generation) if self.generation > 1 else name
+        return numbered_name(name, self.generation) if self.generation > 1 else name
 
     @property
     def previous_settings(self) -> str:
         """The name under which the previous generation's settings are kept."""
-        return _numbered_name(settings.DEFAULT_FILE, self.generation - 1)
+        return numbered_name(settings.DEFAULT_FILE, self.generation - 1)
 
 
 def inspect_folder(out: Path, *, force: bool) -> ServiceFolder:
@@ -71,9 +76,20 @@ def inspect_folder(out: Path, *, force: bool) -> ServiceFolder:
     if not files:
         return ServiceFolder(path, 1, frozenset(), {})
     service = _section(current, "service")
-    log_settings = {key: service[key] for key in ("database", "hash_salt") if isinstance(service.get(key), str)}
+    kept_keys = ("database", "hash_salt", "timezone")
+    log_settings = {key: service[key] for key in kept_keys if isinstance(service.get(key), str)}
     own_modules = _own_modules(path, _section(current, "model"))
-    return ServiceFolder(path, _generation(path), frozenset(_versions(path)), log_settings, own_modules)
+    harm = _section(current, "harm")
+    min_count = _section(current, "privacy").get("min_count")
+    return ServiceFolder(
+        path,
+        generation_of(path),
+        frozenset(_versions(path)),
+        log_settings,
+        own_modules,
+        harm,
+        min_count if isinstance(min_count, int) and min_count > 0 else Privacy().min_count,
+    )
 
 
 def _own_modules(folder: Path, model: Mapping[str, Any]) -> OwnModules:
@@ -141,12 +157,13 @@ def _remove_empty(parents: list[Path]) -> None:
             return
 
 
-def _generation(path: Path) -> int:
+def generation_of(path: Path) -> int:
+    """The number of the files that the folder's next change writes, 2 or more."""
     names = {file.name for file in path.iterdir()}
     generation = 2
     while any(
-        _numbered_name(name, generation) in names for name in ("model.skops", "model.joblib", "reference.json")
-    ) or (_numbered_name(settings.DEFAULT_FILE, generation - 1) in names):
+        numbered_name(name, generation) in names for name in ("model.skops", "model.joblib", "reference.json")
+    ) or (numbered_name(settings.DEFAULT_FILE, generation - 1) in names):
         generation += 1
     return generation
 
@@ -166,7 +183,8 @@ def _section(file: Path, name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _numbered_name(name: str, number: int) -> str:
+def numbered_name(name: str, number: int) -> str:
+    """A file's name with a number: `model-2.skops`."""
     path = Path(name)
     return f"{path.stem}-{number}{path.suffix}"
 

@@ -3,15 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 
-from stillsafe.core.policy import reasons
+from stillsafe.core.policy import Policy, reasons
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.init.default_answer import DefaultAnswer, evaluation_phrases
-from stillsafe.init.rule_search import NO_PROPOSAL, Proposal, ProposedRule
+from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal, ProposedList, ProposedModel
 from stillsafe.rules import variable
+from stillsafe.settings_harm import Harm
 from stillsafe.settings_sections import (
     FallbackRule,
     FallbackSettings,
@@ -19,6 +21,7 @@ from stillsafe.settings_sections import (
     ModelFile,
     Monitor,
     Observer,
+    Privacy,
     Service,
     Serving,
 )
@@ -45,8 +48,19 @@ def settings_text(
     remarks: Mapping[str, str],
     fallback: DefaultAnswer,
     proposal: Proposal = NO_PROPOSAL,
+    owners: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """`stillsafe.toml` as text."""
+    """`stillsafe.toml` as text.
+
+    Args:
+        service: the keys of `[service]`.
+        model: the keys of `[model]`.
+        schema: the features.
+        remarks: feature -> comment above it.
+        fallback: the default answer.
+        proposal: the rule lists and their prices.
+        owners: the owner's choices: `harm`, the keys of `[harm]`, and `min_count` of `[privacy]`.
+    """
     lines = [
         "# The settings of one service, written by `stillsafe init` for you to review.",
         '# Durations are seconds or texts like "30s", "15m", "2h". Paths are relative to this file.',
@@ -55,6 +69,8 @@ def settings_text(
         "# If the model was trained on the sample, its healthy confidence is too high, and later windows look worse.",
         "# Then make the folder again with data that the model was not trained on.",
         *_section("model", ModelFile, [*model.items()]),
+        *_section("privacy", Privacy, [("min_count", owners.get("min_count", Privacy().min_count))]),
+        *_harm(owners.get("harm", {})),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m"), ("max_carry", "1d")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
@@ -71,6 +87,8 @@ def toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return f"{value:.1f}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(str(key))} = {toml(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(item) for item in value)}]"
     # A JSON string is a valid TOML string, except for one character that JSON does not escape.
@@ -88,6 +106,13 @@ def _section(
     yield ""
 
 
+def _harm(section: Mapping[str, Any]) -> Iterator[str]:
+    yield "# How performance is measured: by default accuracy, or a regressor's mean absolute error. The keys `metric`,"
+    yield "# `also`, `positive`, `threshold`, `costs`, `moderate` and `severe` choose otherwise: see docs/signals.md."
+    yield "# After a change, `stillsafe init --refresh --sample DATA` measures what a failure costs in that metric."
+    yield from _section("harm", Harm, [(key, value) for key, value in section.items() if value not in (None, [])])
+
+
 def _serving_defaults() -> list[Line]:
     names = ("max_body_bytes", "max_batch", "on_stale_monitor")
     return [(name, Serving.model_fields[name].get_default()) for name in names]
@@ -96,9 +121,13 @@ def _serving_defaults() -> list[Line]:
 def _policy() -> Iterator[str]:
     yield "# Every threshold and count that decisions depend on. Uncomment a line to change it."
     yield "[policy]"
-    monitor_settings = {"window_seconds", "every_seconds", "max_gap_seconds", "max_carry_seconds"}
+    yield _line(
+        f"# recovery = {toml(Policy().recovery.value)}", 'What ends DEGRADED: "not_severe" or "calm" runs only.'
+    )
+    other_sections = {"window_seconds", "every_seconds", "max_gap_seconds", "max_carry_seconds"}
+    other_sections |= {"harm_moderate", "harm_severe"}
     for name, (default, reason) in reasons().items():
-        if name not in monitor_settings:
+        if name not in other_sections:
             key = "silence" if name == "silence_seconds" else name
             yield _line(f"# {key} = {toml('auto' if default is None else default)}", reason)
     yield ""
@@ -111,50 +140,93 @@ def _fallback(fallback: DefaultAnswer, schema: Schema, proposal: Proposal) -> It
     if fallback.span is not None:
         smallest, largest = fallback.span
         yield _line(
-            f"# minimum = {toml(smallest)}", f"{_meaning(FallbackSettings, 'minimum')} The smallest healthy prediction."
+            f"# minimum = {toml(smallest)}", f"{_meaning(FallbackSettings, 'minimum')} About the smallest prediction."
         )
         yield _line(
-            f"# maximum = {toml(largest)}", f"{_meaning(FallbackSettings, 'maximum')} The largest healthy prediction."
+            f"# maximum = {toml(largest)}", f"{_meaning(FallbackSettings, 'maximum')} About the largest prediction."
         )
+    yield from _prices(proposal)
     yield ""
-    yield "# Rules are evaluated in order, and the first match answers. A rule that reads a feature which the open"
-    yield "# incident marks as damaged is skipped. Conditions are CEL (https://cel.dev): a numeric feature is compared"
-    yield "# with a decimal, and a condition that needs a missing value does not match."
+    yield "# Your own rules, if any, come first, in order: the first match answers. A rule that reads a feature which"
+    yield "# the open incident marks as damaged is skipped. Conditions are CEL (https://cel.dev): a numeric feature is"
+    yield "# compared with a decimal, and a condition that needs a missing value does not match."
     if variables := shared_variables(schema):
         yield f"# There are no rules, because several features have the same name in rules: {', '.join(variables)}."
         yield ""
         return
-    yield from _rule_comments(proposal)
-    for rule in proposal.rules:
-        yield from _rule(rule)
-    for condition in () if proposal.rules else _examples(schema):
+    for condition in _examples(schema):
         yield "# [[fallback.rules]]"
         yield _line(f"# when = {toml(condition)}", _meaning(FallbackRule, "when"))
         yield _line(f"# answer = {toml(fallback.answer)}", _meaning(FallbackRule, "answer"))
     yield ""
 
 
-def _rule_comments(proposal: Proposal) -> Iterator[str]:
-    """Comments on the rule search: the scores on the held-out rows."""
+def _prices(proposal: Proposal) -> Iterator[str]:
+    """What the fallback is worth, and where its rule lists are."""
     evaluation = proposal.evaluation
     if evaluation is None:
-        return
-    if not proposal.rules:
-        yield "# `init` proposes no rules: no simple rule scores clearly better than the default answer, whose"
-        yield f"# {evaluation.metric} is {evaluation.default:.3g} on the {evaluation.row_count} held-out labelled rows."
-        return
-    yield "# `init` learnt these rules from part of the labelled sample. They are a start: edit or delete them."
-    yield f"# Scores on the {evaluation.row_count} held-out labelled rows:"
-    yield from (f"#   {phrase}" for phrase in evaluation_phrases(evaluation))
+        yield _line('# bypass = "always"', _meaning(FallbackSettings, "bypass"))
+    else:
+        basis = "labelled rows" if evaluation.labelled else "rows, by the model's own answers, as there are no labels"
+        yield f"# Scores on the {evaluation.row_count} held-out {basis}:"
+        yield from (f"#   {phrase}" for phrase in evaluation_phrases(evaluation))
+        for key, value in (
+            ("bypass", "always" if proposal.model_score is None else "when_it_pays"),
+            ("model_score", proposal.model_score),
+            ("default_score", proposal.default_score),
+        ):
+            if value is not None:
+                yield _line(f"{key} = {toml(value)}", _meaning(FallbackSettings, key))
+        if proposal.lists or proposal.models:
+            yield _line(f"lists_file = {toml(proposal.lists_file)}", _meaning(FallbackSettings, "lists_file"))
+        else:
+            yield "# There are no rule lists: no short list scores clearly better than the default answer."
+    yield _line('# answer = "rules"', _meaning(FallbackSettings, "answer"))
+    yield _line("# abstention_cost = 0.1", _meaning(FallbackSettings, "abstention_cost"))
 
 
-def _rule(rule: ProposedRule) -> Iterator[str]:
-    if rule.heading:
-        yield ""
-        yield f"# {rule.heading}"
-    yield "[[fallback.rules]]"
-    yield _line(f"when = {toml(rule.when)}", rule.about)
-    yield _line(f"answer = {toml(rule.answer)}", _meaning(FallbackRule, "answer"))
+def lists_text(proposal: Proposal) -> str:
+    """The file of `lists_file` as text: the rule lists, each with its score."""
+    evaluation = proposal.evaluation
+    metric = "accuracy" if evaluation is None else evaluation.metric
+    unit = "" if "error" not in metric else ", as a multiple of the model's and with a minus: higher is better"
+    lines = [
+        "# The rule lists of the fallback, which `stillsafe init` learnt from part of the sample: review, edit or",
+        "# delete them. While the model is bypassed, the list with the best score answers, of those that read no",
+        "# damaged feature. A row without a value that the list needs goes to the next one, at last to the default.",
+        f"# `score` is the {metric} on held-out rows{unit}. If you edit a list, its score no longer holds:",
+        "# delete it, or change it to what `stillsafe backtest` measures.",
+        "# Conditions are CEL (https://cel.dev); a list reads the features of its `reads` only.",
+    ]
+    for number, rule_list in enumerate(proposal.lists, start=1):
+        lines += ["", f"# List {number}: {_list_heading(rule_list)}", "[[lists]]"]
+        lines += [f"reads = {toml(rule_list.reads)}", f"score = {rule_list.score!r}", "rules = ["]
+        lines += [
+            f"    {{when = {_literal(rule.when)}, answer = {toml(rule.answer)}}},  # {rule.about}"
+            for rule in rule_list.rules
+        ]
+        lines.append("]")
+    for number, model in enumerate(proposal.models):
+        lines += ["", f"# Model {number + 1}: {_list_heading(model)}", "[[models]]"]
+        lines += [f"file = {toml(proposal.models_file)}", f"sha256 = {toml(proposal.models_digest)}"]
+        lines += [f"member = {number}", f"reads = {toml(model.reads)}"]
+        lines += [] if model.score is None else [f"score = {model.score!r}"]
+    return "\n".join(lines) + "\n"
+
+
+def _list_heading(rule_list: ProposedList | ProposedModel) -> str:
+    names = ", ".join(rule_list.without)
+    about = f"without {names}" if names else "while every feature is intact"
+    if rule_list.score is None:
+        return about
+    if rule_list.score < 0:
+        return f"{about}; {-rule_list.score:.3g} times the model's error"
+    return f"{about}; score {rule_list.score:.3g}"
+
+
+def _literal(text: str) -> str:
+    """A text as TOML writes it, without escapes where that is possible."""
+    return f"'{text}'" if "'" not in text and text.isprintable() else toml(text)
 
 
 def shared_variables(schema: Schema) -> tuple[str, ...]:

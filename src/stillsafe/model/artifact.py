@@ -60,8 +60,8 @@ def sha256_of(path: Path | str) -> str:
     return hashlib.sha256(_read(Path(path))).hexdigest()
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
-    """Read a model file and compare its hash with the settings.
+def read_verified(path: Path, sha256: str, setting: str = "`model.sha256`") -> bytes:
+    """Read a model file and compare its hash with the settings, where `setting` is its place in them.
 
     Raises:
         ModelError: the file cannot be read, or its hash differs.
@@ -69,7 +69,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
     content = _read(path)
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         remedy = "Restore the original file, or set the new hash and a new `version` if you replaced the model."
-        raise ModelError(f"Its SHA-256 is {digest}, but `model.sha256` is {sha256}.", remedy, file=str(path))
+        raise ModelError(f"Its SHA-256 is {digest}, but {setting} is {sha256}.", remedy, file=str(path))
     return content
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stillsafe.core.evidence.shared_numbers import shared_quantiles
+
 Numbers = npt.NDArray[np.float64]
 
 QUANTILES = 101
@@ -110,8 +112,14 @@ def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbe
             return method, np.asarray(estimator.predict(inputs), dtype=np.float64)
 
 
-def scale_from(estimator: Any, healthy: Any) -> ConfidenceScale:
+def scale_from(estimator: Any, healthy: Any, min_count: int = 1) -> ConfidenceScale:
     """Measure the scale of an estimator on healthy inputs.
+
+    Args:
+        estimator: fitted.
+        healthy: the inputs.
+        min_count: rows that a quantile stands for: above 1 it is a round number among those around it, because the
+            prediction of a single row may be its label.
 
     Raises:
         ValueError: no healthy row has a finite score, or see `choose_method`.
@@ -122,6 +130,8 @@ def scale_from(estimator: Any, healthy: Any) -> ConfidenceScale:
     finite = raw[np.isfinite(raw)]
     if not len(finite):
         raise ValueError("no healthy row has a finite score")
+    if min_count > 1:
+        return ConfidenceScale(method, tuple(shared_quantiles(np.sort(finite), QUANTILES, min_count).tolist()))
     return ConfidenceScale(method, tuple(np.quantile(finite, np.linspace(0.0, 1.0, QUANTILES)).tolist()))
 
 

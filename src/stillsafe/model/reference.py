@@ -18,6 +18,9 @@ from stillsafe.store.codec import dumps, from_document, to_document
 
 REMEDY = "Make the service folder again with `stillsafe init`."
 
+FORMAT, FIRST_FORMAT = 2, 1
+"""The format that this version writes, and that of a file without a number. Every older one is read."""
+
 T = TypeVar("T")
 
 
@@ -48,11 +51,13 @@ class Reference:
         baseline: the reference baseline.
         confidence: the scale that turns raw confidence scores into confidences.
         model: the model that both were measured with.
+        format: number of the file's format.
     """
 
     baseline: Baseline | None = None
     confidence: ConfidenceScale | None = None
     model: ModelFacts | None = None
+    format: int = FORMAT
 
     def to_json(self) -> str:
         """The content of the file, canonical JSON."""
@@ -72,7 +77,7 @@ def read_reference(path: Path) -> Reference:
     """Read a reference file; `NO_REFERENCE` if the file does not exist.
 
     Raises:
-        ModelError: the file is unreadable or is not JSON.
+        ModelError: the file is unreadable, is not JSON, or is of a newer format.
     """
     if not path.exists():
         return NO_REFERENCE
@@ -81,10 +86,15 @@ def read_reference(path: Path) -> Reference:
     except (OSError, ValueError) as error:
         raise ModelError("It is not a reference file.", REMEDY, file=str(path)) from error
     sections = document if isinstance(document, dict) else {}
+    number = sections.get("format", FIRST_FORMAT)
+    if not isinstance(number, int) or number > FORMAT:
+        problem = f"The reference file has format {number}, and this version of Stillsafe reads formats up to {FORMAT}."
+        raise ModelError(problem, "Update Stillsafe.", file=str(path))
     return Reference(
         _section(Baseline, sections.get("baseline")),
         _section(ConfidenceScale, sections.get("confidence")),
         _section(ModelFacts, sections.get("model")),
+        number,
     )
 
 

@@ -7,6 +7,7 @@ identify the rows: adding the same rows twice stores them once.
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from stillsafe.errors import RefusedError
 from stillsafe.store.disk import sync
-from stillsafe.store.read.requests import RequestTable, WindowRows
+from stillsafe.store.read.requests import RequestTable, WindowRows, micros_of
 from stillsafe.store.tables import FIRST_SERVICE
 
 if TYPE_CHECKING:
@@ -117,11 +118,12 @@ class Archive:
             for row in self._rows(RequestTable.PREDICTIONS, *span, version)
             if not row.get("synthetic") and row["id"] not in log_ids and is_read(row["timestamp"], row["id"])
         ]
-        return WindowRows(
+        window_rows = WindowRows(
             [row["id"] for row in rows],
             [fresh if isinstance(fresh, bool) else row["timestamp"] >= fresh for row in rows],
             *([row[name] for row in rows] for name in _WINDOW_COLUMNS),
         )
+        return replace(window_rows, times=micros_of([row["timestamp"] for row in rows]))
 
     def refusal_ids(
         self, start: datetime, end: datetime, model_version: str, is_read: Callable[[datetime, int], bool]

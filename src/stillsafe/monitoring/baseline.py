@@ -12,21 +12,28 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline, BaselineSource
-from stillsafe.core.incident import sentence
+from stillsafe.core.evidence.sentences import sentence
+from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import Policy
 from stillsafe.core.readings import read_signals
 from stillsafe.core.schema import Row, Schema, sanitise
 from stillsafe.core.signals import Evidence
 from stillsafe.core.window import Window
 from stillsafe.errors import BaselineRefused
-from stillsafe.model.reference import read_baseline
+from stillsafe.model.reference import read_baseline, read_reference
 from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots, read_columns
+from stillsafe.monitoring.disclosure import NO_DISCLOSURE_CONTROL, Disclosure, shared_predictions
+from stillsafe.monitoring.local_time import fresh_slots
 from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.logged_baseline import logged_baseline
 from stillsafe.monitoring.noise import SMALLEST_CHUNK, baseline_noise, joint_table
 from stillsafe.monitoring.profile import numeric_predictions, profile_features, profile_outputs
+from stillsafe.monitoring.slot_noise import with_slots
+from stillsafe.monitoring.slots import period_clock
 from stillsafe.monitoring.tally import tally
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -69,6 +76,7 @@ def reference_columns(
     predictions: Sequence[str | None],
     *,
     salt: str,
+    times: Sequence[int] | NDArray[np.int64] = (),
 ) -> Columns:
     """A healthy sample as the log would hold it, had a service predicted it; rows in time order where it is known."""
     outcomes = RowOutcomes(
@@ -76,18 +84,38 @@ def reference_columns(
         model_errors=[None] * len(rows),
         fallback_used=[False] * len(rows),
         predictions=predictions,
+        times=times,
     )
     return columns_from_snapshots(sanitise(schema, rows, salt), schema, outcomes)
 
 
-def reference_baseline(rows: Columns, schema: Schema, *, model_version: str, at: datetime) -> Baseline:
+def reference_baseline(
+    rows: Columns,
+    schema: Schema,
+    *,
+    model_version: str,
+    at: datetime,
+    disclosure: Disclosure = NO_DISCLOSURE_CONTROL,
+    baseline_id: str | None = None,
+    timezone: str | None = None,
+) -> Baseline:
     """The baseline of a reference sample.
+
+    Args:
+        rows: the sample.
+        schema: the features.
+        model_version: the version that predicted it.
+        at: the time now, aware UTC.
+        disclosure: what the baseline may show of single values.
+        baseline_id: its identifier, by default from the version.
+        timezone: of the rows' hours, or None where their times are not known.
 
     Raises:
         BaselineRefused: too few rows.
     """
-    origin = BaselineOrigin(f"reference-{model_version}", model_version, at, BaselineSource.REFERENCE)
-    return summarize(rows, schema, origin)
+    identifier = baseline_id or f"reference-{model_version}"
+    origin = BaselineOrigin(identifier, model_version, at, BaselineSource.REFERENCE)
+    return summarize(rows, schema, origin, disclosure=disclosure, timezone=timezone)
 
 
 def summarize(
@@ -97,8 +125,10 @@ def summarize(
     *,
     low_confidence_threshold: float | None = None,
     reference: Baseline | None = None,
+    disclosure: Disclosure = NO_DISCLOSURE_CONTROL,
+    timezone: str | None = None,
 ) -> Baseline:
-    """Rows to a baseline.
+    """Rows to a baseline, without its slots (`slot_noise.with_slots`).
 
     Args:
         rows: healthy rows, in time order where it is known.
@@ -106,6 +136,8 @@ def summarize(
         origin: where the rows come from.
         low_confidence_threshold: a confidence below this is low; default their tenth percentile.
         reference: an earlier baseline of the same model version. The new one keeps its bins and its impact study.
+        disclosure: what the baseline may show of single values.
+        timezone: IANA name of the time zone of the rows' hours, or None where their times are not known.
 
     Raises:
         BaselineRefused: fewer than 50 rows, too few to separate a deviation from noise.
@@ -126,14 +158,17 @@ def summarize(
         low_confidence_threshold=low_confidence_threshold,
         low_confidence_rate=None,
         refusal_count=origin.refusal_count,
-        features=profile_features(rows, schema, reference.features if reference is not None else None),
+        features=profile_features(rows, schema, reference.features if reference is not None else None, disclosure),
         longest_pause_seconds=_longest_pause(rows.timestamps),
-        outputs=profile_outputs(rows, reference.outputs if reference is not None else None),
+        outputs=profile_outputs(rows, reference.outputs if reference is not None else None, disclosure.min_count),
+        min_count=disclosure.min_count,
     )
+    # From here on, a rare category is known by its hash.
+    rows = LogFormat(schema, disclosure.salt or "").comparable_columns(rows, profiles)
     predictions = numeric_predictions(rows)
-    if predictions is not None and len(predictions):
-        mean, sd = _mean_and_sd(predictions.tolist())
-        profiles = replace(profiles, prediction_mean=mean, prediction_sd=sd)
+    mean, sd = _mean_and_sd([] if predictions is None else predictions.tolist())
+    clock = period_clock(rows, profiles, timezone)
+    profiles = replace(profiles, prediction_mean=mean, prediction_sd=sd, clock=clock)
     total = tally(rows, profiles, origin.refusal_count)
     baseline = replace(
         profiles,
@@ -142,15 +177,21 @@ def summarize(
         confidence_sd=_mean_and_sd(confidences.tolist())[1],
         low_confidence_rate=total.low_confidence_rate,
         model_error_count=total.model_error_count,
-        prediction_counts=total.prediction_counts,
-        joint=joint_table(rows, profiles.features),
+        prediction_counts=shared_predictions(total.prediction_counts, disclosure.min_count),
+        joint=joint_table(
+            rows,
+            {name: each for name, each in profiles.features.items() if name not in profiles.clock},
+            reference.harm if reference is not None else None,
+        ),
         harm=reference.harm if reference is not None else None,
     )
     noise = baseline_noise(rows, schema, baseline)
     return replace(baseline, variation=noise.variation, offset=noise.offset)
 
 
-def contradictions(rows: Columns, schema: Schema, policy: Policy, at: datetime) -> list[str]:
+def contradictions(
+    rows: Columns, schema: Schema, policy: Policy, at: datetime, timezone: str | None = None
+) -> list[str]:
     """How the second half of a period deviates from its first: a sentence per reading, empty if it does not.
 
     Nobody asks twice about a period, so the noise that one run in a thousand may show must be rarer here.
@@ -160,8 +201,11 @@ def contradictions(rows: Columns, schema: Schema, policy: Policy, at: datetime) 
         return []
     first, second = rows[:middle], rows[middle:]
     origin = BaselineOrigin("first half", "", at, BaselineSource.SPAN)
-    healthy = replace(summarize(first, schema, origin), variation={}, longest_pause_seconds=None)
-    second_tally = tally(second, healthy, 0)
+    healthy = replace(summarize(first, schema, origin, timezone=timezone), variation={}, longest_pause_seconds=None)
+    if timezone is not None:
+        healthy = with_slots(healthy, first, timezone, policy)
+    slots = fresh_slots(second, healthy)
+    second_tally = tally(second, composed_baseline(healthy, slots), 0)
     strict_policy = replace(policy, false_alarm_rate=policy.false_alarm_rate * HALVES_FALSE_ALARM_FACTOR)
     readings = read_signals(strict_policy, healthy, Window(at, at, "", second_tally, second_tally))
     return [sentence(reading) for reading in readings if reading.evidence is Evidence.BAD]
@@ -203,11 +247,12 @@ def create(
             deviations = deviating_run_count(connection, version, start, end)
             if deviations and not accept_contradiction:
                 raise BaselineRefused(f"{deviations} monitoring runs deviated in that period: it was not healthy.")
-    rows, reference = read_columns(log_rows, schema), _stored_baseline(engine, f"reference-{version}")
+    rows, reference = read_columns(log_rows, schema), _reference_in_force(engine, settings)
     if reference is not None:
         rows = LogFormat.of(settings).comparable_columns(rows, reference)
-    _require_healthy(rows)
-    sentences = contradictions(rows, schema, settings.policy, at)
+    require_healthy(rows)
+    timezone = settings.service.timezone
+    sentences = contradictions(rows, schema, settings.policy, at, timezone)
     if sentences and not accept_contradiction:
         raise BaselineRefused("The period contradicts itself: its second half deviates from its first.", sentences)
     baseline = summarize(
@@ -216,9 +261,13 @@ def create(
         BaselineOrigin(f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}", version, at, source, refusals),
         low_confidence_threshold=settings.policy.low_confidence_threshold,
         reference=reference,
+        disclosure=Disclosure.of(settings),
+        timezone=timezone,
     )
+    rows = LogFormat.of(settings).comparable_columns(rows, baseline)
+    baseline = with_slots(baseline, rows, timezone, settings.policy)
     with database.writing(engine) as connection:
-        _store(connection, baseline)
+        store_baseline(connection, baseline)
     return baseline
 
 
@@ -230,6 +279,14 @@ def _first_rows(connection: Connection, version: str, count: int) -> LogRows:
             f"{count}: wait for more, or set a smaller number with --first."
         )
     return rows
+
+
+def _reference_in_force(engine: Engine, settings: Settings) -> Baseline | None:
+    """The stored reference baseline that the settings name, else the first one of the model version."""
+    path, first = settings.path(settings.model.reference), f"reference-{settings.model.version}"
+    reference = read_reference(path).baseline if path.exists() else None
+    stored = None if reference is None else _stored_baseline(engine, reference.baseline_id)
+    return _stored_baseline(engine, first) if stored is None else stored
 
 
 def _stored_baseline(engine: Engine, baseline_id: str) -> Baseline | None:
@@ -265,16 +322,35 @@ def ensure_reference(engine: Engine, settings: Settings) -> None:
         return
     with database.writing(engine) as connection:
         if baseline_by_id(connection, reference.baseline_id) is None:
-            _store(connection, reference)
+            store_baseline(connection, logged_baseline(reference, LogFormat.of(settings)))
 
 
-def load_reference(engine: Engine, file: Path) -> Baseline:
+def adopt_reference(engine: Engine, settings: Settings) -> bool:
+    """Store the reference baseline that the settings name, and activate it unless one of the log is active.
+
+    Returns:
+        Whether it is active now.
+
+    Raises:
+        ModelError: the file is missing or invalid.
+    """
+    ensure_reference(engine, settings)
+    reference = read_baseline(settings.path(settings.model.reference))
+    with database.writing(engine) as connection:
+        active = active_baseline(connection, settings.model.version)
+        is_replaced = active is None or active.source is BaselineSource.REFERENCE
+        if is_replaced:
+            mark_active(connection, reference)
+    return is_replaced
+
+
+def load_reference(engine: Engine, settings: Settings, file: Path) -> Baseline:
     """Store and activate the baseline of a reference file.
 
     Raises:
         ModelError: the file is missing or invalid.
     """
-    reference = read_baseline(file)
+    reference = logged_baseline(read_baseline(file), LogFormat.of(settings))
     with database.writing(engine) as connection:
         if baseline_by_id(connection, reference.baseline_id) is None:
             insert_baseline(connection, reference)
@@ -282,7 +358,12 @@ def load_reference(engine: Engine, file: Path) -> Baseline:
     return reference
 
 
-def _store(connection: Connection, baseline: Baseline) -> None:
+def store_baseline(connection: Connection, baseline: Baseline) -> None:
+    """Store a baseline, and make it the active one of its version unless it is a reference beside an active one.
+
+    Raises:
+        BaselineRefused: a baseline with its identifier exists.
+    """
     if baseline_by_id(connection, baseline.baseline_id) is not None:
         raise BaselineRefused(
             f"A baseline {baseline.baseline_id!r} exists already, and a stored baseline never changes."
@@ -293,7 +374,12 @@ def _store(connection: Connection, baseline: Baseline) -> None:
         mark_active(connection, baseline)
 
 
-def _require_healthy(rows: Columns) -> None:
+def require_healthy(rows: Columns) -> None:
+    """Check that a healthy period has enough rows, and that the model answered them.
+
+    Raises:
+        BaselineRefused: it has not.
+    """
     _require_rows(rows, SMALLEST_SAMPLE)
     fallback_count = int(rows.fallback_used.sum())
     if fallback_count > LARGEST_FALLBACK_RATE * len(rows):

@@ -24,8 +24,9 @@ def bin_codes(column: Column, healthy: FeatureBaseline) -> BinCodes:
     bins = healthy.bins or Bins()
     if bins.lowest is None or bins.highest is None:
         texts = column if isinstance(column, DictionaryColumn) else DictionaryColumn.of_codes(column)
-        text_codes: dict[object, int] = dict.fromkeys(healthy.category_counts, bins.below)
-        text_codes |= {category: code for code, category in enumerate(bins.categories)}
+        text_codes: dict[object, int] = dict.fromkeys((*healthy.category_counts, *healthy.rare_categories), bins.below)
+        groups = [*((category,) for category in bins.categories), *bins.groups]
+        text_codes |= {category: code for code, group in enumerate(groups) for category in group}
         text_codes[None] = bins.missing
         return np.array([text_codes.get(text, bins.above) for text in texts.vocabulary], dtype=np.int16)[texts.indices]
     numbers = prediction_numbers(column)

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, LogMode, Row, Schema
 from stillsafe.core.score import Score
 from stillsafe.monitoring.text_form import text_forms
-from stillsafe.store.read.requests import LogRows, WindowRows
+from stillsafe.store.read.requests import LogRows, WindowRows, micros_of
 
 Mask = NDArray[np.bool_]
-RowSelection = Mask | slice | Sequence[int]
+RowSelection = Mask | slice | Sequence[int] | NDArray[np.intp]
 SHADOW_DIGITS = 9
 
 ShadowScorer = Callable[[Sequence[Row]], Sequence[Score]]
@@ -112,6 +112,7 @@ class Columns:
         numbers: per numeric, integer or boolean feature, (n,).
         categories: per category, per open-ended text its form, and per hashed feature of any type.
         fresh: (n,) flags: rows of a window after the last conclusive run; all True outside of windows.
+        times: (n,) in microseconds since 1970, UTC; empty where they are not known or not needed.
     """
 
     timestamps: Sequence[datetime]
@@ -122,12 +123,13 @@ class Columns:
     numbers: Mapping[str, NDArray[np.float64]]
     categories: Mapping[str, DictionaryColumn]
     fresh: Mask
+    times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __len__(self) -> int:
         """Rows."""
         return len(self.confidences)
 
-    def __getitem__(self, rows: Mask | slice) -> "Columns":
+    def __getitem__(self, rows: Mask | slice | NDArray[np.intp]) -> "Columns":
         """The selected rows."""
         indices = np.arange(len(self))[rows].tolist() if self.timestamps else ()
         return Columns(
@@ -139,6 +141,7 @@ class Columns:
             {name: column[rows] for name, column in self.numbers.items()},
             {name: column[rows] for name, column in self.categories.items()},
             self.fresh[rows],
+            self.times[rows] if len(self.times) else self.times,
         )
 
 
@@ -151,6 +154,7 @@ class RowOutcomes:
         fallback_used: (n,) whether the fallback answered.
         timestamps: (n,), or empty where they are not needed.
         fresh: (n,) as in `Columns`, or None where all rows are.
+        times: (n,) as in `Columns`.
     """
 
     confidences: Sequence[float | None]
@@ -159,6 +163,7 @@ class RowOutcomes:
     predictions: Sequence[str | None]
     timestamps: Sequence[datetime] = ()
     fresh: Sequence[bool] | None = None
+    times: Sequence[int] | NDArray[np.int64] = ()
 
 
 _NO_ROWS = WindowRows((), (), (), (), (), (), ())
@@ -173,6 +178,7 @@ def read_columns(rows: LogRows | WindowRows, schema: Schema) -> Columns:
         predictions=rows.predictions,
         timestamps=rows.timestamps if isinstance(rows, LogRows) else (),
         fresh=rows.fresh if isinstance(rows, WindowRows) else None,
+        times=rows.times if isinstance(rows, WindowRows) else micros_of(rows.timestamps),
     )
     return _columns(_decode_values(rows.input_summaries, _logged_features(schema)), schema, outcomes)
 
@@ -195,6 +201,7 @@ def _columns(values: Mapping[str, Sequence[object]], schema: Schema, outcomes: R
         np.ones(len(fallback_used), dtype=np.bool_)
         if outcomes.fresh is None
         else np.array(outcomes.fresh, dtype=np.bool_),
+        np.asarray(outcomes.times, dtype=np.int64),
     )
 
 
@@ -220,7 +227,7 @@ class ColumnBuilder:
         """All rows, without copying them: the builder takes no more rows afterwards."""
         types = (array.dtype for array in self._arrays(self._empty))
         arrays = map(np.frombuffer, self._buffers, types)
-        confidences, model_errors, fallback_used, fresh, predictions, *features = arrays
+        confidences, model_errors, fallback_used, fresh, times, predictions, *features = arrays
         numbers = dict(zip(self._empty.numbers, features, strict=False))
         categories = zip(self._categories.items(), features[len(numbers) :], strict=True)
         return Columns(
@@ -232,6 +239,7 @@ class ColumnBuilder:
             numbers,
             {name: DictionaryColumn(indices, tuple(vocabulary)) for (name, vocabulary), indices in categories},
             fresh,
+            times,
         )
 
     def _arrays(self, batch: Columns) -> list[NDArray[Any]]:
@@ -241,6 +249,7 @@ class ColumnBuilder:
             batch.model_errors,
             batch.fallback_used,
             batch.fresh,
+            batch.times,
             self._predictions.indices(batch.predictions.vocabulary)[batch.predictions.indices],
             *batch.numbers.values(),
             *(

@@ -23,12 +23,14 @@ from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.row_selection import RowMarks
 from stillsafe.store.read.runs import ActionRecord, RunRecord, superseded_incidents
 from stillsafe.store.read.state import StateColumns, current_state, state_columns, version_states
-from stillsafe.store.write.decisions import hold_sentence, window_columns
+from stillsafe.store.write.decisions import hold_sentence, incident_columns, window_columns
 
 SHARED_KEY = ""
 """Key of the state that all model versions shared before each had its own."""
 
 _FOLDED_COLUMNS = ("severity", "state_before", "state_after", "memory", "incident_id", "baseline_id")
+_SENTENCES = {IncidentEvent.RESOLVED: "resolution", IncidentEvent.FALLBACK_ENDED: "fallback_ended_reason"}
+"""The column with the sentence of a step of an incident; of all other steps, `decision_reason`."""
 _INCIDENT_COLUMNS = ("severity", "trigger_signals", "decision_reason", "resolved", "resolution", "detected_at")
 
 
@@ -126,7 +128,8 @@ class Fold:
         incident_id = decision.memory.incident_id
         reason = decision.reason if is_same_wording else None
         if incident_id is not None:
-            reason = self.incidents.get(incident_id, {}).get("decision_reason")
+            columns = self.incidents.get(incident_id, {})
+            reason = columns.get("fallback_ended_reason") or columns.get("decision_reason")
         # A run of other wording wrote its own sentences, and one of rules 1 the reason of every run.
         if is_same_wording and reason is not None:
             self._state_columns[key] |= {"reason": reason, "progress": decision.progress}
@@ -199,28 +202,12 @@ class Fold:
         incident = decision.incident
         if incident is None:
             return
-        if incident.event is IncidentEvent.RESOLVED:
-            columns = self.incidents[incident.incident_id]
-            columns |= {"resolved": True, "resolved_at": incident.at.isoformat(), "resolution": incident.reason}
-            changeable = "resolution"
-        else:
-            columns = self.incidents.get(incident.incident_id, {}) | {
-                "severity": incident.severity.value,
-                "trigger_signals": list(incident.trigger_signals),
-                "decision_reason": incident.reason,
-                "resolved": False,
-                "resolved_at": None,
-                "resolution": None,
-            }
-            if incident.event is IncidentEvent.OPENED:
-                columns |= {"detected_at": incident.at.isoformat(), "escalated_at": None}
-                columns |= {"model_version": window.model_version, "baseline_id": decision.memory.baseline_id}
-            else:
-                columns["escalated_at"] = incident.at.isoformat()
-            self.incidents[incident.incident_id] = columns
-            changeable = "decision_reason"
+        columns = self.incidents.get(incident.incident_id, {}) | incident_columns(incident)
+        if incident.event is IncidentEvent.OPENED:
+            columns |= {"model_version": window.model_version, "baseline_id": decision.memory.baseline_id}
         if not is_same_wording:
-            del columns[changeable]
+            columns.pop(_SENTENCES.get(incident.event, "decision_reason"))
+        self.incidents[incident.incident_id] = {name: to_document(value) for name, value in columns.items()}
 
 
 def _row_columns(run: RunRecord, window: Window, memory: Memory) -> dict[str, Any]:

@@ -99,20 +99,18 @@ def discard_after(
         start = runs[0].inherited if earlier is None else earlier.memory
         restored_memory = replace(stored_value(Memory, start or {}), hold=memory.hold)
         action = Hold(by, reason, at)
-        incident = _incident_before(connection, model_version, runs[0].id, restored_memory.incident_id)
-        if incident is not None:
-            restore_incident(connection, incident)
+        steps = _steps_before(connection, model_version, runs[0].id, restored_memory.incident_id)
+        if steps:
+            restore_incident(connection, steps)
         record_discard(connection, runs, earlier, (memory, restored_memory), action, _last_run_id(connection))
     memories = {model_version: memory}, {model_version: restored_memory}
     _log(engine, LogEvent.DISCARD, Hold(by, reason, at), model_version, memories, len(runs))
     return [run.id for run in runs]
 
 
-def _incident_before(
-    connection: Connection, model_version: str, run_id: int, incident_id: str | None
-) -> Incident | None:
-    """What the runs before another one had made of an incident, or None without one."""
-    incident = None
+def _steps_before(connection: Connection, model_version: str, run_id: int, incident_id: str | None) -> list[Incident]:
+    """What the runs before another one had done to an incident, oldest first."""
+    steps = []
     for run in runs_of_incident(connection, model_version, incident_id or "", run_id):
         start = run_before(connection, model_version, run.id)
         memory = stored_value(Memory, (run.inherited if start is None else start.memory) or {})
@@ -125,8 +123,8 @@ def _incident_before(
             stored_value(Evidence, run.evidence),
             run.rules_version or 1,
         )
-        incident = decision.incident or incident
-    return incident
+        steps += [decision.incident] if decision.incident is not None else []
+    return steps
 
 
 def current_memory(connection: Connection, model_version: str) -> Memory:

@@ -5,7 +5,7 @@ where the owner asked for that. A hash of a category that the baseline contains 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -26,22 +26,24 @@ class LogFormat:
     Attributes:
         schema: the features.
         salt: of hashed values.
+        min_count: values that must share a category or a number in a window.
     """
 
     schema: Schema
     salt: str = ""
+    min_count: int = 1
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The format of a service's log."""
-        return cls(settings.schema_of_features, settings.service.hash_salt)
+        return cls(settings.schema_of_features, settings.service.hash_salt, settings.privacy.min_count)
 
     def comparable_baseline(self, baseline: Baseline) -> Baseline:
         """The baseline as rows of the log can be compared with it: of a hidden value only whether it is missing."""
         hashed_types = {spec.name: spec.type for spec in self.schema.features if spec.log is LogMode.HASH}
         features = {
             name: _visible_part(feature)
-            if name in hashed_types and (hashed_types[name] in OPEN_TYPES or not feature.category_counts)
+            if name in hashed_types and (hashed_types[name] in OPEN_TYPES or not feature.is_categorical)
             else feature
             for name, feature in baseline.features.items()
         }
@@ -50,14 +52,13 @@ class LogFormat:
     def comparable_columns(self, rows: Columns, baseline: Baseline) -> Columns:
         """The rows with each category in the form that the baseline has it in, plain or hashed."""
         categories = {
-            name: self._comparable_column(column, baseline.features[name].category_counts)
-            if name in baseline.features
-            else column
+            name: self._comparable_column(column, baseline.features[name]) if name in baseline.features else column
             for name, column in rows.categories.items()
         }
         return replace(rows, categories=categories)
 
-    def _comparable_column(self, column: DictionaryColumn, healthy: Mapping[str, int]) -> DictionaryColumn:
+    def _comparable_column(self, column: DictionaryColumn, feature: FeatureBaseline) -> DictionaryColumn:
+        healthy = {*feature.category_counts, *feature.rare_categories}
         unknown = {text for text in column.vocabulary if isinstance(text, str) and text not in healthy}
         if not unknown or not healthy:
             return column

@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from stillsafe.core.baseline import Baseline, FeatureBaseline, Joint
 from stillsafe.core.evidence import association
 from stillsafe.core.evidence.association import AssociationNoise, AssociationTable, Numbers
-from stillsafe.core.evidence.impact import total_variation, total_variation_noise
+from stillsafe.core.evidence.impact import PerformanceImpact, total_variation, total_variation_noise
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.core.schema import OPEN_TYPES, Schema
 from stillsafe.core.signals import OUTPUT_SIGNALS, Signal
 from stillsafe.core.window import Tally
 from stillsafe.monitoring.binning import BinCodes, bin_codes, co_occurrence, feature_bin_codes, one_hot
 from stillsafe.monitoring.columns import Columns, Mask, output_columns
+from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.monitoring.profile import profile_features
 from stillsafe.monitoring.tally import tally
 
 FEWEST_ROWS = 200  # below, there is no joint table
 FEWEST_CHUNKS, MOST_CHUNKS, SMALLEST_CHUNK = 3, 10, 50
-MOST_BINS = 400  # in the joint table: some forty features, the most associated first
+MOST_BINS = 400  # in the joint table: some forty features, what the model leans on first
+MOST_PARTNERS = 2  # of a feature that the model leans on
 DIGITS = 9
 
 Series = Sequence[tuple[float, int]]
@@ -60,12 +62,20 @@ def chunks(rows: NDArray[np.intp], count: int, *, front_loaded: bool = False) ->
     return np.split(rows, np.linspace(0, len(rows), count + 1).astype(int)[1:-1])
 
 
-def joint_table(rows: Columns, features: Mapping[str, FeatureBaseline]) -> Joint | None:
-    """The joint table of the associated features, or None where there are too few rows or associations."""
+def joint_table(
+    rows: Columns, features: Mapping[str, FeatureBaseline], impact: PerformanceImpact | None = None
+) -> Joint | None:
+    """The joint table of the associated features, or None where there are too few rows or associations.
+
+    Args:
+        rows: the healthy period.
+        features: that may be part of it.
+        impact: where the table would exceed its size, what the model leans on comes first.
+    """
     if len(rows) < FEWEST_ROWS:
         return None
     codes = feature_bin_codes(rows, features, slice(None))
-    names = _most_associated(features, codes)
+    names = _most_associated(features, codes, impact)
     if len(names) < 2:
         return None
     joint_features, joint_codes = [features[name] for name in names], [codes[name] for name in names]
@@ -101,19 +111,73 @@ def _positive(variation: Mapping[str, float]) -> dict[str, float]:
     return {key: round(value, DIGITS) for key, value in sorted(variation.items()) if value > 0}
 
 
-def _most_associated(features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes]) -> list[str]:
-    """The associated features in order of name; where the table would exceed its size, the most associated ones."""
+def with_impact(rows: Columns, baseline: Baseline, impact: PerformanceImpact | None) -> Baseline:
+    """The baseline with the impact study, and with the joint table of what the model leans on if it has room for few.
+
+    Args:
+        rows: the healthy period.
+        baseline: made of these rows.
+        impact: the study of the model on them.
+    """
+    baseline, joint = replace(baseline, harm=impact), baseline.joint
+    if impact is None or joint is None:
+        return baseline
+    features = {name: feature for name, feature in baseline.features.items() if name not in baseline.clock}
+    important_joint = joint_table(rows, features, impact)
+    if important_joint is None or important_joint.features == joint.features:
+        return baseline
+    baseline = replace(baseline, joint=important_joint)
+    offset, variation = _association_noise(rows, baseline, feature_bin_codes(rows, baseline.features, slice(None)))
+    is_other = {key: not key.startswith(f"{Signal.BROKEN_RELATION_RATE}:") for key in (*baseline.variation, *offset)}
+    return replace(
+        baseline,
+        variation={key: sd for key, sd in baseline.variation.items() if is_other[key]} | _positive(variation),
+        offset={key: round(value, DIGITS) for key, value in sorted(offset.items())},
+    )
+
+
+def _most_associated(
+    features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes], impact: PerformanceImpact | None
+) -> list[str]:
+    """The associated features in order of name; where the table would exceed its size, the most relevant ones.
+
+    First come the features that the model leans on, the most important one first, each followed by its strongest
+    partners: a feature is only judged by what it is associated with. Then come the most associated ones.
+    """
     names = sorted(name for name in codes if features[name].type not in OPEN_TYPES)
     if len(names) < 2:
         return []
     table = _table(names, [features[name] for name in names], [codes[name] for name in names])
     information = table.total_information
+    ranking = [*_important(names, table, impact), *np.argsort(-information, kind="stable").tolist()]
     associated_names, room = [], MOST_BINS
-    for index in np.argsort(-information, kind="stable").tolist():
+    for index in dict.fromkeys(ranking):
         if information[index] > EVIDENCE.association_min_nats and table.sizes[index] <= room:
             associated_names.append(names[index])
             room -= int(table.sizes[index])
     return sorted(associated_names)
+
+
+def _important(names: Sequence[str], table: AssociationTable, impact: PerformanceImpact | None) -> Iterator[int]:
+    """Positions of the features that move the model's answers, each with its strongest partners.
+
+    How many answers a feature can change is known more exactly than what that costs.
+    """
+    if impact is None:
+        return
+    influence = {
+        name: each.permuted if each.most_changed is None else each.most_changed
+        for name in names
+        if (each := impact.features.get(name)) is not None
+    }
+    strength = table.mutual_information * table.is_associated
+    for name in sorted(influence, key=lambda name: -influence[name]):
+        if influence[name] <= 0:
+            return
+        index = names.index(name)
+        yield index
+        partners = np.argsort(-strength[index], kind="stable")[:MOST_PARTNERS].tolist()
+        yield from (partner for partner in partners if strength[index, partner] > 0)
 
 
 def _halves(rows: Columns) -> tuple[Mask, Mask]:
@@ -212,7 +276,10 @@ def _rate_variation(rows: Columns, schema: Schema, baseline: Baseline) -> dict[s
         mask = np.zeros(len(rows), dtype=np.bool_)
         mask[chunk] = True
         others = replace(
-            baseline, features=profile_features(rows[~mask], schema, baseline.features), outputs={}, joint=None
+            baseline,
+            features=profile_features(rows[~mask], schema, baseline.features, Disclosure(baseline.min_count)),
+            outputs={},
+            joint=None,
         )
         for key, value, count in _rates(tally(rows, others, 0, mask)):
             series.setdefault(key, []).append((value, count))

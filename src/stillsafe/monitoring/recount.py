@@ -79,7 +79,16 @@ def shared_window(
         last_at = archive.last_request_at(last_at, bounds.end, *bounds.newest)
     total, fresh = both_tallies(columns, log_format, baseline, refusals, fresh_refusals)
     silent_seconds = None if last_at is None else (bounds.end - last_at).total_seconds()
-    return Window(bounds.start, bounds.end, bounds.model_version, total, fresh, shadow, silent_seconds)
+    return Window(
+        bounds.start,
+        bounds.end,
+        bounds.model_version,
+        total,
+        fresh,
+        shadow,
+        silent_seconds,
+        min_count=log_format.min_count,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +187,8 @@ class Recount:
     def _log_format(self, run: RunRecord) -> LogFormat:
         """What the window was counted by; the present schema for runs that do not name theirs."""
         document = None if run.schema_digest is None else feature_schema(self.connection, run.schema_digest)
-        return self.log_format if document is None else replace(self.log_format, schema=stored_value(Schema, document))
+        log_format = replace(self.log_format, min_count=stored_value(Window, run.window).min_count)
+        return log_format if document is None else replace(log_format, schema=stored_value(Schema, document))
 
     def _is_pruned(self, run: RunRecord, new_window: Window) -> bool:
         """Whether rows of a window were deleted on purpose.

@@ -47,10 +47,12 @@ def _most_copies(count: int, share: float) -> float:
 def _value_agreement(feature: FeatureBaseline) -> float:
     """Upper limit of the probability that two healthy rows have the same value."""
     counts = [*feature.category_counts.values()] or [count for _, count in feature.frequent]
-    total = feature.value_count + feature.missing_count
-    if not counts or not total:
+    total, most = feature.value_count + feature.missing_count, feature.unlisted_most
+    if not total or (not counts and most is None):
         return 1.0  # nothing is known about its values, so they tell no rows apart
-    return sum((count / total) ** 2 for count in (*counts, feature.missing_count))
+    unlisted_count = 0 if most is None else feature.value_count - sum(counts)
+    listed_agreement = sum((count / total) ** 2 for count in (*counts, feature.missing_count))
+    return listed_agreement + unlisted_count * (most or 0) / total**2
 
 
 def _groups(rows: Columns) -> Iterator[Mask]:
@@ -128,10 +130,10 @@ def _healthy_share(feature: FeatureBaseline | None, value: object) -> float:
     total = feature.value_count + feature.missing_count
     if value is None:
         count: float = feature.missing_count
-    elif feature.category_counts:
+    elif feature.is_categorical and (feature.category_counts or feature.unlisted_most is not None):
         text = value if isinstance(value, str) else DictionaryColumn.of_codes(np.array([value])).vocabulary[-1]
-        count = feature.category_counts.get(str(text), 0)
-    elif feature.frequent and isinstance(value, float):
+        count = feature.category_counts.get(str(text), feature.unlisted_most or 0)
+    elif (feature.frequent or feature.unlisted_most is not None) and isinstance(value, float):
         count = feature.usual_rate(value) * feature.value_count
     else:
         return 1.0

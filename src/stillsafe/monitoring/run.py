@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
+from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import Policy
 from stillsafe.core.readings import leaves_predictions
 from stillsafe.core.schema import Schema
@@ -28,7 +29,9 @@ from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RunRefused
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
+from stillsafe.monitoring.disclosure import window_tally
 from stillsafe.monitoring.hold import current_memory
+from stillsafe.monitoring.local_time import fresh_slots
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.run_log import log_run, log_skipped
 from stillsafe.monitoring.tally import tally
@@ -217,7 +220,8 @@ def observe(
     archive: Archive | None = None,
 ) -> Window:
     """Count the window of these rows, from the log and from an archive of pruned rows."""
-    batches = _batches(connection, model_version, rows, archive)
+    with_times = baseline is not None and baseline.slots is not None
+    batches = _batches(connection, model_version, rows, archive, with_times=with_times)
     columns, shadow = count_columns(batches, log_format.schema, score)
     judged_refusals, fresh_refusals = _refusal_counts(connection, model_version, rows, archive)
     newest = rows.predictions.newest, rows.refusals.newest
@@ -226,6 +230,8 @@ def observe(
     if archive is not None:
         last_at = archive.last_request_at(last_at, rows.end, *newest)
     waiting_times = [each.oldest_unjudged_at for each in (rows.predictions, rows.refusals)]
+    slots = fresh_slots(columns, baseline)
+    baseline = baseline if baseline is None else composed_baseline(baseline, slots)
     total, fresh = both_tallies(columns, log_format, baseline, judged_refusals + fresh_refusals, fresh_refusals)
     return Window(
         rows.window_start,
@@ -240,6 +246,8 @@ def observe(
         expired_count=rows.predictions.expired_count,
         synthetic_count=rows.synthetic_count,
         clock_jump=_is_clock_jump(connection, rows, last_at),
+        slot_counts=slots,
+        min_count=log_format.min_count,
     )
 
 
@@ -260,10 +268,10 @@ def both_tallies(
     if baseline is not None:
         columns = log_format.comparable_columns(columns, baseline)
         baseline = log_format.comparable_baseline(baseline)
-    total, is_fresh = tally(columns, baseline, refusals), columns.fresh
+    total, is_fresh = window_tally(tally(columns, baseline, refusals), log_format.min_count), columns.fresh
     if is_fresh.all():
         return total, replace(total, refusal_count=fresh_refusals)
-    return total, tally(columns, baseline, fresh_refusals, is_fresh)
+    return total, window_tally(tally(columns, baseline, fresh_refusals, is_fresh), log_format.min_count)
 
 
 def stored_columns(window: Window, old_memory: Memory, decision: Decision) -> dict[str, Any]:
@@ -344,15 +352,20 @@ def _without_cycle_collection() -> Iterator[None]:
 
 
 def _batches(
-    connection: Connection, model_version: str, rows: WindowRowsRead, archive: Archive | None
+    connection: Connection,
+    model_version: str,
+    rows: WindowRowsRead,
+    archive: Archive | None,
+    *,
+    with_times: bool,
 ) -> Iterator[WindowRows]:
     """The window's rows in batches: first those of the log, then those that only the archive has."""
     log_ids: set[int] = set()
-    marks, with_ids = rows.old[0], archive is not None
+    marks, columns = rows.old[0], {"with_ids": archive is not None, "with_times": with_times}
     ids = rows.predictions.read
     for batch in chain(
-        fresh_batches(connection, ids, rows.fresh_span, model_version, with_ids=with_ids),
-        judged_batches(connection, marks, (rows.start, rows.end), model_version, with_ids=with_ids),
+        fresh_batches(connection, ids, rows.fresh_span, model_version, **columns),
+        judged_batches(connection, marks, (rows.start, rows.end), model_version, **columns),
     ):
         log_ids.update(batch.ids)
         yield batch

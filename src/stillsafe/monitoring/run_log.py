@@ -46,8 +46,8 @@ def log_run(settings: Settings, run_id: int, window: Window, old_memory: Memory,
     if settings.service.mode == "enforce":
         _log_fallback(fields, old_memory, memory)
     if decision.incident is not None:
-        is_resolved = decision.incident.event is IncidentEvent.RESOLVED
-        event = LogEvent.RECOVERY if is_resolved else LogEvent.INCIDENT
+        is_recovery = decision.incident.event in (IncidentEvent.RESOLVED, IncidentEvent.FALLBACK_ENDED)
+        event = LogEvent.RECOVERY if is_recovery else LogEvent.INCIDENT
         log_event(logger, event, fields | {"event_kind": decision.incident.event.value})
     _log_window(settings, version | {"run": run_id}, window, memory)
 

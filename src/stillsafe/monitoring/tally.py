@@ -1,7 +1,8 @@
 """Counts columns into the tally of a window or a healthy period. It decides nothing."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence import association
 from stillsafe.core.window import FeatureTally, Tally
 from stillsafe.monitoring.binning import BinCodes, bin_codes, bin_counts, co_occurrence, feature_bin_codes
+from stillsafe.monitoring.clock_agreement import clock_counts
 from stillsafe.monitoring.columns import (
     Column,
     Columns,
@@ -101,6 +103,20 @@ def _prediction_sum(outputs: Mapping[str, Column], baseline: Baseline | None, se
     return total if math.isfinite(total) else 0.0
 
 
+def are_classes(predictions: DictionaryColumn) -> bool:
+    """Whether predictions are classes: few different texts, and not all of them decimal numbers."""
+    distinct = predictions.counts().keys() - {None}
+    return len(distinct) <= MOST_CLASSES and not are_decimals(distinct)
+
+
+def are_decimals(texts: Collection[str]) -> bool:
+    """Whether all predictions are decimal numbers, as a regressor gives them."""
+    distinct = sorted(texts)
+    numbers = prediction_numbers(DictionaryColumn.of(distinct))
+    # JSON writes a float with a point or an exponent, so texts without them are classes.
+    return bool(np.isfinite(numbers).all()) and all("." in text or "e" in text for text in distinct)
+
+
 def _prediction_counts(predictions: DictionaryColumn) -> dict[str, int]:
     """Rows with each prediction; empty where there are too many different ones to be classes."""
     counts = predictions.counts()
@@ -118,6 +134,14 @@ def _feature_tallies(
         bins = healthy[name].bins
         if bins is not None:
             tallies[name] = replace(tallies[name], bin_counts=bin_counts(column, bins))
+    clocks = {} if baseline is None else clock_counts(rows, baseline, selection, codes)
+    for name, counts in clocks.items():
+        tallies[name] = replace(
+            tallies[name],
+            clock_count=counts.known_count,
+            contradiction_count=counts.contradiction_count,
+            claim_deviations=counts.claim_deviations,
+        )
     return tallies
 
 
@@ -140,15 +164,20 @@ def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) 
 def _category_tally(column: DictionaryColumn, healthy: FeatureBaseline | None) -> FeatureTally:
     counts = column.counts()
     missing = counts.pop(None, 0)
-    healthy_categories = healthy.category_counts if healthy is not None and healthy.is_categorical else counts
-    unseen = {str(category): count for category, count in counts.items() if category not in healthy_categories}
+    is_categorical = healthy is not None and healthy.is_categorical
+    names = {*healthy.category_counts, *healthy.rare_categories} if healthy is not None and is_categorical else counts
+    # Long categories may begin alike, so they are counted by the text that is shown.
+    unseen: Counter[str] = Counter()
+    for category, count in counts.items():
+        if category not in names:
+            unseen[_encodable(str(category)[:EXAMPLE_LENGTH])] += count
     # The most frequent first, ties by name, so that the examples do not depend on the order of the rows.
     examples = sorted(unseen.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]
     return FeatureTally(
         value_count=counts.total(),
         missing_count=missing,
-        unseen_count=sum(unseen.values()),
-        unseen_examples={_encodable(category[:EXAMPLE_LENGTH]): count for category, count in examples},
+        unseen_count=unseen.total(),
+        unseen_examples=dict(examples),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from stillsafe.core.incident import sentence
+from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.signals import Level, Reading, Signal, excess
 from stillsafe.core.text import truncate
 
@@ -188,6 +188,10 @@ def _deviation(
 ) -> Deviation:
     feature = None if reading.feature is None else escape_own_text(reading.feature, LONGEST_NAME)
     alternatives = tuple(escape_own_text(name, LONGEST_NAME) for name in reading.instead_of)
+    parts = tuple(
+        replace(part, feature=None if part.feature is None else escape_own_text(part.feature, LONGEST_NAME))
+        for part in reading.parts
+    )
     deviating_runs, severe_runs = streak
     return Deviation(
         signal=reading.signal,
@@ -200,7 +204,7 @@ def _deviation(
         sample_count=reading.sample_count,
         deviating_runs=deviating_runs,
         severe_runs=severe_runs,
-        sentence=sentence(replace(reading, feature=feature, instead_of=alternatives), healthy_error),
+        sentence=sentence(replace(reading, feature=feature, instead_of=alternatives, parts=parts), healthy_error),
         new_values=_examples(new_values) if reading.signal is Signal.UNSEEN_CATEGORY_RATE else (),
         repeated_value=repeated_value if reading.signal is Signal.REPEATED_VALUE_RATE else None,
         instead_of=alternatives,

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from stillsafe.core.fallback import Fallback
+from stillsafe.core.fallback import ABSTAIN, Fallback
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.score import Score
 from stillsafe.core.state import State
@@ -48,6 +48,7 @@ Draft = Callable[..., PredictionRecord]
 PREDICTION, REFUSALS = "prediction", "refusals"
 LONGEST_REASON = 300
 TIMED_OUT = "timed out"
+NO_PREDICTION = "No prediction, as the settings demand: a person or another system takes over."
 MAX_BATCH_ROWS = 64
 """Most rows of several requests that are answered together. A request with more is answered by itself."""
 MOST_HALVINGS = MAX_BATCH_ROWS
@@ -141,7 +142,7 @@ def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()
     bypass_reason = why_bypassed(context.settings, state)
     context.state_log.note(state, bypass_reason)
     if bypass_reason is not None:
-        drafts = [_fallback_draft(context, new_record, state, row, bypass_reason) for row in rows]
+        drafts = _fallback_drafts(context, new_record, state, rows, bypass_reason)
     else:
         caveats = _caveats(context.settings, state)
         scores = zip(rows, _scores(context, rows), strict=True)
@@ -264,7 +265,7 @@ def _model_draft(
     if score.prediction is None or score.error is not None:
         error = score.error or "no answer"
         cause = "The model timed out." if error == TIMED_OUT else f"The model failed: {error}."
-        return partial(_fallback_draft(context, new_record, state, row, cause), model_error=error)
+        return partial(_fallback_drafts(context, new_record, state, [row], cause)[0], model_error=error)
     return partial(
         new_record,
         prediction=score.prediction,
@@ -275,12 +276,24 @@ def _model_draft(
     )
 
 
-def _fallback_draft(context: Context, new_record: Draft, state: ServingState, row: Row, cause: str) -> Draft:
-    answer = context.fallback.answer(row, state.damaged_features)
-    for error in answer.errors:
-        log_event(logger, LogEvent.RULE_FAILED, error=error)
-    reason = f"{cause} Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
-    return partial(new_record, prediction=answer.answer, confidence_score=None, fallback_used=True, reason=reason)
+def _fallback_drafts(
+    context: Context, new_record: Draft, state: ServingState, rows: Sequence[Row], cause: str
+) -> list[Draft]:
+    drafts: list[Draft] = []
+    for answer in context.fallback.answers(rows, state.damaged_features):
+        for error in answer.errors:
+            log_event(logger, LogEvent.RULE_FAILED, error=error)
+        source = f"Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
+        draft = partial(
+            new_record,
+            prediction=answer.answer,
+            confidence_score=None,
+            fallback_used=True,
+            fallback_kind=answer.kind,
+            reason=f"{cause} {NO_PREDICTION if answer.kind == ABSTAIN else source}",
+        )
+        drafts.append(draft)
+    return drafts
 
 
 def _write_predictions(context: Context, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[PredictionRecord]:

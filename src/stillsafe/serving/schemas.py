@@ -24,12 +24,15 @@ class PredictionDocument(Document):
 
     prediction_id: str
     timestamp: datetime
-    prediction: AnswerValue
+    prediction: AnswerValue | None = Field(description="Null where the fallback abstains.")
     confidence: float | None = Field(description="In [0, 1]; null in an answer of the fallback.")
     model_version: str
     system_state: str = Field(description="NORMAL, WARNING or DEGRADED: the state that applied.")
     fallback_used: bool
     decided_by: str = Field(description="`model` or `fallback`.")
+    fallback_kind: str | None = Field(
+        description="Of an answer of the fallback: `rules` (with the default), `model` or `abstain`."
+    )
     reason: str
     monitor_stale: bool = Field(description="The monitor has not run for two intervals, or never.")
     watched: bool = Field(description="The model version has an active baseline.")
@@ -121,6 +124,8 @@ class IncidentDocument(Document):
     resolution: str | None
     model_version: str | None
     baseline_id: str | None
+    fallback_ended_at: datetime | None = Field(description="When the model answered again while the incident went on.")
+    fallback_ended_reason: str | None
 
 
 class ExplainedIncidentDocument(IncidentDocument):
@@ -249,6 +254,7 @@ def prediction_document(record: PredictionRecord) -> dict[str, Any]:
         "system_state": record.system_state.value,
         "fallback_used": record.fallback_used,
         "decided_by": record.decided_by,
+        "fallback_kind": record.fallback_kind,
         "reason": record.reason,
         "monitor_stale": record.monitor_stale,
         "watched": record.watched,

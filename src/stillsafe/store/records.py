@@ -9,7 +9,7 @@ from stillsafe.core.score import as_text
 from stillsafe.core.state import State
 from stillsafe.store.codec import to_document
 
-_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched", "judged", "judged_at"])
+_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class PredictionRecord:
         model_version: the served version.
         system_state: the state that applied.
         input_summary: the sanitised row.
-        prediction: the answer.
+        prediction: the answer; None where the fallback abstains.
         confidence_score: in [0, 1], or None in a fallback answer.
         fallback_used: whether the fallback answered.
         reason: why the model or the fallback answered, for a person.
@@ -33,6 +33,7 @@ class PredictionRecord:
         judged: whether the monitor still reaches a conclusion about this version's requests; sent and not logged.
         judged_at: end of the window of the last run that did, or None; sent and not logged.
         synthetic: whether the client marked the request as no evidence.
+        fallback_kind: `rules`, `model` or `abstain`, or None in an answer of the model; sent and not logged.
     """
 
     prediction_id: str
@@ -40,7 +41,7 @@ class PredictionRecord:
     model_version: str
     system_state: State
     input_summary: Row
-    prediction: Answer
+    prediction: Answer | None
     confidence_score: float | None
     fallback_used: bool
     reason: str
@@ -51,6 +52,7 @@ class PredictionRecord:
     judged: bool = False
     judged_at: datetime | None = None
     synthetic: bool = False
+    fallback_kind: str | None = None
 
     @property
     def decided_by(self) -> str:
@@ -58,9 +60,9 @@ class PredictionRecord:
         return "fallback" if self.fallback_used else "model"
 
     @property
-    def prediction_text(self) -> str:
+    def prediction_text(self) -> str | None:
         """The answer as the log stores it."""
-        return as_text(self.prediction)
+        return None if self.prediction is None else as_text(self.prediction)
 
     def spool_document(self) -> dict[str, object]:
         """The logged fields as plain JSON types, as the spool stores them."""

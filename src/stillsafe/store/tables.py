@@ -253,6 +253,8 @@ incidents = Table(
     Column("resolution", Prose),
     Column("model_version", Name),
     Column("baseline_id", Name),
+    Column("fallback_ended_at", UtcDateTime),
+    Column("fallback_ended_reason", Prose),
     Index(None, "detected_at"),
 )
 

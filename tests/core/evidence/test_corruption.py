@@ -221,3 +221,14 @@ def test_a_category_is_never_far_outside() -> None:
 
 def _suspicion(kind: str, shares: Mapping[str, float]) -> Suspicion:
     return replace(Suspicion(), **{kind: shares})
+
+
+def test_a_feature_that_moves_far_alone_is_corrupted() -> None:
+    """All values in one bin, as of another unit, while what is associated with them stays: no population does that."""
+    healthy_rows = draw_rows(1_000, 1)
+    lone_rows = with_code(healthy_rows, FIRST, 1)
+    assert NAMES[FIRST] in shares_of(lone_rows)
+    genuine_rows = draw_rows(20_000, 2)
+    genuine_rows = genuine_rows[genuine_rows[:, FIRST] == 1][:1_000]
+    assert not shares_of(genuine_rows)
+    assert not shares_of(with_code(healthy_rows, INDEPENDENT, 1))

@@ -1,9 +1,13 @@
 """The readings of a diagnosis: a broken relation names its feature, and a permutation elsewhere does not."""
 
+from dataclasses import replace
+
 import pytest
 
 from stillsafe.core.evidence.corruption import distribution_shift
 from stillsafe.core.evidence.diagnosis import diagnosis_readings
+from stillsafe.core.evidence.impact import FeatureImpact, PerformanceImpact
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal, reading_key
 from tests.core.evidence.rows import INDEPENDENT, NAMES, SECOND, Codes, baseline_of, draw_rows, permute, tally_of
@@ -46,3 +50,34 @@ def test_a_feature_without_relations_cannot_be_broken() -> None:
     readings = readings_of(permute(draw_rows(1_000, 1), INDEPENDENT))
     key = reading_key(Signal.BROKEN_RELATION_RATE, NAMES[INDEPENDENT])
     assert readings[key].evidence is not Evidence.BAD
+
+
+def impact_of(
+    metric: Metric, loss: float, healthy_error: float, also: tuple[PerformanceImpact, ...] = ()
+) -> PerformanceImpact:
+    """A study in which each feature costs the same, permuted or not."""
+    features = {
+        name: FeatureImpact(loss, (loss,) * (feature.bins.size if feature.bins is not None else 0), most_changed=0.0)
+        for name, feature in BASELINE.features.items()
+    }
+    return PerformanceImpact(
+        metric, labelled=True, healthy_error=healthy_error, all_permuted=loss, features=features, also=also
+    )
+
+
+@pytest.mark.parametrize(("auc_loss", "recall_loss", "worst"), [(0.2, 0.05, Metric.AUC), (0.03, 0.3, Metric.RECALL)])
+def test_the_metric_that_is_worst_for_its_limit_is_read(auc_loss: float, recall_loss: float, worst: Metric) -> None:
+    """Of several metrics one is read, and the damage part stays in the owner's, which the fallback is priced in."""
+    impact = impact_of(Metric.AUC, auc_loss, 0.1, (impact_of(Metric.RECALL, recall_loss, 0.5),))
+    rows = permute(draw_rows(1_000, 1), SECOND)
+    tally = tally_of(rows, HEALTHY)
+    baseline = replace(BASELINE, harm=impact)
+    shift = distribution_shift(baseline, tally)
+    assert shift is not None
+    readings = diagnosis_readings(POLICY, baseline, tally, shift, {}, Z)
+    reading = readings[Signal.ESTIMATED_METRIC_LOSS]
+    assert reading.metric == worst
+    assert reading.level is Level.SEVERE
+    assert reading.healthy_performance == (0.9 if worst is Metric.AUC else 0.5)
+    share = readings[reading_key(Signal.BROKEN_RELATION_RATE, NAMES[SECOND])].value
+    assert reading.corruption == pytest.approx((share or 0.0) * auc_loss, rel=0.2)

@@ -13,13 +13,13 @@ from stillsafe.core.evidence.impact import (
     DistributionShift,
     FeatureImpact,
     LabelProfile,
-    Metric,
     Numbers,
     PerformanceImpact,
-    estimate_impact,
     total_variation,
     total_variation_noise,
 )
+from stillsafe.core.evidence.impact_estimate import estimate_impact
+from stillsafe.core.evidence.metric import Metric
 
 EVEN = np.array([0.25, 0.25, 0.25, 0.25])
 LAST_BIN = np.array([0.0, 0.0, 0.0, 1.0])

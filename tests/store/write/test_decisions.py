@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, func, select
 
-from stillsafe.core.decide import Decision, decide
-from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, EvidencePolicy, Policy
-from stillsafe.core.signals import Evidence
+from stillsafe.core.decide import Decision, conclude, decide
+from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Bypass, EvidencePolicy, FallbackPrice, Policy
+from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.core.window import Window
 from stillsafe.errors import StoreError
@@ -275,6 +275,30 @@ def test_observing_activates_no_fallback(connection: Connection) -> None:
     judge_all(connection, [SHIFTED_RATE] * 3, enforce=False)
     incident = the_incident(connection)
     assert (incident.severity, incident.fallback_activated) == ("CRITICAL", False)
+
+
+def test_a_critical_incident_without_a_bypass_says_so(connection: Connection) -> None:
+    """Where the fallback is not expected to do better: state WARNING, severity CRITICAL, nothing activated."""
+    prices = (FallbackPrice(("town",), 0.7), FallbackPrice((), 0.6))
+    policy = replace(POLICY, bypass=Bypass.WHEN_IT_PAYS, fallback_prices=prices, model_score=0.9)
+    memory = Memory()
+    for run, corruption in enumerate([0.1] * 3 + [0.25] * 3, start=1):
+        signal = Signal.ESTIMATED_ACCURACY_LOSS
+        loss = Reading(
+            signal, None, Evidence.BAD, Level.SEVERE, corruption, 0.0, 0.02, 0.0375, 200, corruption=corruption
+        )
+        decision = conclude(policy, baseline(), window(run), memory, (loss,), Evidence.BAD)
+        record_run(connection, policy, window(run), memory, decision, ROWS, enforce=True)
+        memory = decision.memory
+        if run == 3:
+            incident = the_incident(connection)
+            assert (the_state(connection).state, the_state(connection).severity) == (State.WARNING, "CRITICAL")
+            assert (incident.severity, incident.escalated_at) == ("CRITICAL", run_end(3))
+            assert not incident.fallback_activated
+            assert "The model goes on answering" in incident.decision_reason
+    incident = the_incident(connection)
+    assert the_state(connection).state is State.DEGRADED
+    assert (incident.fallback_activated, incident.escalated_at) == (True, run_end(6))
 
 
 def test_a_second_degradation_is_a_second_incident(connection: Connection) -> None:

@@ -19,14 +19,16 @@ Source: PMI is by R. M. Fano, Transmission of Information, 1961. Its mean is the
 is tested by its likelihood ratio.
 """
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.baseline import Baseline
-from stillsafe.core.evidence.bins import SPECIAL_BINS
+from stillsafe.core.baseline import Baseline, Joint
+from stillsafe.core.evidence.bins import SPECIAL_BINS, Bins
 from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 
 Numbers = NDArray[np.float64]
@@ -130,12 +132,14 @@ class BrokenAssociation:
         deviations: standard errors between the share and health, in the direction with fewer of them.
         most_deviations: the same in the direction with more.
         power: standard errors that a full break would make; below about 4 no break is detectable.
+        error: standard error of the share, in the direction with fewer deviations.
     """
 
     share: Numbers
     deviations: Numbers
     most_deviations: Numbers
     power: Numbers
+    error: Numbers
 
 
 def association_table(
@@ -177,7 +181,7 @@ def association_table(
     np.fill_diagonal(is_associated, val=False)
     tested_pmi = pmi * table.over_bins(is_associated)
     covariance = counts / rows - np.outer(shares, shares)
-    variance = np.einsum("ij,jk,ik->i", tested_pmi, covariance, tested_pmi, optimize=True)
+    variance = np.sum((tested_pmi @ covariance) * tested_pmi, axis=1)
     return replace(
         table,
         mutual_information=mutual_information,
@@ -205,7 +209,31 @@ def baseline_association_table(
     joint = baseline.joint
     if joint is None or len(joint.features) < 2:
         return None
-    bins = [baseline.features[name].bins for name in joint.features]
+    bins = tuple(baseline.features[name].bins for name in joint.features)
+    visible_names = tuple(name for name in joint.features if names is None or name in names)
+    for each in _RECENT_TABLES:
+        if each.joint is joint and each.key == (bins, visible_names, policy):
+            return each.table
+    table = _association_table_of(joint, bins, visible_names, policy)
+    _RECENT_TABLES.appendleft(_RecentTable(joint, (bins, visible_names, policy), table))
+    return table
+
+
+class _RecentTable(NamedTuple):
+    """A table with what it was computed from. Counting a window and judging it need the same one."""
+
+    joint: Joint
+    key: tuple[object, ...]
+    table: AssociationTable | None
+
+
+_RECENT_TABLES: deque[_RecentTable] = deque(maxlen=4)
+
+
+def _association_table_of(
+    joint: Joint, bins: tuple[Bins | None, ...], visible_names: tuple[str, ...], policy: EvidencePolicy
+) -> AssociationTable | None:
+    """The PMI of the visible features of a joint table; None where it is incomplete."""
     sizes = [feature_bins.size for feature_bins in bins if feature_bins is not None]
     count = sum(sizes)
     if len(sizes) != len(bins) or [len(row) for row in joint.counts] != list(range(count, 0, -1)):
@@ -213,7 +241,7 @@ def baseline_association_table(
     upper = np.zeros((count, count))
     upper[np.triu_indices(count)] = np.concatenate([np.array(row, dtype=np.float64) for row in joint.counts])
     counts = upper + np.triu(upper, 1).T
-    is_visible = [names is None or name in names for name in joint.features]
+    is_visible = [name in visible_names for name in joint.features]
     if sum(is_visible) < 2:
         return None
     bins_visible = np.repeat(is_visible, sizes)
@@ -283,7 +311,7 @@ def broken_association(
     overfit, full_break = (np.sum(each * pairs, axis=1) for each in (table.optimism, table.full_break))
     offset = np.maximum(healthy.offset, overfit / np.maximum(full_break, 1e-12))
     fewer = np.sqrt(np.clip(rest, 0.0, 1.0))
-    shares, deviations, power = [], [], []
+    shares, deviations, power, errors = [], [], [], []
     for expected, sampling, smallest in (
         (window.from_own, window.standard_error * fewer, policy.own_break_min),
         (
@@ -297,7 +325,9 @@ def broken_association(
         between_chunks = healthy.variation * np.maximum(full, 0.0)
         noise = np.sqrt(sampling**2 + between_chunks**2 + (policy.association_noise_floor * strength) ** 2 + 1e-18)
         loss -= offset * np.maximum(full, 0.0)
-        shares.append(np.where(reliable, loss / np.maximum(full, smallest * strength + 1e-12), 0.0))
+        divisor = np.maximum(full, smallest * strength + 1e-12)
+        shares.append(np.where(reliable, loss / divisor, 0.0))
+        errors.append(np.where(reliable, noise / divisor, 0.0))
         deviations.append(np.where(reliable, loss / noise, 0.0))
         power.append(np.where(reliable, full / noise, 0.0))
     digits = [np.round(np.clip(values, -1e6, 1e6), 6) for values in (*shares, *deviations, power[0])]
@@ -307,16 +337,26 @@ def broken_association(
         np.minimum(own_deviations, others_deviations),
         np.maximum(own_deviations, others_deviations),
         own_power,
+        np.where(own_deviations <= others_deviations, *errors),
     )
 
 
-def solo_change(table: AssociationTable, window: WindowAssociation, index: int) -> tuple[float, float]:
+def solo_change(
+    table: AssociationTable, window: WindowAssociation, index: int, without: Collection[int] = ()
+) -> tuple[float, float]:
     """Whether one feature changed by itself: the share of rows on which the others did not change with it.
+
+    Args:
+        table: the baseline's PMI.
+        window: the window's mean PMI.
+        index: the feature.
+        without: features whose associations are left out.
 
     Returns:
         The share, 0 for a genuine shift, and how many standard errors a share of 1 would be.
     """
-    pairs = table.is_associated[index]
+    pairs = table.is_associated[index].copy()
+    pairs[list(without)] = False
     loss = float(np.sum((window.from_own[index] - window.observed_pmi[index]) * pairs))
     full = float(np.sum((window.from_own[index] - window.single_change[index]) * pairs))
     floor = table.policy.association_noise_floor * np.sum(table.mutual_information[index] * pairs)

@@ -19,18 +19,20 @@ class Bins:
         edges: of a number, the inner edges in increasing order; an edge belongs to the bin below it.
         lowest, highest: of a number, the limits beyond which a value is far outside the healthy range; None of a
             category.
-        categories: of a category, the ordinary ones, a bin each.
+        categories: of a category, the most common ones, a bin each.
+        groups: of a category, further ones that the model treats alike, a bin for each group.
     """
 
     edges: tuple[float, ...] = ()
     lowest: float | None = None
     highest: float | None = None
     categories: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
 
     @property
     def ordinary(self) -> int:
         """Number of ordinary bins, at least one."""
-        return len(self.edges) + 1 if self.lowest is not None else max(len(self.categories), 1)
+        return len(self.edges) + 1 if self.lowest is not None else max(len(self.categories) + len(self.groups), 1)
 
     @property
     def size(self) -> int:

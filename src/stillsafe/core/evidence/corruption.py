@@ -26,6 +26,7 @@ from stillsafe.core.evidence.association import (
     Numbers,
 )
 from stillsafe.core.evidence.bins import Bins
+from stillsafe.core.evidence.doubts import far_rate, moved_along, thin_rate, value_shares
 from stillsafe.core.evidence.impact import (
     Corruption,
     DistributionShift,
@@ -46,11 +47,13 @@ class Suspicion:
         absent: values that are newly missing or never seen.
         repeated_number: values that are one unusual number.
         out_of_range: numbers outside the healthy range.
+        shifts: values whose distribution has shifted; by itself no damage.
     """
 
     absent: Mapping[str, float] = field(default_factory=dict)
     repeated_number: Mapping[str, float] = field(default_factory=dict)
     out_of_range: Mapping[str, float] = field(default_factory=dict)
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,15 @@ class FeatureAssociation(NamedTuple):
         share: of the rows on which its associations are broken.
         limit: share beyond which that counts.
         detectable: whether the window has rows enough to show a break.
+        without: features whose associations are left out, because their corruption explains what they break.
+        error: standard error of the share.
     """
 
     share: float
     limit: float
     detectable: bool
+    without: tuple[str, ...] = ()
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +99,14 @@ class Diagnosis:
         associations: per feature of the joint table, what no other feature's corruption explains.
         alternatives: features that may be corrupted instead, since they break the same associations; empty where the
             window rules them out.
+        genuine: features whose distribution has shifted along with the associated features, and that are intact.
     """
 
     corruptions: Mapping[str, Corruption]
     intact: frozenset[str]
     associations: Mapping[str, FeatureAssociation]
     alternatives: Mapping[str, Corruption] = field(default_factory=dict)
+    genuine: frozenset[str] = frozenset()
 
     def alternatives_to(self, name: str) -> frozenset[str]:
         """The features that may be corrupted instead of this one; none if it certainly is, or is intact."""
@@ -114,7 +123,8 @@ def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy 
         if feature.bins is not None and now is not None and _comparable(feature, now):
             healthy[name] = _shares(feature.bin_counts)
             features[name] = _shares(now.bin_counts)
-            clipped_features[name] = _shares(clipped_counts(feature.bins, now.bin_counts))
+            if baseline.is_hour_known and name not in baseline.clock:
+                clipped_features[name] = _shares(clipped_counts(feature.bins, now.bin_counts))
     outputs, healthy_outputs = {}, {}
     for name, output in baseline.outputs.items():
         now = tally.outputs.get(name)
@@ -129,7 +139,7 @@ def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy 
         outputs,
         healthy_outputs,
         tally.judged_count,
-        baseline.sample_size,
+        baseline.effective_size or baseline.sample_size,
         _mean_difference(baseline, tally, policy.mean_prediction_deviations),
     )
 
@@ -151,34 +161,69 @@ def diagnose(
         suspicion: what the values themselves suggest.
         limits: when a difference counts.
     """
-    far = {
-        name: share for name in shift.features if (share := _far_rate(baseline.features[name], shift, name, limits)) > 0
-    }
+    names = [name for name in shift.clipped_features if name in baseline.features]
+    far, thin = (
+        {
+            name: share
+            for name in names
+            if (share := rate(baseline.features[name], shift, name, limits.z, limits.policy))
+        }
+        for rate in (far_rate, thin_rate)
+    )
     table = association.baseline_association_table(baseline, limits.policy, shift.features)
     if table is None or len(tally.agreement) != len(table.sizes) * (len(table.sizes) - 1) // 2:
-        shares = _value_shares(suspicion, far)
-        corruptions = {
-            name: Corruption(max(share, _feature_shift(shift, name)), name in far) for name, share in shares.items()
-        }
-        return Diagnosis(corruptions, frozenset(), {})
-    search = _Search(table, baseline, tally, shift, limits)
+        return _diagnosis_by_values(shift, suspicion, far, thin)
+    search = AssociationSearch(table, baseline, tally, shift, limits)
     whole = search.broken_association(set())
-    doubts = {**suspicion.out_of_range, **suspicion.repeated_number, **far}
-    intact = frozenset(name for name, share in doubts.items() if search.rebuts(whole, name, share))
-    repeated_number = {name: share for name, share in suspicion.repeated_number.items() if name not in intact}
-    far = {name: share for name, share in far.items() if name not in intact}
-    shares = _value_shares(Suspicion(suspicion.absent, repeated_number), far)
-    shares = {name: max(share, search.share(whole, name)) for name, share in shares.items()}
+    unknown = {**thin, **far}
+    doubts = {**suspicion.out_of_range, **suspicion.repeated_number, **unknown}
+    # Two features that repeat one number each, or are far outside, fit each other by chance: neither vouches.
+    confined_names = suspicion.repeated_number.keys() | unknown.keys()
+    intact = frozenset(
+        name
+        for name, share in doubts.items()
+        if (search.has_company(name, doubts) if name in unknown else search.rebuts(name, share, confined_names))
+    )
+    repeated_number, far, thin = (
+        {name: share for name, share in each.items() if name not in intact}
+        for each in (suspicion.repeated_number, far, thin)
+    )
+    thin |= search.lone_shifts(doubts)
+    shares = value_shares(suspicion.absent, repeated_number, far, thin)
+    shares = {name: share if name in thin else max(share, search.share(whole, name)) for name, share in shares.items()}
     side, associations = search.fewest_features(set(shares))
     other_side, other_associations = search.other_side(side, set(shares))
     corruptions, alternatives = (
-        {name: Corruption(share, name in far) for name, share in sorted({**shares, **each}.items())}
+        {
+            name: Corruption(share, name in far, name in suspicion.repeated_number)
+            for name, share in sorted({**shares, **each}.items())
+        }
         for each in (side, other_side)
     )
-    return Diagnosis(corruptions, intact, associations | other_associations, alternatives if other_side else {})
+    suspects = corruptions.keys() | alternatives.keys()
+    shifts = {name: share for name, share in suspicion.shifts.items() if name not in suspects}
+    genuine = search.genuine_shifts(shifts, doubts, confined_names)
+    all_associations = associations | other_associations
+    return Diagnosis(corruptions, intact, all_associations, alternatives if other_side else {}, genuine)
 
 
-class _Search:
+def _diagnosis_by_values(
+    shift: DistributionShift, suspicion: Suspicion, far: Mapping[str, float], thin: Mapping[str, float]
+) -> Diagnosis:
+    """The corrupted features where no associations are known."""
+    shares = value_shares(suspicion.absent, suspicion.repeated_number, far, thin)
+    corruptions = {
+        name: Corruption(
+            share if name in thin else max(share, _feature_shift(shift, name)),
+            name in far,
+            name in suspicion.repeated_number,
+        )
+        for name, share in shares.items()
+    }
+    return Diagnosis(corruptions, frozenset(), {})
+
+
+class AssociationSearch:
     """The joint table and the window, tested with the associations of some features left out."""
 
     def __init__(
@@ -191,8 +236,8 @@ class _Search:
             for name in table.features
         }
         rows = tally.judged_count
-        shares = association.bin_shares(table, counts, rows)
-        self.window = association.window_association(table, shares, tally.agreement, rows)
+        self.shares, self.rows = association.bin_shares(table, counts, rows), rows
+        self.window = association.window_association(table, self.shares, tally.agreement, rows)
         keys = [f"{RELATION}:{name}" for name in self.names]
         row_sd = dict(zip(baseline.joint.features, baseline.joint.row_sd, strict=False)) if baseline.joint else {}
         self.noise = AssociationNoise(
@@ -210,16 +255,50 @@ class _Search:
         indices = {self.index[name] for name in without if name in self.index}
         return association.broken_association(self.table, self.window, self.noise, indices, least_information)
 
-    def rebuts(self, whole: BrokenAssociation, name: str, share: float) -> bool:
-        """Whether the associations clearly show less corruption than the values themselves suggest."""
+    def rebuts(self, name: str, share: float, doubtful: Collection[str]) -> bool:
+        """Whether the associations with features beyond doubt show less corruption than the values themselves do."""
         index = self.index.get(name)
         if index is None:
             return False
+        others = {other for other in doubtful if other != name}
+        rest = self.broken_association(others)
         measures = [
-            association.solo_change(self.table, self.window, index),
-            (float(whole.share[index]), float(whole.power[index])),
+            association.solo_change(self.table, self.window, index, [self.index[o] for o in others if o in self.index]),
+            (float(rest.share[index]), float(rest.power[index])),
         ]
         return any(self._clearly_less(share, *measure) for measure in measures)
+
+    def has_company(self, name: str, doubts: Collection[str]) -> bool:
+        """Whether the associated features moved along with a feature as a genuine shift of it implies."""
+        index, policy = self.index.get(name), self.limits.policy
+        if index is None:
+            return False
+        doubtful = [self.index[other] for other in doubts if other in self.index]
+        movement, power = moved_along(self.table, self.shares, self.rows, index, doubtful)
+        return power > policy.power_deviations and movement > policy.moved_along_min
+
+    def lone_shifts(self, doubts: Collection[str]) -> dict[str, float]:
+        """The shift of each feature beyond doubt that moved far while its associated features clearly did not."""
+        policy, shifts = self.limits.policy, {}
+        doubtful = [self.index[other] for other in doubts if other in self.index]
+        for index, name in enumerate(self.names):
+            if name in doubts or self.certain_shift[index] < policy.lone_shift_min:
+                continue
+            movement, power = moved_along(self.table, self.shares, self.rows, index, doubtful)
+            is_clear = power > policy.power_deviations and movement < policy.moved_along_min
+            if is_clear and (1 - movement) * power > policy.power_deviations:
+                shifts[name] = _feature_shift(self.shift, name)
+        return shifts
+
+    def genuine_shifts(
+        self, shifts: Mapping[str, float], doubts: Collection[str], confined_names: Collection[str]
+    ) -> frozenset[str]:
+        """Features whose associations moved or held as a genuine shift of the feature implies."""
+        return frozenset(
+            name
+            for name, share in shifts.items()
+            if self.has_company(name, doubts) or self.rebuts(name, share, confined_names)
+        )
 
     def share(self, whole: BrokenAssociation, name: str) -> float:
         """Share of rows on which a corrupted feature is corrupted, by its associations where they can show it.
@@ -236,17 +315,19 @@ class _Search:
         shares: dict[str, float] = {}
         associations: dict[str, FeatureAssociation] = {}
         for _ in self.names:
-            now, limits, clear = self._clear_breaks(corrupt_names | shares.keys())
+            without = corrupt_names | shares.keys()
+            now, limits, clear = self._clear_breaks(without)
             if not clear.any():
                 break
             index = int(np.argmax(np.where(clear, now.deviations, -1.0)))
             shares[self.names[index]] = float(min(now.share[index], 1.0))
-            associations[self.names[index]] = FeatureAssociation(float(now.share[index]), float(limits[index]), True)
-        now, limits, _ = self._clear_breaks(corrupt_names | shares.keys())
+            associations[self.names[index]] = _feature_association(now, limits, index, without)
+        without = corrupt_names | shares.keys()
+        now, limits, _ = self._clear_breaks(without)
         for index, name in enumerate(self.names):
             if name not in shares:
                 detectable = bool(now.power[index] > self.limits.z)
-                associations[name] = FeatureAssociation(float(now.share[index]), float(limits[index]), detectable)
+                associations[name] = _feature_association(now, limits, index, without, is_detectable=detectable)
         return self._shares_by_intact(shares, corrupt_names), associations
 
     def other_side(
@@ -254,28 +335,38 @@ class _Search:
     ) -> tuple[dict[str, float], dict[str, FeatureAssociation]]:
         """The features that may be corrupted instead of one side, with their shares; and their associations.
 
-        Empty if something distinguishes the sides: the distributions of the first side have shifted, a feature of the
-        other side keeps its associations with the rest, or the other side does not explain all breaks.
+        If that side is intact, all features that have lost their associations with it are corrupted. Empty if these
+        are more by two or more, if they do not explain all breaks, or if something distinguishes the sides: the
+        distributions of the first side have shifted, or a feature of the other side keeps its associations with the
+        rest.
         """
-        now, limits, clear = self._clear_breaks(corrupt_names)
-        others = {name: index for index, name in enumerate(self.names) if clear[index] and name not in side}
-        if not others or self._shifted_more(side, others):
+        if not side:
             return {}, {}
-        share, excluded_names = max(side.values()), corrupt_names | side.keys() | others.keys()
+        now, limits, _ = self._clear_breaks(corrupt_names)
+        others = [name for name in self.names if name not in side and self._has_lost(name, side, corrupt_names)]
+        if not others or len(others) > len(side) + 1 or self._shifted_more(side, others):
+            return {}, {}
+        share, excluded_names = max(side.values()), corrupt_names | side.keys() | set(others)
         if any(self._keeps_associations(name, share, excluded_names) for name in others):
             return {}, {}
-        if self._clear_breaks(corrupt_names | others.keys())[2].any():
+        if self._clear_breaks(corrupt_names | set(others))[2].any():
             return {}, {}
-        associations = {
-            name: FeatureAssociation(float(now.share[index]), float(limits[index]), True)
-            for name, index in others.items()
-        }
+        associations = {name: _feature_association(now, limits, self.index[name], corrupt_names) for name in others}
         return dict.fromkeys(others, share), associations
 
-    def _clear_breaks(self, without: set[str]) -> tuple[BrokenAssociation, Numbers, NDArray[np.bool_]]:
+    def _has_lost(self, name: str, side: Collection[str], corrupt_names: set[str]) -> bool:
+        """Whether a feature has clearly lost its associations with the features of one side."""
+        if name in corrupt_names:
+            return False
+        _, _, clear = self._clear_breaks(set(self.names) - {name, *side}, least_information=0.0)
+        return bool(clear[self.index[name]])
+
+    def _clear_breaks(
+        self, without: set[str], least_information: float | None = None
+    ) -> tuple[BrokenAssociation, Numbers, NDArray[np.bool_]]:
         """Each feature's associations with all but some, the limit of its share, and whether it is clearly broken."""
-        now, z, policy = self.broken_association(without), self.limits.z, self.limits.policy
-        limits = np.round(self.limits.least_share + policy.shift_tolerance * self._shift_elsewhere(without), 6)
+        now, z, policy = self.broken_association(without, least_information), self.limits.z, self.limits.policy
+        limits = np.round(self.limits.least_share + policy.shift_tolerance * self.shift_elsewhere(without), 6)
         clear = (now.deviations > z - policy.weaker_side_deviations) & (now.most_deviations > z) & (now.share > limits)
         return now, limits, np.asarray(clear)
 
@@ -289,7 +380,7 @@ class _Search:
         rest, index = self.broken_association(excluded_names - {name}, least_information=0.0), self.index[name]
         return self._clearly_less(share, float(rest.share[index]), float(rest.power[index]))
 
-    def _shift_elsewhere(self, corrupt_names: set[str]) -> Numbers:
+    def shift_elsewhere(self, corrupt_names: set[str]) -> Numbers:
         """(F,) the largest shift among the other features that are not corrupted."""
         shifts = np.where([name in corrupt_names for name in self.names], 0.0, self.certain_shift)
         order = np.argsort(shifts)
@@ -317,33 +408,21 @@ class _Search:
         return again
 
 
-def _value_shares(suspicion: Suspicion, far: Mapping[str, float]) -> dict[str, float]:
-    """Per feature whose values themselves show corruption, the share of them that do."""
-    shares = {}
-    for name in sorted({*suspicion.absent, *suspicion.repeated_number, *far}):
-        share = min(1.0, suspicion.absent.get(name, 0.0) + far.get(name, 0.0))
-        shares[name] = max(share, suspicion.repeated_number.get(name, 0.0))
-    return shares
+def _feature_association(
+    now: BrokenAssociation, limits: Numbers, index: int, without: Collection[str], *, is_detectable: bool = True
+) -> FeatureAssociation:
+    numbers = float(now.share[index]), float(limits[index])
+    return FeatureAssociation(*numbers, is_detectable, tuple(sorted(without)), float(now.error[index]))
 
 
 def _feature_shift(shift: DistributionShift, name: str) -> float:
-    return total_variation(shift.clipped_features[name], shift.healthy[name])
+    return total_variation(shift.clipped_features.get(name, shift.features[name]), shift.healthy[name])
 
 
 def _certain_shift(shift: DistributionShift, name: str, deviations: float) -> float:
     """A feature's shift beyond what sampling explains."""
     mean, sd = total_variation_noise(shift.healthy[name], shift.variance_factor)
     return max(0.0, _feature_shift(shift, name) - mean - deviations * sd)
-
-
-def _far_rate(feature: FeatureBaseline, shift: DistributionShift, name: str, limits: Limits) -> float:
-    """Share of numbers far outside, 0 unless that is beyond noise."""
-    bins = feature.bins
-    if bins is None or bins.lowest is None:
-        return 0.0
-    rate = float(shift.features[name][bins.below] + shift.features[name][bins.above])
-    noise = np.sqrt(1 / shift.count * (1 - 1 / shift.count) * shift.variance_factor)
-    return rate if rate > max(limits.policy.far_rate_min, limits.z * float(noise)) else 0.0
 
 
 def _mean_difference(baseline: Baseline, tally: Tally, deviations: float) -> float:

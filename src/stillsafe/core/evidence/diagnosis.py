@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.evidence.clock_claim import foreign_rows
 from stillsafe.core.evidence.corruption import Diagnosis, Limits, Suspicion, diagnose
-from stillsafe.core.evidence.impact import DistributionShift, estimate_impact
+from stillsafe.core.evidence.impact import DistributionShift, PerformanceImpact
+from stillsafe.core.evidence.impact_estimate import estimate_impact
+from stillsafe.core.evidence.metric_limits import metric_limits
+from stillsafe.core.evidence.possible_loss import minor_changes
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import (
     DIGITS,
@@ -42,8 +46,7 @@ def diagnosis_readings(
         readings: by key, those that single counts give.
         z: standard errors that noise exceeds with the policy's false alarm rate.
     """
-    limits = Limits(z, policy.broken_relation_rate_moderate, policy.evidence)
-    diagnosis = diagnose(baseline, tally, shift, _suspicion(shift, readings), limits)
+    diagnosis = run_diagnosis(policy, baseline, tally, shift, readings, z)
     rebuttals = {
         key: _rebut(reading)
         for key, reading in readings.items()
@@ -51,8 +54,25 @@ def diagnosis_readings(
         and reading.feature in diagnosis.intact
         and not policy.is_written(reading.signal, reading.feature)
     }
-    relations = _relation_readings(policy, baseline, tally, diagnosis)
-    return rebuttals | relations | _impact_reading(policy, baseline, shift, diagnosis)
+    relations = _relation_readings(policy, baseline, tally, diagnosis, z)
+    judged = rebuttals | relations | _impact_reading(policy, baseline, shift, diagnosis)
+    return judged | minor_changes(policy, baseline.harm, shift, diagnosis.genuine, {**readings, **judged})
+
+
+def run_diagnosis(
+    policy: Policy,
+    baseline: Baseline,
+    tally: Tally,
+    shift: DistributionShift,
+    readings: Mapping[str, Reading],
+    z: float,
+) -> Diagnosis:
+    """The corrupted features of a window; see `diagnosis_readings`."""
+    limits = Limits(z, policy.broken_relation_rate_moderate, policy.evidence)
+    suspicion = _suspicion(shift, readings)
+    for name, share in foreign_rows(tally, shift, readings, policy.evidence).items():
+        suspicion = replace(suspicion, absent={**suspicion.absent, name: max(share, suspicion.absent.get(name, 0.0))})
+    return diagnose(baseline, tally, shift, suspicion, limits)
 
 
 def _rebut(reading: Reading) -> Reading:
@@ -65,6 +85,7 @@ def _suspicion(shift: DistributionShift, readings: Mapping[str, Reading]) -> Sus
     absent: dict[str, float] = {}
     repeated_number: dict[str, float] = {}
     out_of_range: dict[str, float] = {}
+    shifts: dict[str, float] = {}
     for reading in readings.values():
         name = reading.feature
         if name is None or name not in shift.features or reading.evidence is not Evidence.BAD or reading.value is None:
@@ -72,20 +93,24 @@ def _suspicion(shift: DistributionShift, readings: Mapping[str, Reading]) -> Sus
         healthy = reading.reference or 0.0
         share = (reading.value - healthy) / max(1 - healthy, 1e-9)
         match reading.signal:
-            case Signal.MISSING_RATE | Signal.UNSEEN_CATEGORY_RATE:
+            case Signal.MISSING_RATE | Signal.UNSEEN_CATEGORY_RATE | Signal.CLOCK_CONTRADICTION_RATE:
                 absent[name] = absent.get(name, 0.0) + share
             case Signal.REPEATED_VALUE_RATE:
                 repeated_number[name] = share
             case Signal.OUT_OF_RANGE_RATE:
                 out_of_range[name] = share
-    return Suspicion(absent, repeated_number, out_of_range)
+            case Signal.DISTRIBUTION_CHANGE:
+                shifts[name] = share
+    return Suspicion(absent, repeated_number, out_of_range, shifts)
 
 
-def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnosis: Diagnosis) -> dict[str, Reading]:
+def _relation_readings(
+    policy: Policy, baseline: Baseline, tally: Tally, diagnosis: Diagnosis, z: float
+) -> dict[str, Reading]:
     readings = {}
     signal = Signal.BROKEN_RELATION_RATE
     _, severe_effect = policy.effects(signal, impact_known=baseline.harm is not None)
-    for name, (share, limit, is_detectable) in diagnosis.associations.items():
+    for name, (share, limit, is_detectable, _, error) in diagnosis.associations.items():
         limit = max(limit, policy.feature_limits.get(reading_key(signal, name), 0.0))
         is_corrupt = (name in diagnosis.corruptions or name in diagnosis.alternatives) and share > limit
         if not is_detectable and not is_corrupt:
@@ -105,6 +130,7 @@ def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnos
             None if severe is None else round(severe, DIGITS),
             tally.judged_count,
             tuple(sorted(diagnosis.alternatives_to(name))),
+            noise=round(z * error, DIGITS),
         )
     return readings
 
@@ -112,17 +138,56 @@ def _relation_readings(policy: Policy, baseline: Baseline, tally: Tally, diagnos
 def _impact_reading(
     policy: Policy, baseline: Baseline, shift: DistributionShift, diagnosis: Diagnosis
 ) -> dict[str, Reading]:
-    """The estimated loss; where the data does not show which features are corrupted, the larger one."""
+    """The estimated loss; by several metrics of one signal, that of the metric which is worst for its limit."""
     impact = baseline.harm
     if impact is None:
         return {}
-    signal = METRIC_SIGNALS[impact.metric]
-    loss = estimate_impact(impact, shift, diagnosis.corruptions, policy.evidence).total
-    if diagnosis.alternatives:
-        loss = max(loss, estimate_impact(impact, shift, diagnosis.alternatives, policy.evidence).total)
-    value = round(loss, DIGITS)
+    # The limits in `[harm]` are in the unit of the metric there, which the impact may not have been studied for.
+    is_owners = policy.metric in (None, impact.metric.value)
+    losses = [
+        _loss_reading(policy, each, shift, diagnosis, is_owners=is_owners and each is impact)
+        for each in (impact, *impact.also)
+    ]
+    known_losses = [reading for reading in losses if reading is not None]
+    # The worst one comes last, so it is the one that stays of its signal.
+    order = sorted(known_losses, key=lambda r: (r.value or 0.0) / (r.severe_limit or 1.0))
+    worst_losses = {reading.key: reading for reading in order}
+    if losses[0] is None:
+        return worst_losses
+    # The fallback is priced in the first metric, so that is the unit of the damage part.
+    return {key: replace(reading, corruption=losses[0].corruption) for key, reading in worst_losses.items()}
+
+
+def _loss_reading(
+    policy: Policy, impact: PerformanceImpact, shift: DistributionShift, diagnosis: Diagnosis, *, is_owners: bool
+) -> Reading | None:
+    """The loss by one metric; where the data does not show which features are corrupted, the larger one."""
+    signal, metric = METRIC_SIGNALS[impact.metric], impact.metric
+    sides = [diagnosis.corruptions, *([diagnosis.alternatives] if diagnosis.alternatives else [])]
+    estimates = [estimate_impact(impact, shift, side, policy.evidence) for side in sides]
+    estimate = max(estimates, key=lambda each: each.total)
+    value = round(estimate.total, DIGITS)
     if not math.isfinite(value):
-        return {}
-    moderate, severe = policy.effects(signal)
+        return None
+    limits = metric_limits(policy, metric, impact.healthy_error, is_owners=is_owners)
+    moderate, severe = (round(limit, DIGITS) for limit in limits)
     level = level_of(value, moderate, severe)
-    return {signal.value: Reading(signal, None, evidence_of(level), level, value, 0.0, moderate, severe, shift.count)}
+    reading = Reading(
+        signal,
+        None,
+        evidence_of(level),
+        level,
+        value,
+        0.0,
+        moderate,
+        severe,
+        shift.count,
+        corruption=round(estimate.corruption, DIGITS),
+        standard_error=round(estimate.standard_error, DIGITS),
+        parts=estimate.parts,
+    )
+    if signal is not Signal.ESTIMATED_METRIC_LOSS:
+        return reading
+    return replace(
+        reading, metric=metric.value, healthy_performance=round(metric.performance(impact.healthy_error), DIGITS)
+    )

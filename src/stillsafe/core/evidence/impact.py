@@ -4,37 +4,27 @@ Two kinds of change cost differently:
 
     corruption            a feature's values no longer belong to their rows. The study measured that cost on labelled
                           rows: each feature permuted, and set to each of its bins for all rows (permutation
-                          importance: L. Breiman, "Random forests", Machine Learning 45, 2001).
+                          importance: L. Breiman, "Random forests", Machine Learning 45, 2001). See `corruption_loss`.
     distribution shift    other rows arrive than before, each of them intact. The model then errs on them as it did on
                           such rows in the study: by bin, confidence and prediction, other things equal (ridge
                           regression of the error on the bins), or by label where label shift explains the change
                           better (Z. Lipton, Y.-X. Wang and A. Smola, "Detecting and correcting for label shift with
-                          black box predictors", 2018).
+                          black box predictors", 2018). See `shift_loss`.
 
 A classifier's loss is the accuracy lost, in [-1, 1]. A regressor's loss is the mean absolute error gained, in the unit
-of the prediction; `ImpactEstimate` gives it as a share of the healthy error.
+of the prediction; `impact_estimate` gives it as a share of the healthy error.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.policy import EVIDENCE, EvidencePolicy
+from stillsafe.core.evidence.metric import Metric, MetricDefinition
 
 Numbers = NDArray[np.float64]
-
-
-class Metric(StrEnum):
-    """How a model's performance is measured."""
-
-    ACCURACY = "accuracy"
-    """Share of correct predictions of a classifier."""
-    MEAN_ABSOLUTE_ERROR = "mean_absolute_error"
-    """Mean distance between prediction and label of a regressor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +34,19 @@ class FeatureImpact:
     Attributes:
         permuted: loss if its values belong to other rows.
         at: per bin, loss if every row has a value of that bin; None where the model fails.
+        permuted_error: standard error of `permuted` by the rows of the study; 0 in an older document.
+        at_errors: the same of `at`, bin by bin; empty in an older document.
+        most_changed: of all values that the study tried, the largest share of answers that one changed; of a
+            regressor the largest mean distance by which one moved them. None in an older document.
+        scaled_loss: loss if its numbers are a hundred times as large; None where that was not tried.
     """
 
     permuted: float
     at: tuple[float | None, ...]
+    permuted_error: float = 0.0
+    at_errors: tuple[float | None, ...] = ()
+    most_changed: float | None = None
+    scaled_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,13 @@ class PerformanceImpact:
             error that the effects fail to predict.
         truths: the rows by label.
         answers: per bin of the prediction, a regressor's typical prediction; empty of a classifier.
+        shift_error: loss that the estimate for a genuine shift wrongly reports on healthy rows (`SlotTable`).
+        definition: the metric as the owner defines it; None in a document of an older version.
+        also: the results by further metrics.
+        groups: (features, loss) if all of a group are permuted alike: the most important features, more and more.
+        answer_swaps: of a classifier, per bin of the prediction the loss of a row that is given each of the answers in
+            place of its own; empty where the metric does not depend on the answers alone.
+        answer_effects: per feature and bin, the difference in each prediction bin's share, other things equal.
     """
 
     metric: Metric
@@ -99,6 +105,12 @@ class PerformanceImpact:
     effect_variation: float = 0.0
     truths: tuple[LabelProfile, ...] = ()
     answers: tuple[float, ...] = ()
+    shift_error: float = 0.0
+    definition: MetricDefinition | None = None
+    also: tuple["PerformanceImpact", ...] = ()
+    groups: tuple[tuple[tuple[str, ...], float], ...] = ()
+    answer_swaps: tuple[tuple[float, ...], ...] = ()
+    answer_effects: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +120,12 @@ class Corruption:
     Attributes:
         share: of its values, in [0, 1].
         extreme: whether values are beyond all that the study tried.
+        is_constant: whether they are one number.
     """
 
     share: float
     extreme: bool
+    is_constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +134,8 @@ class DistributionShift:
 
     Attributes:
         features, healthy: per feature.
-        clipped_features: per feature, with numbers far outside counted in the outermost ordinary bins.
+        clipped_features: per feature that no clock determines, with numbers far outside counted in the outermost
+            ordinary bins.
         outputs, healthy_outputs: per output that both window and baseline have.
         count, healthy_count: rows.
         mean_difference: distance of a regressor's mean prediction from the healthy mean beyond noise, 0 or more.
@@ -141,43 +156,6 @@ class DistributionShift:
         return 1 / self.count + 1 / max(self.healthy_count, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class ImpactEstimate:
-    """The estimated loss: accuracy lost, or the share by which the mean absolute error has grown.
-
-    Attributes:
-        corruption: loss by corrupted features.
-        shift: loss by a genuine shift, negative where the model performs better.
-    """
-
-    corruption: float
-    shift: float
-
-    @property
-    def total(self) -> float:
-        """Both. A gain by a shift does not offset corruption."""
-        return self.corruption + max(self.shift, 0.0)
-
-
-def estimate_impact(
-    impact: PerformanceImpact,
-    shift: DistributionShift,
-    corruptions: Mapping[str, Corruption],
-    policy: EvidencePolicy = EVIDENCE,
-) -> ImpactEstimate:
-    """The loss that the window's distributions cost, given the corrupted features."""
-    loss = 0.0
-    if corruptions:
-        study_loss = corruption_loss(impact, shift, corruptions, policy.negligible_shift)
-        by_predictions = _prediction_shift_loss(impact, shift, policy.impact_deviations)
-        extreme = any(corruption.extreme for corruption in corruptions.values())
-        most = math.inf if extreme else policy.untested_factor * study_loss
-        loss = max(study_loss, min(by_predictions, most), 0.0)
-    shift_loss = _shift_loss(impact, shift, corruptions, policy)
-    unit = 1.0 if impact.metric is Metric.ACCURACY else max(impact.healthy_error, 1e-12)
-    return ImpactEstimate(loss / unit, shift_loss / unit)
-
-
 def total_variation(now: Numbers, healthy: Numbers) -> float:
     """Total variation distance of two distributions, in [0, 1]: the share of rows in another bin."""
     return float(0.5 * np.abs(now - healthy).sum())
@@ -190,114 +168,3 @@ def total_variation_noise(healthy: Numbers, variance_factor: float) -> tuple[flo
     """
     variance = np.clip(healthy, 0.0, 1.0) * (1 - np.clip(healthy, 0.0, 1.0)) * variance_factor
     return float(0.5 * math.sqrt(2 / math.pi) * np.sqrt(variance).sum()), float(0.5 * math.sqrt(variance.sum()))
-
-
-def corruption_loss(
-    impact: PerformanceImpact, shift: DistributionShift, corruptions: Mapping[str, Corruption], permuted_max: float
-) -> float:
-    """The loss of such corruption in the study: in pairs where it studied pairs, at most that of all features."""
-    losses = {name: _feature_loss(impact, shift, name, each.share, permuted_max) for name, each in corruptions.items()}
-    total = math.fsum(max(loss, 0.0) for loss in losses.values())
-    for first, second, pair_loss in impact.together:
-        if first in corruptions and second in corruptions:
-            share = min(corruptions[first].share, corruptions[second].share)
-            total += share * (pair_loss - impact.features[first].permuted - impact.features[second].permuted)
-    worst = max(losses.values(), default=0.0)
-    return min(max(total, worst), max(impact.all_permuted, worst))
-
-
-def _feature_loss(
-    impact: PerformanceImpact, shift: DistributionShift, name: str, share: float, permuted_max: float
-) -> float:
-    feature = impact.features.get(name)
-    if feature is None or share <= 0:
-        return 0.0
-    now, healthy = shift.features[name], shift.healthy[name]
-    # The healthy values keep their distribution, so what the window has beyond their share are the corrupted values.
-    excess = np.maximum(now - (1 - share) * healthy, 0.0)
-    bin_losses = np.array([feature.permuted if loss is None else loss for loss in feature.at])
-    if len(bin_losses) != len(excess) or excess.sum() <= 0:
-        return share * feature.permuted
-    loss = float(excess @ bin_losses / excess.sum())
-    return share * (max(loss, feature.permuted) if total_variation(now, healthy) < permuted_max else loss)
-
-
-def _prediction_shift_loss(impact: PerformanceImpact, shift: DistributionShift, deviations: float) -> float:
-    """The least loss that the shift of the predictions' distribution implies."""
-    now, healthy = shift.outputs.get("prediction"), shift.healthy_outputs.get("prediction")
-    if now is None or healthy is None:
-        return 0.0
-    if impact.metric is Metric.ACCURACY:
-        mean, sd = total_variation_noise(healthy, shift.variance_factor)
-        flips = max(0.0, total_variation(now, healthy) - mean - deviations * sd)
-        accuracy, other_classes = 1 - impact.healthy_error, max(int((healthy > 0).sum()) - 1, 1)
-        return flips * max(0.0, accuracy - (1 - accuracy) / other_classes)
-    steps = np.diff(np.array(impact.answers))
-    if len(steps) + 1 > len(now):
-        return 0.0
-    # The earth mover's distance of the predictions in one dimension. The bins end at the outermost ordinary one, so
-    # predictions far outside show only in the mean.
-    earth = float(np.abs(np.cumsum(now - healthy)[: len(steps)]) @ steps) if len(steps) else 0.0
-    return math.hypot(impact.healthy_error, max(earth, shift.mean_difference)) - impact.healthy_error
-
-
-def _shift_loss(
-    impact: PerformanceImpact, shift: DistributionShift, corruptions: Collection[str], policy: EvidencePolicy
-) -> float:
-    """The error that the shift of all intact features explains, where it is beyond noise."""
-    total = 0.0
-    outputs = {} if corruptions else shift.outputs
-    effects = impact.effects if outputs else impact.effects_alone
-    for name, effect in effects.items():
-        now = shift.clipped_features.get(name)
-        if name not in corruptions and now is not None and len(effect) == len(now):
-            total += float((now - shift.healthy[name]) @ np.array(effect))
-    for name, now in outputs.items():
-        effect = impact.output_effects.get(name, ())
-        if len(effect) == len(now):
-            total += float((now - shift.healthy_outputs[name]) @ np.array(effect))
-    noise = math.hypot(policy.impact_deviations * impact.effect_sd / math.sqrt(shift.count), impact.effect_variation)
-    loss = total if abs(total) > noise else 0.0
-    by_labels, explained_share = _label_shift_loss(impact, shift, corruptions, policy)
-    return max(loss, by_labels * explained_share) if explained_share > policy.label_shift_explained_min else loss
-
-
-def _label_shift_loss(
-    impact: PerformanceImpact, shift: DistributionShift, corruptions: Collection[str], policy: EvidencePolicy
-) -> tuple[float, float]:
-    """The error gained if only the mix of labels has changed, and the share of the shift that this explains.
-
-    Weighted least squares fits the mix to all shares at once.
-    """
-    labels = impact.truths
-    if len(labels) < 2:
-        return 0.0, 0.0
-    names = [name for name in shift.clipped_features if name not in corruptions and name in labels[0].features]
-    outputs = [name for name in shift.outputs if name in labels[0].outputs]
-    now = [shift.clipped_features[name] for name in names] + [shift.outputs[name] for name in outputs]
-    if not now:
-        return 0.0, 0.0
-    by_label = np.array(
-        [np.concatenate([t.features[n] for n in names] + [t.outputs[n] for n in outputs]) for t in labels]
-    )
-    healthy = np.concatenate([shift.healthy[n] for n in names] + [shift.healthy_outputs[n] for n in outputs])
-    if by_label.shape[1] != len(healthy):
-        return 0.0, 0.0
-    weight = 1 / np.sqrt(healthy + policy.label_shift_prior_rows / max(shift.healthy_count, 1))
-    noise = shift.variance_factor * healthy * (1 - healthy) * weight**2
-    differences = (np.concatenate(now) - healthy) * weight
-    # The shares of the labels sum to one, so the last one follows from the others.
-    basis = (by_label[:-1] - by_label[-1]) * weight
-    solver = np.linalg.inv(basis @ basis.T + 1e-6 * np.eye(len(basis))) @ basis
-    change = solver @ differences
-    errors, shares = np.array([t.error for t in labels]), np.array([t.share for t in labels])
-    mix = np.clip(shares + np.append(change, -change.sum()), 0.0, None)
-    loss = float((mix / max(mix.sum(), 1e-12) - shares) @ errors)
-    standard_error = math.sqrt(float((((errors[:-1] - errors[-1]) @ solver) ** 2) @ noise))
-    rest = differences - change @ basis
-    whole_size, rest_size = (float(part @ part) / shift.variance_factor for part in (differences, rest))
-    explained_size, freedom = whole_size - rest_size, len(basis)
-    by_chance = freedom + policy.label_shift_deviations * math.sqrt(2 * freedom)
-    if loss <= policy.impact_deviations * standard_error or explained_size <= by_chance:
-        return 0.0, 0.0
-    return loss, explained_size / (explained_size + max(0.0, rest_size - float(noise.sum()) / shift.variance_factor))

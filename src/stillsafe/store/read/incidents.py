@@ -46,6 +46,8 @@ class IncidentRecord:
     resolution: str | None
     model_version: str | None
     baseline_id: str | None
+    fallback_ended_at: datetime | None = None
+    fallback_ended_reason: str | None = None
 
     @property
     def steps(self) -> tuple[IncidentStep, ...]:

@@ -1,11 +1,12 @@
 """Queries for the log: predictions, refusals, prunes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 from sqlalchemy import (
     JSON,
     ColumnElement,
@@ -29,6 +30,7 @@ from stillsafe.store.read.row_selection import NO_RANGES, RowMarks, evidence_row
 from stillsafe.store.row_ranges import RowRanges
 from stillsafe.store.tables import current_window_metrics, metadata, prediction_logs, prunes, refusals
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH_ROWS = 2_000  # a batch of this size fits into a processor's cache
 
 
@@ -65,6 +67,7 @@ class WindowRows:
     Attributes:
         ids: empty where they were not requested.
         fresh: whether the row came after the last conclusive run.
+        times: in microseconds since 1970, UTC; empty where they were not requested.
     """
 
     ids: Sequence[int]
@@ -74,6 +77,15 @@ class WindowRows:
     confidences: Sequence[float | None]
     fallback_used: Sequence[bool]
     model_errors: Sequence[str | None]
+    times: Sequence[int] = ()
+
+
+def micros_of(times: Sequence[datetime | str]) -> list[int]:
+    """Times in microseconds since 1970, UTC: aware ones, or the naive UTC texts that SQLite stores."""
+    if times and isinstance(times[0], str):
+        micros: list[int] = np.array(times, dtype="datetime64[us]").astype(np.int64).tolist()
+        return micros
+    return [(time - EPOCH) // timedelta(microseconds=1) for time in times if isinstance(time, datetime)]
 
 
 def window_rows(
@@ -88,22 +100,34 @@ def window_rows(
 
 
 def fresh_batches(
-    connection: Connection, ids: RowRanges, span: tuple[datetime, datetime], model_version: str, *, with_ids: bool
+    connection: Connection,
+    ids: RowRanges,
+    span: tuple[datetime, datetime],
+    model_version: str,
+    *,
+    with_ids: bool,
+    with_times: bool = False,
 ) -> Iterator[WindowRows]:
     """The fresh rows of a run, by their ids, in batches of at most `BATCH_ROWS`, in no order."""
     table, time = prediction_logs, opaque(prediction_logs.c.timestamp)
     own = own_rows(connection, table, model_version, by_id=True)
     for extent in ids.ranges:
         conditions = [table.c.id.between(*extent), *own, time >= span[0], time < span[1]]
-        yield from _batches(connection, conditions, fresh=True, with_ids=with_ids)
+        yield from _batches(connection, conditions, fresh=True, with_ids=with_ids, with_times=with_times)
 
 
 def judged_batches(
-    connection: Connection, marks: RowMarks, span: tuple[datetime, datetime], model_version: str, *, with_ids: bool
+    connection: Connection,
+    marks: RowMarks,
+    span: tuple[datetime, datetime],
+    model_version: str,
+    *,
+    with_ids: bool,
+    with_times: bool = False,
 ) -> Iterator[WindowRows]:
     """The rows in `[start, end)` that earlier runs have settled, in batches like `fresh_batches`."""
     conditions = _settled_rows(connection, prediction_logs, marks, span, model_version)
-    yield from _batches(connection, conditions, fresh=False, with_ids=with_ids)
+    yield from _batches(connection, conditions, fresh=False, with_ids=with_ids, with_times=with_times)
 
 
 def window_batches(
@@ -124,7 +148,12 @@ def window_batches(
 
 
 def _batches(
-    connection: Connection, conditions: Sequence[ColumnElement[bool]], *, fresh: bool, with_ids: bool
+    connection: Connection,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    fresh: bool,
+    with_ids: bool,
+    with_times: bool = False,
 ) -> Iterator[WindowRows]:
     table = prediction_logs
     query = select(
@@ -134,14 +163,16 @@ def _batches(
         table.c.fallback_used,
         table.c.model_error,
         *([table.c.id] if with_ids else []),
+        *([table.c.timestamp] if with_times else []),
     ).where(*conditions, *evidence_rows(table))
     # SQLite has no server-side cursors: it streams anyway, and faster without the option.
     stream = connection.dialect.supports_server_side_cursors
     result = connection.execute(query, execution_options={"stream_results": stream})
     # No column needs a conversion and there may be a million rows, so they come directly from the driver.
     while columns := list(zip(*result.cursor_strategy.fetchmany(result, result.cursor, BATCH_ROWS), strict=True)):
+        times = micros_of(columns.pop()) if with_times else ()
         ids = columns.pop() if with_ids else ()
-        yield WindowRows(ids, [fresh] * len(columns[0]), *columns)
+        yield replace(WindowRows(ids, [fresh] * len(columns[0]), *columns), times=times)
 
 
 def window_row_count(connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int) -> int:
@@ -183,6 +214,18 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
     A row is healthy if the model answered it in the state NORMAL and no run deviated on it. The second condition is
     needed because the state changes only some runs after the first deviation.
     """
+    query = _healthy_query(connection, model_version)
+    return _log_rows(connection, query.order_by(prediction_logs.c.id).limit(count))
+
+
+def healthy_rows(connection: Connection, model_version: str, start: datetime, end: datetime) -> LogRows:
+    """The healthy rows of one version in `[start, end)`, as `first_healthy_rows`."""
+    time = prediction_logs.c.timestamp
+    query = _healthy_query(connection, model_version).where(time >= start, time < end)
+    return _log_rows(connection, query.order_by(prediction_logs.c.id))
+
+
+def _healthy_query(connection: Connection, model_version: str) -> Select[Any]:
     table, run = prediction_logs, current_window_metrics
     in_deviating_run = exists().where(
         run.c.service_id == database.service_id(connection),
@@ -193,14 +236,13 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
         or_(run.c.fresh_since.is_(None), table.c.timestamp >= run.c.fresh_since),
         table.c.timestamp < run.c.window_end,
     )
-    query = _log_query(connection).where(
+    return _log_query(connection).where(
         *own_rows(connection, table, model_version, by_id=True),
         *evidence_rows(table),
         table.c.system_state == State.NORMAL.value,
         table.c.fallback_used.is_(False),
         ~in_deviating_run,
     )
-    return _log_rows(connection, query.order_by(table.c.id).limit(count))
 
 
 def last_prediction_row(connection: Connection) -> int:

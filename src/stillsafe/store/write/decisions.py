@@ -11,7 +11,7 @@ from stillsafe.core.decide import Decision
 from stillsafe.core.incident import Incident, IncidentEvent
 from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Policy
 from stillsafe.core.signals import Evidence, Signal
-from stillsafe.core.state import Hold, Memory, Severity
+from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value, to_document
@@ -191,16 +191,14 @@ def record_discard(
     )
 
 
-def restore_incident(connection: Connection, incident: Incident) -> None:
-    """Reopen an incident as it was after the run that opened or escalated it."""
-    columns = {
-        **_incident_columns(incident),
-        "escalated_at": incident.at if incident.event is IncidentEvent.ESCALATED else None,
-        **_UNRESOLVED_INCIDENTS,
-    }
-    if incident.severity is not Severity.CRITICAL:
+def restore_incident(connection: Connection, steps: Sequence[Incident]) -> None:
+    """Reopen an incident as the steps of its runs, oldest first, had left it."""
+    columns: dict[str, Any] = {}
+    for step in steps:
+        columns |= incident_columns(step)
+    if not any(step.is_bypassed for step in steps):
         columns["fallback_activated"] = False
-    is_this = _is_incident(connection, incident.incident_id)
+    is_this = _is_incident(connection, steps[0].incident_id)
     connection.execute(update(incidents).where(is_this).values(columns))
 
 
@@ -215,13 +213,14 @@ def hold_sentence(hold: Hold) -> str:
 
 
 def _state_reason(connection: Connection, memory: Memory, reason: str) -> Any:
-    """Why the state is what it is: the hold, or what opened or escalated the incident, or else the last reason."""
+    """Why the state is what it is: the hold, the last step of the open incident, or else the last reason."""
     if memory.hold is not None:
         return hold_sentence(memory.hold)
     if memory.incident_id is None:
         return reason
     is_open = _is_incident(connection, memory.incident_id)
-    return func.coalesce(select(incidents.c.decision_reason).where(is_open).scalar_subquery(), reason)
+    newest = func.coalesce(incidents.c.fallback_ended_reason, incidents.c.decision_reason)
+    return func.coalesce(select(newest).where(is_open).scalar_subquery(), reason)
 
 
 def _record_action(connection: Connection, action: str, author: Hold, after_run: int | None) -> None:
@@ -300,16 +299,11 @@ def _record_incident(connection: Connection, window: Window, decision: Decision,
     if incident is None:
         return
     is_this = _is_incident(connection, incident.incident_id)
-    fallback = {"fallback_activated": enforce and incident.severity is Severity.CRITICAL}
-    match incident.event:
-        case IncidentEvent.RESOLVED:
-            columns = {"resolved": True, "resolved_at": incident.at, "resolution": incident.reason}
-        case IncidentEvent.ESCALATED:
-            columns = {**_incident_columns(incident), **fallback, "escalated_at": incident.at}
-        case IncidentEvent.OPENED:
-            columns = {**_incident_columns(incident), **fallback, "escalated_at": None, **_UNRESOLVED_INCIDENTS}
-            columns |= {"model_version": window.model_version, "baseline_id": decision.memory.baseline_id}
-            columns["detected_at"] = incident.at
+    columns = incident_columns(incident)
+    if incident.event is IncidentEvent.OPENED or (enforce and incident.is_bypassed):
+        columns["fallback_activated"] = enforce and incident.is_bypassed
+    if incident.event is IncidentEvent.OPENED:
+        columns |= {"model_version": window.model_version, "baseline_id": decision.memory.baseline_id}
     result = connection.execute(update(incidents).where(is_this).values(columns))
     # Where runs were discarded, another run of the same time opens the same incident again.
     if incident.event is IncidentEvent.OPENED and not result.rowcount:
@@ -317,15 +311,24 @@ def _record_incident(connection: Connection, window: Window, decision: Decision,
         connection.execute(insert(incidents).values({**key, **columns}))
 
 
-_UNRESOLVED_INCIDENTS: Mapping[str, Any] = {"resolved": False, "resolved_at": None, "resolution": None}
-
-
-def _incident_columns(incident: Incident) -> dict[str, Any]:
-    return {
+def incident_columns(incident: Incident) -> dict[str, Any]:
+    """The columns of an incident that one step of it changes, whatever the mode of the service is."""
+    match incident.event:
+        case IncidentEvent.RESOLVED:
+            return {"resolved": True, "resolved_at": incident.at, "resolution": incident.reason}
+        case IncidentEvent.FALLBACK_ENDED:
+            return {"fallback_ended_at": incident.at, "fallback_ended_reason": incident.reason}
+    columns = {
         "severity": incident.severity.value,
         "trigger_signals": list(incident.trigger_signals),
         "decision_reason": incident.reason,
+        "fallback_ended_at": None,
+        "fallback_ended_reason": None,
     }
+    if incident.event is IncidentEvent.ESCALATED:
+        return {**columns, "escalated_at": incident.at}
+    open_columns = {"resolved": False, "resolved_at": None, "resolution": None}
+    return {**columns, "detected_at": incident.at, "escalated_at": None, **open_columns}
 
 
 def _is_incident(connection: Connection, incident_id: str) -> ColumnElement[bool]:

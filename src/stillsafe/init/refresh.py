@@ -1,0 +1,253 @@
+"""`stillsafe init --refresh`: measure a service's sample again, for what its reference file lacks.
+
+The settings stay as their owner wrote them: only the name of the reference file changes, and what is missing is added.
+Nothing is overwritten. The new reference has its own name and identifier, and the previous settings are kept.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from stillsafe import settings as settings_files
+from stillsafe.core.baseline import Baseline
+from stillsafe.core.fallback import Answer
+from stillsafe.core.schema import Row
+from stillsafe.core.score import Score
+from stillsafe.errors import ConfigurationError, ModelError
+from stillsafe.init import default_answer, infer, inspect, metric_choice, rule_search, sample, service_folder, write
+from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
+from stillsafe.init.rule_pricing import SearchSample
+from stillsafe.init.settings_edit import edited_text
+from stillsafe.init.time_zone import choose_time_zone
+from stillsafe.model.load import load_model
+from stillsafe.model.model import Model
+from stillsafe.model.reference import Reference, read_reference
+from stillsafe.monitoring.disclosure import Disclosure
+from stillsafe.progress import Progress, no_progress
+from stillsafe.settings import Settings
+
+SEED = 0
+"""Seed of the search for rule lists."""
+Sections = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRequest:
+    """What to refresh a service from.
+
+    Attributes:
+        config: its settings file.
+        sample_file: healthy data that the model was not trained on, CSV or Parquet.
+        now: the time of the refresh, aware UTC.
+        label: name of the label column, or None.
+    """
+
+    config: Path
+    sample_file: Path
+    now: datetime
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshedService:
+    """What a refresh wrote.
+
+    Attributes:
+        config: the settings file.
+        previous_settings: the file with the settings as they were before.
+        reference: the new reference file.
+        baseline: the new reference baseline.
+        additions: section -> key -> value of the settings that were missing.
+        warnings: what a person should check, one sentence each.
+    """
+
+    config: Path
+    previous_settings: Path
+    reference: Path
+    baseline: Baseline
+    additions: Mapping[str, Mapping[str, Any]]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoredRows:
+    """The sample as the service would serve it."""
+
+    columns: sample.Sample
+    rows: list[Row]
+    labels: list[Answer | None] | None
+    scores: list[Score]
+
+
+@dataclass(frozen=True, slots=True)
+class _Additions:
+    """Settings and files that a service lacks, and what to say about them."""
+
+    sections: Sections = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -> RefreshedService:
+    """Make a new reference of a service from a sample, and add the settings that it lacks.
+
+    Raises:
+        ConfigurationError: the settings or the sample are invalid, or the folder cannot be written.
+        ModelError: the model cannot be loaded, or it fails on the sample.
+    """
+    progress("Reading the model", None)
+    current = settings_files.load(request.config)
+    model = load_model(current)
+    progress("Reading the sample", None)
+    data = _read_sample(request, model, progress)
+    additions = _missing_settings(current, model, data)
+    progress("Making the reference baseline", None)
+    generation = service_folder.generation_of(current.folder)
+    timezone = additions.sections.get("service", {}).get("timezone", current.service.timezone)
+    reference, baseline_warnings = study_reference(
+        model,
+        ReferenceSample(data.rows, data.scores, data.labels, data.columns.in_time_order, data.columns.times),
+        ReferenceRequest(
+            request.now,
+            Disclosure.of(current),
+            current.harm.definitions,
+            f"reference-{model.version}-{request.now:%Y%m%dT%H%M%SZ}",
+            timezone,
+        ),
+        progress,
+    )
+    old_reference = read_reference(current.path(current.model.reference))
+    name = service_folder.numbered_name("reference.json", generation)
+    content = Reference(reference, model.scale, old_reference.model).to_json().encode()
+    sections: Sections = {**additions.sections, "model": {"reference": name}}
+    previous = _write(request.config, sections, {**additions.files, name: content}, generation)
+    return RefreshedService(
+        request.config,
+        previous,
+        current.folder / name,
+        reference,
+        additions.sections,
+        (*additions.warnings, *baseline_warnings),
+    )
+
+
+def _read_sample(request: RefreshRequest, model: Model, progress: Progress) -> _ScoredRows:
+    texts = sample.text_columns(request.sample_file, model.estimator, request.label)
+    table = sample.read(request.sample_file, texts)
+    columns = sample.split_columns(table, model.estimator, label=request.label, file=request.sample_file)
+    if missing := [name for name in model.features.names if name not in columns.features]:
+        problem = f"The sample lacks columns of the service: {', '.join(missing)}."
+        raise ConfigurationError(problem, "Add them.", file=str(request.sample_file))
+    labels = default_answer.sample_labels(columns.labels, model.kind, model.classes)
+    rows = infer.rows_of(columns.features, model.features)
+    with inspect.suppress_warnings():
+        scores = inspect.score_sample(model, rows, progress)
+    return _ScoredRows(columns, rows, labels, scores)
+
+
+def _missing_settings(current: Settings, model: Model, data: _ScoredRows) -> _Additions:
+    present_fields = current.model_fields_set
+    sections: Sections = {} if "privacy" in present_fields else {"privacy": {"min_count": current.privacy.min_count}}
+    warnings: list[str] = []
+    if data.columns.times is not None and "timezone" not in current.service.model_fields_set:
+        zone = choose_time_zone(data.rows, data.columns.times)
+        sections["service"] = {"timezone": zone.name}
+        warnings += [zone.reason] if zone.reason else []
+    if current.harm.metric is None:
+        choice = metric_choice.choose_metric(model, data.scores, data.labels, {})
+        warnings += [
+            f"The metric stays as it is. {sentence}" for sentence in (choice.reason, *choice.warnings) if sentence
+        ]
+    prices = _missing_prices(current, model, data)
+    return _Additions(sections | prices.sections, prices.files, (*warnings, *prices.warnings))
+
+
+def _missing_prices(current: Settings, model: Model, data: _ScoredRows) -> _Additions:
+    """Rule lists and the scores of model, lists and default, where the settings have none."""
+    fallback = current.fallback
+    if fallback.model_score is not None or fallback.lists or fallback.lists_file is not None:
+        return _Additions()
+    answer = fallback.last_answer if fallback.default is None else fallback.default
+    if answer is None or write.shared_variables(model.features):
+        return _Additions()
+    predictions = [score.prediction for score in data.scores]
+    definition = next(iter(current.harm.definitions), None)
+    search_sample = SearchSample(
+        model.features, data.rows, data.labels, model.kind, predictions, definition, data.scores
+    )
+    proposal = rule_search.search(search_sample, answer, SEED)
+    if proposal.model_score is None or proposal.default_score is None:
+        return _Additions()
+    has_own_answers = bool(fallback.rules) or fallback.function is not None
+    values: dict[str, Any] = {"model_score": proposal.model_score, "default_score": proposal.default_score}
+    files = {}
+    if proposal.lists:
+        name = service_folder.numbered_name(proposal.lists_file, service_folder.generation_of(current.folder))
+        files[name] = write.lists_text(replace(proposal, lists_file=name)).encode()
+        values["lists_file"] = name
+    if "bypass" not in fallback.model_fields_set and not has_own_answers:
+        values["bypass"] = "when_it_pays"
+    warnings = (
+        (
+            "Your own rules answer before the new rule lists and have no price, so every CRITICAL bypasses the model. "
+            'Delete the rules that an earlier `init` learnt, and set `bypass = "when_it_pays"` in [fallback], if the '
+            "priced lists are to answer.",
+        )
+        if has_own_answers
+        else ()
+    )
+    return _Additions({"fallback": values}, files, warnings)
+
+
+def _write(config: Path, sections: Sections, files: Mapping[str, bytes], generation: int) -> Path:
+    """Write the files, then replace the settings in a single step; the file that keeps the previous ones."""
+    folder = config.resolve().parent
+    text = config.read_text(encoding="utf-8-sig")
+    new_text, previous = edited_text(text, sections), folder / _previous_name(config, generation)
+    new_files = [folder / name for name in files]
+    draft = folder / f".{config.name}.new"
+    try:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        draft.write_text(new_text, encoding="utf-8")
+        _require_loadable(draft, sections)
+        previous.write_text(text, encoding="utf-8")
+        os.replace(draft, config)
+    except OSError as error:
+        _remove([draft, *new_files])
+        reason = error.strerror or str(error)
+        raise ConfigurationError(
+            f"The folder {folder} cannot be written: {reason}.", "Check its permissions."
+        ) from error
+    except BaseException:
+        _remove([draft, *new_files])
+        raise
+    return previous
+
+
+def _previous_name(config: Path, generation: int) -> str:
+    return service_folder.numbered_name(config.name, generation - 1)
+
+
+def _require_loadable(draft: Path, sections: Sections) -> None:
+    """Check that the edited settings load, with the new values.
+
+    Raises:
+        ConfigurationError: a section is written in a way that cannot be edited as text.
+    """
+    try:
+        load_model(settings_files.load(draft))
+    except ModelError:
+        raise
+    except ConfigurationError as error:
+        names = ", ".join(f"[{name}]" for name in sections)
+        problem = f"The settings cannot be edited: {error.problem}"
+        raise ConfigurationError(problem, f"Write the sections {names} as tables with a header.") from error
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
