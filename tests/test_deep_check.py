@@ -117,7 +117,7 @@ def test_the_fault_is_of_the_most_important_feature(made_service: Path, healthy_
     baseline = read_baseline(made_service / "reference.json")
     rows: list[Row] = [dict(row) for row in healthy_rows]
     assert baseline.harm is not None
-    most_important = max(baseline.harm.features, key=lambda name: baseline.harm.features[name].permuted)  # type: ignore[union-attr]
+    most_important = max(baseline.harm.features, key=lambda name: baseline.harm.features[name].permuted)  # type: ignore[union-attr] # studied
     fault = costliest_fault(model, rows, baseline)
     assert (fault.feature, fault.change > 0.1) == (most_important, True)
     without_study = costliest_fault(model, rows, replace(baseline, harm=None))

@@ -144,7 +144,7 @@ def test_a_scorer_without_its_model_says_so(made_service: Path, caplog: pytest.L
     assert "The model cannot be read" in problem
     (record,) = [each for each in caplog.records if each.getMessage() == "shadow_score_unavailable"]
     assert record.levelname == "ERROR"
-    assert record.fields["remedy"] == "Check `model.file` in the settings."  # type: ignore[attr-defined]
+    assert record.fields["remedy"] == "Check `model.file` in the settings."  # type: ignore[attr-defined] # of the log
     with pytest.raises(RunRefused, match=r"must score the rows that the fallback answered.*cannot be read"):
         scorer([{}])
 

@@ -97,7 +97,7 @@ def test_uncertain_labels_count_for_each_class() -> None:
     """A row whose label is uncertain counts as two rows with certain ones, each with its probability."""
     shares = np.array([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]])
     outcome = Outcome(np.array([1, 0, 1], dtype=object), np.array([[0.3, 0.7], [0.8, 0.2], [0.4, 0.6]]))
-    doubled_outcome = Outcome(np.repeat(outcome.predictions, 2), np.repeat(outcome.scores, 2, axis=0))  # type: ignore[arg-type]
+    doubled_outcome = Outcome(np.repeat(outcome.predictions, 2), np.repeat(outcome.scores, 2, axis=0))  # type: ignore[arg-type] # has scores
     certain = labels_of([0, 1] * 3, CLASSES)
     for metric in (*BY_PREDICTION, Metric.AUC, Metric.LOG_LOSS):
         definition = MetricDefinition(metric, 1)

@@ -40,7 +40,7 @@ def save_elsewhere(folder: Path, module: str, *, file: str = "model.joblib") -> 
 def message_of(file: Path, **options: object) -> str:
     """The message of the failure to read the file."""
     with pytest.raises(ModelError) as failure:
-        read_estimator(file, kind="joblib" if file.suffix == ".joblib" else "skops", trusted=True, **options)  # type: ignore[arg-type]
+        read_estimator(file, kind="joblib" if file.suffix == ".joblib" else "skops", trusted=True, **options)  # type: ignore[arg-type] # of each kind
     return str(failure.value)
 
 

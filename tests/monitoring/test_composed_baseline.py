@@ -10,8 +10,7 @@ import pytest
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.association import baseline_association_table
-from stillsafe.core.evidence.slot_table import SlotTable
-from stillsafe.core.evidence.slots import composed_baseline, slot_of
+from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.store.codec import dumps, stored_value, to_document
 from tests.monitoring.hours import MONDAY, Traffic, hourly_baseline
 
@@ -28,13 +27,6 @@ def shares(feature: FeatureBaseline) -> np.ndarray:
     """The shares of the bins."""
     counts = np.array(feature.bin_counts, dtype=np.float64)
     return np.asarray(counts / counts.sum())
-
-
-def test_no_slots_and_no_times_leave_the_baseline_as_it_is() -> None:
-    """An older baseline, and a window without times, are judged as before."""
-    whole = replace(baseline(), slots=None)
-    assert composed_baseline(whole, {"workday-07": 10}) is whole
-    assert composed_baseline(baseline(), {}) is baseline()
 
 
 def test_one_slot_is_what_its_rows_show() -> None:
@@ -133,13 +125,6 @@ def test_unknown_hours_compare_nothing() -> None:
     unknown = composed_baseline(narrow, {"workday-06": 79, "weekend-06": 21})
     assert not unknown.is_hour_known
     assert (unknown.joint, unknown.outputs, unknown.confidence_count) == (None, {}, 0)
-
-
-def test_a_table_of_one_kind_of_day_serves_all() -> None:
-    """A period too short for kinds of day has slots of any day."""
-    table = SlotTable("UTC", names=("day-07",))
-    assert slot_of(table, "weekend-07") == slot_of(table, "workday-07") == "day-07"
-    assert slot_of(SlotTable("UTC", names=("workday-07",)), "workday-07") == "workday-07"
 
 
 def test_slots_survive_the_store_and_compose_alike() -> None:

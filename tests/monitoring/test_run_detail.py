@@ -113,7 +113,7 @@ def _check_relation(table: pd.DataFrame, service: Service, name: str, steps: Map
     """The observed mean PMI with each partner is the mean over the rows of the PMI of their two bins."""
     joint = service.baseline.joint
     assert joint is not None
-    sizes = [service.baseline.features[each].bins.size for each in joint.features]  # type: ignore[union-attr]
+    sizes = [service.baseline.features[each].bins.size for each in joint.features]  # type: ignore[union-attr] # have bins
     upper = np.zeros((sum(sizes), sum(sizes)))
     upper[np.triu_indices(sum(sizes))] = np.concatenate([np.array(row, dtype=float) for row in joint.counts])
     counts = pd.DataFrame(upper + np.triu(upper, 1).T)

@@ -269,7 +269,7 @@ def from_cache(key: str, module: str, make: Callable[[], LifeCase]) -> LifeCase:
     version = seed_of(*(file.read_text(encoding="utf-8") for file in files))
     place = data.CACHE / "life" / f"{key}-{version:08x}.pickle"
     if place.exists():
-        cached_case: LifeCase = pickle.loads(place.read_bytes())  # noqa: S301
+        cached_case: LifeCase = pickle.loads(place.read_bytes())  # noqa: S301 - its own file
         return cached_case
     case = make()
     place.parent.mkdir(parents=True, exist_ok=True)
