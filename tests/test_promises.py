@@ -239,8 +239,9 @@ def test_8_a_broken_socket_inside_the_monitor_has_a_message(
 
 def _break_connection(*_arguments: object) -> None:
     near, far = socket.socketpair()
-    far.close()
-    near.sendall(b"x")
+    with near:
+        far.close()
+        near.sendall(b"x")
 
 
 def _fail(*_arguments: object) -> None:
