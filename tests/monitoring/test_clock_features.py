@@ -114,6 +114,17 @@ def test_one_value_a_day_in_a_short_sample() -> None:
     assert clock_of("rate", daily, weeks) is None
 
 
+@pytest.mark.parametrize("days", [3, 6, 10, 13])
+def test_what_hour_and_kind_of_day_tell_in_a_short_sample(days: float) -> None:
+    """A sample too short to know weekdays still finds what the hour together with the kind of day determines."""
+    rows = rows_of(days, MONDAY + timedelta(days=4))
+    clock = parts(rows)
+    cell = np.where(clock["weekday"] < 5, clock["hour"], (clock["hour"] * 7) % 24)
+    feature = clock_of("a", cell, rows)
+    assert feature is not None
+    assert feature.unit is ClockUnit.SLOT
+
+
 def test_without_times_name_and_values_count() -> None:
     """`hour` from 0 to 23 counts as a clock; `hour` of 1 to 500 and `size` from 0 to 23 do not."""
     rows = rows_of(14)

@@ -137,7 +137,7 @@ def _unit(name: str, cells: NDArray[np.intp], local: LocalTimes, *, is_short: bo
         del shares[ClockUnit.WEEKDAY]  # each weekday stands for one day only, so the date may be what counts
     best = min(shares, key=lambda unit: shares[unit])
     if shares[best] < CLOCK_SHARE:
-        return next((unit for unit in UNITS if shares[unit] < max(EXACT_SHARE, shares[best] * 1.1)), best)
+        return next((unit for unit, share in shares.items() if share < max(EXACT_SHARE, shares[best] * 1.1)), best)
     is_daily = _conditional_entropy(present, local.cells(ClockUnit.DATE)[is_present]) / whole < EXACT_SHARE
     return ClockUnit.DATE if is_daily and (is_short or by_name is not None) else None
 
