@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from stillsafe import service
 from stillsafe.core.schema import LogMode, Row, sanitise
 from stillsafe.core.state import Severity, State, worst_severity
-from stillsafe.judging import is_judged
+from stillsafe.judging import is_judged, version_conditions
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
@@ -29,11 +29,13 @@ from stillsafe.monitoring.columns import ShadowScorer
 from stillsafe.settings import Settings
 from stillsafe.settings_sections import Feature
 from stillsafe.store import database
+from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import current_state
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.predictions import append_predictions
 from tests.init.services import init_service
+from tests.matrix import traffic
 from tests.matrix.cells import Cell
 
 START = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
@@ -41,10 +43,8 @@ EVERY = timedelta(minutes=10)
 LATE = timedelta(minutes=3)
 NUMBERS, CATEGORIES = ["age", "income", "ratio"], ["country", "channel"]
 FEATURES = [*NUMBERS, *CATEGORIES]
-HEALTHY_RUNS, RECOVERY_RUNS, MOST_RUNS = 8, 8, 150
-"""Runs of health, further runs of the recovery, and most runs of any phase."""
-PHASE_ROWS = 800
-"""Rows that the healthy phase of thin traffic, and any phase with a fault, get at least."""
+RECOVERY_RUNS = 8
+"""Intervals of the recovery beyond those of the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,17 @@ class Phase:
         severities: the severity of the evidence after each run.
         was_judged: whether the version counted as judged at the end.
         progress: what the state waited for at the end.
+        gap_was_shown: whether the version was stale or not judged whenever its monitor was gone longer than two
+            intervals.
+        left_out: requests that waited for a run and that it did not read.
     """
 
     states: tuple[State, ...]
     severities: tuple[Severity, ...]
     was_judged: bool
     progress: str
+    gap_was_shown: bool = True
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,11 @@ class Outcome:
             yield "mended traffic did not recover"
         if self.recovery_run is None and not self.mended.progress:
             yield "the state does not say what it waits for"
+        phases = (self.healthy, self.faulty, self.mended)
+        if not all(phase.gap_was_shown for phase in phases):
+            yield "the monitor was gone and nothing said so"
+        if any(phase.left_out for phase in phases):
+            yield "a run left out requests that waited for it"
 
 
 def play(cell: Cell, url: str, folder: Path) -> Outcome:
@@ -117,16 +127,17 @@ class _Simulation:
     all_settings: list[Settings] = field(init=False)
     model: Model = field(init=False)
     now: datetime = START
+    waiting_count: int = 0
+    left_out: int = 0
 
     def play(self) -> Outcome:
         self.random, self.ids = np.random.default_rng(11), count(1)
         self._open()
         try:
-            runs = min(MOST_RUNS, max(HEALTHY_RUNS, PHASE_ROWS // (2 * self.cell.rows_per_run)))
-            fault_runs = min(MOST_RUNS, max(HEALTHY_RUNS, PHASE_ROWS // self.cell.rows_per_run))
-            healthy = self._phase(runs, faulty=False)
-            faulty = self._phase(fault_runs, faulty=True)
-            mended = self._phase(fault_runs + RECOVERY_RUNS, faulty=False)
+            fault_intervals = traffic.fault_intervals(self.cell, self.all_settings[0].policy)
+            healthy = self._phase(traffic.healthy_intervals(self.cell), faulty=False)
+            faulty = self._phase(fault_intervals, faulty=True)
+            mended = self._phase(fault_intervals + RECOVERY_RUNS, faulty=False)
             return Outcome(healthy, faulty, mended)
         finally:
             self.engine.dispose()
@@ -152,28 +163,30 @@ class _Simulation:
                 insert_baseline(connection, own)
                 mark_active(connection, own)
 
-    def _phase(self, runs: int, *, faulty: bool) -> Phase:
-        runs_seen = []
-        for number in range(runs):
-            silent = self.cell.traffic == "nightly silence" and number % 4 == 3
+    def _phase(self, intervals: int, *, faulty: bool) -> Phase:
+        runs_seen, gap_was_shown, self.left_out = [], True, 0
+        for interval in range(intervals):
             for each in self.all_settings:
-                self._send(each, 0 if silent else self._row_count(number), faulty)
+                self._send(each, traffic.row_count(self.cell, interval), faulty)
             self.now += EVERY
-            if self.cell.monitor == "gone for a while" and number in (2, 3, 4):
-                continue
-            runs_seen.append(self._monitor())
+            if traffic.has_run(self.cell, interval):
+                runs_seen.append(self._monitor())
+            elif interval == traffic.GAP[-1]:
+                gap_was_shown = self._shows_gap()
         first = self.all_settings[0]
         with database.reading(self.engine) as connection:
             record = current_state(connection, first.model.version)
             was_judged = is_judged(connection, first.policy, first.model.version, record, self.now)
         assert record is not None
         states, severities = zip(*runs_seen, strict=True)
-        return Phase(states, severities, was_judged, record.progress)
+        return Phase(states, severities, was_judged, record.progress, gap_was_shown, self.left_out)
 
-    def _row_count(self, number: int) -> int:
-        if self.cell.traffic == "bursty":
-            return self.cell.rows_per_run * (3 if number % 3 == 0 else 0)
-        return self.cell.rows_per_run
+    def _shows_gap(self) -> bool:
+        """Whether anybody who looks now sees that no run judges the first version."""
+        first = self.all_settings[0]
+        with database.reading(self.engine) as connection:
+            conditions = version_conditions(connection, first.policy, first.model.version, self.now)
+        return conditions.served_version.stale or not conditions.served_version.judged
 
     def _send(self, own: Settings, row_count: int, faulty: bool) -> None:
         """Answer and log requests of the next ten minutes."""
@@ -197,7 +210,10 @@ class _Simulation:
             self.late = [record for record in records[:half] if record.timestamp > self.now + EVERY - LATE]
         late_ids = {record.prediction_id for record in self.late}
         with database.writing(self.engine) as connection:
-            append_predictions(connection, [*waiting, *(r for r in records if r.prediction_id not in late_ids)])
+            in_time = [*waiting, *(r for r in records if r.prediction_id not in late_ids)]
+            append_predictions(connection, in_time)
+        first_version = self.all_settings[0].model.version
+        self.waiting_count += sum(each.model_version == first_version and not each.synthetic for each in in_time)
 
     def _answers(self, own: Settings, rows: Sequence[Row], synthetic: Sequence[bool]) -> list[PredictionRecord]:
         with database.reading(self.engine) as connection:
@@ -247,7 +263,11 @@ class _Simulation:
                 run.run(self.engine, each, now=now, score=score)
         with database.reading(self.engine) as connection:
             record = current_state(connection, self.all_settings[0].model.version)
+            stored_run = last_run(connection, self.all_settings[0].model.version)
         assert record is not None
+        assert stored_run is not None
+        self.left_out += max(0, self.waiting_count - stored_run.prediction_count) + (stored_run.expired_count or 0)
+        self.waiting_count = 0
         return record.state, worst_severity(self.all_settings[0].policy, record.memory.streaks)
 
 
