@@ -13,7 +13,7 @@ from tests.postgres import STORES
 
 SHORT = 14
 """Cells of the short form; `make matrix` plays all of them."""
-GONE = [
+ABSENCES = [
     Cell(traffic="bursty", extra="synthetic", fault="stuck", log="hash", monitor="gone for a while"),
     Cell(traffic="bursty", writers="skewed clock", extra="probes", fault="permuted", monitor="gone for a while"),
     Cell(traffic="nightly silence", versions=2, writers="late", sample_size=400, monitor="gone for a while"),
@@ -21,7 +21,7 @@ GONE = [
 """Cells whose monitor is gone while few runs get new requests: the fault must last until the rules can tell."""
 
 
-@pytest.mark.parametrize("cell", [Cell(), *GONE, *pairwise(seed=1)[:SHORT]], ids=str)
+@pytest.mark.parametrize("cell", [Cell(), *ABSENCES, *pairwise(seed=1)[:SHORT]], ids=str)
 def test_no_cell_is_silent(cell: Cell, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Health is never CRITICAL, a harmful fault is or the version is not judged, and mended traffic recovers."""
     outcome = play(cell, STORES[cell.store](request), tmp_path)
