@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    bindparam,
     cast,
     exists,
     func,
@@ -318,14 +320,22 @@ def last_request_at(
 
 def first_request_at(connection: Connection, model_version: str, start: datetime | None = None) -> datetime | None:
     """Time of the first request of a version, answered or refused, from `start` on or of all, or None."""
-    times = []
-    for requests in RequestTable:
-        table = metadata.tables[requests]
-        query = select(table.c.timestamp).where(*own_rows(connection, table, model_version))
-        if start is not None:
-            query = query.where(table.c.timestamp >= start)
-        times.append(connection.execute(query.order_by(table.c.timestamp).limit(1)).scalar())
+    # Built once, since the state of every answer may need it.
+    query, service = _first_times(from_start=start is not None), database.service_id(connection)
+    times = connection.execute(query, {"service": service, "version": model_version, "start": start}).one()
     return min((time for time in times if time is not None), default=None)
+
+
+@cache
+def _first_times(*, from_start: bool) -> Select[Any]:
+    """The times of a version's first prediction and first refusal, each by one search of the index."""
+    queries = []
+    for table in (metadata.tables[requests] for requests in RequestTable):
+        is_own = table.c.service_id == bindparam("service"), table.c.model_version == bindparam("version")
+        is_in_time = [table.c.timestamp >= bindparam("start")] if from_start else []
+        query = select(table.c.timestamp).where(*is_own, *is_in_time).order_by(table.c.timestamp).limit(1)
+        queries.append(query.scalar_subquery())
+    return select(*queries)
 
 
 def prediction_count(connection: Connection, model_version: str | None = None) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, or_, select
+from sqlalchemy import Connection, Row, bindparam, exists, literal, or_, select
 
 from stillsafe.core.policy import EVIDENCE, Policy
 from stillsafe.core.state import Memory, State
@@ -82,10 +82,12 @@ _STATES = select(system_state).where(system_state.c.service_id == bindparam("ser
 _OWN_STATE = _STATES.where(
     or_(system_state.c.model_version == bindparam("version"), system_state.c.model_version.is_(None))
 )
-_HISTORY = [
-    select(table.c.id).where(table.c.service_id == bindparam("service")).limit(1)
-    for table in (current_window_metrics, operator_actions)
-]
+_HAS_ROWS = select(
+    *(
+        exists(select(literal(1)).where(table.c.service_id == bindparam("service")))
+        for table in (system_state, current_window_metrics, operator_actions)
+    )
+)
 
 
 def current_state(connection: Connection, model_version: str | None = None) -> StateRecord | None:
@@ -107,10 +109,9 @@ def current_state(connection: Connection, model_version: str | None = None) -> S
         database.lock(connection, "state")
     if model_version is not None and (own := _own_state(connection, model_version)) is not None:
         return own
-    records = version_states(connection)
-    if not records:
-        _require_no_history(connection)
+    if not _has_states(connection):
         return None
+    records = version_states(connection)
     if model_version is None:
         return max(records, key=lambda record: _BY_CAUTION.index(record.state))
     return inherited_state(connection, records)
@@ -211,9 +212,15 @@ def _last_memory(connection: Connection, model_version: str | None) -> Memory | 
     return None if run is None or run.memory is None else stored_value(Memory, run.memory)
 
 
-def _require_no_history(connection: Connection) -> None:
-    for query in _HISTORY:
-        if connection.execute(query, {"service": database.service_id(connection)}).first() is not None:
-            raise StoreError(
-                "The database has lost its state, though runs or actions are recorded: restore it from a backup."
-            )
+def _has_states(connection: Connection) -> bool:
+    """Whether any version has a state.
+
+    Raises:
+        StoreError: none has, although runs or actions are stored.
+    """
+    has_states, *have_history = connection.execute(_HAS_ROWS, {"service": database.service_id(connection)}).one()
+    if not has_states and any(have_history):
+        raise StoreError(
+            "The database has lost its state, though runs or actions are recorded: restore it from a backup."
+        )
+    return bool(has_states)
