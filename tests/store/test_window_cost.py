@@ -41,9 +41,12 @@ QUERIES: dict[str, Callable[[Connection], Any]] = {
 
 MARKS = RowMarks(48 * OLDER_DAYS + 50, settled_before=at(5))
 """The last run saw half of the window."""
+ALL_SEEN = RowMarks(48 * OLDER_DAYS + 100, settled_before=at(15))
+"""The last run saw every row."""
 SPAN = RunSpan(at(-60), at(15), at(5), 1000)
 QUERIES_BY_ID: dict[str, Callable[[Connection], Any]] = {
     "selection": lambda c: select_rows(c, prediction_logs, "1", MARKS, SPAN),
+    "selection without new rows": lambda c: select_rows(c, prediction_logs, "1", ALL_SEEN, SPAN),
     "selected refusals": lambda c: select_rows(c, refusals, "1", MARKS, SPAN),
     "first selection": lambda c: select_rows(c, prediction_logs, "1", RowMarks(), SPAN),
     "fresh rows": lambda c: list(fresh_batches(c, NEW_ROWS, (at(-60), at(15)), "1", with_ids=False)),

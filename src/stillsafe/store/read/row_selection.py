@@ -133,27 +133,27 @@ def select_rows(
         own.append(_candidates(connection, table, model_version, marks, newest))
     time = opaque(table.c.timestamp) if by_id else table.c.timestamp
     in_span = [*own, *evidence_rows(table), time >= span.carry_start, time < span.end]
-    first = _first_of_newest(connection, table, in_span, span.most_rows)
     late = and_(time < (span.conclusive_end or span.carry_start), not_(within(table, marks.carried_ids())))
     query = select(func.count(), func.min(table.c.id), func.max(table.c.id), func.min(time), func.count().filter(late))
-    row_count, lowest, highest, oldest_at, late_count = connection.execute(
-        query.where(*in_span, table.c.id >= first)
-    ).one()
-    is_dropped = or_(time < span.carry_start, and_(time < span.end, table.c.id < first))
-    # A first run has not watched the rows before its span, so it does not count them as missed.
-    missed_count = select(func.count()).select_from(table).where(*own, *evidence_rows(table), is_dropped)
+    row_count, lowest, highest, oldest_at, late_count = connection.execute(query.where(*in_span)).one()
+    surplus_count = max(0, row_count - span.most_rows)
+    if surplus_count:
+        in_span.append(table.c.id >= _first_of_newest(connection, table, in_span, span.most_rows))
+        row_count, lowest, highest, oldest_at, late_count = connection.execute(query.where(*in_span)).one()
+    read = _ranges(connection, table, model_version, in_span, (lowest, highest), span, row_count)
+    old_count, oldest_unjudged_at = _unread_rows(connection, table, own, time, span, by_id=by_id)
     # The gaps of a long history belong to transactions that have ended long ago, so a first run leaves them alone.
     recent = max(1, min(lowest or newest, newest - RECENT_IDS))
-    oldest_unjudged = select(func.min(time)).where(*own, time >= span.carry_start, time < span.end)
     return RowSelection(
         newest,
-        _ranges(connection, table, model_version, in_span, (lowest, highest), span) if row_count else RowRanges(),
+        read,
         oldest_at,
-        connection.execute(oldest_unjudged).scalar(),
+        oldest_unjudged_at,
         row_count,
         late_count,
-        connection.execute(missed_count).scalar_one() if by_id else 0,
-        _gaps(connection, table, marks.candidates(newest) if by_id else RowRanges(((recent, newest),))),
+        # A first run has not watched the rows before its span, so it does not count them as missed.
+        old_count + (surplus_count if by_id else 0),
+        _gaps(connection, table, marks.candidates(newest) if by_id else RowRanges(((recent, newest),)), read),
     )
 
 
@@ -230,19 +230,46 @@ def _candidates(
     connection: Connection, table: Table, model_version: str, marks: RowMarks, newest: int
 ) -> ColumnElement[bool]:
     """Whether the run may read a row: it is open or new, or the last run left it for its time."""
-    by_id = within(table, marks.candidates(newest))
+    candidates = marks.candidates(newest)
     if marks.settled_before is None:
-        return by_id
-    return or_(by_id, and_(*own_rows(connection, table, model_version), table.c.timestamp >= marks.settled_before))
+        return within(table, candidates)
+    is_left = and_(*own_rows(connection, table, model_version), table.c.timestamp >= marks.settled_before)
+    # An alternative that no row meets would keep the database from searching by the time.
+    return or_(within(table, candidates), is_left) if candidates else is_left
+
+
+def _unread_rows(
+    connection: Connection, table: Table, own: list[Any], time: Any, span: RunSpan, *, by_id: bool
+) -> tuple[int, datetime | None]:
+    """How many rows are too old to be read, and the time of the oldest row in the span, synthetic ones included."""
+    is_old, is_in_span = time < span.carry_start, time >= span.carry_start
+    if not by_id:  # the older rows of a long history are not searched
+        oldest_at: datetime | None = connection.execute(
+            select(func.min(time)).where(*own, is_in_span, time < span.end)
+        ).scalar()
+        return 0, oldest_at
+    query = select(func.count().filter(is_old, *evidence_rows(table)), func.min(time).filter(is_in_span))
+    old_count, oldest_at = connection.execute(query.where(*own, time < span.end)).one()
+    return old_count, oldest_at
 
 
 def _ranges(
-    connection: Connection, table: Table, model_version: str, in_span: list[Any], extent: Range, span: RunSpan
+    connection: Connection,
+    table: Table,
+    model_version: str,
+    in_span: list[Any],
+    extent: Range,
+    span: RunSpan,
+    row_count: int,
 ) -> RowRanges:
     """The ids of the rows in the extent that meet the conditions.
 
     A range may cover rows that this run leaves out anyway: those of others, synthetic ones, and later ones.
     """
+    if not row_count:
+        return RowRanges()
+    if row_count == extent[1] - extent[0] + 1:
+        return RowRanges((extent,))
     between = table.c.id.between(*extent)
     own = own_rows(connection, table, model_version, by_id=True)
     is_own = and_(*own, *evidence_rows(table), opaque(table.c.timestamp) < span.end)
@@ -254,8 +281,12 @@ def _ranges(
     return ranges_of(row_ids, _ids(connection, table, [between, not_(is_own)]))
 
 
-def _gaps(connection: Connection, table: Table, candidates: RowRanges) -> RowRanges:
-    """Those of the candidates that no visible row has."""
+def _gaps(connection: Connection, table: Table, candidates: RowRanges, read: RowRanges) -> RowRanges:
+    """Those of the candidates that no visible row has; the ids that are read all have one."""
+    if len(read.ranges) == 1:
+        candidates = merge(each for first, last in candidates.ranges for each in read.complement(first, last).ranges)
+    if not candidates:
+        return RowRanges()
     is_candidate = within(table, candidates)
     visible_count = connection.execute(select(func.count()).select_from(table).where(is_candidate)).scalar_one()
     if visible_count == sum(last - first + 1 for first, last in candidates.ranges):
