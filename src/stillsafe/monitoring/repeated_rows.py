@@ -61,8 +61,10 @@ def _groups(rows: Columns) -> Iterator[Mask]:
     keys = np.zeros(len(rows), dtype=np.uint64)
     values = list(_values(rows).values())
     for column in values:
-        keys = (keys ^ column.astype(np.uint64)) * np.uint64(_FACTORS[0])
-        keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(_FACTORS[1])
+        keys ^= column.astype(np.uint64, copy=False)
+        keys *= np.uint64(_FACTORS[0])
+        keys ^= keys >> np.uint64(29)
+        keys *= np.uint64(_FACTORS[1])
         keys ^= keys >> np.uint64(32)
     sorted_keys = np.sort(keys)
     starts = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]))
@@ -77,7 +79,9 @@ def _groups(rows: Columns) -> Iterator[Mask]:
 
 def _bits(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
     """The bits of numbers, the same for both zeros and for everything missing."""
-    return np.where(np.isfinite(numbers), numbers + 0.0, math.nan).view(np.uint64)
+    values = numbers + 0.0
+    values[~np.isfinite(values)] = math.nan
+    return values.view(np.uint64)
 
 
 def _explained_share(
