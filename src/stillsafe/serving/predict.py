@@ -29,8 +29,7 @@ from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
-from stillsafe.store.read.baselines import is_watched
-from stillsafe.store.read.state import current_state
+from stillsafe.store.read.state import state_and_watch
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.spool import Entry, SpooledEntry
 from stillsafe.store.write.predictions import (
@@ -205,8 +204,7 @@ def serving_state(connection: Connection, settings: Settings, now: datetime) -> 
         StoreError: it is damaged.
     """
     version = settings.model.version
-    record = current_state(connection, version)
-    watched = is_watched(connection, version)
+    record, watched = state_and_watch(connection, version)
     judged = is_judged(connection, settings.policy, version, record, now)
     if record is None:
         return ServingState(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched, judged=judged)

@@ -6,12 +6,14 @@ import pytest
 from sqlalchemy import Connection, Engine, insert
 
 from stillsafe.core.state import Memory, State
+from stillsafe.errors import StoreError
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
-from stillsafe.store.read.state import current_state, state_columns
-from stillsafe.store.tables import system_state
+from stillsafe.store.read.baselines import is_watched
+from stillsafe.store.read.state import current_state, has_state, state_and_watch, state_columns
+from stillsafe.store.tables import baseline_metrics, operator_actions, services, system_state
 from tests.store.conftest import START, at
-from tests.store.read.rows import MICROSECOND, STATE, assert_query_fails
+from tests.store.read.rows import BASELINE, MICROSECOND, STATE, assert_query_fails
 
 
 def test_before_the_first_run_there_is_no_state(connection: Connection) -> None:
@@ -80,3 +82,41 @@ def test_the_columns_of_a_state_are_read_as_they_are(connection: Connection) -> 
     connection.execute(insert(system_state).values({**STATE, "current_state": "NORMAL", "memory": memory}))
     (columns,) = state_columns(connection)
     assert (columns.current_state, columns.reason, columns.progress) == ("NORMAL", "by hand", None)
+
+
+def test_one_query_reads_the_state_and_whether_it_is_watched(connection: Connection) -> None:
+    """Both are what the two queries say, with and without a state and a baseline of the version's own."""
+    steps = [
+        None,
+        insert(baseline_metrics).values({**BASELINE, "model_version": "1", "active": True}),
+        insert(system_state).values({**STATE, "id": 1, "model_version": "2", "current_state": "WARNING"}),
+        insert(system_state).values({**STATE, "id": 2, "model_version": None, "current_state": "DEGRADED"}),
+        insert(system_state).values({**STATE, "id": 3, "model_version": "1", "current_state": "NORMAL"}),
+    ]
+    conditions = []
+    for step in steps:
+        if step is not None:
+            connection.execute(step)
+        for version in ("1", "2", "3"):
+            record, watched = state_and_watch(connection, version)
+            assert (record, watched) == (current_state(connection, version), is_watched(connection, version))
+            conditions.append(
+                (version, None if record is None else record.state.value, watched, has_state(connection, version))
+            )
+    assert conditions[:3] == [(version, None, False, False) for version in ("1", "2", "3")]
+    assert conditions[3:6] == [("1", None, True, False), ("2", None, False, False), ("3", None, False, False)]
+    assert conditions[7] == ("2", "WARNING", False, True)
+    assert conditions[9] == ("1", "DEGRADED", True, True), "a row without a version applies to each that has none"
+    assert conditions[12:14] == [("1", "NORMAL", True, True), ("2", "WARNING", False, True)]
+
+
+def test_a_lost_state_is_no_state_before_the_first_run(connection: Connection) -> None:
+    """Where an action of this service is stored and no state, whatever is asked fails; other services do not matter."""
+    action = {"at": START, "action": "hold", "by": "me", "reason": "why"}
+    connection.execute(insert(services).values(id=7, name="other"))
+    connection.execute(insert(operator_actions).values({**action, "service_id": 7}))
+    assert state_and_watch(connection, "1") == (None, False)
+    connection.execute(insert(operator_actions).values(action))
+    for query in (lambda c: current_state(c), lambda c: current_state(c, "1"), lambda c: state_and_watch(c, "1")):
+        with pytest.raises(StoreError, match="has lost its state"):
+            query(connection)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, literal, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, literal, select
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.store import database
@@ -37,15 +37,15 @@ class BaselineColumns:
     document: Any
 
 
-_ACTIVE_EXISTS = (
-    select(literal(1))
-    .where(
+HAS_ACTIVE_BASELINE = exists(
+    select(literal(1)).where(
         baseline_metrics.c.service_id == bindparam("service"),
         baseline_metrics.c.model_version == bindparam("version"),
         baseline_metrics.c.active,
     )
-    .limit(1)
 )
+"""Whether the model version `version` of the service `service` has an active baseline."""
+_IS_WATCHED = select(HAS_ACTIVE_BASELINE)
 
 
 def baseline_by_id(connection: Connection, baseline_id: str) -> Baseline | None:
@@ -67,13 +67,9 @@ def active_baseline(connection: Connection, model_version: str) -> Baseline | No
 
 
 def is_watched(connection: Connection, model_version: str) -> bool:
-    """Whether a model version has an active baseline. Cheap, since every prediction queries it."""
-    return (
-        connection.execute(
-            _ACTIVE_EXISTS, {"service": database.service_id(connection), "version": model_version}
-        ).first()
-        is not None
-    )
+    """Whether a model version has an active baseline."""
+    parameters = {"service": database.service_id(connection), "version": model_version}
+    return bool(connection.execute(_IS_WATCHED, parameters).scalar_one())
 
 
 def all_baselines(connection: Connection) -> list[BaselineRecord]:

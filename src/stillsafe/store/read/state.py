@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, literal, or_, select
+from sqlalchemy import Connection, Row, bindparam, case, exists, literal, or_, select
 
 from stillsafe.core.policy import EVIDENCE, Policy
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.store import database
 from stillsafe.store.codec import record_from_row, stored_value
+from stillsafe.store.read.baselines import HAS_ACTIVE_BASELINE
 from stillsafe.store.read.requests import last_request_at
 from stillsafe.store.read.runs import last_run
 from stillsafe.store.tables import current_window_metrics, operator_actions, system_state
@@ -79,15 +80,23 @@ class StateColumns:
 
 # Built once, since every prediction executes them.
 _STATES = select(system_state).where(system_state.c.service_id == bindparam("service")).order_by(system_state.c.id)
-_OWN_STATE = _STATES.where(
-    or_(system_state.c.model_version == bindparam("version"), system_state.c.model_version.is_(None))
+_IS_OWN = or_(system_state.c.model_version == bindparam("version"), system_state.c.model_version.is_(None))
+_HAS_STATES, _HAS_RUNS, _HAS_ACTIONS = (
+    exists(select(literal(1)).where(table.c.service_id == bindparam("service")))
+    for table in (system_state, current_window_metrics, operator_actions)
 )
-_HAS_ROWS = select(
-    *(
-        exists(select(literal(1)).where(table.c.service_id == bindparam("service")))
-        for table in (system_state, current_window_metrics, operator_actions)
-    )
+_FACTS = select(
+    HAS_ACTIVE_BASELINE.label("is_watched"),
+    _HAS_STATES.label("has_states"),
+    # The search is for services without a state alone: it reads the runs of all others.
+    case((_HAS_STATES, False), else_=or_(_HAS_RUNS, _HAS_ACTIONS)).label("has_lost_state"),
+).subquery()
+_OWN_STATE = (
+    select(_FACTS, system_state)
+    .select_from(_FACTS.outerjoin(system_state, (system_state.c.service_id == bindparam("service")) & _IS_OWN))
+    .order_by(system_state.c.id)
 )
+"""The states that may be a version's own, each beside facts about the service; without one, a row with the facts."""
 
 
 def current_state(connection: Connection, model_version: str | None = None) -> StateRecord | None:
@@ -107,19 +116,24 @@ def current_state(connection: Connection, model_version: str | None = None) -> S
     """
     if connection.get_execution_options().get("immediate", False):
         database.lock(connection, "state")
-    if model_version is not None and (own := _own_state(connection, model_version)) is not None:
-        return own
-    if not _has_states(connection):
-        return None
-    records = version_states(connection)
-    if model_version is None:
-        return max(records, key=lambda record: _BY_CAUTION.index(record.state))
-    return inherited_state(connection, records)
+    return _state(connection, _own_rows(connection, model_version), model_version)
+
+
+def state_and_watch(connection: Connection, model_version: str) -> tuple[StateRecord | None, bool]:
+    """The state of one model version, as `current_state`, and whether the version has an active baseline.
+
+    Every answer needs both, and one query reads them.
+
+    Raises:
+        StoreError: as `current_state`.
+    """
+    rows = _own_rows(connection, model_version)
+    return _state(connection, rows, model_version), bool(rows[0].is_watched)
 
 
 def has_state(connection: Connection, model_version: str) -> bool:
     """Whether a version has a state of its own."""
-    return _own_state(connection, model_version) is not None
+    return _own_rows(connection, model_version)[0].id is not None
 
 
 def version_states(connection: Connection) -> list[StateRecord]:
@@ -162,12 +176,25 @@ def inherited_state(connection: Connection, records: Sequence[StateRecord]) -> S
     return replace(source, state=memory.effective_state, held=hold is not None, memory=memory)
 
 
-def _own_state(connection: Connection, model_version: str) -> StateRecord | None:
+def _own_rows(connection: Connection, model_version: str | None) -> Sequence[Row[Any]]:
     parameters = {"service": database.service_id(connection), "version": model_version}
-    rows = connection.execute(_OWN_STATE, parameters).all()
-    # A row without a version was written before states had one, and yields to the version's own.
-    row = max(rows, key=lambda row: row.model_version is not None, default=None)
-    return None if row is None else _record(connection, row)
+    return connection.execute(_OWN_STATE, parameters).all()
+
+
+def _state(connection: Connection, own_rows: Sequence[Row[Any]], model_version: str | None) -> StateRecord | None:
+    if model_version is not None and own_rows[0].id is not None:
+        # A row without a version was written before states had one, and yields to the version's own.
+        return _record(connection, max(own_rows, key=lambda row: row.model_version is not None))
+    if own_rows[0].has_lost_state:
+        raise StoreError(
+            "The database has lost its state, though runs or actions are recorded: restore it from a backup."
+        )
+    if not own_rows[0].has_states:
+        return None
+    records = version_states(connection)
+    if model_version is None:
+        return max(records, key=lambda record: _BY_CAUTION.index(record.state))
+    return inherited_state(connection, records)
 
 
 def _answered_recently(connection: Connection, record: StateRecord, newest: datetime | None) -> bool:
@@ -210,17 +237,3 @@ def _last_memory(connection: Connection, model_version: str | None) -> Memory | 
     """The memory of the last run, for a state row that was edited by hand and has none."""
     run = last_run(connection, model_version)
     return None if run is None or run.memory is None else stored_value(Memory, run.memory)
-
-
-def _has_states(connection: Connection) -> bool:
-    """Whether any version has a state.
-
-    Raises:
-        StoreError: none has, although runs or actions are stored.
-    """
-    has_states, *have_history = connection.execute(_HAS_ROWS, {"service": database.service_id(connection)}).one()
-    if not has_states and any(have_history):
-        raise StoreError(
-            "The database has lost its state, though runs or actions are recorded: restore it from a backup."
-        )
-    return bool(has_states)
