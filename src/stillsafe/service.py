@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -65,8 +64,11 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """A prediction's identifier."""
-    return str(uuid4())
+    """A prediction's identifier: a random UUID (RFC 9562, version 4). Faster than `uuid4`, since each row has one."""
+    octets = bytearray(os.urandom(16))
+    octets[6], octets[8] = octets[6] & 0x0F | 0x40, octets[8] & 0x3F | 0x80  # version and variant
+    digits = octets.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def config_file() -> str:

@@ -1,6 +1,7 @@
 """The model's answer to one row."""
 
 import json
+import math
 from dataclasses import dataclass
 
 from stillsafe.core.fallback import Answer
@@ -30,4 +31,8 @@ class Score:
 
 def as_text(answer: Answer) -> str:
     """An answer as text for the audit log and for a baseline's counts: a string unchanged, anything else as JSON."""
-    return answer if isinstance(answer, str) else json.dumps(answer)
+    if isinstance(answer, str):
+        return answer
+    # The encoder would write the same for a number, and takes many times as long to begin.
+    is_plain = type(answer) is int or (type(answer) is float and math.isfinite(answer))
+    return repr(answer) if is_plain else json.dumps(answer)
