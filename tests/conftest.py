@@ -27,11 +27,12 @@ def _restore_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder as `init` writes it: a classifier of tumours with four numbers, one of them optional."""
+    """The folder and database that `init` writes: a classifier of tumours with four numbers, one of them optional."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from skops import io
 
+    from stillsafe import service, settings
     from stillsafe.init.create import ServiceRequest, create_service
 
     folder = tmp_path_factory.mktemp("init")
@@ -51,6 +52,8 @@ def pristine_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
             salt="salt",
         )
     )
+    new_service = settings.load(folder / "service" / settings.DEFAULT_FILE, environment={})
+    service.open_store(new_service, create=True).dispose()
     return folder / "service"
 
 

@@ -170,8 +170,14 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
         connection.close()
 
 
+def _empty_file(path: Path) -> Path:
+    """A new file, which is an empty SQLite database; Stillsafe itself creates one only on demand."""
+    path.touch()
+    return path
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path') / 'log.db'}",
+    "sqlite": lambda request: f"sqlite:///{_empty_file(request.getfixturevalue('tmp_path') / 'log.db')}",
     "postgresql": lambda request: str(request.getfixturevalue("postgres_url")),
 }
 

@@ -144,6 +144,7 @@ def test_a_damaged_result_is_a_warning(made_service: Path) -> None:
 def test_rows_need_a_writable_spool(made_service: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On PostgreSQL a spool that cannot be written is an error now, rather than in the first outage."""
     monkeypatch.setenv(DATABASE_VARIABLE, postgres_url)
+    service.open_store(service.settings_of(made_service / "stillsafe.toml"), create=True).dispose()
     assert verdicts(made_service)["spool"][0] is Verdict.OK
     waiting = service.spool_of(service.settings_of(made_service / "stillsafe.toml"))
     waiting.append([Entry("prediction", {})])

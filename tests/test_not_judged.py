@@ -19,6 +19,7 @@ from stillsafe.findings import Verdict
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.write.predictions import append_predictions
+from tests.stores import with_store
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -114,7 +115,7 @@ def _status_text(status: dict[str, Any]) -> str:
 @pytest.fixture
 def thin(made_service: Path, healthy_rows: list[dict[str, float]], named_store: str) -> ThinService:
     """A service with a conclusive run behind it, once on each kind of store."""
-    file = made_service / "stillsafe.toml"
+    file = with_store(made_service) / "stillsafe.toml"
     file.write_text(re.sub(r"^# (min_predictions) = .*$", r"\1 = 200", file.read_text(), flags=re.MULTILINE))
     thin_service = ThinService(service.settings_of(file), healthy_rows)
     assert thin_service.settings.policy.min_predictions == 200

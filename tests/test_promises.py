@@ -26,6 +26,7 @@ from stillsafe.store import database
 from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.runs import all_runs
 from stillsafe.store.read.state import current_state
+from tests.stores import with_store
 
 STEP = timedelta(minutes=10)
 
@@ -79,7 +80,7 @@ class Clock:
 
 @pytest.fixture
 def whole(named_store: str, made_service: Path, healthy_rows: list[dict[str, float]]) -> Iterator[Whole]:
-    settings, clock = service.settings_of(made_service / "stillsafe.toml"), Clock()
+    settings, clock = service.settings_of(with_store(made_service) / "stillsafe.toml"), Clock()
     with TestClient(service.create_app(settings, clock=clock)) as client:
         yield Whole(settings, client, clock, healthy_rows)
 
@@ -174,7 +175,7 @@ def test_6_the_llm_cannot_change_anything(
         with monkeypatch.context() as patch:
             if observer is not None:
                 patch.setattr(offline, "explain", observer)
-            settings, clock = service.settings_of(made_service / "stillsafe.toml"), Clock()
+            settings, clock = service.settings_of(with_store(made_service) / "stillsafe.toml"), Clock()
             with TestClient(service.create_app(settings, clock=clock)) as client:
                 whole = Whole(settings, client, clock, healthy_rows)
                 _play_every_step(whole)

@@ -17,6 +17,7 @@ from stillsafe.settings import DATABASE_VARIABLE
 from tests.cli.commands import stillsafe
 from tests.monitoring.crontab import read, restored_crontab, write
 from tests.monitoring.test_sibling_entries import change
+from tests.stores import with_store
 
 pytestmark = [pytest.mark.serial, pytest.mark.usefixtures("crontab")]
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
@@ -68,6 +69,7 @@ def test_an_entry_that_fails_under_cron_is_not_installed(made_service: Path) -> 
 def test_another_database_under_cron(made_service: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An address exported in the shell is unknown to cron, which would watch an empty database without a word."""
     monkeypatch.setenv(DATABASE_VARIABLE, f"sqlite:///{tmp_path}/exported.db")
+    with_store(made_service)
     process = install(made_service)
     assert process.returncode == 2
     assert "Cron would watch another database" in process.stderr

@@ -8,16 +8,19 @@ from threading import Thread
 from uuid import RFC_4122, UUID
 
 import pytest
+from sqlalchemy import MetaData
 from starlette.testclient import TestClient
 
 from stillsafe import service
 from stillsafe.core.schema import Row
 from stillsafe.errors import ConfigurationError, ModelError, RunRefused, SchemaMismatch
+from stillsafe.monitoring import registration
 from stillsafe.serving.failover import Failover, StoreStatus
 from stillsafe.settings import load
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from tests.ports import free_port
+from tests.stores import with_store
 
 
 def _change(folder: Path, old: str, new: str) -> Path:
@@ -29,18 +32,39 @@ def _change(folder: Path, old: str, new: str) -> Path:
     return file
 
 
-def test_a_new_database_gets_tables_and_the_reference_baseline(made_service: Path) -> None:
+def test_a_new_database_gets_tables_and_the_reference_baseline(made_service: Path, named_store: str) -> None:
     """Opening it again changes nothing."""
     settings = service.settings_of(made_service / "stillsafe.toml")
+    assert settings.database_url == named_store
     ids = []
-    for _ in range(2):
-        engine = service.open_store(settings)
+    for create in (True, False):
+        engine = service.open_store(settings, create=create)
         with database.reading(engine) as connection:
             baseline = active_baseline(connection, settings.model.version)
         assert baseline is not None
         ids.append(baseline.baseline_id)
         engine.dispose()
     assert ids[0] == ids[1]
+
+
+def test_a_running_service_does_not_go_on_with_an_empty_database(
+    made_service: Path, named_store: str, healthy_rows: list[dict[str, float]]
+) -> None:
+    """Its database is replaced by a new one, as if the model had never been judged: 503, and not NORMAL."""
+    settings = service.settings_of(with_store(made_service) / "stillsafe.toml")
+    with TestClient(service.create_app(settings), raise_server_exceptions=False) as client:
+        assert client.post("/v1/predict", json={"features": healthy_rows[0]}).status_code == 200
+        engine = database.connect(named_store, "another")
+        present = MetaData()
+        present.reflect(engine)
+        present.drop_all(engine)
+        assert client.post("/v1/predict", json={"features": healthy_rows[0]}).status_code == 503
+        database.upgrade(engine)
+        registration.ensure_registered(engine)
+        engine.dispose()
+        for path in ("/v1/state", "/health/ready"):
+            assert client.get(path).status_code == 503, path
+        assert client.post("/v1/predict", json={"features": healthy_rows[0]}).status_code == 503
 
 
 def test_a_database_of_another_version_is_refused(made_service: Path) -> None:
@@ -152,8 +176,7 @@ def test_a_scorer_without_its_model_says_so(made_service: Path, caplog: pytest.L
 
 def test_the_readiness_of_the_monitor_is_tried_without_a_trace(made_service: Path) -> None:
     """Settings, model and database are opened, and nothing is created; a problem is the error of a run."""
-    contents = {file: file.read_bytes() for file in made_service.iterdir()}
-    assert "to be created by the first run" in service.monitor_readiness(made_service / "stillsafe.toml")
+    contents = {file: file.read_bytes() for file in made_service.iterdir() if file.name != "stillsafe.db"}
     engine = service.open_store(load(made_service / "stillsafe.toml"))
     assert "sqlite, readable" in service.monitor_readiness(made_service / "stillsafe.toml")
     with engine.begin() as connection:

@@ -84,7 +84,7 @@ def make(
     # Rows before the window are a history that earlier runs have judged, so the run must not carry them.
     settings_file.write_text(settings_file.read_text().replace("[monitor]\n", '[monitor]\nmax_carry = "15m"\n'))
     log = Log(settings_file, database_url or f"sqlite:///{folder / 'stillsafe.db'}", rows, older)
-    service.open_store(log.settings()).dispose()
+    service.open_store(log.settings(), create=True).dispose()
     log_rows.fill(log.database, template, older, *log_rows.past_span(NOW), advance=report)
     log_rows.fill(log.database, template, rows, NOW - SPAN, NOW, advance=report)
     log_rows.settle(log.database)

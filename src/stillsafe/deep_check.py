@@ -213,7 +213,7 @@ def deep_check(
         return result
     with tempfile.TemporaryDirectory(prefix="stillsafe-check-") as folder:
         copy = copy_of(settings, baseline, Path(folder))
-        engine = service.open_store(copy)
+        engine = service.open_store(copy, create=True)
         try:
             return _Play(copy, engine, model, traffic, fault, progress).result(result)
         finally:

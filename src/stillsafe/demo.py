@@ -38,7 +38,7 @@ from stillsafe.model.load import load_model
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
 from stillsafe.monitoring.run import Run
-from stillsafe.settings import Settings
+from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import incident_explanations, recent_incidents
 
@@ -174,6 +174,7 @@ def _create_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
             salt="demo",
         )
     )
+    service.open_store(service.settings_of(out / DEFAULT_FILE), create=True).dispose()
     (inputs / "model.skops").unlink()
     (inputs / "sample.parquet").rename(out / "sample.parquet")
     inputs.rmdir()

@@ -12,6 +12,7 @@
     └── StoreError              the database cannot be read or written (HTTP 503, exit 1)
         ├── StoreUnavailable    the database cannot be reached or cannot serve now: a retry may succeed
         └── SchemaMismatch      the database has the schema of another version of Stillsafe (exit 2)
+            └── StoreMissing    there is no database, or an empty one, or one without the service (exit 2)
 
 Each error carries its evidence as attributes, and its message is one sentence with the remedy. `serving/problems`
 maps errors to HTTP, and `cli/app` to exit codes.
@@ -143,3 +144,7 @@ class StoreUnavailable(StoreError):
 
 class SchemaMismatch(StoreError):
     """The database has the schema of another version of Stillsafe."""
+
+
+class StoreMissing(SchemaMismatch):
+    """There is no database where the settings name one, or an empty one, or one that has never had the service."""

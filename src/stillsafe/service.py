@@ -102,17 +102,35 @@ def fallback_of(settings: Settings) -> Fallback:
     return replace(fallback, sources=(*fallback.sources, *load_second_models(settings)))
 
 
-def open_store(settings: Settings) -> Engine:
-    """The service's database. A new one gets its tables and the reference baseline.
+def open_store(settings: Settings, *, create: bool = False) -> Engine:
+    """The service's database.
+
+    Args:
+        settings: of the service.
+        create: whether a database that does not exist is created, and gets the service. `init` alone does so.
 
     Raises:
         ConfigurationError: the URL or the reference file is wrong.
         SchemaMismatch: the database is of another version.
+        StoreMissing: there is none, or it is empty, or it is another service's.
         StoreError: it cannot be read or written.
     """
     engine = connect(settings)
-    prepare_store(engine, settings)
+    try:
+        if create:
+            _create_store(engine)
+        prepare_store(engine, settings)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
+
+
+def _create_store(engine: Engine) -> None:
+    if database.revision(engine) is None:
+        database.upgrade(engine)
+    database.require_current(engine)
+    registration.ensure_registered(engine)
 
 
 def connect(settings: Settings) -> Engine:
@@ -125,11 +143,12 @@ def connect(settings: Settings) -> Engine:
 
 
 def prepare_store(engine: Engine, settings: Settings) -> None:
-    """Create tables and reference baseline in a database that lacks them; raises as `open_store`."""
-    if database.revision(engine) is None:
-        database.upgrade(engine)
+    """Require the service's own database, and give it the reference baseline if it lacks it; raises as `open_store`.
+
+    Nothing is created: a service without its database would start from NORMAL, without its holds and incidents.
+    """
     database.require_current(engine)
-    registration.ensure_registered(engine)
+    registration.require_registered(engine)
     baseline.ensure_reference(engine, settings)
 
 
@@ -254,15 +273,14 @@ def monitor_readiness(config: Settings | Path | str) -> str:
     engine = connect(settings)
     try:
         with connection_timeout(engine, SHORTEST_RUN_TIMEOUT_SECONDS):
-            is_new = database.revision(engine) is None
-            if not is_new:
-                database.require_current(engine)
-                with database.reading(engine) as connection:
-                    current_state(connection, model.version)
+            database.require_current(engine)
+            registration.require_registered(engine)
+            with database.reading(engine) as connection:
+                current_state(connection, model.version)
     finally:
         engine.dispose()
-    store = f"{engine.dialect.name}, {'to be created by the first run' if is_new else 'readable'}"
-    return f"The monitor can run: service {settings.service.name}, model version {model.version}, database {store}."
+    store = f"database {engine.dialect.name}, readable"
+    return f"The monitor can run: service {settings.service.name}, model version {model.version}, {store}."
 
 
 def backtest(

@@ -13,6 +13,7 @@ from .commands import Command, document, stillsafe
 
 def test_the_revision_is_shown(run: Command, made_service: Path) -> None:
     """`db current` shows a database without tables, `db upgrade` creates them, and a newer revision is refused."""
+    (made_service / "stillsafe.db").unlink()
     assert document(run("db", "current", "--json")[1])["database"] is None
     assert run("db", "upgrade")[0] == 0
     current = document(run("db", "current", "--json")[1])

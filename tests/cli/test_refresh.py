@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stillsafe import service
 from stillsafe.cli.refresh import DEFAULT_FOLDER, config_of
+from tests.stores import with_store
 
 from ..init.test_refresh import KEPT_FOLDER, people
 from .commands import Command, document
@@ -36,7 +36,7 @@ def test_it_prints_what_it_added_and_what_stays(run: Command, folder: Path) -> N
 
 def test_the_new_reference_is_active_at_once(run: Command, folder: Path) -> None:
     """In a store that is there, in place of the older reference."""
-    service.open_store(service.settings_of(folder / "stillsafe.toml")).dispose()
+    with_store(folder)
     result = document(refresh(run, folder, "--json")[1])
     assert result["activation"] == f"{result['baseline_id']} is the active baseline now."
     with sqlite3.connect(folder / "stillsafe.db") as connection:

@@ -24,6 +24,7 @@ from stillsafe.errors import Failure
 from stillsafe.observer.transport import SENT_HEADERS
 from tests.ports import free_port
 from tests.postgres import running_postgres
+from tests.stores import with_store
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -108,7 +109,7 @@ def labelled_sample(pristine_service: Path, made_service: Path) -> pd.DataFrame:
 def judge_healthy_traffic(folder: Path, labelled_sample: pd.DataFrame) -> None:
     """Serve the rows of the sample once, and start the monitor: the pages speak of a service in use."""
     rows = labelled_sample.drop(columns="benign").sample(frac=1, random_state=3).to_dict("records")
-    with TestClient(service.create_app(folder / "stillsafe.toml")) as client:
+    with TestClient(service.create_app(with_store(folder) / "stillsafe.toml")) as client:
         assert client.post("/v1/predict/batch", json={"instances": rows}).status_code == 200
     assert f"Calm: {len(rows)} new predictions" in run("stillsafe monitor", folder)
 

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.api import Api
 from tests.faults.proxy import Proxy
 from tests.postgres import Postgres, running_postgres
+from tests.stores import with_store
 
 LONG = os.environ.get("STILLSAFE_FAULTS") == "long"
 """Whether each fault is repeated as often as for the figures of the operations page: `make faults`."""
@@ -43,7 +44,7 @@ def on_sqlite(made_service: Path) -> Iterator[Api]:
 @pytest.fixture
 def on_postgres(made_service: Path, proxy: Proxy) -> Iterator[Api]:
     """A running service on that PostgreSQL server, through the proxy."""
-    yield from running(Api(made_service, proxy.url))
+    yield from running(Api(with_store(made_service, proxy.url), proxy.url))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -39,7 +39,7 @@ def fill_store(
     """
     settings = service.settings_of(folder / "stillsafe.toml")
     settings = settings.model_copy(update={"service": settings.service.model_copy(update={"database": url})})
-    engine = service.open_store(settings)
+    engine = service.open_store(settings, create=True)
     with database.writing(engine) as connection:
         for step in range(steps):
             append_predictions(connection, records(settings, rows, step, is_missing=step in missing_steps))

@@ -9,12 +9,13 @@ import pytest
 from stillsafe.init.create import ServiceRequest, create_service
 from tests.faults.api import Api, Load, missing_and_duplicate_counts
 from tests.faults.conftest import running
+from tests.stores import with_store
 
 
 @pytest.fixture
 def old(named_store: str, made_service: Path) -> Iterator[Api]:
     """The version in production, once on each store."""
-    yield from running(Api(made_service, named_store))
+    yield from running(Api(with_store(made_service), named_store))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from stillsafe.init.create import ServiceRequest, create_service
 from tests.faults.api import BODY, Api, Load, missing_and_duplicate_counts, wait_until
 from tests.faults.conftest import running
 from tests.faults.models import BLOCKS, PREDICTS_NAN, RAISES, Fickle
+from tests.stores import with_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def fickle(tmp_path: Path) -> Iterator[Api]:
         )
     )
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    api = Api(folder, f"sqlite:///{folder / 'stillsafe.db'}", extra_environment={"PYTHONPATH": path})
+    api = Api(with_store(folder), f"sqlite:///{folder / 'stillsafe.db'}", extra_environment={"PYTHONPATH": path})
     settings = folder / "stillsafe.toml"
     settings.write_text(re.sub(r"(?m)^timeout = .*$", 'timeout = "1s"', settings.read_text()))
     yield from running(api)

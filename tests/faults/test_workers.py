@@ -16,6 +16,7 @@ from stillsafe.store import database
 from tests.faults.api import Api, Load, missing_and_duplicate_counts, wait_until
 from tests.faults.conftest import repetitions, running
 from tests.faults.figures import Figure
+from tests.stores import with_store
 
 WORKERS = 2
 
@@ -23,7 +24,7 @@ WORKERS = 2
 @pytest.fixture
 def workers(named_store: str, made_service: Path) -> Iterator[Api]:
     """A service with several workers, once on each store."""
-    yield from running(Api(made_service, named_store, workers=WORKERS))
+    yield from running(Api(with_store(made_service), named_store, workers=WORKERS))
 
 
 def children(api: Api) -> list[int]:

@@ -15,6 +15,7 @@ from stillsafe.core.schema import Row
 from stillsafe.init.create import CreatedService, ServiceRequest, create_service
 from stillsafe.model.load import load_model
 from stillsafe.progress import no_progress
+from tests.stores import with_store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -50,7 +51,7 @@ def init_service(
 
 def predictions_of(folder: Path, *rows: Row) -> list[dict[str, Any]]:
     """The service's responses to some rows, after its settings and its model have loaded."""
-    service_settings = settings.load(folder / "stillsafe.toml")
+    service_settings = settings.load(with_store(folder) / "stillsafe.toml")
     load_model(service_settings)
     with TestClient(service.create_app(service_settings)) as client:
         return [client.post("/v1/predict", json={"features": row}).json() for row in rows]

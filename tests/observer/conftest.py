@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stillsafe.cli import main
+from tests.stores import with_store
 
 START = datetime(2026, 2, 1, 12, 0, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -70,7 +71,7 @@ def pristine_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head, _, card = settings.read_text().rpartition('name = "card"')
     settings.write_text(head + 'name = "card"' + card.replace('log = "keep"', 'log = "hash"'))
     (folder / "traffic.json").rename(folder / "service" / "traffic.json")
-    return folder / "service"
+    return with_store(folder / "service")
 
 
 def _write_traffic(model: Any, rows: Any, file: Path) -> None:

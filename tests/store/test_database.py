@@ -102,6 +102,7 @@ def as_nobody() -> Iterator[None]:
 def test_every_sqlite_connection_is_durable(tmp_path: Path) -> None:
     """Write-ahead log, a sync with each commit, and foreign keys: on each connection of the pool, and not only one."""
     engine = database.connect(f"sqlite:///{tmp_path / 'log.db'}")
+    database.upgrade(engine)
     with engine.connect() as first, engine.connect() as second, engine.connect() as third:
         for connection in (first, second, third):
             pragmas = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
@@ -276,9 +277,9 @@ def test_an_unsupported_url_is_a_configuration_error(url: str, message: str) -> 
 def test_a_missing_folder_is_a_store_error(tmp_path: Path) -> None:
     """No database or lock file can be opened in it."""
     engine = database.connect(f"sqlite:///{tmp_path / 'nowhere' / 'log.db'}")
-    with pytest.raises(StoreError, match=r"^The database cannot be read: unable to open database file\.$"):
+    with pytest.raises(StoreError, match=r"^The database cannot be read: there is no file .*/nowhere/log\.db\.$"):
         row_count(engine)
-    with pytest.raises(StoreError, match=r"^The database cannot be written: unable to open database file\.$"):
+    with pytest.raises(StoreError, match=r"^The database cannot be written: there is no file .*/nowhere/log\.db\.$"):
         begin_writing(engine)
     with (
         pytest.raises(StoreError, match=r"lock file log\.db\.monitor\.lock cannot"),

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from stillsafe.core.policy import RULES_VERSION, EvidencePolicy
-from stillsafe.errors import SchemaMismatch
+from stillsafe.errors import SchemaMismatch, StoreMissing
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
 from stillsafe.store.read.runs import all_runs
@@ -233,7 +233,7 @@ def test_two_processes_may_upgrade_at_once(store_url: str) -> None:
 def test_a_database_without_tables_is_refused(empty: Engine) -> None:
     """Nothing works on a schema that is not there; the command that makes it is named."""
     assert database.revision(empty) is None
-    with pytest.raises(SchemaMismatch, match=r"^The database has no tables yet: run `stillsafe db upgrade`\.$"):
+    with pytest.raises(StoreMissing, match=r"^The database has no tables\. .*`stillsafe db upgrade` creates it\.$"):
         database.require_current(empty)
 
 

@@ -28,17 +28,28 @@ def db_upgrade(
     no_backup: Annotated[
         bool, typer.Option("--no-backup", help="SQLite: upgrade without a copy of the file beside it.")
     ] = False,
+    add_service: Annotated[
+        bool, typer.Option("--add-service", help="Also add this service to a database that has only other services.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the database to this version's schema, while the service goes on. SQLite is copied first."""
+    """Bring the database to this version's schema, while the service goes on. SQLite is copied first.
+
+    A database that does not exist is created, empty.
+    """
     engine = service.connect(service.settings_of(config))
     current, newest, backup = database.revision(engine), database.known_revisions()[0], None
     if current not in {None, newest} and not no_backup:
         backup = _back_up(engine, str(current), newest)
     database.upgrade(engine)
+    if add_service or not registration.has_services(engine):
+        registration.ensure_registered(engine)
     document = {"from": current, "to": newest, "backup": None if backup is None else str(backup)}
     sentence = f"The database is at revision {newest}" + (", as it was before." if current == newest else ".")
+    if current is None:
+        sentence += " It is new: it has no predictions, no state and no incidents."
     print_result(document, as_json, lambda: print_plain(sentence))
+    registration.require_registered(engine)
 
 
 @db_app.command("backup")
@@ -47,6 +58,8 @@ def db_backup(file: Path, config: Config = DEFAULT_CONFIG, as_json: Json = False
     engine = service.connect(service.settings_of(config))
     if engine.dialect.name != "sqlite":
         raise ConfigurationError("The database is PostgreSQL's.", "Use pg_dump; docs/operations.md shows how.")
+    if database.revision(engine) is None:
+        database.require_current(engine)  # a copy of nothing would pass for a backup
     with progress_bar("Copying the database"):
         database.back_up(engine, file)
     size = file.stat().st_size

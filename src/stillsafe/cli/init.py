@@ -16,7 +16,7 @@ from stillsafe.cli.app import Json, app
 from stillsafe.cli.output import console, format_number, print_plain, print_result, progress_bar
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.metric import Metric
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, StillsafeError
 from stillsafe.model.model import ModelKind
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.store.codec import to_document
@@ -104,7 +104,25 @@ def init(
             ),
             progress,
         )
+    created_service = with_store(created_service)
     print_result(service_document(created_service), as_json, lambda: print_service(created_service))
+
+
+def with_store(created_service: "CreatedService") -> "CreatedService":
+    """A new service with its database, or with a warning where that cannot be created now.
+
+    A service folder that existed has its database already, wherever that is now: nothing is created for it.
+    """
+    config = created_service.folder / DEFAULT_FILE
+    if config.with_stem(f"{config.stem}-1").exists():
+        return created_service
+    try:
+        service.open_store(service.settings_of(config), create=True).dispose()
+    except StillsafeError as failure:
+        remedy = f"Once that is corrected, run `stillsafe db upgrade --config {config}`."
+        warning = f"The service has no database yet. {failure} {remedy}"
+        return replace(created_service, warnings=(*created_service.warnings, warning))
+    return created_service
 
 
 def _harm(metric: str | None, positive: str | None, costs: list[str]) -> dict[str, Any]:

@@ -45,13 +45,13 @@ def serve(
     logs.set_up("INFO")
     settings = service.settings_of(config)
     logs.set_up("INFO", service=settings.service.name, model_version=settings.model.version)
-    server_socket = listen(host or settings.serving.host, settings.serving.port if port is None else port)
-    if workers == 1:
-        application = service.create_app(settings)
-        service.freeze_collector()
-        _run(application, server_socket)
-    else:
-        _run_workers(settings, config.resolve(), workers, server_socket)
+    with listen(host or settings.serving.host, settings.serving.port if port is None else port) as server_socket:
+        if workers == 1:
+            application = service.create_app(settings)
+            service.freeze_collector()
+            _run(application, server_socket)
+        else:
+            _run_workers(settings, config.resolve(), workers, server_socket)
 
 
 def _run_workers(settings: Settings, config: Path, workers: int, server_socket: socket.socket) -> None:

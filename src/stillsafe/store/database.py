@@ -1,11 +1,9 @@
 """Engines, transactions, locks, migrations and backups, for SQLite (WAL, full sync) and PostgreSQL."""
 
 import logging
-import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreUnavailable
+from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreMissing, StoreUnavailable
+from stillsafe.store import database_file
 from stillsafe.store.codec import loads, storable_json
-from stillsafe.store.disk import sync, try_lock_file
+from stillsafe.store.disk import create_private, sync, try_lock_file
 from stillsafe.store.tables import FIRST_SERVICE, services
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,6 +34,13 @@ BUSY_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
 UNNAMED_SERVICE = "service"
 """Name of the first service of a database that is upgraded without one."""
+MISSING_REMEDY = (
+    "If the service has run before, bring its database back (a volume that is not mounted, a file that was moved, "
+    "another address), or state, holds and incidents are lost. For a new service, `stillsafe db upgrade` creates it."
+)
+"""What an operator does about a missing or empty database."""
+SERVICE_IDS = "stillsafe_services"
+"""Where a connection keeps the ids of services that it has read."""
 _LOCK_CLASS = 0x5AFE
 """The first of the two numbers of every advisory lock of Stillsafe."""
 _REASONS = {
@@ -94,10 +100,7 @@ def _engine(url: URL) -> Engine:
             )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
-            if url.database and url.database != ":memory:":
-                files = [f"{url.database}{suffix}" for suffix in ("", "-wal", "-shm")]
-                event.listen(engine, "connect", partial(_remember_files, files))
-                event.listen(engine, "checkout", partial(_require_same_files, files))
+            database_file.keep_file(engine)
             return engine
         case "postgresql":
             return _postgresql_engine(url)
@@ -181,7 +184,7 @@ def service_id(connection: Connection) -> int:
     name = connection.get_execution_options().get("service")
     if name is None:
         return FIRST_SERVICE
-    ids: dict[str, int] = connection.info.setdefault("stillsafe_services", {})
+    ids: dict[str, int] = connection.info.setdefault(SERVICE_IDS, {})
     if name not in ids:
         row_id = connection.execute(select(services.c.id).where(services.c.name == name)).scalar()
         if row_id is None:
@@ -193,7 +196,7 @@ def service_id(connection: Connection) -> int:
 def upgrade(engine: Engine) -> None:
     """Migrate the database to this version's schema; one that has it already stays as it is.
 
-    A database of a release without services becomes the engine's service.
+    Nothing else creates a database. A database of a release without services becomes the engine's service.
 
     Raises:
         SchemaMismatch: the database is newer than this Stillsafe.
@@ -202,6 +205,8 @@ def upgrade(engine: Engine) -> None:
     database_revision = revision(engine)
     if database_revision not in {None, *known_revisions()}:
         raise SchemaMismatch("The database was written by a newer Stillsafe: upgrade the package.")
+    if (file := database_file.file_of(engine)) is not None:
+        create_private(file)
     with writing(engine) as connection:
         lock(connection, "upgrade")
         _require_unicode(connection)
@@ -243,7 +248,9 @@ def back_up(engine: Engine, file: Path) -> None:
 
 
 def revision(engine: Engine) -> str | None:
-    """The schema's revision in the database, or None where the database has no tables."""
+    """The schema's revision in the database, or None where the database has no tables, or its file does not exist."""
+    if (file := database_file.file_of(engine)) is not None and not file.exists():
+        return None
     with reading(engine) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -258,12 +265,15 @@ def require_current(engine: Engine) -> None:
 
     Raises:
         SchemaMismatch: the database has another schema; the message names the remedy.
+        StoreMissing: there is none, or it is empty.
     """
     database_revision, revisions = revision(engine), known_revisions()
     if database_revision == revisions[0]:
         return
     if database_revision is None:
-        raise SchemaMismatch("The database has no tables yet: run `stillsafe db upgrade`.")
+        file = database_file.file_of(engine)
+        problem = "The database has no tables." if file is None or file.exists() else f"There is no database {file}."
+        raise StoreMissing(f"{problem} {MISSING_REMEDY}")
     if database_revision in revisions:
         raise SchemaMismatch("The database is of an older version: back it up, then run `stillsafe db upgrade`.")
     problem = f"The database is of a newer version ({database_revision}) than this Stillsafe"
@@ -283,8 +293,8 @@ def try_lock(engine: Engine, purpose: str) -> Iterator[bool]:
         with _try_advisory_lock(engine, purpose) as owns_lock:
             yield owns_lock
         return
-    file = engine.url.database
-    if not file or file == ":memory:":
+    file = database_file.file_of(engine)
+    if file is None:
         yield True
         return
     with try_lock_file(Path(f"{file}.{purpose}.lock")) as owns_lock:
@@ -363,27 +373,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
-
-
-def _remember_files(files: Sequence[str], _connection: Any, record: Any) -> None:
-    record.info["files"] = [_file_id(file) for file in files]
-
-
-def _require_same_files(files: Sequence[str], _connection: Any, record: Any, _proxy: Any) -> None:
-    """Have the pool reconnect after the database was moved, deleted or restored: the open files are no longer it."""
-    old_ids, new_ids = record.info["files"], [_file_id(file) for file in files]
-    # The WAL files appear with the first transaction, so an id that was None may change.
-    if any(old not in (None, new) for old, new in zip(old_ids, new_ids, strict=True)):
-        raise DisconnectionError("the files of the database were replaced")
-    record.info["files"] = new_ids
-
-
-def _file_id(file: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from stillsafe.errors import StoreError
 
+PRIVATE_MODE = 0o600
+"""Permissions of a file with requests or secrets: its owner reads and writes it, nobody else."""
+
 
 def sync(path: Path) -> None:
     """Force a file's bytes, or the names in a folder, to the disk.
@@ -20,6 +23,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read and write; a file that exists stays as it is.
+
+    Raises:
+        StoreError: the file cannot be created.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_MODE))
+    except OSError as error:
+        raise StoreError(f"The file {path} cannot be created: {error.strerror}.") from error
 
 
 @contextmanager

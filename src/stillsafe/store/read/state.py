@@ -190,6 +190,7 @@ def _state(connection: Connection, own_rows: Sequence[Row[Any]], model_version: 
             "The database has lost its state, though runs or actions are recorded: restore it from a backup."
         )
     if not own_rows[0].has_states:
+        _require_own_service(connection)
         return None
     records = version_states(connection)
     if model_version is None:
@@ -237,3 +238,15 @@ def _last_memory(connection: Connection, model_version: str | None) -> Memory | 
     """The memory of the last run, for a state row that was edited by hand and has none."""
     run = last_run(connection, model_version)
     return None if run is None or run.memory is None else stored_value(Memory, run.memory)
+
+
+def _require_own_service(connection: Connection) -> None:
+    """Require that the database is the service's own, so that a state it lacks was never decided.
+
+    Raises:
+        StoreError: the database has no such service, or knows it by another number than it did before.
+    """
+    number = database.service_id(connection)
+    connection.info.pop(database.SERVICE_IDS, None)  # those that were read from a database which is no longer there
+    if not number or database.service_id(connection) != number:
+        raise StoreError("The database has no such service: it is another one than the service has used.")

@@ -1,0 +1,59 @@
+"""The file of a SQLite database: it is opened only where it exists, and again where it was replaced."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DisconnectionError
+
+
+def file_of(engine: Engine) -> Path | None:
+    """The file of a SQLite database; None for a database server or a database in memory."""
+    name = engine.url.database if engine.dialect.name == "sqlite" else None
+    return Path(name) if name and name != ":memory:" else None
+
+
+def keep_file(engine: Engine) -> None:
+    """Have an engine's connections belong to the file that has the database's name now, and never create one."""
+    if (file := file_of(engine)) is None:
+        return
+    names = [f"{file}{suffix}" for suffix in ("", "-wal", "-shm")]
+    event.listen(engine, "do_connect", _open_sqlite)
+    event.listen(engine, "connect", partial(_remember_files, names))
+    event.listen(engine, "checkout", partial(_require_same_files, names))
+
+
+def _open_sqlite(dialect: Any, _record: Any, arguments: Sequence[Any], parameters: Any) -> Any:
+    """Open the file if it exists. SQLite alone would create one, so a file that was moved away would be replaced."""
+    path = Path(arguments[0])
+    try:
+        return dialect.connect(f"{path.as_uri()}?mode=rw", uri=True, **parameters)
+    except sqlite3.OperationalError as error:
+        if not path.exists():
+            error.args = (f"there is no file {path}",)
+        raise
+
+
+def _remember_files(files: Sequence[str], _connection: Any, record: Any) -> None:
+    record.info["files"] = [_file_id(file) for file in files]
+
+
+def _require_same_files(files: Sequence[str], _connection: Any, record: Any, _proxy: Any) -> None:
+    """Have the pool reconnect after the database was moved, deleted or restored: the open files are no longer it."""
+    old_ids, new_ids = record.info["files"], [_file_id(file) for file in files]
+    # The WAL files appear with the first transaction, so an id that was None may change.
+    if any(old not in (None, new) for old, new in zip(old_ids, new_ids, strict=True)):
+        raise DisconnectionError("the files of the database were replaced")
+    record.info["files"] = new_ids
+
+
+def _file_id(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
