@@ -133,7 +133,10 @@ class Ours:
         config = service / "stillsafe.toml"
         config.write_text(_with_model(config.read_text(encoding="utf-8"), self.model), encoding="utf-8")
         database = place.postgres() if self.postgresql else f"sqlite:///{service / 'stillsafe.db'}"
-        command = (str(Path(sys.executable).with_name("stillsafe")), "serve", "--config", str(config))
+        program = str(Path(sys.executable).with_name("stillsafe"))
+        upgrade = [program, "db", "upgrade", "--config", str(config)]
+        subprocess.run(upgrade, env=os.environ | {DATABASE_VARIABLE: database}, check=True, capture_output=True)
+        command = (program, "serve", "--config", str(config))
         return Server(
             (*command, "--port", str(place.port)),
             "/health/ready",

@@ -149,7 +149,7 @@ def test_settings_that_cannot_be_edited_stay_untouched(folder: Path) -> None:
 def test_the_new_reference_is_adopted_in_place_of_the_old_one(folder: Path) -> None:
     """A reference follows a reference; both stay stored."""
     config = folder / "stillsafe.toml"
-    engine = service.open_store(service.settings_of(config))
+    engine = service.open_store(service.settings_of(config), create=True)
     result = refresh(folder, people())
     new_settings = service.settings_of(config)
     assert adopt_reference(engine, new_settings)

@@ -105,7 +105,7 @@ class Fold:
             fold_values = {"held": memory.hold is not None, "hold": to_document(memory.hold)}
             if key in self.memories:
                 columns = self._present_columns(key, memory)
-                stored |= {"memory": to_document(record.memory), **_columns_of(row, columns)}
+                stored |= {"memory": row.memory and to_document(record.memory), **_columns_of(row, columns)}
                 fold_values |= {"memory": to_document(memory), **columns}
             if difference := present_difference("system_state", stored, fold_values):
                 return difference

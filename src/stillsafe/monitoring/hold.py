@@ -16,12 +16,13 @@ from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.run_log import log_state_change, version_fields
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
 from stillsafe.store.read.baselines import baseline_by_id
 from stillsafe.store.read.runs import last_run, run_before, runs_after, runs_of_incident
-from stillsafe.store.read.state import current_state, version_states
+from stillsafe.store.read.state import version_states
 from stillsafe.store.write.decisions import record_discard, record_hold, record_release, restore_incident
 
 logger = logging.getLogger(__name__)
@@ -127,19 +128,10 @@ def _steps_before(connection: Connection, model_version: str, run_id: int, incid
     return steps
 
 
-def current_memory(connection: Connection, model_version: str) -> Memory:
-    """The memory of a version; what it inherits before its first run, and a new one where it inherits nothing."""
-    state = current_state(connection, model_version)
-    return Memory() if state is None else state.memory
-
-
 def _memories(connection: Connection, model_version: str) -> dict[str | None, Memory]:
     """The memory of each version, the version at hand included."""
-    own = current_memory(connection, model_version)
-    memories: dict[str | None, Memory] = {
-        record.model_version or model_version: record.memory for record in version_states(connection)
-    }
-    return {**memories, model_version: own}
+    versions = [record.model_version or model_version for record in version_states(connection)]
+    return {version: current_memory(connection, version) for version in dict.fromkeys((*versions, model_version))}
 
 
 def _last_run_id(connection: Connection) -> int | None:

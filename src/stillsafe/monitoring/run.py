@@ -30,9 +30,9 @@ from stillsafe.errors import RunRefused
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
 from stillsafe.monitoring.disclosure import window_tally
-from stillsafe.monitoring.hold import current_memory
 from stillsafe.monitoring.local_time import fresh_slots
 from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.run_log import log_run, log_skipped
 from stillsafe.monitoring.tally import tally
 from stillsafe.settings import Settings

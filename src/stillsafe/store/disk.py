@@ -9,7 +9,7 @@ from pathlib import Path
 from stillsafe.errors import StoreError
 
 PRIVATE_MODE = 0o600
-"""Permissions of a file with requests or secrets: its owner reads and writes it, nobody else."""
+"""Permissions of a file with requests or secrets: only its owner reads and writes it."""
 
 
 def sync(path: Path) -> None:

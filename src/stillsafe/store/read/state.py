@@ -64,7 +64,7 @@ class StateRecord:
 
 @dataclass(frozen=True, slots=True)
 class StateColumns:
-    """The columns of a state row as they are stored, without the memory that they copy a part of."""
+    """The columns of a state row as they are stored."""
 
     model_version: str | None
     current_state: str
@@ -76,6 +76,7 @@ class StateColumns:
     held: bool
     damaged_features: Any
     progress: str | None
+    memory: Any = None
 
 
 # Built once, since every prediction executes them.
@@ -97,6 +98,11 @@ _OWN_STATE = (
     .order_by(system_state.c.id)
 )
 """The states that may be a version's own, each beside facts about the service; without one, a row with the facts."""
+
+
+def is_more_cautious(state: State, other: State) -> bool:
+    """Whether a state is the worse of two."""
+    return _BY_CAUTION.index(state) > _BY_CAUTION.index(other)
 
 
 def current_state(connection: Connection, model_version: str | None = None) -> StateRecord | None:
@@ -214,11 +220,7 @@ def _max_gap_seconds(connection: Connection) -> float:
 
 def _record(connection: Connection, row: Row[Any]) -> StateRecord:
     row_state = stored_value(State, row.current_state)
-    memory = (
-        stored_value(Memory, row.memory)
-        if row.memory is not None
-        else _last_memory(connection, row.model_version) or Memory(state=row_state)
-    )
+    memory = stored_memory(row.memory) or _last_memory(connection, row.model_version) or Memory(state=row_state)
     return StateRecord(
         max(row_state, memory.effective_state, key=_BY_CAUTION.index),
         row.last_updated,
@@ -226,7 +228,7 @@ def _record(connection: Connection, row: Row[Any]) -> StateRecord:
         row.severity,
         row.checked_at,
         row.valid_until,
-        bool(row.held),
+        bool(row.held) or memory.hold is not None,
         stored_value(tuple[str, ...], row.damaged_features or []),
         memory,
         row.model_version,
@@ -234,10 +236,30 @@ def _record(connection: Connection, row: Row[Any]) -> StateRecord:
     )
 
 
+def stored_memory(document: Any) -> Memory | None:
+    """The memory of a stored document, or None where there is none, or an empty one.
+
+    Fields of older versions may be missing, except the state. Unknown fields are a newer version's, and without them
+    this version could end what that one would not.
+
+    Raises:
+        StoreError: the document is no memory, or has such fields.
+    """
+    if document is None or document == {}:
+        return None
+    if isinstance(document, dict):
+        names = Memory.__dataclass_fields__.keys()
+        if unknown := ", ".join(sorted(document.keys() - names)):
+            raise StoreError(f"The database holds a memory of a newer version ({unknown}): upgrade the package.")
+        if "state" not in document:
+            raise StoreError("The database holds a damaged memory (state: it is missing).")
+    return stored_value(Memory, document)
+
+
 def _last_memory(connection: Connection, model_version: str | None) -> Memory | None:
     """The memory of the last run, for a state row that was edited by hand and has none."""
     run = last_run(connection, model_version)
-    return None if run is None or run.memory is None else stored_value(Memory, run.memory)
+    return None if run is None else stored_memory(run.memory)
 
 
 def _require_own_service(connection: Connection) -> None:
