@@ -2,9 +2,11 @@
 
 import os
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 from stillsafe import service
 from stillsafe.core.schema import Row
 from stillsafe.errors import ConfigurationError, ModelError, RunRefused, SchemaMismatch
+from stillsafe.logs import LogEvent
 from stillsafe.monitoring import registration
 from stillsafe.serving.failover import Failover, StoreStatus
 from stillsafe.settings import load
@@ -65,6 +68,68 @@ def test_a_running_service_does_not_go_on_with_an_empty_database(
         for path in ("/v1/state", "/health/ready"):
             assert client.get(path).status_code == 503, path
         assert client.post("/v1/predict", json={"features": healthy_rows[0]}).status_code == 503
+
+
+INSERTS_FAIL = {
+    "sqlite": [
+        "CREATE TRIGGER full_{0} BEFORE INSERT ON {0} BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION USING ERRCODE = '{1}', MESSAGE = 'no room'; END $$",
+        "CREATE TRIGGER full_{0} BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION full()",
+    ],
+}
+"""Statements after which a table accepts no rows, as with a full disk or without the permission."""
+DISK_FULL, NO_PERMISSION = "53100", "42501"
+
+
+@pytest.mark.parametrize("code", [DISK_FULL, NO_PERMISSION])
+def test_failing_inserts_are_known_to_readiness_and_to_the_log(
+    made_service: Path,
+    named_store: str,
+    healthy_rows: list[dict[str, float]],
+    caplog: pytest.LogCaptureFixture,
+    code: str,
+) -> None:
+    """A server's rows wait in the spool, or requests get 503, and so does readiness; each outage has two log lines."""
+    settings = service.settings_of(with_store(made_service) / "stillsafe.toml")
+    engine = database.connect(named_store)
+    dialect, tables = engine.dialect.name, ("prediction_logs", "refusals")
+    with TestClient(service.create_app(settings), raise_server_exceptions=False) as client:
+
+        def statuses() -> set[int]:
+            """Of some requests, a good one and a bad one in turn."""
+            bodies: list[Any] = [{"features": healthy_rows[0]}, {"features": {"mean radius": "wide"}}]
+            return {client.post("/v1/predict", json=bodies[i % 2]).status_code for i in range(10)}
+
+        assert statuses() == {200, 422}
+        with database.writing(engine) as connection:
+            for table in tables:
+                for statement in INSERTS_FAIL[dialect]:
+                    connection.exec_driver_sql(statement.format(table, code))
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            failures = statuses()
+        is_spooling = dialect == "postgresql" and code == DISK_FULL
+        assert failures == ({200, 422} if is_spooling else {503, 422})
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == ((200, "spooling") if is_spooling else (503, 503))
+        with database.writing(engine) as connection:
+            for table in tables:
+                on_table = "" if dialect == "sqlite" else f" ON {table}"
+                connection.exec_driver_sql(f"DROP TRIGGER full_{table}{on_table}")
+        deadline = time.monotonic() + 20
+        while (ready := client.get("/health/ready")).status_code != 200 or ready.json()["status"] != "ready":
+            assert time.monotonic() < deadline, ready.text
+            time.sleep(0.1)
+        assert statuses() == {200, 422}
+    counts = Counter(record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "WARNING"))
+    names = ("STORE_OUT", "STORE_BACK") if is_spooling else ("ANSWERS_LOST", "ANSWERS_BACK")
+    assert [counts[LogEvent[name].event] for name in names] == [1, 1]
+    if not is_spooling:
+        assert [counts[LogEvent[name].event] for name in ("REFUSALS_LOST", "REFUSALS_BACK")] == [1, 1]
+    engine.dispose()
 
 
 def test_a_database_of_another_version_is_refused(made_service: Path) -> None:

@@ -135,7 +135,9 @@ class Ours:
         database = place.postgres() if self.postgresql else f"sqlite:///{service / 'stillsafe.db'}"
         program = str(Path(sys.executable).with_name("stillsafe"))
         upgrade = [program, "db", "upgrade", "--config", str(config)]
-        subprocess.run(upgrade, env=os.environ | {DATABASE_VARIABLE: database}, check=True, capture_output=True)
+        subprocess.run(  # noqa: S603
+            upgrade, env=os.environ | {DATABASE_VARIABLE: database}, check=True, capture_output=True
+        )
         command = (program, "serve", "--config", str(config))
         return Server(
             (*command, "--port", str(place.port)),

@@ -168,11 +168,29 @@ class LogEvent(Enum):
         "A key of the settings file has no effect any more; `message` gives the reason.",
         ("service", "key", "message"),
     )
+    ANSWERS_LOST = (
+        "predictions cannot be recorded",
+        logging.ERROR,
+        "The state cannot be read or answers cannot be written, so requests get 503; logged once, when it begins.",
+        ("error", "process"),
+    )
+    ANSWERS_BACK = (
+        "predictions are recorded again",
+        logging.WARNING,
+        "The first answer was written after an outage.",
+        ("failures", "seconds", "process"),
+    )
     REFUSALS_LOST = (
         "refusals could not be recorded",
         logging.ERROR,
-        "The store cannot be written, so refused requests are not counted.",
-        ("error",),
+        "The store cannot be written, so refused requests are not counted; logged once, when it begins.",
+        ("error", "process"),
+    )
+    REFUSALS_BACK = (
+        "refusals are recorded again",
+        logging.WARNING,
+        "The first refused requests were recorded after an outage.",
+        ("failures", "seconds", "process"),
     )
     STORE_OUT = (
         "the store is out; rows wait in the spool",
@@ -183,8 +201,20 @@ class LogEvent(Enum):
     STORE_BACK = (
         "the store is back",
         logging.WARNING,
-        "The database server answers again.",
+        "The database server answers again, and accepts rows.",
         ("spooled_rows",),
+    )
+    STORE_UNUSABLE = (
+        "the store cannot be used",
+        logging.ERROR,
+        "The database server answers, and its database is missing, damaged or refuses rows; the check is repeated.",
+        ("error", "process"),
+    )
+    STORE_USABLE = (
+        "the store can be used again",
+        logging.WARNING,
+        "The database of the server can be used again.",
+        ("failures", "seconds", "process"),
     )
     STORE_UNCHECKED = (
         "the store could not be checked",

@@ -11,6 +11,7 @@ from tests.faults.api import Api, Load, RequestRefused, missing_and_duplicate_co
 from tests.faults.figures import Figure
 
 FREE_BYTES = 64 * 1024
+LINE_AT_THE_END = "predictions are recorded again"
 
 
 def refusal(api: Api) -> RequestRefused:
@@ -40,20 +41,27 @@ def test_a_full_disk_is_refused_and_recovers(on_sqlite: Api, figure: Figure) -> 
     figure("disk full: rows missing / doubled", f"{missing} / {duplicates}")
     assert (error.status, error.document["status"]) == (503, 503)
     assert "disk" in error.document["detail"]
+    assert on_sqlite.get("/health/ready")["status"] == "ready"
+    assert 1 <= on_sqlite.log_text().count(f'"{LINE_AT_THE_END}"') <= 2
     assert {each[0] for each in load.failures if isinstance(each, tuple)} <= {503}
     assert (missing, duplicates) == (0, 0)
 
 
 def test_a_locked_database_is_refused_and_recovers(on_sqlite: Api) -> None:
-    """While another process holds the write lock beyond the timeout, the response is 503 and readiness still works."""
+    """While another process holds the write lock beyond the timeout, answers and readiness are 503, and logged once."""
     holder = sqlite3.connect(on_sqlite.folder / "stillsafe.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     error = refusal(on_sqlite)
-    assert on_sqlite.get("/health/ready")["status"] == "ready"
+    with pytest.raises(RequestRefused) as health_error:
+        on_sqlite.get("/health/ready")
+    assert health_error.value.status == 503
     holder.execute("ROLLBACK")
     holder.close()
     assert (error.status, "locked" in error.document["detail"]) == (503, True)
+    assert on_sqlite.get("/health/ready")["status"] == "ready"
     assert on_sqlite.predict()["decided_by"] == "model"
+    lines = [on_sqlite.log_text().count(f'"{name}"') for name in ("predictions cannot be recorded", LINE_AT_THE_END)]
+    assert lines == [1, 1]
 
 
 def test_a_damaged_file_is_reported_everywhere(on_sqlite: Api) -> None:

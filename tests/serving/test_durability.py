@@ -82,6 +82,7 @@ def test_a_full_disk_is_a_clear_503_and_loses_nothing(service: Service, client: 
     service.engine.dispose()
     answers = [client.post("/v1/predict", content=BODY) for _ in range(60)]
     refusal = client.post("/v1/predict", json={"features": {}})
+    full = [client.get("/health/ready") for _ in range(3)]
     event.remove(service.engine, "connect", no_room)
     service.engine.dispose()
     ids = [answer.json()["prediction_id"] for answer in answers if answer.status_code == 200]
@@ -89,4 +90,8 @@ def test_a_full_disk_is_a_clear_503_and_loses_nothing(service: Service, client: 
     assert [row.prediction_id for row in service.log()] == ids
     assert "retry-after" in answers[-1].headers
     assert refusal.status_code == 422
+    assert {answer.status_code for answer in full} == {503}
+    assert "the disk is full" in full[0].json()["detail"]
+    assert client.get("/health/ready").status_code == 200
     assert client.post("/v1/predict", content=BODY).status_code == 200
+    assert [row.prediction_id for row in service.log()][:-1] == ids

@@ -157,7 +157,8 @@ class PredictionEndpoint:
             await self.refusals.submit([tuple((each.feature, each.kind) for each in refusal) for refusal in refusals])
         except StillsafeError as error:
             self.metrics.store_errors.inc()
-            log_event(logger, LogEvent.REFUSALS_LOST, {"error": str(error)})
+            if not isinstance(error, StoreError):  # those are logged where an outage begins and ends
+                log_event(logger, LogEvent.REFUSALS_LOST, {"error": str(error)})
 
 
 def build(context: Context) -> PredictionEndpoint:

@@ -22,6 +22,7 @@ from stillsafe.core.state import State
 from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.errors import RunRefused, StoreError, StoreUnavailable
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.settings_sections import Serving
 from stillsafe.store import database
 from stillsafe.store.connection_registry import ConnectionRegistry
@@ -140,6 +141,8 @@ class Failover:
         self._last_read: tuple[ServingState, float] | None = None
         self._status = StoreStatus.DRAINING if spool.count() else StoreStatus.UP
         self._fault = ""
+        self._is_outage, self._waiting_count = False, 0
+        self._log = RecordingLog(LogEvent.STORE_UNUSABLE, LogEvent.STORE_USABLE)
         self._status_lock = Lock()
         self._write_lock = Lock()
         self._stop_event = Event()
@@ -238,8 +241,15 @@ class Failover:
 
     def _mark_down(self, error: StoreError) -> None:
         self._fault = str(error)
-        if self._transition(StoreEvent.CALL_FAILED):
+        if self._transition(StoreEvent.CALL_FAILED) and not self._is_outage:
+            self._is_outage = True
             log_event(logger, LogEvent.STORE_OUT, {"error": str(error)})
+
+    def _end_outage(self) -> None:
+        """Log the end once the store accepts rows: a server whose disk is full still answers queries."""
+        if self._is_outage:
+            self._is_outage = False
+            log_event(logger, LogEvent.STORE_BACK, {"spooled_rows": self._waiting_count})
 
     def _append(self, entries: Sequence[Entry]) -> None:
         # Before the append: once a row may be in the spool, later rows must not overtake it.
@@ -282,10 +292,11 @@ class Failover:
         while not self._stop_event.wait(RETRY_SECONDS):
             try:
                 self._watch()
+                self._log.note_success()
             except StoreUnavailable as error:
                 self._mark_down(error)
-            except StoreError:
-                pass  # each request raises it too; the next iteration tries again
+            except StoreError as error:
+                self._log.note_failure(error)
             except Exception as error:  # noqa: BLE001 - without this thread rows would stay in the spool, unnoticed
                 log_event(logger, LogEvent.STORE_UNCHECKED, error=error)
 
@@ -303,7 +314,7 @@ class Failover:
             self._is_prepared = True
         self._read()
         if self._status is StoreStatus.OUT:
-            log_event(logger, LogEvent.STORE_BACK, {"spooled_rows": self.spool.count()})
+            self._waiting_count = self.spool.count()
             self._transition(StoreEvent.STATE_READ)
 
     def _drain(self) -> None:
@@ -329,10 +340,12 @@ class Failover:
         with self._write_lock if hold else nullcontext(), self.spool.try_lock() as is_only_drainer:
             end = time.monotonic() + (HOLD_FRACTION * self._serving.store_timeout_seconds if hold else 0.0)
             while is_only_drainer and move_batch(self._engine, self.spool, self._write_entries):
+                self._end_outage()
                 if time.monotonic() >= end:
                     break
             if hold and not self.spool.count():
                 self._transition(StoreEvent.SPOOL_EMPTY)
+                self._end_outage()
         return is_only_drainer
 
 

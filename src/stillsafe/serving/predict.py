@@ -24,7 +24,8 @@ from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import Model
-from stillsafe.serving.failover import Failover, ServingState
+from stillsafe.serving.failover import Failover, ServingState, StoreStatus
+from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -37,6 +38,7 @@ from stillsafe.store.write.predictions import (
     append_missing_refusals,
     append_predictions,
     append_refusals,
+    try_append,
 )
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ TIMED_OUT = "timed out"
 NO_PREDICTION = "No prediction, as the settings demand: a person or another system takes over."
 MAX_BATCH_ROWS = 64
 """Most rows of several requests that are answered together. A request with more is answered by itself."""
+TRIAL_CHARACTERS = 20_000
+"""Length of a row by which it is tried whether the store accepts rows: longer than any answer."""
 MOST_HALVINGS = MAX_BATCH_ROWS
 """Enough to score each row of such a batch by itself; a large batch of bad rows must not delay all others."""
 
@@ -69,6 +73,7 @@ class Context:
         write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
         failover: replaces the store during an outage of a database server; None for SQLite.
         state_log: logs when the state that this process applies changes.
+        answer_log, refusal_log: log when answers and refusals can no longer be recorded, and when they can again.
     """
 
     settings: Settings
@@ -81,6 +86,12 @@ class Context:
     write_lock: Lock = field(default_factory=Lock)
     failover: Failover | None = None
     state_log: ServingStateLog = field(init=False)
+    answer_log: RecordingLog = field(
+        default_factory=partial(RecordingLog, LogEvent.ANSWERS_LOST, LogEvent.ANSWERS_BACK)
+    )
+    refusal_log: RecordingLog = field(
+        default_factory=partial(RecordingLog, LogEvent.REFUSALS_LOST, LogEvent.REFUSALS_BACK)
+    )
 
     def __post_init__(self) -> None:
         state_log = ServingStateLog(self.settings.service.name, self.settings.model.version)
@@ -114,7 +125,28 @@ class _LazyValue(Generic[T]):
 
 def answer_requests(context: Context, requests: Sequence[tuple[Row, bool]]) -> list[PredictionRecord]:
     """Answer clean rows, each with whether its client marked it as synthetic; as `answer`."""
-    return answer(context, [row for row, _ in requests], [synthetic for _, synthetic in requests])
+    with context.answer_log.attempt():
+        return answer(context, [row for row, _ in requests], [synthetic for _, synthetic in requests])
+
+
+def require_recording(context: Context) -> None:
+    """Require that answers can be recorded: where the last ones could not be, a row is written and deleted again.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    if context.answer_log.error is None:
+        return
+    with context.answer_log.attempt():
+        if context.failover is not None and context.failover.status is not StoreStatus.UP:
+            context.failover.spool.require_writable()
+            return
+        state, reason = stored_state(context.engine, context.settings, context.clock).state, "x" * TRIAL_CHARACTERS
+        trial = PredictionRecord(
+            context.new_id(), context.clock(), context.model.version, state, {}, None, None, True, reason
+        )
+        with database.writing(context.engine) as connection:
+            try_append(connection, trial)
 
 
 def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()) -> list[PredictionRecord]:
@@ -163,7 +195,8 @@ def record_refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], 
         with database.writing(context.engine) as connection:
             append_refusals(connection, records())
 
-    _write(context, "refusals", lambda: [Entry(REFUSALS, to_document(records()))], write)
+    with context.refusal_log.attempt():
+        _write(context, "refusals", lambda: [Entry(REFUSALS, to_document(records()))], write)
     return [None] * len(refusals)
 
 

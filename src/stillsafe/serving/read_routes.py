@@ -126,8 +126,12 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
 
 
 def _ready(context: Context) -> ReadyDocument:
-    """Readiness. During an outage the service is ready while the spool can be written; else this raises StoreError."""
+    """Readiness. During an outage the service is ready while the spool can be written; else this raises StoreError.
+
+    After an answer that could not be recorded it is not ready until a write succeeds.
+    """
     failover = context.failover
+    predict.require_recording(context)
     try:
         with context.reading() as connection:
             record = current_state(connection, context.model.version)

@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, exists, insert, literal, select
+from sqlalchemy import Connection, Dialect, delete, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
@@ -39,6 +39,12 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
         insertion = _insertion(connection.dialect)
         service = database.service_id(connection)
         connection.exec_driver_sql(insertion.statement, insertion.parameters(records, service))
+
+
+def try_append(connection: Connection, record: PredictionRecord) -> None:
+    """Insert a prediction and delete it: the commit then fails where that of an answer would, and leaves no row."""
+    append_predictions(connection, [record])
+    connection.execute(delete(prediction_logs).where(prediction_logs.c.prediction_id == record.prediction_id))
 
 
 @dataclass(frozen=True, slots=True)
