@@ -168,6 +168,12 @@ class LogEvent(Enum):
         "A key of the settings file has no effect any more; `message` gives the reason.",
         ("service", "key", "message"),
     )
+    WORKER_REPLACED = (
+        "a worker is replaced",
+        logging.WARNING,
+        "A process of `serve --workers` has ended, or has not answered its parent (see `reason`); another starts.",
+        ("process", "reason"),
+    )
     ANSWERS_LOST = (
         "predictions cannot be recorded",
         logging.ERROR,

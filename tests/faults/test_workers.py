@@ -114,3 +114,34 @@ def test_sigterm_completes_accepted_requests(workers: Api, figure: Figure) -> No
     assert code == 0
     assert error_answers == []
     assert {row.prediction_id for row in rows} == load.prediction_ids
+
+
+SLOW_START = """
+import sys
+import time
+
+if any("multiprocessing.spawn" in word for word in sys.orig_argv):
+    time.sleep({seconds})
+"""
+"""As `sitecustomize`, it delays a worker before it can answer its parent, as a busy machine does."""
+
+
+@pytest.fixture
+def slow(made_service: Path, tmp_path: Path) -> Iterator[Api]:
+    """A service whose workers need longer than five seconds, uvicorn's limit, before they can answer their parent."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_START.format(seconds=8))
+    surroundings = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    url = f"sqlite:///{made_service / 'stillsafe.db'}"
+    yield from running(Api(made_service, url, workers=WORKERS, extra_environment=surroundings))
+
+
+def test_a_slow_start_is_waited_for(slow: Api) -> None:
+    """Each worker starts once and serves; one that is killed is replaced once, with the reason in the log."""
+    wait_until(lambda: len(children(slow)) == WORKERS)
+    assert len(set(re.findall(r'"serving".*"process": (\d+)', slow.log_text()))) == WORKERS + 1
+    assert "replaced" not in slow.log_text()
+    victim = children(slow)[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in children(slow) and len(children(slow)) == WORKERS)
+    assert slow.log_text().count('"a worker is replaced"') == 1
+    assert "it ended with exit code -9" in slow.log_text()

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from stillsafe import logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, Config, app
+from stillsafe.cli.workers import Workers
 from stillsafe.errors import ConfigurationError
 from stillsafe.serving.metrics import COUNTS_VARIABLE
 from stillsafe.settings import Settings
@@ -61,7 +61,10 @@ def _run_workers(settings: Settings, config: Path, workers: int, server_socket: 
     with tempfile.TemporaryDirectory(prefix="stillsafe-counts-") as counts:
         os.environ[COUNTS_VARIABLE] = counts
         worker_config = _uvicorn_config("stillsafe.service:app_from_environment", factory=True, workers=workers)
-        Multiprocess(worker_config, sockets=[server_socket]).run()
+        supervisor = Workers(worker_config, sockets=[server_socket])
+        supervisor.run()
+    if supervisor.start_failed:
+        sys.exit(EXIT_FAILURE)
 
 
 def _run(application: FastAPI, server_socket: socket.socket) -> None:
