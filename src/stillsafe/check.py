@@ -13,6 +13,7 @@ from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import MODEL, Fallback
 from stillsafe.errors import StillsafeError
 from stillsafe.fallback_check import fallback_findings
+from stillsafe.file_check import file_findings
 from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.harm_check import harm_findings
 from stillsafe.incident_explanation import INSTALL
@@ -67,6 +68,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     findings += [*_reference(settings), *_harm(settings), *fallback_findings(settings), _fallback_price(settings)]
     findings += [_shadow_score(settings), _watch(settings)]
     findings += [warning("settings", f"{key} has no effect: {why}") for key, why in settings.ignored_keys.items()]
+    findings += file_findings(settings)
     engine = _load(
         findings,
         "database",

@@ -5,6 +5,7 @@ Nothing is overwritten. The new reference has its own name and identifier, and t
 """
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,6 +29,7 @@ from stillsafe.model.reference import Reference, read_reference
 from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import Settings
+from stillsafe.store.disk import write_private
 
 SEED = 0
 """Seed of the search for rule lists."""
@@ -211,10 +213,11 @@ def _write(config: Path, sections: Sections, files: Mapping[str, bytes], generat
     draft = folder / f".{config.name}.new"
     try:
         for name, content in files.items():
-            (folder / name).write_bytes(content)
-        draft.write_text(new_text, encoding="utf-8")
+            write_private(folder / name, content)
+        write_private(draft, new_text.encode())
+        shutil.copymode(config, draft)
         _require_loadable(draft, sections)
-        previous.write_text(text, encoding="utf-8")
+        write_private(previous, text.encode())
         os.replace(draft, config)
     except OSError as error:
         _remove([draft, *new_files])

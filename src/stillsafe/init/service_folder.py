@@ -17,6 +17,7 @@ from stillsafe.errors import ConfigurationError
 from stillsafe.model.load import load_model
 from stillsafe.own_modules import NO_OWN_MODULES, OwnModules
 from stillsafe.settings_sections import Privacy
+from stillsafe.store.disk import write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def write(folder: ServiceFolder, files: Mapping[str, bytes]) -> None:
             new_folder = Path(temporary) / "fresh"
             new_folder.mkdir()
             for name, content in files.items():
-                (new_folder / name).write_bytes(content)
+                write_private(new_folder / name, content)
             load_model(_from_final_folder(settings.load(new_folder / settings.DEFAULT_FILE), folder.path))
             _move(new_folder, folder)
     except OSError as error:
@@ -143,6 +144,7 @@ def _move(new_folder: Path, folder: ServiceFolder) -> None:
     current = folder.path / settings.DEFAULT_FILE
     if current.exists():
         shutil.copy2(current, folder.path / folder.previous_settings)
+        shutil.copymode(current, new_folder / settings.DEFAULT_FILE)
     # The settings come last: until they are replaced, the previous settings and the files that they name are in force.
     for file in sorted(new_folder.iterdir(), key=lambda file: file.name == settings.DEFAULT_FILE):
         file.replace(folder.path / file.name)

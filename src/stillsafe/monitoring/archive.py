@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.errors import RefusedError
-from stillsafe.store.disk import sync
+from stillsafe.store.disk import create_private, sync
 from stillsafe.store.read.requests import RequestTable, WindowRows, micros_of
 from stillsafe.store.tables import FIRST_SERVICE
 
@@ -54,6 +54,7 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
     partial_file = file.with_name(file.name + _PARTIAL_SUFFIX)
     with _file_errors(file):
         _create_folder(file.parent)
+        create_private(partial_file)
         with parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
             old_ids = _copy_rows(writer, file, schema) if file.exists() else np.empty(0, np.int64)
             for rows in batches:

@@ -206,7 +206,10 @@ def upgrade(engine: Engine) -> None:
     if database_revision not in {None, *known_revisions()}:
         raise SchemaMismatch("The database was written by a newer Stillsafe: upgrade the package.")
     if (file := database_file.file_of(engine)) is not None:
-        create_private(file)
+        try:
+            create_private(file)
+        except OSError as error:
+            raise StoreError(f"The database {file} cannot be created: {error.strerror}.") from error
     with writing(engine) as connection:
         lock(connection, "upgrade")
         _require_unicode(connection)
@@ -231,6 +234,7 @@ def back_up(engine: Engine, file: Path) -> None:
     partial_file = file.with_name(file.name + ".partial")
     partial_file.unlink(missing_ok=True)
     try:
+        create_private(partial_file)
         with (
             reading(engine) as connection,
             driver_errors(engine, "copied"),

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stillsafe.errors import StoreError
@@ -29,12 +29,21 @@ def create_private(path: Path) -> None:
     """Create an empty file that only its owner may read and write; a file that exists stays as it is.
 
     Raises:
-        StoreError: the file cannot be created.
+        OSError: the file cannot be created.
     """
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE_MODE))
-    except OSError as error:
-        raise StoreError(f"The file {path} cannot be created: {error.strerror}.") from error
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_MODE))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read and write; a file that exists keeps its permissions.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, PRIVATE_MODE)
+    with open(descriptor, "wb") as file:
+        file.write(content)
 
 
 @contextmanager

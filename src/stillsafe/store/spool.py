@@ -7,7 +7,7 @@ between leaves rows that the database recognises by their identifiers.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from stillsafe.errors import StoreError
 from stillsafe.store.codec import loads, storable_json
-from stillsafe.store.disk import try_lock_file
+from stillsafe.store.disk import create_private, try_lock_file
 
 R = TypeVar("R")
 BUSY_TIMEOUT_SECONDS = 2.0
@@ -148,6 +148,8 @@ class Spool:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    with suppress(OSError):  # SQLite then raises the reason
+        create_private(path)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
