@@ -14,12 +14,14 @@ from sqlalchemy import MetaData
 from starlette.testclient import TestClient
 
 from stillsafe import service
+from stillsafe.cli.output import console
+from stillsafe.cli.status import outage_document, print_outage
 from stillsafe.core.schema import Row
-from stillsafe.errors import ConfigurationError, ModelError, RunRefused, SchemaMismatch
+from stillsafe.errors import ConfigurationError, ModelError, RunRefused, SchemaMismatch, StoreError
 from stillsafe.logs import LogEvent
 from stillsafe.monitoring import registration
 from stillsafe.serving.failover import Failover, StoreStatus
-from stillsafe.settings import load
+from stillsafe.settings import DATABASE_VARIABLE, load
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from tests.ports import free_port
@@ -130,6 +132,43 @@ def test_failing_inserts_are_known_to_readiness_and_to_the_log(
     if not is_spooling:
         assert [counts[LogEvent[name].event] for name in ("REFUSALS_LOST", "REFUSALS_BACK")] == [1, 1]
     engine.dispose()
+
+
+@pytest.mark.parametrize("has_failover", [False, True])
+def test_texts_during_an_outage_are_what_the_api_does(
+    made_service: Path,
+    healthy_rows: list[dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    has_failover: bool,
+) -> None:
+    """With a server's failover predictions are answered, and no page or command denies it; with SQLite they are not."""
+    if has_failover:
+        monkeypatch.setenv(DATABASE_VARIABLE, f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    settings = service.settings_of(made_service / "stillsafe.toml")
+    with TestClient(service.create_app(settings), raise_server_exceptions=False) as client:
+        if not has_failover:
+            (made_service / "stillsafe.db").rename(made_service / "elsewhere.db")
+        answer = client.post("/v1/predict", json={"features": healthy_rows[0]})
+        state, pages = client.get("/v1/state"), [client.get("/").text for _ in range(3)]
+        ready = client.get("/health/ready")
+    assert answer.status_code == (200 if has_failover else 503)
+    assert ready.status_code == answer.status_code
+    assert ("so it gives none" in answer.text) is not has_failover
+    assert state.status_code == 503
+    assert "The database cannot be used now" in state.json()["detail"]
+    assert "answer" not in state.json()["detail"]
+    refusal = "refuses predictions with a 503"
+    assert [(refusal in page, "predictions are answered by the last known state" in page) for page in pages] == [
+        (not has_failover, has_failover)
+    ] * 3
+    assert [each.getMessage() for each in caplog.records].count(LogEvent.DASHBOARD_FAILED.event) == 1
+    with console.capture() as capture:
+        print_outage(outage_document(settings, StoreError("gone"), 0))
+    assert ("answers 503" in capture.get(), "by the last known state" in capture.get()) == (
+        not has_failover,
+        has_failover,
+    )
 
 
 def test_a_database_of_another_version_is_refused(made_service: Path) -> None:

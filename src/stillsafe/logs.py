@@ -255,7 +255,7 @@ class LogEvent(Enum):
     DASHBOARD_FAILED = (
         "the dashboard cannot read the store",
         logging.ERROR,
-        "A page of the dashboard could not be made.",
+        "A page of the dashboard could not be made; logged once, when that begins.",
         ("exception",),
     )
     PYTHON_WARNING = (

@@ -190,6 +190,7 @@ def outage_document(settings: Settings, error: StoreError, spooled_rows: int) ->
     """The JSON of `status` while the database does not answer: the state is unknown, which is not NORMAL."""
     return {
         "store": f"out: {error}",
+        "has_failover": not settings.database_url.startswith("sqlite"),
         "spooled_rows": spooled_rows,
         "service": settings.service.name,
         "mode": settings.service.mode,
@@ -202,7 +203,12 @@ def print_outage(document: dict[str, Any]) -> None:
     """Print the text of `status` while the database does not answer."""
     console.print(f"{escape(document['service'])}: [bold red]state unknown[/]")
     console.print(f"  The database is {escape(document['store'])}")
-    console.print("  A running API uses the last state that it read, for `max_state_age_seconds`; then it falls back.")
+    if document["has_failover"]:
+        console.print(
+            "  A running API answers by the last known state, for `max_state_age_seconds`; then it falls back."
+        )
+    else:
+        console.print("  A running API answers 503 for as long as it cannot read and write the database either.")
     _print_spool(document)
 
 

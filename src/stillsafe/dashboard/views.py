@@ -37,6 +37,17 @@ HEADERS = {
 }
 
 
+class _Outage:
+    """Whether the last page could not be made, so that an outage is logged once and not with each refresh."""
+
+    is_known = False
+
+    def begins(self) -> bool:
+        """Whether this is the first failure; from now on it is known."""
+        was_known, self.is_known = self.is_known, True
+        return not was_known
+
+
 def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> APIRouter:
     """The routes `/` and `/static/stillsafe.css`.
 
@@ -48,6 +59,7 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
     pages = APIRouter(include_in_schema=False)
     style = (FOLDER / "static" / "stillsafe.css").read_bytes()
     templates = build_templates()
+    outage = _Outage()
     templates.globals["style_version"] = hashlib.sha256(style).hexdigest()[:12]
 
     @pages.api_route("/", methods=["GET", "HEAD"])
@@ -65,8 +77,11 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
         try:
             snapshot = take_snapshot(engine, settings, now, run_count)
         except StoreError as error:
-            log_event(logger, LogEvent.DASHBOARD_FAILED, error=error)
-            return _html(templates, "unavailable.html", 503, {**context, "problem": str(error)})
+            if outage.begins():
+                log_event(logger, LogEvent.DASHBOARD_FAILED, error=error)
+            outage_context = {"problem": str(error), "has_failover": engine.dialect.name != "sqlite"}
+            return _html(templates, "unavailable.html", 503, context | outage_context)
+        outage.is_known = False
         return _html(templates, "page.html", 200, {**context, **_page_context(snapshot)})
 
     @pages.api_route("/static/stillsafe.css", methods=["GET", "HEAD"])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -96,7 +96,7 @@ def problem_of(error: Exception) -> Problem:
         case RefusedRequest():
             return error.problem
         case StoreError():
-            cause = f" ({error.reason})" if error.reason else ""
+            cause = _cause(error)
             detail = f"The service cannot read its state or record its answer now{cause}, so it gives none. Try again."
             return problem(503, detail, Retry_After=str(RETRY_AFTER_SECONDS))
         case BatcherClosed():
@@ -129,8 +129,16 @@ def _title(status: int) -> str:
     return _TITLES.get(status, HTTPStatus(status).phrase)
 
 
-async def _respond(_request: Request, error: Exception) -> Response:
-    return problem_of(error).response()
+async def _respond(request: Request, error: Exception) -> Response:
+    response = problem_of(error)
+    if isinstance(error, StoreError) and request.method in ("GET", "HEAD"):
+        # Nothing is to be recorded here, and predictions may be answered all the same, with rows in the spool.
+        response = replace(response, detail=f"The database cannot be used now{_cause(error)}. Try again.")
+    return response.response()
+
+
+def _cause(error: StoreError) -> str:
+    return f" ({error.reason})" if error.reason else ""
 
 
 def _parameter_violation(detail: Mapping[str, Any]) -> Violation:
