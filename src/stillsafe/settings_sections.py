@@ -201,6 +201,8 @@ class Serving(Section):
     """Larger requests are refused (413)."""
     max_batch: int = Field(default=1_000, ge=1)
     """Largest number of instances in one batch request."""
+    idle_seconds: Seconds = 75.0
+    """A connection without a request stays open so long: longer than nginx and load balancers keep theirs (60 s)."""
     on_stale_monitor: Literal["serve", "fallback"] = "serve"
     """If the monitor has stopped: `serve` the model with a flag in each answer, or use the `fallback`."""
     on_not_judged: Literal["serve", "fallback"] = "serve"

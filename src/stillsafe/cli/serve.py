@@ -17,6 +17,7 @@ from stillsafe import logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, Config, app
 from stillsafe.cli.workers import Workers
 from stillsafe.errors import ConfigurationError
+from stillsafe.serving import connections
 from stillsafe.serving.metrics import COUNTS_VARIABLE
 from stillsafe.settings import Settings
 
@@ -49,7 +50,7 @@ def serve(
         if workers == 1:
             application = service.create_app(settings)
             service.freeze_collector()
-            _run(application, server_socket)
+            _run(application, settings, server_socket)
         else:
             _run_workers(settings, config.resolve(), workers, server_socket)
 
@@ -60,16 +61,21 @@ def _run_workers(settings: Settings, config: Path, workers: int, server_socket: 
     os.environ[service.CONFIG_VARIABLE] = str(config)
     with tempfile.TemporaryDirectory(prefix="stillsafe-counts-") as counts:
         os.environ[COUNTS_VARIABLE] = counts
-        worker_config = _uvicorn_config("stillsafe.service:app_from_environment", factory=True, workers=workers)
+        worker_config = _uvicorn_config(
+            "stillsafe.service:app_from_environment",
+            factory=True,
+            workers=workers,
+            **connections.server_options(settings.serving),
+        )
         supervisor = Workers(worker_config, sockets=[server_socket])
         supervisor.run()
     if supervisor.start_failed:
         sys.exit(EXIT_FAILURE)
 
 
-def _run(application: FastAPI, server_socket: socket.socket) -> None:
+def _run(application: FastAPI, settings: Settings, server_socket: socket.socket) -> None:
     """Serve in this process until stopped."""
-    server = uvicorn.Server(_uvicorn_config(application))
+    server = uvicorn.Server(_uvicorn_config(application, **connections.server_options(settings.serving)))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[server_socket])
     if not server.started:
