@@ -138,6 +138,13 @@ class LogEvent(Enum):
         "A process has started to serve.",
         (*_VERSION, "process"),
     )
+    CONNECTION_LIMIT = (
+        "connection_limit",
+        logging.WARNING,
+        "Connections were refused or cut off: `limit` names the setting in `[serving]`. Logged once, and again after a "
+        "minute without.",
+        ("limit", "value", "process"),
+    )
     NOT_COMPILED = (
         "the model is not served compiled",
         logging.WARNING,

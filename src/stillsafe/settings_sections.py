@@ -203,6 +203,14 @@ class Serving(Section):
     """Largest number of instances in one batch request."""
     idle_seconds: Seconds = 75.0
     """A connection without a request stays open so long: longer than nginx and load balancers keep theirs (60 s)."""
+    max_head_bytes: int = Field(default=65_536, ge=1_000)
+    """A request with a longer head (its first line and its headers) is refused (431)."""
+    head_seconds: Seconds = 10.0
+    """A head that takes longer to arrive is refused (408); a connection that sends nothing for so long is closed."""
+    max_connections: int | None = Field(default=None, ge=1)
+    """Most connections of a process; by default, and at most, 100 fewer than the files that it may open."""
+    max_connections_per_address: int | None = Field(default=None, ge=1)
+    """Most connections of one address; by default half of all. Behind a proxy, all are the proxy's."""
     on_stale_monitor: Literal["serve", "fallback"] = "serve"
     """If the monitor has stopped: `serve` the model with a flag in each answer, or use the `fallback`."""
     on_not_judged: Literal["serve", "fallback"] = "serve"

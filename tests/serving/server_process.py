@@ -37,11 +37,14 @@ class ServerProcess:
 
 
 @contextmanager
-def serve_folder(folder: Path, *, descriptors: int | None = None, **serving: object) -> Iterator[ServerProcess]:
+def serve_folder(
+    folder: Path, *options: str, descriptors: int | None = None, **serving: object
+) -> Iterator[ServerProcess]:
     """Serve a service folder until the block ends.
 
     Args:
         folder: the service, whose settings file is changed.
+        options: of the command.
         descriptors: the process's limit of open files, or None for this process's.
         serving: settings of `[serving]`.
     """
@@ -49,7 +52,7 @@ def serve_folder(folder: Path, *, descriptors: int | None = None, **serving: obj
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in serving.items())
     settings.write_text(settings.read_text().replace("[serving]\n", f"[serving]\n{lines}"))
     port = free_port()
-    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port)]
+    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port), *options]
     limit = None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2)
     with (
         (folder / "serve.log").open("wb") as log,

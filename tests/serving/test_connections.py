@@ -1,25 +1,262 @@
 """What one client's connections may take from the others, against a served process and raw sockets."""
 
+import json
+import pickle
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
-from stillsafe.serving.connections import server_options
+from stillsafe.serving.connections import PIECE_BYTES, ConnectionRegistry, Limit, _network, server_options
 from stillsafe.settings_sections import Serving
-from tests.serving.server_process import request, seconds_until_closed, serve_folder, status
+from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status
+
+HEAD_BYTES = 10_000
+START = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def server(made_service: Path) -> Iterator[ServerProcess]:
+    """A server whose limits are so low that tests reach them soon."""
+    limits: dict[str, Any] = {"max_connections": 30, "max_connections_per_address": 20, "idle_seconds": "4s"}
+    with serve_folder(made_service, max_head_bytes=HEAD_BYTES, head_seconds="2s", **limits) as process:
+        yield process
+
+
+def _is_answered(server: ServerProcess) -> bool:
+    with server.connect() as connection:
+        connection.sendall(request())
+        return status(connection) == 200
+
+
+def _limits_in_log(server: ServerProcess) -> list[str]:
+    return [line["limit"] for line in server.events("connection_limit")]
 
 
 def test_an_idle_connection_outlives_those_of_proxies() -> None:
-    """Nginx and load balancers keep theirs for 60 seconds: whoever closes first must not be the server."""
+    """Proxies keep theirs for 60 seconds: whoever closes first must not be the server."""
     assert server_options(Serving())["timeout_keep_alive"] >= 75
 
 
 def test_an_idle_connection_stays_as_long_as_the_settings_say(made_service: Path) -> None:
     """A connection without a request is closed after `idle_seconds`, and the next one before that is answered."""
-    with serve_folder(made_service, idle_seconds="8s") as server, server.connect() as connection:
+    with serve_folder(made_service, idle_seconds="8s", head_seconds="1s") as server, server.connect() as connection:
         for _ in range(2):
             connection.sendall(request())
             assert status(connection) == 200
             with pytest.raises(TimeoutError):
                 seconds_until_closed(connection, most=6)
         assert seconds_until_closed(connection) < 5
+        assert _limits_in_log(server) == []
+
+
+def test_a_head_may_have_just_the_bytes_of_the_limit(server: ServerProcess) -> None:
+    """A head of the limit is answered, however it is cut into pieces; one byte more is 431, and the connection ends."""
+    for size in (HEAD_BYTES, PIECE_BYTES, 1_000):
+        for excess, expected in ((0, 200), (1, 431)):
+            padding = HEAD_BYTES + excess - len(START) - len("x: \r\n\r\n")
+            head = START + b"x: " + b"a" * padding + b"\r\n\r\n"
+            assert len(head) == HEAD_BYTES + excess
+            with server.connect() as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for start in range(0, len(head), size):
+                    connection.sendall(head[start : start + size])
+                    sleep(0.01)
+                assert status(connection) == expected
+                if excess:
+                    assert seconds_until_closed(connection) < 1
+    assert _limits_in_log(server) == ["max_head_bytes"]
+
+
+CHUNKED_HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = (
+    b"GET /" + b"a" * 100,
+    START + b"cookie: ",
+    START + b"a-long-name",
+    CHUNKED_HEAD + b"1\r\n{\r\n0\r\ntrailer: ",
+    CHUNKED_HEAD + b"1;extension=",
+)
+
+
+def test_endless_lines_are_cut_at_the_limit(server: ServerProcess) -> None:
+    """Whatever the parser would collect, path, header, trailer or extension: 100 MB are cut off after a few KB."""
+    for beginning in ENDLESS:
+        with server.connect() as connection:
+            connection.sendall(beginning)
+            sent_bytes, piece = 0, b"a" * 100_000
+            with suppress(ConnectionError):
+                while sent_bytes < 100_000_000:
+                    connection.sendall(piece)
+                    sent_bytes += len(piece)
+        assert sent_bytes < 20_000_000  # what the kernel holds for both ends
+        assert _is_answered(server)
+    assert _limits_in_log(server) == ["max_head_bytes"]
+
+
+def test_a_body_and_a_head_in_one_piece_count_apart(server: ServerProcess) -> None:
+    """Requests that follow each other on one connection, each smaller than the limit, are all answered in order."""
+    body = json.dumps({"features": 1, "synthetic": True}).ljust(HEAD_BYTES - 100).encode()
+    post = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    get = START + b"x: " + b"a" * (HEAD_BYTES - 500) + b"\r\n\r\n"
+    with server.connect() as connection:
+        threading.Thread(target=connection.sendall, args=((post + get) * 50,)).start()
+        assert _statuses(connection, 100) == [422, 200] * 50
+
+
+def test_a_client_that_never_waits_is_answered_in_order(server: ServerProcess) -> None:
+    """Thousands of requests in one write are answered, and another client is answered in between."""
+    count = 2_000
+    with server.connect() as connection:
+        threading.Thread(target=connection.sendall, args=(request() * count,)).start()
+        began = monotonic()
+        assert _is_answered(server)
+        assert monotonic() - began < 1
+        assert _statuses(connection, count) == [200] * count
+
+
+def _statuses(connection: socket.socket, count: int) -> list[int]:
+    """The statuses of so many answers on one connection."""
+    reader = connection.makefile("rb")
+    statuses = []
+    for _ in range(count):
+        statuses.append(int(reader.readline().split()[1]))
+        lines = dict(line.lower().strip().split(b": ", 1) for line in iter(reader.readline, b"\r\n"))
+        reader.read(int(lines[b"content-length"]))
+    reader.close()
+    return statuses
+
+
+def test_a_head_that_does_not_end_is_cut(server: ServerProcess) -> None:
+    """A silent connection, and a head that stays half-sent, end after `head_seconds`; that is logged once."""
+    half_heads = {b"": b"", b"GET / HT": b"408", START: b"408", b"\r\n": b"408"}
+    half_heads[request() + b"GET /"] = b"200"  # the first request is answered, and idle time passes for the second
+    with ExitStack() as stack:
+        connections = {each: stack.enter_context(server.connect()) for each in half_heads}
+        for beginning, connection in connections.items():
+            connection.sendall(beginning)
+        for beginning, connection in connections.items():
+            assert half_heads[beginning] in connection.recv(65_536)
+            assert seconds_until_closed(connection, 8) < 7
+    assert _limits_in_log(server) == ["head_seconds"]
+
+
+def test_a_head_that_drips_is_cut(server: ServerProcess) -> None:
+    """A byte from time to time does not keep a connection: neither in a head nor in a body that nobody reads."""
+    for beginning in (START + b"x: ", b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"):
+        with server.connect() as connection:
+            connection.sendall(beginning)
+            began = monotonic()
+            with suppress(ConnectionError):
+                while monotonic() - began < 10:
+                    connection.sendall(b"a")
+                    sleep(0.1)
+            assert 1.5 < monotonic() - began < 6
+    assert _limits_in_log(server) == ["head_seconds"]
+
+
+def test_silent_connections_lock_nobody_out(server: ServerProcess) -> None:
+    """A new client takes the place of a silent one, also at the limit of its own address; it is logged once."""
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(server.connect())
+            assert _is_answered(server)
+    assert _limits_in_log(server) == ["max_connections_per_address"]
+
+
+def test_idle_connections_lock_nobody_out(made_service: Path) -> None:
+    """Where no connection is silent, a new client takes the place of the one that was idle longest."""
+    with serve_folder(made_service, max_connections_per_address=5) as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(5)]
+        for each in connections:
+            each.sendall(request())
+            assert status(each) == 200
+        assert _is_answered(server)
+        assert seconds_until_closed(connections[0]) < 1
+        connections[1].sendall(request())
+        assert status(connections[1]) == 200
+
+
+def test_connections_at_work_are_kept_and_new_ones_refused(made_service: Path) -> None:
+    """Where each connection has a request, a new one gets 503 and ends, and the others are answered."""
+    with serve_folder(made_service, max_connections=5) as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(3)]
+        for each in connections:
+            each.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        sleep(0.3)
+        with server.connect() as connection:
+            assert status(connection) == 503
+            assert seconds_until_closed(connection) < 1
+        for each in connections:
+            each.sendall(b"}")
+            assert status(each) == 422
+        sleep(0.1)
+        assert _is_answered(server)
+        assert _limits_in_log(server) == ["max_connections_per_address"]
+
+
+def test_more_silent_connections_than_descriptors_lock_nobody_out(made_service: Path) -> None:
+    """The limit of all connections is below that of open files, so the service goes on reading its database."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+    with serve_folder(made_service, descriptors=256) as server, ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(server.connect())
+        with server.connect() as connection:
+            connection.sendall(request("/health/ready"))
+            assert status(connection) == 200
+        assert _limits_in_log(server) == ["max_connections_per_address"]
+
+
+def test_a_client_that_reads_no_answer_is_cut(server: ServerProcess) -> None:
+    """Answers that nobody reads do not stay in memory for longer than `idle_seconds`."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.setblocking(False)
+        began = monotonic()
+        with suppress(ConnectionError):
+            while monotonic() - began < 20:
+                try:
+                    connection.send(request("/openapi.json") * 10)
+                except BlockingIOError:
+                    sleep(0.1)
+        assert monotonic() - began < 15
+    assert _is_answered(server)
+    assert _limits_in_log(server) == ["idle_seconds"]
+
+
+def test_workers_have_the_limits(made_service: Path) -> None:
+    """The options reach a worker process, which gets them pickled."""
+    assert pickle.loads(pickle.dumps(server_options(Serving())))["ws"] == "none"  # noqa: S301 - its own bytes
+    with serve_folder(made_service, "--workers", "2", max_head_bytes=2_000) as server, server.connect() as connection:
+        connection.sendall(START + b"x: " + b"a" * 3_000)
+        assert status(connection) == 431
+
+
+def test_the_limits_of_connections_follow_the_open_files() -> None:
+    """All connections are fewer than the files that may be open; one address has half of them, or what is set."""
+    limits = ConnectionRegistry(Serving(max_connections=10**9)).limits
+    assert limits[Limit.CONNECTIONS] < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert limits[Limit.CONNECTIONS_PER_ADDRESS] == pytest.approx(limits[Limit.CONNECTIONS] / 2, abs=1)
+    settings = Serving(max_connections=10, max_connections_per_address=50)
+    assert ConnectionRegistry(settings).limits[Limit.CONNECTIONS_PER_ADDRESS] == 10
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_address_stands_for_a_client(address: str, network: str) -> None:
+    """Whoever has an IPv6 address has 2^64 of them, so these count together."""
+    assert _network(address) == network

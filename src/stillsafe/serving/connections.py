@@ -1,11 +1,310 @@
-"""What one client's connections may take from the others."""
+"""What one client's connections may take from the others: bytes and time of a head, and a number of connections.
 
+The limits hold in the server's own protocol, because a request reaches the application only after its head. The parser
+copies a head anew with each piece that arrives, so a head without a limit costs time that grows with its square.
+"""
+
+import asyncio
+import ipaddress
+import json
+import logging
 import math
+import os
+import resource
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from itertools import islice
 from typing import Any
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stillsafe.logs import LogEvent, log_event
+from stillsafe.serving.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem
 from stillsafe.settings_sections import Serving
+
+logger = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 10_000
+"""Most connections of a process, where the settings set no number and the limit of open files is higher."""
+RESERVED_DESCRIPTORS = 100
+"""Open files that are left to the database, the spool, the model and the log."""
+PIECE_BYTES = 4_096
+"""Most bytes that are parsed at a time: as many requests as fit into them may delay all other connections."""
+MOST_BACKLOG_BYTES = 1_000_000
+"""Most bytes of later requests that wait for an earlier one's answer; a client that sends more is cut off."""
+SWEEP_SECONDS = 1.0
+"""How often all connections are searched for stalled ones."""
+SPELL_SECONDS = 60.0
+"""A limit that was not reached for so long is logged again when it is reached."""
+MOST_SEARCHED = 256
+"""Most connections among which the one that was idle longest is searched."""
+
+
+class Limit(StrEnum):
+    """A limit, by the setting in `[serving]` that sets it."""
+
+    HEAD_BYTES = "max_head_bytes"  #: A head has more bytes.
+    HEAD_SECONDS = "head_seconds"  #: A head, or the first byte of a connection, took longer.
+    CONNECTIONS = "max_connections"  #: More connections in all.
+    CONNECTIONS_PER_ADDRESS = "max_connections_per_address"  #: More connections of one address.
+    IDLE_SECONDS = "idle_seconds"  #: A client read nothing of its answers for longer.
+
+
+@dataclass(slots=True)
+class _Group:
+    """Connections in the order in which they were made: all of them, and those that have not sent a head yet."""
+
+    open: dict["LimitedProtocol", None] = field(default_factory=dict)
+    silent: dict["LimitedProtocol", None] = field(default_factory=dict)
+
+    def expendable(self) -> "LimitedProtocol | None":
+        """The connection that does without a request for longest, or None if all are at work."""
+        silent = next(iter(self.silent), None)
+        if silent is not None:
+            return silent
+        idle = [each for each in islice(self.open, MOST_SEARCHED) if each.idle_until is not None]
+        return min(idle, key=lambda each: each.idle_until or 0.0, default=None)
+
+
+class ConnectionRegistry:
+    """The connections of one process, by address, and the limits on them.
+
+    Args:
+        serving: the settings with the limits.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        most = min(serving.max_connections or MOST_CONNECTIONS, _descriptor_limit())
+        self.limits: dict[Limit, float] = {
+            Limit.HEAD_BYTES: serving.max_head_bytes,
+            Limit.HEAD_SECONDS: serving.head_seconds,
+            Limit.CONNECTIONS: most,
+            Limit.CONNECTIONS_PER_ADDRESS: min(serving.max_connections_per_address or math.ceil(most / 2), most),
+            Limit.IDLE_SECONDS: serving.idle_seconds,
+        }
+        self._all = _Group()
+        self._groups: defaultdict[str, _Group] = defaultdict(_Group)
+        self._reached_at: dict[Limit, float] = {}
+        self._is_sweeping = False
+
+    def admit(self, connection: "LimitedProtocol") -> bool:
+        """Whether a new connection may stay. One that has no request at the moment is closed in its favour."""
+        group = self._groups[connection.address]
+        for each, limit in ((group, Limit.CONNECTIONS_PER_ADDRESS), (self._all, Limit.CONNECTIONS)):
+            if len(each.open) >= self.limits[limit]:
+                self.note(limit, connection.loop.time())
+                other = each.expendable()
+                if other is None:
+                    return False
+                self.remove(other)
+                other.transport.abort()
+        for each in (self._all, self._groups[connection.address]):
+            each.open[connection] = each.silent[connection] = None
+        self._begin_sweeps(connection.loop)
+        return True
+
+    def note_head(self, connection: "LimitedProtocol") -> None:
+        """A connection has sent its first head."""
+        for each in (self._all, self._groups[connection.address]):
+            each.silent.pop(connection, None)
+
+    def remove(self, connection: "LimitedProtocol") -> None:
+        """A connection has ended. No effect if it is not registered."""
+        group = self._groups[connection.address]
+        for each in (self._all, group):
+            each.open.pop(connection, None)
+            each.silent.pop(connection, None)
+        if not group.open:
+            del self._groups[connection.address]
+
+    def note(self, limit: Limit, now: float) -> None:
+        """A limit is reached: log it, once until it was not reached for a while.
+
+        Args:
+            limit: the limit.
+            now: seconds of the event loop's clock.
+        """
+        if now - self._reached_at.get(limit, -math.inf) > SPELL_SECONDS:
+            fields = {"limit": limit.value, "value": self.limits[limit], "process": os.getpid()}
+            log_event(logger, LogEvent.CONNECTION_LIMIT, fields)
+        self._reached_at[limit] = now
+
+    def _begin_sweeps(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_sweeping = False
+        for connection in list(self._all.open):
+            connection.cut_if_stalled(loop.time())
+        if self._all.open:
+            self._begin_sweeps(loop)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with the limits of a registry.
+
+    Args:
+        registry: of this process.
+        options: of uvicorn's protocol.
+    """
+
+    def __init__(self, registry: ConnectionRegistry, **options: Any) -> None:
+        super().__init__(**options)
+        self.registry = registry
+        self.address = ""
+        self._most_head_bytes = int(registry.limits[Limit.HEAD_BYTES])
+        self._bytes_since_progress = 0  # without an end of a head and without a byte of a body
+        self._has_sent_head = False
+        self._backlog = bytearray()
+        self._waiting_since: float | None = None
+        self._waiting_after: object = None
+        self._unread_bytes, self._unread_since = 0, 0.0
+
+    @property
+    def idle_until(self) -> float | None:
+        """When the connection will have been idle for too long, or None while it has a request."""
+        return None if self.timeout_keep_alive_task is None else self.timeout_keep_alive_task.when()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept the connection, or refuse it with 503."""
+        super().connection_made(transport)
+        self.address = _network(self.client[0] if self.client else "")
+        self._waiting_since = self.loop.time()
+        if not self.registry.admit(self):
+            self._refuse(503, "The service has too many connections. Try again.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.registry.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived, in small pieces."""
+        size = len(data)
+        if size <= PIECE_BYTES and self._bytes_since_progress + size <= self._most_head_bytes and not self._backlog:
+            self._bytes_since_progress += size
+            super().data_received(data)
+        else:
+            self._unset_keepalive_if_required()
+            self._backlog += data
+            self._parse()
+
+    def on_headers_complete(self) -> None:
+        """A head has ended."""
+        self._bytes_since_progress = 0
+        if not self._has_sent_head:
+            self._has_sent_head = True
+            self.registry.note_head(self)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body has arrived."""
+        self._bytes_since_progress = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """An answer is sent: parse the requests that wait for it."""
+        super().on_response_complete()
+        if self._backlog:
+            self._unset_keepalive_if_required()
+            self.loop.call_soon(self._parse)
+
+    def cut_if_stalled(self, now: float) -> None:
+        """End the connection if its client owes a head, or reads none of its answers, for too long.
+
+        Args:
+            now: seconds of the event loop's clock.
+        """
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes != self._unread_bytes:
+            self._unread_bytes, self._unread_since = unread_bytes, now
+        if unread_bytes:
+            if now - self._unread_since >= self.registry.limits[Limit.IDLE_SECONDS]:
+                self.registry.note(Limit.IDLE_SECONDS, now)
+                self.transport.abort()
+        elif self._is_at_work() or self.timeout_keep_alive_task is not None:
+            self._waiting_since = None
+        elif self._waiting_since is None or self._waiting_after is not self.cycle:
+            # The cycle is the last request's, so another one tells that a whole head has arrived in between.
+            self._waiting_since, self._waiting_after = now, self.cycle
+        elif now - self._waiting_since >= self.registry.limits[Limit.HEAD_SECONDS]:
+            self.registry.note(Limit.HEAD_SECONDS, now)
+            self._end_late_head()
+
+    def _parse(self) -> None:
+        """Parse what has arrived, until a request has to wait for the answer to an earlier one."""
+        position = 0
+        while position < len(self._backlog) and not self.pipeline and not self.transport.is_closing():
+            room = self._most_head_bytes - self._bytes_since_progress
+            if room <= 0:
+                self.registry.note(Limit.HEAD_BYTES, self.loop.time())
+                self._refuse(431, f"The head of a request must not exceed {self._most_head_bytes} bytes.")
+                break
+            piece = bytes(self._backlog[position : position + min(PIECE_BYTES, room)])
+            position += len(piece)
+            self._bytes_since_progress += len(piece)
+            super().data_received(piece)
+        del self._backlog[:position]
+        if self.transport.is_closing():
+            self._backlog.clear()
+        elif self._backlog:
+            self.flow.pause_reading()
+            if len(self._backlog) > MOST_BACKLOG_BYTES:
+                self.registry.note(Limit.HEAD_BYTES, self.loop.time())
+                self.transport.abort()
+
+    def _is_at_work(self) -> bool:
+        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+
+    def _end_late_head(self) -> None:
+        if self._bytes_since_progress:
+            seconds = self.registry.limits[Limit.HEAD_SECONDS]
+            self._refuse(408, f"The head of a request must arrive within {seconds:g} seconds.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer with a problem and close. In the middle of an earlier answer, close only."""
+        if not self._is_at_work():
+            refusal = problem(status, detail)
+            body = json.dumps(refusal.document()).encode()
+            lines = [
+                f"HTTP/1.1 {status} {refusal.title}",
+                f"content-type: {MEDIA_TYPE}",
+                f"content-length: {len(body)}",
+                *([f"retry-after: {RETRY_AFTER_SECONDS}"] if status == 503 else []),
+                "connection: close",
+            ]
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.close()
 
 
 def server_options(serving: Serving) -> dict[str, Any]:
     """The options of `uvicorn.Config` that keep the limits of the settings."""
-    return {"timeout_keep_alive": math.ceil(serving.idle_seconds)}
+    return {
+        "http": partial(LimitedProtocol, ConnectionRegistry(serving)),
+        "ws": "none",
+        "timeout_keep_alive": math.ceil(serving.idle_seconds),
+    }
+
+
+def _descriptor_limit() -> int:
+    """How many connections the process's limit of open files allows."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(open_files - RESERVED_DESCRIPTORS, open_files // 2)
+
+
+def _network(address: str) -> str:
+    """The client that an address stands for: an IPv4 address, or the 64 bits of IPv6 that one site has to itself."""
+    if ":" not in address:
+        return address
+    number = ipaddress.IPv6Address(address.partition("%")[0])
+    if number.ipv4_mapped is not None:
+        return str(number.ipv4_mapped)
+    return str(ipaddress.IPv6Network((number, 64), strict=False))
