@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
 from stillsafe.serving import endpoint as prediction_endpoint
+from stillsafe.serving.body import json_body
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.problems import RefusedRequest
 from tests.serving.services import GOOD, OLD, Service
@@ -166,3 +168,46 @@ def test_a_refused_synthetic_request_is_no_evidence(service: Service) -> None:
     assert b"stillsafe_synthetic_requests_total 4.0" in metrics
     assert b'stillsafe_refusals_total{kind="unknown_key"} 1.0' in metrics
     assert (service.refusals(), len(service.log())) == ([], 1)
+
+
+UNKNOWN_KEYS = {f"key{number:04d}": 1 for number in range(80)}
+LARGE_BODIES: dict[str, dict[str, Any]] = {
+    "one object": {"features": {f"key{number:06d}": 1 for number in range(60_000)}},
+    "one envelope": {"features": GOOD, **{f"key{number:06d}": 1 for number in range(60_000)}},
+    "many instances": {"instances": [UNKNOWN_KEYS] * 800},
+    "some instances": {"instances": [UNKNOWN_KEYS, GOOD] * 400},
+}
+
+
+@pytest.mark.parametrize("name", LARGE_BODIES)
+def test_what_a_large_wrong_body_costs_is_bounded(service: Service, monkeypatch: Any, name: str) -> None:
+    """Its answer and what is stored of it are no longer than the body, and the event loop does not parse it."""
+    threads: list[str] = []
+    parse = json_body.parse
+
+    def note_thread(content: bytes, *, interruptible: bool = False) -> Any:
+        threads.append(f"{threading.current_thread() is threading.main_thread()} {interruptible}")
+        return parse(content, interruptible=interruptible)
+
+    async def story(endpoint: PredictionEndpoint) -> bytes:
+        method = endpoint.predict_batch if "instances" in LARGE_BODIES[name] else endpoint.predict
+        try:
+            return await method(SCOPE, _receive(LARGE_BODIES[name]))
+        except RefusedRequest as refusal:
+            return json.dumps(refusal.problem.document()).encode()
+
+    service.decide(State.NORMAL)
+    monkeypatch.setattr(json_body, "parse", note_thread)
+    answer = _run(service, story)
+    body_bytes = len(json.dumps(LARGE_BODIES[name]))
+    stored_bytes = sum(len(json.dumps(row.violations)) for row in service.refusals())
+    problems = [result["error"] for result in json.loads(answer).get("results", []) if "error" in result]
+    assert len(json.dumps(problems) if problems else answer) < body_bytes
+    assert 0 < stored_bytes < body_bytes / 2
+    assert threads == ["False True"]
+    refusal_count = {"many instances": 800, "some instances": 400}.get(name, 1)
+    assert (len(service.refusals()), len(service.log())) == (refusal_count, 400 if name == "some instances" else 0)
+    if "instances" in name:
+        results = json.loads(answer)["results"]
+        assert [("error" in result) for result in results[:2]] == [True, name == "many instances"]
+        assert all(1 <= len(problem["violations"]) <= 51 for problem in problems)

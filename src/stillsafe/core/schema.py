@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from stillsafe.core.text import display_name, join_names
 
@@ -189,8 +190,11 @@ class Schema:
         """Whether the audit log has all inputs of the model, so that a shadow score is possible."""
         return all(spec.log is LogMode.KEEP for spec in self.features)
 
-    def validate(self, features: object) -> Row | tuple[Violation, ...]:
-        """A clean row with every feature present (None where missing), or every violation, in schema order."""
+    def validate(self, features: object, most: int = MOST_VIOLATIONS_SHOWN) -> Row | tuple[Violation, ...]:
+        """A clean row with every feature present (None where missing), or the violations, in schema order.
+
+        Of more than `most` violations, the last one counts the others. Its cost does not grow with them.
+        """
         if not isinstance(features, Mapping):
             problem = f"{_json_type(features)} is the wrong type"
             return (Violation("features", ViolationKind.WRONG_TYPE, problem, "an object"),)
@@ -202,11 +206,9 @@ class Schema:
                 violations.append(value)
             else:
                 row[spec.name] = value
-        violations.extend(self._unknown_features(features))
-        if (rest := len(violations) - MOST_VIOLATIONS_SHOWN) > 0:
-            last = Violation("...", ViolationKind.TOO_MANY, f"{rest} more violations", "none")
-            violations = [*violations[:MOST_VIOLATIONS_SHOWN], last]
-        return tuple(violations) if violations else row
+        count = len(violations) + len(features) - sum(spec.name in features for spec in self.features)
+        violations.extend(islice(self._unknown_features(features), max(most - len(violations), 0)))
+        return summary(violations, count, most) if violations else row
 
     def _unknown_features(self, features: Mapping[str, object]) -> Iterable[Violation]:
         names = set(self.names)
@@ -214,6 +216,12 @@ class Schema:
             if name not in names:
                 allowed = "only the features of /v1/schema"
                 yield Violation(display_name(name), ViolationKind.UNKNOWN_FEATURE, "no such feature", allowed)
+
+
+def summary(violations: Sequence[Violation], count: int, most: int) -> tuple[Violation, ...]:
+    """The first `most` of `count` violations, and one more that counts the others."""
+    others = [Violation("...", ViolationKind.TOO_MANY, f"{count - most} more violations", "none")]
+    return (*violations[:most], *(others if count > most else []))
 
 
 def sanitise(schema: Schema, rows: Sequence[Row], salt: str) -> list[Row]:

@@ -6,9 +6,9 @@ FastAPI's routes and the fast path call the same two methods.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -19,6 +19,7 @@ from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import metrics, predict
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body
+from stillsafe.serving.body.body_reader import LARGE_BYTES, BodyReader
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
@@ -28,6 +29,7 @@ from stillsafe.store.records import PredictionRecord
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Defects = tuple[tuple[str, str], ...]
 """The (feature, kind) pairs of one refused request."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
@@ -46,13 +48,18 @@ class _Body:
     content: bytes = b""
     synthetic: bool = False
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the strict parser takes so long for it that it runs in a thread."""
+        return len(self.content) > LARGE_BYTES
+
     def document(self) -> Any:
         """The body as Python values, by the strict parser.
 
         Raises:
             RefusedRequest: it is no JSON.
         """
-        document = json_body.parse(self.content)
+        document = json_body.parse(self.content, interruptible=self.is_large)
         self.synthetic = self.synthetic or instances.is_synthetic(document)
         return document
 
@@ -67,6 +74,7 @@ class PredictionEndpoint:
         predictions: answers rows in batches, each with whether it is synthetic.
         refusals: records refused requests in batches.
         metrics: the counters.
+        body_reader: parses large bodies that are not ordinary, in a thread.
     """
 
     context: Context
@@ -74,6 +82,7 @@ class PredictionEndpoint:
     predictions: MicroBatcher[tuple[Row, bool], PredictionRecord]
     refusals: MicroBatcher[Defects, None]
     metrics: Metrics
+    body_reader: BodyReader = field(default_factory=BodyReader)
 
     async def predict(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to `{"features": {...}}`, as JSON.
@@ -86,7 +95,7 @@ class PredictionEndpoint:
             body = _Body()
             try:
                 await self._read(body, scope, receive)
-                row = self._row(body)
+                row = await self._row(body)
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
                 raise
@@ -102,7 +111,7 @@ class PredictionEndpoint:
             body = _Body()
             try:
                 await self._read(body, scope, receive)
-                checks = self._checks(body)
+                checks = await self._checks(body)
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
                 raise
@@ -111,28 +120,35 @@ class PredictionEndpoint:
             records, _ = await asyncio.gather(
                 self._answer(requests), self._record_refusals(refusals, synthetic=body.synthetic)
             )
-            return _encode({"results": _results(checks, records)})
+            if refusals and body.is_large:
+                return await asyncio.to_thread(_batch_document, checks, records)
+            return _batch_document(checks, records)
 
     async def _read(self, body: _Body, scope: Scope, receive: Receive) -> None:
         body.synthetic = json_body.has_synthetic_header(scope["headers"])
         body.content = await json_body.read_body(scope, receive, self.context.settings.serving.max_body_bytes)
 
-    def _row(self, body: _Body) -> Row:
+    async def _row(self, body: _Body) -> Row:
         row = self.decoder.decode_single(body.content)
-        if row is not None:
-            return row
+        return await self._parse(body, partial(self._parsed_row, body)) if row is None else row
+
+    async def _checks(self, body: _Body) -> Sequence[Row | tuple[Violation, ...]]:
+        """Per instance its row or its violations."""
+        rows = self.decoder.decode_batch(body.content)
+        return await self._parse(body, partial(self._parsed_checks, body)) if rows is None else rows
+
+    async def _parse(self, body: _Body, parse: Callable[[], T]) -> T:
+        return await self.body_reader.run(parse) if body.is_large else parse()
+
+    def _parsed_row(self, body: _Body) -> Row:
         check = instances.check_single(self.context.model.features, body.document())
         if isinstance(check, tuple):
             raise RefusedRequest(schema_problem(check))
         return check
 
-    def _checks(self, body: _Body) -> Sequence[Row | tuple[Violation, ...]]:
-        """Per instance its row or its violations."""
-        rows = self.decoder.decode_batch(body.content)
-        if rows is not None:
-            return rows
+    def _parsed_checks(self, body: _Body) -> Sequence[Row | tuple[Violation, ...]]:
         batch = instances.batch_instances(body.document(), self.context.settings.serving.max_batch)
-        return [instances.check_instance(self.context.model.features, each) for each in batch]
+        return instances.check_instances(self.context.model.features, batch, len(body.content))
 
     async def _answer(self, requests: Sequence[tuple[Row, bool]]) -> list[PredictionRecord]:
         try:
@@ -148,8 +164,7 @@ class PredictionEndpoint:
 
         Synthetic ones are counted in the metrics alone: every recorded refusal is evidence.
         """
-        for violations in refusals:
-            self.metrics.count_refusal(violations)
+        self.metrics.count_refusals(refusals)
         if synthetic:
             self.metrics.synthetic_requests.inc(len(refusals))
             return
@@ -173,11 +188,11 @@ def build(context: Context) -> PredictionEndpoint:
     )
 
 
-def _results(
-    checks: Sequence[Row | tuple[Violation, ...]], records: Sequence[PredictionRecord]
-) -> list[dict[str, Any]]:
+def _batch_document(checks: Sequence[Row | tuple[Violation, ...]], records: Sequence[PredictionRecord]) -> bytes:
+    """The answer to a batch, as JSON: per instance its prediction or its problem."""
     answers = iter(records)
-    return [
+    results = [
         prediction_document(next(answers)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
         for check in checks
     ]
+    return _encode({"results": results})

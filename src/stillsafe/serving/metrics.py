@@ -5,6 +5,7 @@ in the environment; prometheus_client reads that variable at import.
 """
 
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,10 +67,11 @@ class Metrics:
             if record.model_error is not None:
                 self.model_errors.labels(record.model_error).inc()
 
-    def count_refusal(self, violations: Sequence[Violation]) -> None:
-        """Count one refused request once for each kind of error in it."""
-        for kind in sorted({violation.kind for violation in violations}):
-            self.refusals.labels(kind).inc()
+    def count_refusals(self, refusals: Sequence[Sequence[Violation]]) -> None:
+        """Count refused requests, each once for each kind of error in it."""
+        counts = Counts(kind for violations in refusals for kind in {violation.kind for violation in violations})
+        for kind in sorted(counts):
+            self.refusals.labels(kind).inc(counts[kind])
 
     def text(self) -> bytes:
         """All metrics in Prometheus's text format."""

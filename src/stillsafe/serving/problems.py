@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -39,7 +39,11 @@ class Problem:
     def document(self) -> dict[str, Any]:
         """The response body, with the keys of RFC 9457."""
         members = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
-        return {**members, "violations": [*map(asdict, self.violations)]} if self.violations else members
+        violations = [
+            {"feature": each.feature, "kind": each.kind, "problem": each.problem, "allowed": each.allowed}
+            for each in self.violations
+        ]
+        return {**members, "violations": violations} if violations else members
 
     def response(self) -> Response:
         """The HTTP response."""

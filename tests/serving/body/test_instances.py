@@ -1,11 +1,13 @@
 """What a client asks about: clean rows, or everything that is wrong with them."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.serving.body.instances import batch_instances, check_single, is_synthetic
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema, Violation
+from stillsafe.serving.body.instances import batch_instances, check_instances, check_single, is_synthetic
 from stillsafe.serving.body.json_body import parse
 from stillsafe.serving.problems import RefusedRequest
 
@@ -63,10 +65,10 @@ def test_a_batch_that_is_none_is_refused_whole(document: Any, status: int, kind:
 
 
 def test_a_hundred_wrong_keys_are_cut_short() -> None:
-    """An answer stays small, however long the question."""
+    """An answer stays small, however long the question, and counts what it leaves out."""
     violations = check_single(SCHEMA, {"features": {}, **{f"{number}" * 100: 1 for number in range(100)}})
     assert isinstance(violations, tuple)
-    assert len(violations) == 50
+    assert (len(violations), violations[-1].problem) == (51, "50 more violations")
     assert max(len(each.feature) for each in violations) <= 83
 
 
@@ -89,3 +91,38 @@ def test_the_mark_is_checked_with_the_rest() -> None:
         ("more", "unknown_key"),
     ]
     assert check_single(SCHEMA, {"features": {"age": 3}, "synthetic": True}) == {"age": 3.0, "town": None}
+
+
+@pytest.mark.parametrize(
+    ("template", "kind"),
+    [
+        ('{"features": {%s}}', "unknown_feature"),
+        ('{"features": {}, %s}', "unknown_key"),
+        ('{"features": {%s, %s}}', "repeated"),
+        ('{"features": {}, %s, %s}', "repeated"),
+    ],
+)
+def test_whatever_is_wrong_with_ten_thousand_keys_is_summarised(template: str, kind: str) -> None:
+    """Fifty violations and the number of the others, for each way in which keys can be wrong."""
+    members = ", ".join(f'"key{number}": 1' for number in range(10_000))
+    violations = check_single(SCHEMA, parse(template.replace("%s", members).encode()))
+    assert isinstance(violations, tuple)
+    assert len(violations) == 51
+    assert {each.kind for each in violations[10:50]} == {kind}
+    assert violations[-1].kind == "too_many"
+    assert int(violations[-1].problem.split()[0]) >= 9_950
+
+
+@pytest.mark.parametrize("key_count", [0, 1, 5, 80, 500])
+def test_the_refusals_of_a_batch_grow_no_faster_than_its_body(key_count: int) -> None:
+    """Instances are named in detail as long as there is room, then by one violation and the number of the others."""
+    instance = {f"key{number}": 1 for number in range(key_count)}
+    size = 1_000 * len(json.dumps(instance))
+    checks = check_instances(SCHEMA, [instance] * 1_000, size)
+    assert all(isinstance(check, tuple) and check for check in checks)
+    shown_bytes = sum(
+        len(json.dumps(asdict(each))) for check in checks for each in check if isinstance(each, Violation)
+    )
+    assert shown_bytes <= 25_000 + 1_000 * 400 + 0.3 * size
+    if key_count >= 80:
+        assert [len(checks[0]), len(checks[-1])] == [51, 2]

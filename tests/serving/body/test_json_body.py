@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from stillsafe.serving.body.json_body import DEEPEST, parse, read_body, repeated_keys
 from stillsafe.serving.problems import RefusedRequest
@@ -56,3 +58,42 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
     document = refusal.value.problem
     assert (document.status, document.headers["Connection"]) == (408, "close")
     assert [wrong.kind for wrong in document.violations] == ["too_slow"]
+
+
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    '"a"',
+    '"b"',
+    '"\\u0661"',
+    "1",
+    "-0.5e3",
+    "1\u0662",
+    "0.\u0663",
+    "NaN",
+    "null",
+    " ",
+]
+
+
+def _outcome(content: bytes, *, interruptible: bool) -> str:
+    try:
+        document = parse(content, interruptible=interruptible)
+    except RefusedRequest as refusal:
+        return repr(refusal.problem)
+    return f"{document!r} {repeated_keys(document)}"
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20))
+@example('{"a": 1\u0662}')
+@example('{"a": [0.\u0663]}')
+@example('{"a": ' + "9" * 5_000 + "}")
+@example('{"a": ' + "[" * 2_000 + "]" * 2_000 + "}")
+def test_both_decoders_take_the_same_texts(text: str) -> None:
+    """The interruptible decoder gives the values, the repeated keys and the refusals of the ordinary one."""
+    content = text.encode("utf-8", "surrogatepass")
+    assert _outcome(content, interruptible=True) == _outcome(content, interruptible=False)

@@ -1,15 +1,20 @@
 """Instances: the features in a request's body, as clean rows or as violations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation
+from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
 from stillsafe.core.text import display_name
 from stillsafe.serving.body.json_body import BODY, repeated_keys
 from stillsafe.serving.problems import RefusedRequest, problem, schema_problem
 
 SYNTHETIC = "synthetic"
 """Key beside the features: whether the request is no evidence about the model."""
+SHOWN_BYTES, SHOWN_SHARE = 16_000, 0.25
+"""Violations that a batch may show, in bytes: a number, and a share of its body. Further instances show one each."""
+KEY_BYTES = 60
+"""Bytes of the keys of a violation in an answer."""
 
 
 def check_single(schema: Schema, document: object) -> Row | tuple[Violation, ...]:
@@ -25,10 +30,30 @@ def is_synthetic(document: object) -> bool:
     return isinstance(document, Mapping) and document.get(SYNTHETIC) is True
 
 
-def check_instance(schema: Schema, features: object) -> Row | tuple[Violation, ...]:
-    """The clean row of one instance, or all its violations."""
-    repetitions = tuple(map(_repetition, repeated_keys(features)))
-    return repetitions[:MOST_VIOLATIONS_SHOWN] or schema.validate(features)
+def check_instance(schema: Schema, features: object, most: int = MOST_VIOLATIONS_SHOWN) -> Row | tuple[Violation, ...]:
+    """The clean row of one instance, or at most so many of its violations and the number of the others."""
+    names = repeated_keys(features)
+    if names:
+        return summary([_repetition(name) for name in names[:most]], len(names), most)
+    return schema.validate(features, most)
+
+
+def check_instances(schema: Schema, instances: Sequence[object], body_bytes: int) -> list[Row | tuple[Violation, ...]]:
+    """Per instance its clean row or its violations, which together grow no faster than the body.
+
+    Args:
+        schema: the features.
+        instances: of a batch.
+        body_bytes: the length of the body.
+    """
+    room = SHOWN_BYTES + SHOWN_SHARE * body_bytes
+    checks = []
+    for features in instances:
+        check = check_instance(schema, features, MOST_VIOLATIONS_SHOWN if room > 0 else 1)
+        if isinstance(check, tuple):
+            room -= sum(KEY_BYTES + len(each.feature) + len(each.problem) + len(each.allowed) for each in check)
+        checks.append(check)
+    return checks
 
 
 def batch_instances(document: object, most: int) -> list[Any]:
@@ -55,14 +80,21 @@ def _check_envelope(document: object, key: str, allowed: str) -> tuple[Violation
     """The violations of the object around the features."""
     if not isinstance(document, Mapping):
         return (Violation(BODY, "wrong_type", "not an object", f'{{"{key}": ...}}'),)
-    return tuple(_key_violations(document, key, allowed))[:MOST_VIOLATIONS_SHOWN]
+    violations = list(islice(_key_violations(document, key, allowed), MOST_VIOLATIONS_SHOWN))
+    unknown_count = len(document) - (key in document) - (SYNTHETIC in document)
+    count = (key not in document) + (not _is_mark(document)) + len(repeated_keys(document)) + unknown_count
+    return summary(violations, count, MOST_VIOLATIONS_SHOWN) if violations else ()
+
+
+def _is_mark(document: Mapping[str, Any]) -> bool:
+    return isinstance(document.get(SYNTHETIC, False), bool)
 
 
 def _key_violations(document: Mapping[str, Any], key: str, allowed: str) -> Iterator[Violation]:
     if key not in document:
         yield Violation(key, "missing", "it is required", allowed)
     yield from map(_repetition, repeated_keys(document))
-    if not isinstance(document.get(SYNTHETIC, False), bool):
+    if not _is_mark(document):
         yield Violation(SYNTHETIC, "wrong_type", "not true or false", "true or false")
     for name in document:
         if name not in (key, SYNTHETIC):

@@ -7,8 +7,10 @@ feature that holds one.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from json import scanner
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -16,11 +18,14 @@ from starlette.types import Receive, Scope
 from stillsafe.core.schema import Violation
 from stillsafe.serving.problems import Problem, RefusedRequest, problem
 
+T = TypeVar("T")
+
 DEEPEST = 10
 MOST_SECONDS = 30.0
 BODY = "body"
 SYNTHETIC_HEADER = "Stillsafe-Synthetic"
 Headers = Iterable[tuple[bytes, bytes]]
+_CONTAINERS = (dict, list)
 
 
 class RepeatingObject(dict[str, Any]):
@@ -66,8 +71,36 @@ def has_synthetic_header(headers: Headers) -> bool:
     return False
 
 
-def parse(content: bytes) -> Any:
+class _InterruptibleDecoder(json.JSONDecoder):
+    """Decodes as its base class does, several times slower, and lets other threads run in between.
+
+    The base class's decoder in C keeps the interpreter from all of them until a whole document is decoded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(object_pairs_hook=_object, parse_int=_ascii_number(int), parse_float=_ascii_number(float))
+        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
+
+
+class _ForeignDigit(ValueError):
+    """A number has digits of another script, which the decoder in Python takes and the one in C refuses."""
+
+
+def _ascii_number(convert: Callable[[str], T]) -> Callable[[str], T]:
+    def number(text: str) -> T:
+        if not text.isascii():
+            raise _ForeignDigit
+        return convert(text)
+
+    return number
+
+
+def parse(content: bytes, *, interruptible: bool = False) -> Any:
     """JSON text in UTF-8 as Python values; an object with a repeated key becomes a `RepeatingObject`.
+
+    Args:
+        content: the text.
+        interruptible: other threads can run while it is parsed, which then takes several times as long.
 
     Raises:
         RefusedRequest: 422 with the defect.
@@ -77,14 +110,14 @@ def parse(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         _refuse("not_utf8", f"not UTF-8 at byte {error.start}", "JSON text in UTF-8")
     try:
-        document = json.loads(text, object_pairs_hook=_object)
+        document = _decode(text, interruptible=interruptible)
     except RecursionError:
         _refuse_depth()
     except json.JSONDecodeError as error:
         _refuse("not_json", f"not JSON at line {error.lineno}, column {error.colno}", "one JSON object")
     except ValueError:
         _refuse("not_json", "a number has too many digits", "one JSON object")
-    if _is_deeper(document, DEEPEST):
+    if content.count(b"[") + content.count(b"{") > DEEPEST and _is_deeper(document, DEEPEST):
         _refuse_depth()
     return document
 
@@ -103,15 +136,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeating
 
 
+_INTERRUPTIBLE = _InterruptibleDecoder()
+
+
+def _decode(text: str, *, interruptible: bool) -> Any:
+    if interruptible:
+        with suppress(_ForeignDigit):
+            return _INTERRUPTIBLE.decode(text)
+    return json.loads(text, object_pairs_hook=_object)
+
+
 def _is_deeper(document: Any, most: int) -> bool:
-    level = [document]
+    level = [document] if isinstance(document, dict | list) else []
     for _ in range(most):
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _children(outer)]
-    return any(isinstance(value, dict | list) for value in level)
+        level = [inner for outer in level for inner in _children(outer) if isinstance(inner, _CONTAINERS)]
+    return bool(level)
 
 
-def _children(outer: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(outer.values()) if isinstance(outer, dict) else outer
+def _children(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def _require_json(headers: Headers, most_bytes: int) -> None:
