@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from stillsafe.serving import endpoint as prediction_endpoint
-from stillsafe.serving import openapi, problems, read_routes
+from stillsafe.serving import openapi, openapi_routes, problems, read_routes
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.fast_path import FastPathApp
 from stillsafe.serving.predict import Context
@@ -36,6 +36,7 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
         description=DESCRIPTION,
         version=version("stillsafe"),
         lifespan=_lifespan(endpoint),
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
@@ -45,6 +46,7 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     app.include_router(_predict_routes(endpoint))
     app.include_router(read_routes.status_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))
+    app.include_router(openapi_routes.openapi_routes())
     if pages is not None:
         app.include_router(pages)
     return app
