@@ -198,7 +198,7 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     context = Context(settings, engine, model, fallback, clock, new_id, failover=failover)
     fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
     log_event(logger, LogEvent.SERVING, fields)
-    return app.build(context, pages=views.router(engine, settings, clock))
+    return app.build(context, pages=views.router(engine, settings, clock, context.reading_time))
 
 
 def app_from_environment() -> FastAPI:

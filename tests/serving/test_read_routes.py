@@ -1,11 +1,13 @@
 """Read routes: every route returns what the store holds, in the documented schema."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from starlette.testclient import TestClient
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
@@ -14,6 +16,8 @@ from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.core.window import FeatureTally, Tally, Window
+from stillsafe.serving import read_routes
+from stillsafe.serving.read_routes import SLICE_RUNS
 from stillsafe.serving.schemas import (
     BaselineDocument,
     ExplainedIncidentDocument,
@@ -27,6 +31,7 @@ from stillsafe.serving.schemas import (
 from stillsafe.store import database
 from stillsafe.store.read.incidents import ExplanationRecord
 from stillsafe.store.read.row_selection import RowMarks
+from stillsafe.store.read.runs import RunFigures, recent_figures
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.decisions import RunRows, record_hold, record_run
 from stillsafe.store.write.explanations import append_explanation
@@ -225,3 +230,54 @@ def test_the_state_lists_every_version(service: Service, client: TestClient) -> 
     state = _get(client, "/v1/state", StateDocument.model_validate_json)
     assert (state.judged, state.unjudged_since) == (False, record.timestamp)
     assert "the monitor has stopped" in state.not_judged
+
+
+def _store_runs(service: Service, count: int) -> None:
+    """So many runs that found nothing."""
+    policy, memory = Policy(), Memory()
+    with database.writing(service.engine) as connection:
+        for _ in range(count):
+            end = service.clock.now
+            window = Window(end - timedelta(minutes=15), end, "v1", Tally(0, 0), Tally(0, 0))
+            decision = decide(policy, None, window, memory)
+            record_run(connection, policy, window, memory, decision, RunRows(RowMarks(), RowMarks()), enforce=True)
+            memory = decision.memory
+            service.clock.now += timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("count", [0, 1, SLICE_RUNS - 1, SLICE_RUNS, SLICE_RUNS + 1, 2 * SLICE_RUNS, 37])
+@pytest.mark.parametrize("limit", [1, SLICE_RUNS, SLICE_RUNS + 5, 1000])
+def test_pages_of_windows_join_to_all_runs(service: Service, client: TestClient, count: int, limit: int) -> None:
+    """Following `next` gives each run once, newest first, in pages of at most `limit`, and ends."""
+    _store_runs(service, count)
+    ends, path = [], f"/v1/windows?limit={limit}"
+    for _ in range(count + 2):
+        page = _get(client, path, WindowsDocument.model_validate_json)
+        assert len(page.windows) <= limit
+        ends += [window.window_end for window in page.windows]
+        if page.next is None:
+            break
+        path = f"/v1/windows?limit={limit}&before={page.next}"
+    assert page.next is None
+    assert ends == [service.clock.now - timedelta(minutes=10) * number for number in range(1, count + 1)]
+
+
+def test_a_long_list_is_read_in_slices(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand runs are never in memory together, and no thread is kept by them."""
+    sizes: list[int] = []
+
+    def note_size(connection: Connection, limit: int, before_run: int | None = None) -> list[RunFigures]:
+        assert threading.current_thread().name.startswith("stillsafe-time-share")
+        sizes.append(limit)
+        return recent_figures(connection, limit, before_run)
+
+    _store_runs(service, 37)
+    monkeypatch.setattr(read_routes, "recent_figures", note_size)
+    assert len(_get(client, "/v1/windows?limit=36", WindowsDocument.model_validate_json).windows) == 36
+    assert sizes == [SLICE_RUNS] * 3 + [6]
+
+
+@pytest.mark.parametrize("run", ["0", "-1", "x", str(2**63)])
+def test_a_page_before_no_possible_run_is_refused(client: TestClient, run: str) -> None:
+    """422, and no error of the database."""
+    assert client.get(f"/v1/windows?before={run}").status_code == 422

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stillsafe.dashboard.status_banner import build_banner, is_stale
 from stillsafe.errors import StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings import Settings
+from stillsafe.time_share import TimeShare
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +50,24 @@ class _Outage:
         return not was_known
 
 
-def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> APIRouter:
+def router(
+    engine: Engine, settings: Settings, clock: Callable[[], datetime], reading_time: TimeShare | None = None
+) -> APIRouter:
     """The routes `/` and `/static/stillsafe.css`.
 
     Args:
         engine: the store, only ever read.
         settings: the service.
         clock: the current time, aware UTC.
+        reading_time: makes the pages, beside what else reads; one of its own if None.
     """
+    reading_time = reading_time or TimeShare()
     pages = APIRouter(include_in_schema=False)
     style = (FOLDER / "static" / "stillsafe.css").read_bytes()
     templates = build_templates()
     outage = _Outage()
     templates.globals["style_version"] = hashlib.sha256(style).hexdigest()[:12]
 
-    @pages.api_route("/", methods=["GET", "HEAD"])
     def page(request: Request) -> Response:
         now = clock()
         run_count = _run_count(request.query_params.get("runs"))
@@ -84,8 +89,12 @@ def router(engine: Engine, settings: Settings, clock: Callable[[], datetime]) ->
         outage.is_known = False
         return _html(templates, "page.html", 200, {**context, **_page_context(snapshot)})
 
+    @pages.api_route("/", methods=["GET", "HEAD"])
+    async def dashboard(request: Request) -> Response:
+        return await reading_time.run(partial(page, request))
+
     @pages.api_route("/static/stillsafe.css", methods=["GET", "HEAD"])
-    def stylesheet() -> Response:
+    async def stylesheet() -> Response:
         headers = {"Cache-Control": "max-age=86400", "X-Content-Type-Options": "nosniff"}
         return Response(style, media_type="text/css", headers=headers)
 

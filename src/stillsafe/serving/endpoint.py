@@ -19,17 +19,19 @@ from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import metrics, predict
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body
-from stillsafe.serving.body.body_reader import LARGE_BYTES, BodyReader
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, schema_problem
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.store.records import PredictionRecord
+from stillsafe.time_share import TimeShare
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+LARGE_BYTES = 16_384
+"""Wrong bodies that are not longer cost too little to leave the event loop."""
 Defects = tuple[tuple[str, str], ...]
 """The (feature, kind) pairs of one refused request."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
@@ -74,7 +76,7 @@ class PredictionEndpoint:
         predictions: answers rows in batches, each with whether it is synthetic.
         refusals: records refused requests in batches.
         metrics: the counters.
-        body_reader: parses large bodies that are not ordinary, in a thread.
+        body_time: parses large bodies that are not ordinary.
     """
 
     context: Context
@@ -82,7 +84,7 @@ class PredictionEndpoint:
     predictions: MicroBatcher[tuple[Row, bool], PredictionRecord]
     refusals: MicroBatcher[Defects, None]
     metrics: Metrics
-    body_reader: BodyReader = field(default_factory=BodyReader)
+    body_time: TimeShare = field(default_factory=TimeShare)
 
     async def predict(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to `{"features": {...}}`, as JSON.
@@ -138,7 +140,7 @@ class PredictionEndpoint:
         return await self._parse(body, partial(self._parsed_checks, body)) if rows is None else rows
 
     async def _parse(self, body: _Body, parse: Callable[[], T]) -> T:
-        return await self.body_reader.run(parse) if body.is_large else parse()
+        return await self.body_time.run(parse) if body.is_large else parse()
 
     def _parsed_row(self, body: _Body) -> Row:
         check = instances.check_single(self.context.model.features, body.document())

@@ -40,6 +40,7 @@ from stillsafe.store.write.predictions import (
     append_refusals,
     try_append,
 )
+from stillsafe.time_share import TimeShare
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Context:
         deadline: calls the model with a time limit.
         write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
         failover: replaces the store during an outage of a database server; None for SQLite.
+        reading_time: reads long lists and the dashboard's pages.
         state_log: logs when the state that this process applies changes.
         answer_log, refusal_log: log when answers and refusals can no longer be recorded, and when they can again.
     """
@@ -85,6 +87,7 @@ class Context:
     deadline: Deadline = field(default_factory=partial(Deadline, "stillsafe-model"))
     write_lock: Lock = field(default_factory=Lock)
     failover: Failover | None = None
+    reading_time: TimeShare = field(default_factory=TimeShare)
     state_log: ServingStateLog = field(init=False)
     answer_log: RecordingLog = field(
         default_factory=partial(RecordingLog, LogEvent.ANSWERS_LOST, LogEvent.ANSWERS_BACK)

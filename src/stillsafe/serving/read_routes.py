@@ -1,11 +1,14 @@
 """Read routes: state, incidents, windows, baseline, model, schema, health and metrics."""
 
 import re
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from sqlalchemy import Connection
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreUnavailable
@@ -32,79 +35,152 @@ from stillsafe.serving.schemas import (
 )
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
-from stillsafe.store.read.runs import recent_runs
+from stillsafe.store.read.runs import recent_figures
 from stillsafe.store.read.state import StateRecord, current_state
+from stillsafe.time_share import TimeShare
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items to return, newest first.")]
+OlderThan = Annotated[
+    int | None,
+    Query(alias="before", ge=1, le=2**63 - 1, description="Only runs before this one: `next` of an earlier answer."),
+]
 UnresolvedOnly = Annotated[bool, Query(alias="unresolved")]
 _INCIDENT_ID = re.compile(r"[\w.:-]{1,100}", flags=re.ASCII)
+SLICE_RUNS = 10
+"""Runs that are read at a time: a client that reads slowly keeps so many in memory."""
 
 
 def status_routes(context: Context) -> APIRouter:
     """`/v1/*` except the prediction routes."""
     routes = APIRouter(prefix="/v1", tags=["status"])
-    _add_monitoring_routes(routes, context)
-    _add_model_routes(routes, context)
+    _add_list_routes(routes, context)
+    short_time = TimeShare()
+    _add_monitoring_routes(routes, context, short_time)
+    _add_model_routes(routes, context, short_time)
     return routes
 
 
-def _add_monitoring_routes(routes: APIRouter, context: Context) -> None:
-    @routes.get("/state", responses=problem_responses(503))
-    def state() -> StateDocument:
-        """The current state, its reason, and whether the monitor runs."""
-        with context.reading() as connection:
-            versions = version_conditions(connection, context.settings.policy, context.model.version, context.clock())
-            baseline = active_baseline(connection, context.model.version)
-        return _state(context, versions, baseline.baseline_id if baseline else None)
-
-    @routes.get("/incidents", responses=problem_responses(422, 503))
-    def incidents(limit: Limit = 50, *, unresolved_only: UnresolvedOnly = False) -> IncidentsDocument:
+def _add_list_routes(routes: APIRouter, context: Context) -> None:
+    @routes.get("/incidents", response_model=IncidentsDocument, responses=problem_responses(422, 503))
+    async def incidents(limit: Limit = 50, *, unresolved_only: UnresolvedOnly = False) -> Response:
         """Incidents, newest first."""
-        with context.reading() as connection:
-            records = recent_incidents(connection, limit, unresolved_only=unresolved_only)
-        return IncidentsDocument(incidents=[IncidentDocument.model_validate(record) for record in records])
 
-    @routes.get("/incidents/{incident_id}", responses=problem_responses(404, 422, 503))
-    def incident(incident_id: str) -> ExplainedIncidentDocument:
-        """One incident and its explanations."""
-        with context.reading() as connection:
-            return _incident(connection, incident_id)
+        def read() -> IncidentsDocument:
+            with context.reading() as connection:
+                records = recent_incidents(connection, limit, unresolved_only=unresolved_only)
+            return IncidentsDocument(incidents=[IncidentDocument.model_validate(record) for record in records])
 
-    @routes.get("/windows", responses=problem_responses(422, 503))
-    def windows(limit: Limit = 50) -> WindowsDocument:
+        return await _answer(context.reading_time, read)
+
+    @routes.get("/windows", response_model=WindowsDocument, responses=problem_responses(422, 503))
+    async def windows(limit: Limit = 50, *, before_run: OlderThan = None) -> Response:
         """The monitor's runs, newest first: the figures and the decision of each."""
-        with context.reading() as connection:
-            runs = recent_runs(connection, limit)
-        return WindowsDocument(windows=[WindowDocument.model_validate(run) for run in runs])
+        slices = _window_slices(context, limit, before_run)
+        first = await anext(slices)  # an error of the store is a problem, as long as nothing was sent
+        return StreamingResponse(_chain(first, slices), media_type="application/json")
 
 
-def _add_model_routes(routes: APIRouter, context: Context) -> None:
-    @routes.get("/baseline", responses=problem_responses(404, 503))
-    def baseline() -> BaselineDocument:
+async def _window_slices(context: Context, limit: int, before_run: int | None) -> AsyncIterator[str]:
+    """The body of `/v1/windows` in parts, each read when the client has taken the one before."""
+    separator, count = '{"windows":[', 0
+    while True:
+        size = min(SLICE_RUNS, limit - count)
+        documents, last_id = await context.reading_time.run(partial(_window_documents, context, size, before_run))
+        count, before_run = count + len(documents), last_id
+        is_last = len(documents) < size or count == limit
+        end = f'],"next":{last_id if len(documents) == size else "null"}}}' if is_last else ""
+        yield (separator if documents or not count else "") + ",".join(documents) + end
+        separator = ","
+        if is_last:
+            return
+
+
+def _window_documents(context: Context, limit: int, before_run: int | None) -> tuple[list[str], int | None]:
+    """The runs before one, newest first, as JSON, and the id of the last one."""
+    with context.reading() as connection:
+        runs = recent_figures(connection, limit, before_run)
+    return [WindowDocument.model_validate(run).model_dump_json() for run in runs], runs[-1].id if runs else None
+
+
+async def _chain(first: str, others: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for each in others:
+        yield each
+
+
+async def _answer(share: TimeShare, read: Callable[[], BaseModel]) -> Response:
+    """What is read, as JSON: the event loop gets the bytes."""
+    content = await share.run(lambda: read().model_dump_json().encode())
+    return Response(content, media_type="application/json")
+
+
+def _add_monitoring_routes(routes: APIRouter, context: Context, share: TimeShare) -> None:
+    @routes.get("/state", response_model=StateDocument, responses=problem_responses(503))
+    async def state() -> Response:
+        """The current state, its reason, and whether the monitor runs."""
+
+        def read() -> StateDocument:
+            with context.reading() as connection:
+                version, now = context.model.version, context.clock()
+                versions = version_conditions(connection, context.settings.policy, version, now)
+                baseline = active_baseline(connection, version)
+            return _state(context, versions, baseline.baseline_id if baseline else None)
+
+        return await _answer(share, read)
+
+    @routes.get(
+        "/incidents/{incident_id}", response_model=ExplainedIncidentDocument, responses=problem_responses(404, 422, 503)
+    )
+    async def incident(incident_id: str) -> Response:
+        """One incident and its explanations."""
+
+        def read() -> ExplainedIncidentDocument:
+            with context.reading() as connection:
+                return _incident(connection, incident_id)
+
+        return await _answer(share, read)
+
+
+def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> None:
+    @routes.get("/baseline", response_model=BaselineDocument, responses=problem_responses(404, 503))
+    async def baseline() -> Response:
         """The active baseline of the served model version: the statistics of its healthy period."""
-        with context.reading() as connection:
-            return _baseline(connection, context.model.version)
 
-    @routes.get("/model", responses=problem_responses(503))
-    def model() -> ModelDocument:
+        def read() -> BaselineDocument:
+            with context.reading() as connection:
+                return _baseline(connection, context.model.version)
+
+        return await _answer(share, read)
+
+    @routes.get("/model", response_model=ModelDocument, responses=problem_responses(503))
+    async def model() -> Response:
         """The served model."""
-        with context.reading() as connection:
-            baseline = active_baseline(connection, context.model.version)
-        return _model(context, baseline.baseline_id if baseline else None)
 
-    @routes.get("/schema")
-    def schema() -> SchemaDocument:
+        def read() -> ModelDocument:
+            with context.reading() as connection:
+                baseline = active_baseline(connection, context.model.version)
+            return _model(context, baseline.baseline_id if baseline else None)
+
+        return await _answer(share, read)
+
+    @routes.get("/schema", response_model=SchemaDocument)
+    async def schema() -> Response:
         """The features of a request and their limits."""
-        features = [FeatureDocument.model_validate(spec) for spec in context.model.features.features]
-        return SchemaDocument(features=features)
+
+        def read() -> SchemaDocument:
+            features = [FeatureDocument.model_validate(spec) for spec in context.model.features.features]
+            return SchemaDocument(features=features)
+
+        return await _answer(share, read)
 
 
 def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     """`/health/*` and `/metrics`."""
     routes = APIRouter(tags=["health"])
+    scrape_time = TimeShare()
 
     @routes.get("/health/live")
-    def live() -> LiveDocument:
+    async def live() -> LiveDocument:
         """The process answers."""
         return LiveDocument(status="live")
 
@@ -118,9 +194,9 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
     )
-    def scrape() -> Response:
+    async def scrape() -> Response:
         """Metrics in Prometheus's text format."""
-        return Response(metrics.text(), media_type=MEDIA_TYPE)
+        return Response(await scrape_time.run(metrics.text), media_type=MEDIA_TYPE)
 
     return routes
 

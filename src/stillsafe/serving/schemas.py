@@ -166,6 +166,7 @@ class WindowsDocument(Document):
     """Runs, newest first."""
 
     windows: list[WindowDocument]
+    next: int | None = Field(default=None, description="The value of `before` for the runs that follow, or null.")
 
 
 class BaselineDocument(Document):

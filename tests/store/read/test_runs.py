@@ -1,8 +1,18 @@
 """Queries for runs: by time and by order, whoever wrote them."""
 
+from dataclasses import fields
+
 from sqlalchemy import Connection
 
-from stillsafe.store.read.runs import all_runs, deviating_run_count, last_run, recent_runs, run_at
+from stillsafe.store.read.runs import (
+    RunFigures,
+    all_runs,
+    deviating_run_count,
+    last_run,
+    recent_figures,
+    recent_runs,
+    run_at,
+)
 from tests.store.conftest import at
 from tests.store.read.rows import insert_run
 
@@ -19,6 +29,19 @@ def test_runs_are_read_in_both_directions(connection: Connection) -> None:
     assert [run.window_end for run in all_runs(connection)] == [at(10), at(20), at(30)]
     assert run_at(connection, at(20)) == recent_runs(connection, 2)[1]
     assert run_at(connection, at(25)) is None
+
+
+def test_the_figures_of_runs_are_those_of_the_runs(connection: Connection) -> None:
+    """Each field is as in the whole run, newest first, from any run on backwards."""
+    for minutes in (10, 20, 30):
+        insert_run(connection, minutes)
+    runs = recent_runs(connection, 3)
+    figures = recent_figures(connection, 3)
+    assert [[getattr(run, each.name) for each in fields(RunFigures)] for run in runs] == [
+        [getattr(figure, each.name) for each in fields(RunFigures)] for figure in figures
+    ]
+    assert recent_figures(connection, 3, before_run=runs[0].id) == figures[1:]
+    assert recent_figures(connection, 1, before_run=runs[1].id) == figures[2:]
 
 
 def test_deviating_runs_are_counted_by_the_end_of_their_windows(connection: Connection) -> None:

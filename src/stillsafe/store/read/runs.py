@@ -1,7 +1,7 @@
 """Queries for monitoring runs and operator actions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,30 @@ class RunRecord:
     superseded_at: datetime | None = None
     superseded_reason: str | None = None
     shadow_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """The figures and the decision of one run, without its documents on window, policy and memory."""
+
+    id: int
+    window_start: datetime
+    window_end: datetime
+    prediction_count: int
+    avg_confidence: float | None
+    low_confidence_rate: float | None
+    feature_anomalies: dict[str, Any]
+    unseen_categories: bool
+    evidence: str | None
+    severity: str | None
+    state_before: str | None
+    state_after: str | None
+    reason: str | None
+    readings: Any
+    baseline_id: str | None
+    model_version: str | None
+    incident_id: str | None
+    shadow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +131,15 @@ def recent_runs(connection: Connection, limit: int, model_version: str | None = 
         record_from_row(RunRecord, row)
         for row in connection.execute(query.order_by(current_window_metrics.c.id.desc()).limit(limit))
     ]
+
+
+def recent_figures(connection: Connection, limit: int, before_run: int | None = None) -> list[RunFigures]:
+    """The figures of the newest runs, or of the newest ones before a run, newest first."""
+    table = current_window_metrics
+    conditions = _in_force(connection) + ([] if before_run is None else [table.c.id < before_run])
+    query = select(*(table.c[field.name] for field in fields(RunFigures))).where(*conditions)
+    rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit))
+    return [record_from_row(RunFigures, row) for row in rows]
 
 
 def all_runs(connection: Connection) -> Iterator[RunRecord]:

@@ -1,4 +1,4 @@
-"""Large bodies: one at a time, a share of the time, and turns for all other threads."""
+"""A share of the time: one function at a time, pauses in between, and turns for all other threads."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from time import perf_counter, sleep, thread_time
 
 import pytest
 
-from stillsafe.serving.body.body_reader import PAUSES, TURN_SECONDS, BodyReader
+from stillsafe.time_share import PAUSES, TURN_SECONDS, TimeShare
 
 
 class _Value:
@@ -29,7 +29,7 @@ def test_functions_run_one_at_a_time_and_for_a_share_of_the_time() -> None:
         return number
 
     async def run() -> list[int]:
-        reader = BodyReader()
+        reader = TimeShare()
         return await asyncio.gather(*(reader.run(partial(work, number)) for number in range(5)))
 
     assert asyncio.run(run()) == [0, 1, 2, 3, 4]
@@ -47,7 +47,7 @@ def test_the_event_loop_goes_on() -> None:
             sum(range(1_000))
 
     async def run() -> int:
-        task = asyncio.create_task(BodyReader().run(compute))
+        task = asyncio.create_task(TimeShare().run(compute))
         count = 0
         while not task.done():
             await asyncio.sleep(0.001)
@@ -68,7 +68,7 @@ def test_the_interpreter_is_as_before_afterwards() -> None:
         raise ValueError("wrong")
 
     async def run() -> tuple[float, bool, bool]:
-        reader = BodyReader()
+        reader = TimeShare()
         with pytest.raises(ValueError, match="wrong"):
             await reader.run(fail)
         return await reader.run(look)
@@ -91,5 +91,5 @@ def test_values_are_deleted_where_they_were_made() -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        asyncio.run(BodyReader().run(fail))
+        asyncio.run(TimeShare().run(fail))
     assert values[0]() is None
