@@ -27,6 +27,7 @@ from stillsafe.observer import offline, payload, prompt
 from stillsafe.serving import app as api
 from stillsafe.serving.predict import Context
 from stillsafe.settings import parse
+from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import (
     FallbackRule,
     FallbackSettings,
@@ -46,6 +47,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[model]", ModelFile),
     ("[monitor]", Monitor),
     ("[serving]", Serving),
+    ("[exposure]", Exposure),
     ("[observer]", Observer),
     ("[fallback]", FallbackSettings),
     ("[[fallback.rules]]", FallbackRule),

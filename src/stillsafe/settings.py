@@ -19,6 +19,7 @@ from stillsafe.core.schema import Schema
 from stillsafe.errors import ConfigurationError
 from stillsafe.own_modules import OwnModules
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
+from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
 from stillsafe.settings_sections import (
     FallbackLists,
@@ -59,6 +60,7 @@ class Settings(Section):
     harm: Harm = Harm()
     monitor: Monitor = Monitor()
     serving: Serving = Serving()
+    exposure: Exposure = Exposure()
     observer: Observer = Observer()
     policy: Policy = Policy()
     fallback: FallbackSettings
@@ -351,6 +353,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("harm",): Harm,
     ("monitor",): Monitor,
     ("serving",): Serving,
+    ("exposure",): Exposure,
     ("observer",): Observer,
     ("policy",): _PolicySection,
     ("fallback",): FallbackSettings,

@@ -193,7 +193,7 @@ class Load:
 
     async def _client(self) -> None:
         body = json.dumps({"features": BODY}).encode()
-        head = f"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        head = f"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         while not self._is_stopping:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.api.port)

@@ -59,7 +59,7 @@ def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
         try:
             _wait_until_live(port)
             with socket.create_connection(("127.0.0.1", port)) as slow:
-                slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+                slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
                 sleep(0.3)
                 began = monotonic()
                 process.send_signal(signal.SIGTERM)

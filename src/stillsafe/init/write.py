@@ -13,6 +13,7 @@ from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.init.default_answer import DefaultAnswer, evaluation_phrases
 from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal, ProposedList, ProposedModel
 from stillsafe.rules import variable
+from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
 from stillsafe.settings_sections import (
     FallbackRule,
@@ -73,6 +74,7 @@ def settings_text(
         *_harm(owners.get("harm", {})),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m"), ("max_carry", "1d")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
+        *_section("exposure", Exposure, [], [("allowed_hosts", ["models.example.com"])]),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),
         *_fallback(fallback, schema, proposal),

@@ -40,7 +40,7 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
-        responses=problem_responses(500),
+        responses=problem_responses(403, 500),
     )
     problems.add_problem_handlers(app)
     app.include_router(_predict_routes(endpoint))

@@ -10,13 +10,15 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from stillsafe.serving.endpoint import PredictionEndpoint, RequestMethod
+from stillsafe.serving.gate import Gate
 from stillsafe.serving.problems import problem_of
 
 
 class FastPathApp(FastAPI):
     """A FastAPI application with a fast path for `POST /v1/predict` and `POST /v1/predict/batch`.
 
-    With added middleware no request takes the fast path, because the middleware must see all of them.
+    Before both ways the gate refuses requests of web pages of other sites.
+    With added middleware no request takes the fast path, because the middleware must see all that the gate lets in.
 
     Args:
         endpoint: answers predictions.
@@ -25,6 +27,7 @@ class FastPathApp(FastAPI):
 
     def __init__(self, endpoint: PredictionEndpoint, **options: Any) -> None:
         super().__init__(**options)
+        self._gate = Gate(endpoint.context.settings.exposure.allowed_hosts)
         self._methods: dict[str, RequestMethod] = {
             "/v1/predict": endpoint.predict,
             "/v1/predict/batch": endpoint.predict_batch,
@@ -32,7 +35,12 @@ class FastPathApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        is_http = scope["type"] == "http"
+        refusal = self._gate.problem(scope) if is_http else None
+        if refusal is not None:
+            await refusal.response()(scope, receive, send)
+            return
+        is_post = is_http and scope["method"] == "POST"
         method = self._methods.get(scope["path"]) if is_post else None
         if method is None or self.user_middleware:
             await super().__call__(scope, receive, send)
