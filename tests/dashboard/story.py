@@ -13,7 +13,7 @@ from stillsafe.core.decide import Decision, decide
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.state import Hold, Memory
 from stillsafe.core.window import FeatureTally, Tally, Window
-from stillsafe.monitoring.hold import current_memory
+from stillsafe.monitoring.memory import current_memory
 from stillsafe.settings import Settings, parse
 from stillsafe.store import database
 from stillsafe.store.read.incidents import ExplanationRecord

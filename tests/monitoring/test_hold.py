@@ -8,7 +8,8 @@ from stillsafe.core.score import Score
 from stillsafe.core.state import Memory, State
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import run
-from stillsafe.monitoring.hold import current_memory, hold, release
+from stillsafe.monitoring.hold import hold, release
+from stillsafe.monitoring.memory import current_memory
 from stillsafe.store import database
 from stillsafe.store.read.runs import all_actions, last_run
 from stillsafe.store.read.state import current_state

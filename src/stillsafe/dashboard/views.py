@@ -44,10 +44,11 @@ class _Outage:
 
     is_known = False
 
-    def begins(self) -> bool:
-        """Whether this is the first failure; from now on it is known."""
-        was_known, self.is_known = self.is_known, True
-        return not was_known
+    def report(self, error: StoreError) -> None:
+        """Log a failure, if it is the first."""
+        if not self.is_known:
+            log_event(logger, LogEvent.DASHBOARD_FAILED, error=error)
+        self.is_known = True
 
 
 def router(
@@ -82,8 +83,7 @@ def router(
         try:
             snapshot = take_snapshot(engine, settings, now, run_count)
         except StoreError as error:
-            if outage.begins():
-                log_event(logger, LogEvent.DASHBOARD_FAILED, error=error)
+            outage.report(error)
             outage_context = {"problem": str(error), "has_failover": engine.dialect.name != "sqlite"}
             return _html(templates, "unavailable.html", 503, context | outage_context)
         outage.is_known = False

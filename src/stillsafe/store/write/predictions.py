@@ -7,13 +7,14 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, delete, exists, insert, literal, select
+from sqlalchemy import Connection, Dialect, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
 from stillsafe.store.codec import storable_snapshot
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
+from stillsafe.store.write.retention import withdraw_prediction
 
 _COLUMNS = {
     "timestamp": "timestamp",
@@ -44,7 +45,7 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
 def try_append(connection: Connection, record: PredictionRecord) -> None:
     """Insert a prediction and delete it: the commit then fails where that of an answer would, and leaves no row."""
     append_predictions(connection, [record])
-    connection.execute(delete(prediction_logs).where(prediction_logs.c.prediction_id == record.prediction_id))
+    withdraw_prediction(connection, record.prediction_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,18 @@ from sqlalchemy import Connection, Engine, delete, insert
 
 from stillsafe.store import database
 from stillsafe.store.read.requests import RequestTable
-from stillsafe.store.tables import metadata, prunes
+from stillsafe.store.tables import metadata, prediction_logs, prunes
 
 
 def delete_requests(connection: Connection, requests: RequestTable, ids: Sequence[int]) -> int:
     """Delete rows and return how many there were. At most a few thousand ids, since each is a SQL parameter."""
     table = metadata.tables[requests]
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
+
+
+def withdraw_prediction(connection: Connection, prediction_id: str) -> None:
+    """Delete a prediction that was stored for a trial."""
+    connection.execute(delete(prediction_logs).where(prediction_logs.c.prediction_id == prediction_id))
 
 
 def record_prune(
