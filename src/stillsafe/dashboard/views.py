@@ -67,19 +67,14 @@ def router(
     style = (FOLDER / "static" / "stillsafe.css").read_bytes()
     templates = build_templates()
     outage = _Outage()
-    templates.globals["style_version"] = hashlib.sha256(style).hexdigest()[:12]
+    templates.globals |= {"style_version": hashlib.sha256(style).hexdigest()[:12], "run_counts": RUN_COUNTS}
+    templates.globals["settings"] = settings
 
     def page(request: Request) -> Response:
         now = clock()
         run_count = _run_count(request.query_params.get("runs"))
         refresh = None if request.query_params.get("refresh") == "off" else _refresh_seconds(settings)
-        context = {
-            "settings": settings,
-            "now": now,
-            "refresh": refresh,
-            "run_count": run_count,
-            "run_counts": RUN_COUNTS,
-        }
+        context = {"now": now, "refresh": refresh, "run_count": run_count}
         try:
             snapshot = take_snapshot(engine, settings, now, run_count)
         except StoreError as error:
