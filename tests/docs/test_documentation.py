@@ -13,6 +13,7 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -118,8 +119,23 @@ def test_the_recipes_run(made_service: Path, labelled_sample: pd.DataFrame) -> N
     """Every command of the how-to runs in the folder of a service whose healthy traffic was judged."""
     judge_healthy_traffic(made_service, labelled_sample)
     for block in blocks(ROOT / "docs" / "how-to.md"):
-        assert block.language == "sh"
-        run(block.text, made_service)
+        assert block.language in ("sh", "python")
+        if block.language == "sh":
+            run(block.text, made_service)
+
+
+def test_the_mounted_application_of_the_how_to_answers(
+    made_service: Path, labelled_sample: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of the how-to, in the folder of a service, gives an application that answers below its path."""
+    (code,) = [each.text for each in blocks(ROOT / "docs" / "how-to.md") if each.language == "python"]
+    monkeypatch.chdir(made_service)
+    with_store(made_service)
+    names: dict[str, Any] = {}
+    exec(compile(code, "how-to", "exec"), names)  # noqa: S102 - it is the documentation's own
+    row = labelled_sample.drop(columns="benign").iloc[0].to_dict()
+    with TestClient(names["app"]) as client:
+        assert client.post("/model/v1/predict", json={"features": row}).status_code == 200
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])

@@ -1,9 +1,11 @@
 """The fast path gives the answers of FastAPI's routes, without the framework."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from httpx2 import ASGITransport, AsyncClient
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -78,3 +80,44 @@ def test_an_internal_error_is_answered_and_raised(service: Service) -> None:
     with TestClient(app, raise_server_exceptions=False) as client:
         response = client.post("/v1/predict", json={"features": GOOD})
     assert (response.status_code, "secret" in response.text) == (500, False)
+
+
+def test_a_mounted_application_serves_without_a_lifespan_of_its_own(service: Service) -> None:
+    """A server runs the lifespan of the outer application alone: the first request starts the inner one."""
+    service.decide(State.NORMAL)
+    outer = FastAPI()
+    outer.mount("/guard", build(service.context))
+    with TestClient(outer) as client:
+        assert client.get("/guard/health/ready").status_code == 200
+        statuses = [client.post(f"/guard{path}", json=body).status_code for path, body in BODIES]
+    assert statuses == [200, 422, 200, 422]
+    assert len(service.log()) == 3
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/guard/v1/predict"])
+def test_each_event_loop_is_served(service: Service, path: str) -> None:
+    """Without a lifespan a test client makes a loop for each request, and no request waits in one that is gone."""
+    service.decide(State.NORMAL)
+    inner = build(service.context)
+    outer = FastAPI()
+    outer.mount("/guard", inner)
+    client = TestClient(outer if path.startswith("/guard") else inner)
+    assert [client.post(path, json={"features": GOOD}).status_code for _ in range(3)] == [200, 200, 200]
+    assert len(service.log()) == 3
+
+
+def test_an_application_that_has_ended_accepts_nothing(service: Service) -> None:
+    """After the end of its lifespan, a request in the same loop is told to try again, and is not recorded."""
+    service.decide(State.NORMAL)
+    app = build(service.context)
+
+    async def statuses() -> list[int]:
+        transport = ASGITransport(app)
+        async with AsyncClient(transport=transport, base_url="http://localhost") as client:
+            async with app.router.lifespan_context(app):
+                first = await client.post("/v1/predict", json={"features": GOOD})
+            second = await client.post("/v1/predict", json={"features": GOOD})
+        return [first.status_code, second.status_code]
+
+    assert asyncio.run(statuses()) == [200, 503]
+    assert len(service.log()) == 1

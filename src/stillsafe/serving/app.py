@@ -1,10 +1,6 @@
 """The HTTP application. Routes translate between HTTP and the service; they decide nothing."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
@@ -27,7 +23,8 @@ DESCRIPTION = (
 def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     """The application: the API of a context, and the dashboard's pages if given.
 
-    Its lifespan starts and closes the batchers; the caller disposes of the context's engine.
+    It accepts requests from its lifespan's start to its end. A server of another application, in which this one is
+    mounted, runs no lifespan of it: then the first request starts it. The caller disposes of the context's engine.
     """
     endpoint = prediction_endpoint.build(context)
     app = FastPathApp(
@@ -35,7 +32,6 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
         title=context.settings.service.name,
         description=DESCRIPTION,
         version=version("stillsafe"),
-        lifespan=_lifespan(endpoint),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -50,23 +46,6 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     if pages is not None:
         app.include_router(pages)
     return app
-
-
-def _lifespan(endpoint: PredictionEndpoint) -> Callable[[FastAPI], Any]:
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        failover = endpoint.context.failover
-        if failover is not None:
-            failover.start()
-        endpoint.predictions.start()
-        endpoint.refusals.start()
-        yield
-        await endpoint.predictions.close()
-        await endpoint.refusals.close()
-        if failover is not None:
-            await asyncio.to_thread(failover.stop)
-
-    return lifespan
 
 
 def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:

@@ -46,10 +46,12 @@ class MicroBatcher(Generic[T, R]):
         self._worker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Accept requests. No effect if it does already."""
-        if self._worker is None:
+        """Accept requests in the running event loop. No effect if it does already."""
+        loop = asyncio.get_running_loop()
+        if self._worker is None or self._worker.get_loop() is not loop:
+            self._queue.clear()  # what a loop that is gone has left: no one waits for it
             self._arrival = asyncio.Event()
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name="stillsafe-batcher")
+            self._worker = loop.create_task(self._work(), name="stillsafe-batcher")
 
     async def submit(self, items: Sequence[T]) -> list[R]:
         """Answer items, in order. The items of one call share a batch.

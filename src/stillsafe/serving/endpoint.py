@@ -86,6 +86,20 @@ class PredictionEndpoint:
     metrics: Metrics
     body_time: TimeShare = field(default_factory=TimeShare)
 
+    def start(self) -> None:
+        """Accept requests in the running event loop. No effect if it does already."""
+        if self.context.failover is not None:
+            self.context.failover.start()
+        self.predictions.start()
+        self.refusals.start()
+
+    async def close(self) -> None:
+        """Answer what was accepted, and accept nothing more."""
+        await self.predictions.close()
+        await self.refusals.close()
+        if self.context.failover is not None:
+            await asyncio.to_thread(self.context.failover.stop)
+
     async def predict(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to `{"features": {...}}`, as JSON.
 

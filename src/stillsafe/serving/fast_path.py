@@ -4,6 +4,9 @@ The framework's routing, request objects and response objects cost several times
 requests, and predictions under another path (as in a mounted app), take FastAPI's routes, with the same answers.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,7 +29,9 @@ class FastPathApp(FastAPI):
     """
 
     def __init__(self, endpoint: PredictionEndpoint, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**options, lifespan=self._lifespan)
+        self._endpoint = endpoint
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._gate = Gate(endpoint.context.settings.exposure.allowed_hosts)
         self._methods: dict[str, RequestMethod] = {
             "/v1/predict": endpoint.predict,
@@ -36,6 +41,8 @@ class FastPathApp(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         is_http = scope["type"] == "http"
+        if is_http and self._loop is not asyncio.get_running_loop():
+            self._start()
         refusal = self._gate.problem(scope) if is_http else None
         if refusal is not None:
             await refusal.response()(scope, receive, send)
@@ -56,3 +63,13 @@ class FastPathApp(FastAPI):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._endpoint.start()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        self._start()
+        yield
+        await self._endpoint.close()
