@@ -1,13 +1,13 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test matrix test-llm benchmark-detection benchmark-serving benchmark-monitoring faults check fix lock clean
+.PHONY: demo test matrix test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
 test: check  ## every check and every test; 20 minutes
-	scripts/ensure-debian-packages cron faketime
+	scripts/ensure-debian-packages chromium cron faketime
 	$(BIN)/pytest -n 2 -m "not serial"
 	$(BIN)/pytest -m serial
 
@@ -27,6 +27,10 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 	STILLSAFE_FAULTS=long STILLSAFE_TEST_HISTORIES=1000 $(BIN)/pytest -n 2 tests/faults \
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
 	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
+
+attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; half an hour
+	scripts/ensure-debian-packages chromium
+	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack
 
 matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
 	$(BIN)/python -m tests.matrix

@@ -1,4 +1,4 @@
-"""The table of measurements at the end of a run of the fault suite."""
+"""The table of measurements at the end of a run of the faults or of the attacks."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def figure(request: pytest.FixtureRequest) -> Figure:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table: the fault and the measurement."""
+    """Print the table: the fault or attack, and the measurement."""
     reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
     records = [each for report in reports for each in report.user_properties]
     counts = Counter(what for what, value in records if value in _BOOLEANS)
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     figures = [each for each in records if each[1] not in _BOOLEANS]
     figures += [(what, f"{true_counts[what]} of {count}") for what, count in counts.items()]
     if figures:
-        terminalreporter.section("faults, measured")
+        terminalreporter.section("measured")
         width = max(len(what) for what, _ in figures)
         for what, value in figures:
             terminalreporter.write_line(f"{what:<{width}}  {value}")

@@ -21,8 +21,14 @@ def predict_body(schema: Schema) -> dict[str, Any]:
 
 
 def batch_body(schema: Schema, most: int) -> dict[str, Any]:
-    """The body of `/v1/predict/batch`."""
-    return _body({"instances": {"type": "array", "minItems": 1, "maxItems": most, "items": _instance(schema)}})
+    """The body of `/v1/predict/batch`.
+
+    An item that is no instance breaks no rule of the body: it is refused by itself, and the others are answered. Nor
+    is the largest number of items a keyword, because more of them are too large (413) and not wrong (422).
+    """
+    items = {"anyOf": [_instance(schema), {"description": "Anything else is answered with an error in its place."}]}
+    instances = {"type": "array", "minItems": 1, "items": items}
+    return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}})
 
 
 def _body(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Hostile clients, web pages, operators and days against a service as users run it: `make attack`."""

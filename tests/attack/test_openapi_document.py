@@ -1,0 +1,51 @@
+"""schemathesis, a tool that nobody here wrote, finds no request that the service answers against its own document."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.attack.conftest import size
+from tests.faults.figures import Figure
+from tests.serving.server_process import ServerProcess
+
+SCHEMATHESIS = Path(sys.executable).with_name("st")
+PHASES = ("coverage", "fuzzing", "stateful")
+OPERATIONS = {
+    "POST /v1/predict",
+    "POST /v1/predict/batch",
+    "GET /v1/incidents",
+    "GET /v1/incidents/{incident_id}",
+    "GET /v1/windows",
+    "GET /v1/state",
+    "GET /v1/baseline",
+    "GET /v1/model",
+    "GET /v1/schema",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /metrics",
+}
+"""Operations that must be among those that are attacked."""
+
+
+def test_no_case_fails_any_check(target: ServerProcess, tmp_path: Path, figure: Figure) -> None:
+    """Every operation of the OpenAPI document, valid and invalid requests, every check of the tool: no failure."""
+    report_file = tmp_path / "report.json"
+    address = f"http://127.0.0.1:{target.port}/openapi.json"
+    options = ["--checks=all", "--seed=1", f"--max-examples={size(20, 2_000)}", "--continue-on-failure"]
+    reports = ["--report=json", f"--report-json-path={report_file}", "--output-truncate=true", "--no-color"]
+    command = [str(SCHEMATHESIS), "run", address, *options, *reports]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=3_000)
+    report = json.loads(report_file.read_text())
+    assert (process.returncode, report["failures"], report["errors"]) == (0, [], []), process.stdout[-5_000:]
+    assert all(report["phases"][phase]["status"] == "success" for phase in PHASES)
+    assert report["operations"]["tested"] == report["operations"]["total"]
+    assert set(report["valid_rates"]) >= OPERATIONS
+    assert report["test_cases"]["generated"] > size(200, 20_000)
+    figure("schemathesis: operations, cases, failures of any check", _counts(report))
+    assert "Traceback" not in target.log_file.read_text()
+
+
+def _counts(report: dict[str, dict[str, int]]) -> str:
+    cases = report["test_cases"]
+    return f"{report['operations']['tested']}, {cases['generated']}, {cases['with_failures']}"
