@@ -40,6 +40,8 @@ EVERYDAY = frozenset(
         *("cron", "difference", "entries", "file", "form", "format", "line", "missing", "part"),
         *(
             "repeated",
+            "csv",
+            "option",
             "status",
             "stillsafe",
             "store",

@@ -18,7 +18,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from stillsafe import service
-from stillsafe.backtest.history import read_history, text_columns
+from stillsafe.backtest.history import column_kinds, read_history
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Value
@@ -267,9 +267,10 @@ def _log_rows(settings: Settings, summaries: Sequence[str]) -> tuple[Row, ...]:
 
 def _sample_rows(settings: Settings, file: Path) -> tuple[Row, ...]:
     # Imported here: pandas takes a second to import.
-    from stillsafe.table_file import read_table
+    from stillsafe.table_file import read_with_remarks
 
-    history = read_history(read_table(file, text_columns(settings), noun="sample"), settings.schema_of_features)
+    table = read_with_remarks(file, column_kinds(settings), "sample")
+    history = read_history(table.frame, settings.schema_of_features)
     columns: Any = history.columns
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return tuple(rows)[:MOST_ROWS]

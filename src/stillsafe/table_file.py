@@ -1,11 +1,13 @@
 """Tables of data: the one reader of CSV and Parquet files, and of their timestamps.
 
 `init` reads its sample and `backtest` its history here, so both get the same value from the same cell. A column that is
-known to hold texts is read as text, untouched: "007" stays "007". All timestamps of a column have one format.
+known to hold texts is read as text, untouched: "007" stays "007". All timestamps of a column have one format. How a CSV
+file is written is recognised in `csv_files`.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -15,16 +17,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stillsafe.csv_files.csv_table import MISSING_WORDS, ColumnKinds, CsvTable, Texts, csv_table
+from stillsafe.csv_files.dialect import read_csv_text
+from stillsafe.csv_files.table_format import DATE_ORDERS, TableFormat
 from stillsafe.errors import ConfigurationError
 
+__all__ = ["MISSING_WORDS", "ColumnKinds", "CsvTable", "TableFormat", "Texts"]
+
 TIMESTAMP = "timestamp"
-MISSING_WORDS = frozenset(
-    [
-        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"),
-        *("NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
-    ]
-)
-"""Cells of a CSV file that are missing values, unless the column is known to have the word as a category."""
 ISO_ADVICE = "Write times as 2026-01-31T12:00:00Z (ISO 8601)"
 EARLIEST, LATEST = 631_152_000, 4_102_444_800
 """Numbers from 1990 to 2100 in seconds since 1970, or in a thousandth of them and so on, are times."""
@@ -32,8 +32,8 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 Micros = NDArray[np.int64]
 """Times in microseconds since 1970, UTC."""
-Texts = Mapping[str, Collection[str]]
-"""Column that holds texts -> texts that it is known to have."""
+Names = Collection[str]
+ANY_FORMAT, ANY_KINDS = TableFormat(), ColumnKinds()
 
 
 def is_parquet(file: Path) -> bool:
@@ -42,8 +42,14 @@ def is_parquet(file: Path) -> bool:
         return handle.read(4) == b"PAR1"
 
 
-def column_names(file: Path, noun: str = "table") -> list[str]:
+def column_names(file: Path, noun: str = "table", form: TableFormat = ANY_FORMAT, expected: Names = ()) -> list[str]:
     """The columns of a file, in order.
+
+    Args:
+        file: the file.
+        noun: what the file is called in messages.
+        form: what is known about a CSV file.
+        expected: columns that it should have.
 
     Raises:
         ConfigurationError: the file cannot be read, or columns occur twice.
@@ -54,31 +60,63 @@ def column_names(file: Path, noun: str = "table") -> list[str]:
 
             names: list[str] = list(pq.read_schema(file).names)
         else:
-            header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False)
-            names = [name or f"Unnamed: {index}" for index, name in enumerate(header.iloc[0].tolist())]
+            names = read_csv_text(file, form, expected).names
     except (OSError, ValueError) as error:
         raise _unreadable(file, noun, error) from error
     require_unique_columns(names, file)
     return names
 
 
-def read_table(file: Path, texts: Texts | None = None, noun: str = "table") -> pd.DataFrame:
+def read_table(
+    file: Path, texts: Texts | None = None, noun: str = "table", form: TableFormat = ANY_FORMAT
+) -> pd.DataFrame:
     """Read a CSV or Parquet file; its content determines the format, not its name.
 
     Args:
         file: the file.
         texts: columns of a CSV file to read as text, untouched.
         noun: what the file is called in messages.
+        form: what is known about a CSV file.
 
     Raises:
         ConfigurationError: it cannot be read, or columns occur twice.
     """
-    names = column_names(file, noun)
+    return read_with_remarks(file, ColumnKinds(texts or {}), noun, form).frame
+
+
+def read_with_remarks(
+    file: Path, kinds: ColumnKinds = ANY_KINDS, noun: str = "table", form: TableFormat = ANY_FORMAT
+) -> CsvTable:
+    """Read a CSV or Parquet file, with what a person should know of how it was read.
+
+    Args:
+        file: the file.
+        kinds: what is known about its columns.
+        noun: what the file is called in messages.
+        form: what is known about a CSV file; of a Parquet file only the words for missing values hold.
+
+    Raises:
+        ConfigurationError: it cannot be read, columns occur twice, or cells can be read in two ways.
+    """
+    kinds = replace(kinds, surplus=frozenset((*kinds.surplus, TIMESTAMP)))
     try:
-        table = pd.read_parquet(file) if is_parquet(file) else _read_csv(file, names, texts or {})
+        if is_parquet(file):
+            require_unique_columns(column_names(file, noun), file)
+            table = CsvTable(_without_words(pd.read_parquet(file), form))
+        else:
+            csv_text = read_csv_text(file, form, kinds.expected)
+            require_unique_columns(csv_text.names, file)
+            table = csv_table(csv_text, kinds, form)
     except (OSError, ValueError) as error:
         raise _unreadable(file, noun, error) from error
-    return with_named_columns(table)
+    frame = with_named_columns(table.frame)
+    if (
+        form.dates is not None
+        and TIMESTAMP in frame
+        and (micros := read_times(frame[TIMESTAMP], form.dates)) is not None
+    ):
+        frame = frame.assign(**{TIMESTAMP: pd.to_datetime(micros, unit="us", utc=True)})
+    return replace(table, frame=frame)
 
 
 def with_named_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,11 +155,15 @@ def in_time_order(table: pd.DataFrame) -> tuple[pd.DataFrame, Micros | None]:
     return table.iloc[order], micros[order]
 
 
-def read_times(column: "pd.Series[Any]") -> Micros | None:
+def read_times(column: "pd.Series[Any]", dates: str | None = None) -> Micros | None:
     """Read a column of times; without a time zone they are UTC.
 
     A column of texts has one format: ISO 8601, or one that fits every value. Numbers are seconds since 1970, or
     milliseconds, microseconds or nanoseconds; the result is None if they cannot be, because then they give an order.
+
+    Args:
+        column: the times.
+        dates: the order of day, month and year, or the format, as in `TableFormat.dates`.
 
     Raises:
         ConfigurationError: values are missing or are not times, formats are mixed, or two formats fit with different
@@ -139,17 +181,17 @@ def read_times(column: "pd.Series[Any]") -> Micros | None:
     texts = column.astype(object).str.strip()
     if texts.str.fullmatch(r"\d{9,19}(\.\d+)?").all():
         return _epoch_times(pd.to_numeric(texts))
-    return _micros(_text_times(texts))
+    return _micros(_text_times(texts, dates))
 
 
-def _read_csv(file: Path, names: list[str], texts: Texts) -> pd.DataFrame:
-    text_names = [name for name in names if name in texts]
-    if not text_names:
-        return pd.read_csv(file, low_memory=False)
-    missing = {name: sorted(MISSING_WORDS - ({*texts.get(name, ())} - {""})) for name in names}
-    return pd.read_csv(
-        file, low_memory=False, dtype=dict.fromkeys(text_names, str), keep_default_na=False, na_values=missing
-    )
+def _without_words(table: pd.DataFrame, form: TableFormat) -> pd.DataFrame:
+    """A table of typed columns, with the words for missing values as missing."""
+    names = [str(name) for name in table.columns]
+    new_columns = {}
+    for name, column in table.items():
+        if words := form.missing_words(str(name), names):
+            new_columns[name] = column.mask(column.astype(str).isin(words | {f"{word}.0" for word in words}))
+    return table.assign(**{str(name): column for name, column in new_columns.items()})
 
 
 def _unreadable(file: Path, noun: str, error: OSError | ValueError) -> ConfigurationError:
@@ -175,13 +217,20 @@ def _epoch_times(column: "pd.Series[Any]") -> Micros | None:
     return np.asarray(np.round(numbers * (10**6 / _UNITS[unit])), np.int64)
 
 
-def _text_times(texts: "pd.Series[Any]") -> "pd.Series[Any]":
+def _text_times(texts: "pd.Series[Any]", dates: str | None) -> "pd.Series[Any]":
+    if dates is not None and dates not in DATE_ORDERS:
+        return _times_of(texts, dates)
     try:
         return pd.to_datetime(texts, utc=True, format="ISO8601")
     except (ValueError, TypeError):
         readings = {form: times for form, times in _readings(texts) if not times.dt.year.lt(1970).any()}
     if not readings:
         raise _no_format(texts)
+    if dates is not None:
+        readings = {form: times for form, times in readings.items() if _order(form) == dates.replace("-", " ")}
+        if not readings:
+            message = f"The column {TIMESTAMP!r} is not {dates}, such as {texts.iloc[0]!r} in row 1."
+            raise ConfigurationError(message, f"Correct --dates. {ISO_ADVICE}.")
     first_form, first_times = next(iter(readings.items()))
     for form, times in readings.items():
         if (different := (times != first_times).to_numpy()).any():
@@ -191,8 +240,23 @@ def _text_times(texts: "pd.Series[Any]") -> "pd.Series[Any]":
                 f"{first_times.iloc[index]:%Y-%m-%d} ({_order(first_form)}) or {times.iloc[index]:%Y-%m-%d} "
                 f"({_order(form)})."
             )
-            raise ConfigurationError(problem, f"{ISO_ADVICE}, which can be read in one way only.")
+            advice = f"{ISO_ADVICE}, which can be read in one way only, or name the order with --dates day-first."
+            raise ConfigurationError(problem, advice)
     return first_times
+
+
+def _times_of(texts: "pd.Series[Any]", form: str) -> "pd.Series[Any]":
+    """The times in a format that the owner states.
+
+    Raises:
+        ConfigurationError: the first value that it does not fit.
+    """
+    times = pd.to_datetime(texts, utc=True, format=form, errors="coerce")
+    if (invalid := times.isna().to_numpy()).any():
+        row = int(np.argmax(invalid))
+        message = f"The column {TIMESTAMP!r} is not in the format {form}: {texts.iloc[row]!r} in row {row + 1}."
+        raise ConfigurationError(message, "Correct --dates, or the value.")
+    return times
 
 
 def _readings(texts: "pd.Series[Any]") -> "Iterator[tuple[str, pd.Series[Any]]]":
@@ -245,11 +309,14 @@ def _no_format(texts: "pd.Series[Any]") -> ConfigurationError:
     """The error of texts that no single format fits."""
     first = str(texts.iloc[0])
     forms = _forms_of(first)
-    other = next((text for text in texts if not any(_fits(text, form) for form in forms)), None) if forms else None
-    if other is None or not _forms_of(other):
-        message = f"The column {TIMESTAMP!r} has values that are not times."
+    others = ((row, text) for row, text in enumerate(texts) if not any(_fits(text, form) for form in forms))
+    row, other = next(others, (0, first))
+    if not forms or other == first or not _forms_of(other):
+        message = f"The column {TIMESTAMP!r} has values that are not times, such as {other!r} in row {row + 1}."
         return ConfigurationError(message, f"{ISO_ADVICE}, or rename the column.")
-    message = f"The column {TIMESTAMP!r} mixes formats: no single one fits {first!r} and {other!r}."
+    message = (
+        f"The column {TIMESTAMP!r} mixes formats: no single one fits {first!r} and {other!r} (rows 1 and {row + 1})."
+    )
     return ConfigurationError(message, f"{ISO_ADVICE}, all in one format.")
 
 

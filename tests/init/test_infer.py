@@ -69,7 +69,7 @@ def test_files_do_not_change_types(form: str, tmp_path: Path) -> None:
     table = table.assign(
         whole=table["visits"].astype("Int64").mask(gaps), flag=table["member"].astype("boolean").mask(gaps)
     )
-    read = sample.read(write_sample(table, tmp_path, form))
+    read = sample.read(write_sample(table, tmp_path, form)).frame
     types = {spec.name: spec.type for spec in infer.describe(read).schema.features}
     assert types == {
         "age": NUMERIC,

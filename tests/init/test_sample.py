@@ -22,14 +22,14 @@ FILE = Path("sample.csv")
 def test_the_content_determines_the_format(form: str, tmp_path: Path) -> None:
     """The name of a file does not matter."""
     path = write_sample(people(), tmp_path, form).rename(tmp_path / "data.bin")
-    pd.testing.assert_frame_equal(sample.read(path), people())
+    pd.testing.assert_frame_equal(sample.read(path).frame, people())
 
 
 INVALID_FILES = {
     "nothing": (b"", "cannot be read"),
     "header": (b"age,visits\n", "0 rows are too few"),
     "few": (b"age\n" + b"1\n" * 49, "49 rows are too few for a baseline. Give at least 50"),
-    "ragged": (b"a,b\n" + b"1,2\n" * 60 + b"1,2,3,4\n", "cannot be read"),
+    "ragged": (b"a,b\n" + b"1,2\n" * 60 + b"1,2,3,4\n", "Line 62 has 4 cells, and the header has 2"),
     "bytes": (b"\xff\xfe\x00\x01" * 40, "cannot be read"),
     "parquet": (b"PAR1" + b"\x00" * 300, "cannot be read"),
     "zip": (b"PK\x03\x04" + bytes(range(256)) * 3, "cannot be read"),
@@ -104,7 +104,7 @@ def test_rows_are_put_in_time_order(time: object, tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(240)
     table = people().assign(age=np.arange(240.0), timestamp=[time(n) for n in range(240)]).iloc[order]
     columns = sample.split_columns(
-        sample.read(write_sample(table, tmp_path, "csv")), MODEL_WITH_NAMES, label="stays", file=FILE
+        sample.read(write_sample(table, tmp_path, "csv")).frame, MODEL_WITH_NAMES, label="stays", file=FILE
     )
     assert columns.in_time_order
     assert columns.features["age"].tolist() == list(range(240))
@@ -114,10 +114,13 @@ def test_the_index_may_be_the_time(tmp_path: Path) -> None:
     """Parquet keeps an index; one called `timestamp` counts as that column."""
     times = pd.date_range("2026-01-01", periods=240, freq="h", tz="UTC", name="timestamp")
     path = write_sample(people().set_axis(times[::-1], axis="index"), tmp_path)
-    assert sample.split_columns(sample.read(path), MODEL_WITH_NAMES, label=None, file=FILE).in_time_order
+    assert sample.split_columns(sample.read(path).frame, MODEL_WITH_NAMES, label=None, file=FILE).in_time_order
 
 
 def test_a_time_that_is_none() -> None:
     """A `timestamp` column with other values than times is refused, not ignored."""
-    with pytest.raises(ConfigurationError, match=r"The column 'timestamp' has values that are not times\. Write"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"The column 'timestamp' has values that are not times, such as 'noon-ish' in row 1\. Write",
+    ):
         sample.split_columns(people().assign(timestamp="noon-ish"), MODEL_WITH_NAMES, label=None, file=FILE)

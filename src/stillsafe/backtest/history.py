@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.reference import read_reference
 from stillsafe.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from stillsafe.table_file import ColumnKinds
 
 TIMESTAMP, LABEL = "timestamp", "label"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,6 +84,20 @@ def text_columns(settings: Settings) -> dict[str, tuple[str, ...]]:
         spec.name: (*(spec.categories or ()), *(profile.category_counts if profile is not None else ()))
         for spec, profile in zip(texts, profiles.values(), strict=True)
     }
+
+
+def column_kinds(settings: Settings) -> "ColumnKinds":
+    """The columns of a history by the schema: texts, numbers, and which ones are needed.
+
+    Raises:
+        ModelError: the reference file is invalid.
+    """
+    # Imported here: pandas takes a second to import.
+    from stillsafe.table_file import ColumnKinds
+
+    schema = settings.schema_of_features
+    numbers = [spec.name for spec in schema.features if spec.type in (FeatureType.NUMERIC, FeatureType.INTEGER)]
+    return ColumnKinds(text_columns(settings), numbers, (), schema.names)
 
 
 def datetime_of(micros: int) -> datetime:

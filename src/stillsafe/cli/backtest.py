@@ -13,7 +13,7 @@ from rich.text import Text
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation, report
-from stillsafe.backtest.history import text_columns
+from stillsafe.backtest.history import column_kinds
 from stillsafe.backtest.result import Backtest, BacktestIncident, BacktestRun, Basis
 from stillsafe.backtest.text import fallback_sentences, headline, injection_sentence, score_words
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, app
@@ -26,11 +26,14 @@ from stillsafe.cli.output import (
     json_text,
     print_json,
     print_plain,
+    print_warning,
     progress_bar,
 )
+from stillsafe.cli.table_options import Dates, Decimal, Encoding, Missing, Separator
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import LogMode
 from stillsafe.core.text import truncate
+from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring.archive import Archive
 from stillsafe.settings import DEFAULT_FILE, Settings
@@ -64,6 +67,11 @@ def backtest(
     inject_from: Annotated[
         float, typer.Option("--inject-from", "--from", help="Where the faults begin, as a share of the rows.")
     ] = 0.5,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    dates: Dates = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Write everything as JSON; - is standard output.")
     ] = None,
@@ -74,10 +82,11 @@ def backtest(
     """What the rules would have done on your own history, and what the fallback would have cost or saved."""
     settings = service.settings_of(config)
     faults = tuple(inject or ())
+    form = TableFormat.of_options(separator, decimal, encoding, missing, dates)
     with progress_bar("Reading the history") as progress:
         result = service.backtest(
             settings,
-            _read_history(data, settings),
+            _read_history(data, settings, form),
             label=label,
             rows_per_run=rows_per_run,
             inject=faults,
@@ -86,7 +95,7 @@ def backtest(
         )
     evaluation_file = fallback_evaluation.write(settings, result, at=service.utc_now(), source=data.name)
     if html_file is not None:
-        command = _command(data, config, label, rows_per_run, faults, inject_from)
+        command = _command(data, config, label, rows_per_run, faults, inject_from) + form.options_text
         _write(html_file, report.render(result, settings, made_at=service.utc_now(), command=command))
     if json_file == STANDARD_OUTPUT:
         print_json(to_document(result))
@@ -99,12 +108,15 @@ def backtest(
             print_plain(f"Wrote {file}")
 
 
-def _read_history(data: Path, settings: Settings) -> "pd.DataFrame":
+def _read_history(data: Path, settings: Settings, form: TableFormat) -> "pd.DataFrame":
     # Imported here: pandas takes a second to import.
-    from stillsafe.table_file import read_table
+    from stillsafe.table_file import read_with_remarks
 
     if not data.is_dir():
-        return read_table(data, text_columns(settings), noun="history")
+        table = read_with_remarks(data, column_kinds(settings), "history", form)
+        for remark in table.remarks:
+            print_warning(remark)
+        return table.frame
     masked_names = [spec.name for spec in settings.schema_of_features.features if spec.log is not LogMode.KEEP]
     if masked_names:
         problem = f"{data}: the log never held {', '.join(masked_names)} in clear, which the model needs."

@@ -14,8 +14,10 @@ from stillsafe import logs, service
 from stillsafe.cli import refresh as refresh_command
 from stillsafe.cli.app import Json, app
 from stillsafe.cli.output import console, format_number, print_plain, print_result, progress_bar
+from stillsafe.cli.table_options import Dates, Decimal, Encoding, Missing, Separator
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.metric import Metric
+from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, StillsafeError
 from stillsafe.model.model import ModelKind
 from stillsafe.settings import DEFAULT_FILE
@@ -71,11 +73,17 @@ def init(
             "--refresh", help="Measure the sample again for a service folder, and add the settings that it lacks."
         ),
     ] = False,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    dates: Dates = None,
     as_json: Json = False,
 ) -> None:
     """Inspect a fitted model and a sample of healthy data, and write a service folder for review."""
+    form = TableFormat.of_options(separator, decimal, encoding, missing, dates)
     if refresh:
-        refresh_command.refresh(out, sample, label, as_json=as_json)
+        refresh_command.refresh(out, sample, label, form, as_json=as_json)
         return
     if model is None:
         raise typer.BadParameter("The fitted model is required, unless --refresh is given.", param_hint="--model")
@@ -99,6 +107,7 @@ def init(
                 python_path=tuple(python_path or ()),
                 modules=tuple(module or ()),
                 harm=_harm(metric, positive, cost or []),
+                form=form,
                 now=service.utc_now(),
                 salt=secrets.token_hex(16),
             ),

@@ -53,6 +53,11 @@ def print_error(sentence: str) -> None:
     error_console.print(f"stillsafe: {sentence}", markup=False)
 
 
+def print_warning(sentence: str) -> None:
+    """Print on standard error what a person should check."""
+    error_console.print(f"[yellow]Check this:[/] {escape(sentence)}")
+
+
 def colour_markup(word: str, styles: Mapping[str, str]) -> str:
     """A state or a severity with the markup of its colour; an unknown word is escaped."""
     return f"[{styles[word]}]{word}[/]" if word in styles else escape(word)

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from stillsafe import logs, service
 from stillsafe.cli.output import console, print_plain, print_result, progress_bar
+from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import StillsafeError
 from stillsafe.monitoring.baseline import adopt_reference
 from stillsafe.settings import DEFAULT_FILE
@@ -17,20 +18,21 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = Path("service")
 
 
-def refresh(out: Path | None, sample: Path, label: str | None, *, as_json: bool) -> None:
+def refresh(out: Path | None, sample: Path, label: str | None, form: TableFormat, *, as_json: bool) -> None:
     """Refresh the service of a folder, and activate its new reference baseline.
 
     Args:
         out: the folder; None for the settings that other commands take, or the folder that `init` writes.
         sample: healthy data.
         label: the column with the true labels, or None.
+        form: how a CSV sample is written, as far as the owner states it.
         as_json: whether to print JSON.
     """
     # Imported here: scikit-learn takes seconds to import.
     from stillsafe.init.refresh import RefreshRequest, refresh_service
 
     logs.set_up("ERROR")
-    request = RefreshRequest(config_of(out), sample, service.utc_now(), label)
+    request = RefreshRequest(config_of(out), sample, service.utc_now(), label, form)
     with progress_bar("Reading the model") as progress:
         refreshed_service = refresh_service(request, progress)
     state = activation_sentence(refreshed_service)

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
 
-import pandas as pd
-
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import Row, Schema
+from stillsafe.core.schema import Schema
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import (
@@ -28,6 +26,7 @@ from stillsafe.init import (
     service_folder,
     write,
 )
+from stillsafe.init.read_sample import SampleData, SampleSource, name_doubtful_columns, read_sample
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_proposal import Proposal
 from stillsafe.init.second_models import important_features, with_second_models
@@ -44,6 +43,7 @@ from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.own_modules import OwnModules
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
+from stillsafe.table_file import ANY_FORMAT, TableFormat
 
 VERSION_LENGTH = 8
 SEED = 0
@@ -71,6 +71,7 @@ class ServiceRequest:
         python_path: folders of the owner's modules that the model needs; folders that PYTHONPATH adds are found.
         modules: modules to import before the model is loaded.
         harm: keys of the section `[harm]`: the owner's metric and what it depends on.
+        form: how a CSV sample is written, as far as the owner states it.
     """
 
     model_file: Path
@@ -87,6 +88,12 @@ class ServiceRequest:
     python_path: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
     harm: Mapping[str, Any] = field(default_factory=dict)
+    form: TableFormat = ANY_FORMAT
+
+    @property
+    def sample_source(self) -> SampleSource:
+        """Where the sample is, for reading it."""
+        return SampleSource(self.model_file, self.sample_file, self.label, self.form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +128,6 @@ class CreatedService:
     warnings: tuple[str, ...]
     proposal: Proposal
     metric_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _SampleData:
-    """The sample: the table as read, its columns, the inferred schema, the rows, and the labels, if it has any."""
-
-    table: pd.DataFrame
-    columns: sample.Sample
-    schema: infer.InferredSchema
-    rows: list[Row]
-    labels: list[Answer | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +197,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     estimator, file_format, own_modules = _read_model(request, folder)
     kind, classes = inspect.kind_and_classes(estimator, request.model_file)
     progress("Reading the sample", None)
-    data = _read_sample(request, estimator, kind, classes)
+    data = read_sample(request.sample_source, estimator, kind, classes)
     progress("Probing the model on the sample", None)
     scale = inspect.probe_scale(estimator, request.model_file)
     candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
@@ -234,7 +230,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         (
             *_sample_warnings(data, served_model.scores, folder),
             *_schema_warnings(data.schema, served_model.model.features),
-            *sample.values_read_as_missing(data.table, request.sample_file, data.columns),
+            *data.remarks,
             *study.warnings,
         ),
         study.fallback.proposal,
@@ -243,7 +239,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
 
 
 def _study(
-    request: ServiceRequest, folder: ServiceFolder, served_model: _ServedModel, data: _SampleData, progress: Progress
+    request: ServiceRequest, folder: ServiceFolder, served_model: _ServedModel, data: SampleData, progress: Progress
 ) -> _Study:
     """Measure the sample: metric, time zone, reference and fallback."""
     progress("Making the reference baseline", None)
@@ -261,7 +257,7 @@ def _study(
     return _Study(choice, timezone, reference, fallback, (*warnings, *baseline_warnings))
 
 
-def _time_zone(data: _SampleData, folder: ServiceFolder) -> tuple[str, list[str]]:
+def _time_zone(data: SampleData, folder: ServiceFolder) -> tuple[str, list[str]]:
     """The time zone of the previous settings, or a proposal and the sentence about it."""
     zone = choose_time_zone(data.rows, data.columns.times)
     timezone = folder.log_settings.get("timezone", zone.name)
@@ -278,26 +274,14 @@ def _model_warnings(
     yield from served_model.warnings
 
 
-def _read_sample(request: ServiceRequest, estimator: Any, kind: ModelKind, classes: tuple[Answer, ...]) -> _SampleData:
-    texts = sample.text_columns(request.sample_file, estimator, request.label)
-    table = sample.read(request.sample_file, texts)
-    columns = sample.split_columns(table, estimator, label=request.label, file=request.sample_file)
-    labels = default_answer.sample_labels(columns.labels, kind, classes)
-    schema = infer.describe(columns.features)
-    rows = infer.rows_of(columns.features, schema.schema)
-    scale = inspect.probe_scale(estimator, request.model_file)
-    with inspect.suppress_warnings():
-        schema = infer.with_measures(schema, Model("", kind, classes, schema.schema, estimator, scale), rows)
-    return _SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
-
-
 @inspect.suppress_warnings()
 def _serve_model(
-    candidate: Model, data: _SampleData, model_file: _ModelFile, min_count: int, progress: Progress
+    candidate: Model, data: SampleData, model_file: _ModelFile, min_count: int, progress: Progress
 ) -> _ServedModel:
     """The model with its scale and tolerated schema; as skops and compiled, if its predictions stay the same."""
     file, file_format = model_file.path, model_file.format
-    model = inspect.probe_model(candidate, data.rows, file, min_count)
+    with name_doubtful_columns(data, candidate.estimator):
+        model = inspect.probe_model(candidate, data.rows, file, min_count)
     scores = inspect.score_sample(model, data.rows, progress)
     skops_content = conversion.as_skops(model, data.rows) if file_format == "joblib" else None
     content = file.read_bytes() if skops_content is None else skops_content
@@ -320,7 +304,7 @@ def _serve_model(
 
 def _fallback(
     served_model: _ServedModel,
-    data: _SampleData,
+    data: SampleData,
     choice: metric_choice.MetricChoice,
     folder: ServiceFolder,
     leant_on: Sequence[str] | None,
@@ -421,7 +405,7 @@ def _name(name: str | None, folder: ServiceFolder) -> str:
     return service_name
 
 
-def _sample_warnings(data: _SampleData, scores: Sequence[Score], folder: ServiceFolder) -> Iterator[str]:
+def _sample_warnings(data: SampleData, scores: Sequence[Score], folder: ServiceFolder) -> Iterator[str]:
     if len(scores) < sample.FEW_ROWS:
         yield f"The sample has only {len(scores)} rows; some thousands give a more precise baseline."
     if data.columns.left_out:

@@ -30,6 +30,7 @@ from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import Settings
 from stillsafe.store.disk import write_private
+from stillsafe.table_file import ANY_FORMAT, TableFormat
 
 SEED = 0
 """Seed of the search for rule lists."""
@@ -45,12 +46,14 @@ class RefreshRequest:
         sample_file: healthy data that the model was not trained on, CSV or Parquet.
         now: the time of the refresh, aware UTC.
         label: name of the label column, or None.
+        form: how a CSV sample is written, as far as the owner states it.
     """
 
     config: Path
     sample_file: Path
     now: datetime
     label: str | None = None
+    form: TableFormat = ANY_FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,13 @@ class RefreshedService:
 
 @dataclass(frozen=True, slots=True)
 class _ScoredRows:
-    """The sample as the service would serve it."""
+    """The sample as the service would serve it, and how it was read."""
 
     columns: sample.Sample
     rows: list[Row]
     labels: list[Answer | None] | None
     scores: list[Score]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +136,14 @@ def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -
         current.folder / name,
         reference,
         additions.sections,
-        (*additions.warnings, *baseline_warnings),
+        (*data.remarks, *additions.warnings, *baseline_warnings),
     )
 
 
 def _read_sample(request: RefreshRequest, model: Model, progress: Progress) -> _ScoredRows:
-    texts = sample.text_columns(request.sample_file, model.estimator, request.label)
-    table = sample.read(request.sample_file, texts)
-    columns = sample.split_columns(table, model.estimator, label=request.label, file=request.sample_file)
+    kinds = sample.column_kinds(request.sample_file, model.estimator, request.label, request.form)
+    table = sample.read(request.sample_file, kinds, request.form)
+    columns = sample.split_columns(table.frame, model.estimator, label=request.label, file=request.sample_file)
     if missing := [name for name in model.features.names if name not in columns.features]:
         problem = f"The sample lacks columns of the service: {', '.join(missing)}."
         raise ConfigurationError(problem, "Add them.", file=str(request.sample_file))
@@ -147,7 +151,7 @@ def _read_sample(request: RefreshRequest, model: Model, progress: Progress) -> _
     rows = infer.rows_of(columns.features, model.features)
     with inspect.suppress_warnings():
         scores = inspect.score_sample(model, rows, progress)
-    return _ScoredRows(columns, rows, labels, scores)
+    return _ScoredRows(columns, rows, labels, scores, (*table.remarks, *table.doubts.values()))
 
 
 def _missing_settings(current: Settings, model: Model, data: _ScoredRows) -> _Additions:

@@ -1,7 +1,7 @@
 """The sample of healthy data: read it from CSV or Parquet, and split it into features, labels and order."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from stillsafe import table_file
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.parts import encoded_columns
-from stillsafe.table_file import TIMESTAMP
+from stillsafe.table_file import ANY_FORMAT, ANY_KINDS, TIMESTAMP, ColumnKinds, CsvTable, TableFormat
 
 FEWEST_ROWS, FEW_ROWS = 50, 200
 
@@ -36,32 +36,49 @@ class Sample:
     times: "table_file.Micros | None" = None
 
 
-def read(file: Path, texts: table_file.Texts | None = None) -> pd.DataFrame:
+def read(file: Path, kinds: ColumnKinds = ANY_KINDS, form: TableFormat = ANY_FORMAT) -> CsvTable:
     """Read a CSV or Parquet file; the content determines the format, not the name.
 
     Args:
         file: the file.
-        texts: columns that hold texts, see `text_columns`.
+        kinds: what the model's encoders learnt about the columns, see `column_kinds`.
+        form: how a CSV file is written, as far as it is known.
 
     Raises:
         ConfigurationError: it cannot be read, has too few rows, or columns occur twice.
     """
-    table = table_file.read_table(file, texts, noun="sample")
-    _require_rows(len(table), file)
-    return table
+    table = table_file.read_with_remarks(file, kinds, "sample", form)
+    _require_rows(len(table.frame), file)
+    return replace(table, frame=_with_texts(table.frame, kinds.texts))
 
 
-def text_columns(file: Path, estimator: Any, label: str | None) -> dict[str, tuple[str, ...]]:
-    """The columns that an encoder of the model was fitted on as texts, each with its categories.
+def column_kinds(file: Path, estimator: Any, label: str | None, form: TableFormat = ANY_FORMAT) -> ColumnKinds:
+    """The columns that an encoder of the model was fitted on as texts, each with its categories, and those it needs.
 
     Raises:
         ConfigurationError: the file cannot be read, or columns occur twice.
     """
     fitted_names = getattr(estimator, "feature_names_in_", None)
-    names = [name for name in table_file.column_names(file, "sample") if name not in (label, TIMESTAMP)]
-    categories = encoded_columns(estimator, names if fitted_names is None else [str(name) for name in fitted_names])
+    expected = () if fitted_names is None else tuple(str(name) for name in fitted_names)
+    wanted_names = [*expected, *([] if label is None else [label])]
+    file_names = table_file.column_names(file, "sample", form, wanted_names)
+    categories = encoded_columns(estimator, expected or [each for each in file_names if each not in (label, TIMESTAMP)])
     texts = {name: tuple(each for each in values if isinstance(each, str)) for name, values in categories.items()}
-    return {name: values for name, values in texts.items() if values}
+    surplus = {*file_names} - {*wanted_names} if expected else ()
+    return ColumnKinds({name: values for name, values in texts.items() if values}, (), frozenset(surplus), wanted_names)
+
+
+def _with_texts(table: pd.DataFrame, texts: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The table with texts where the model's encoder learnt texts and a typed file has numbers: 1 is "1"."""
+    names = [name for name in texts if name in table and pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: [_text_of(value, texts[name]) for value in table[name].tolist()] for name in names})
+
+
+def _text_of(value: Any, categories: Sequence[str]) -> Any:
+    if pd.isna(value):
+        return None
+    is_whole = isinstance(value, float) and value.is_integer() and str(value) not in categories
+    return str(int(value) if is_whole else value)
 
 
 def split_columns(table: pd.DataFrame, estimator: Any, *, label: str | None, file: Path) -> Sample:
@@ -78,30 +95,6 @@ def split_columns(table: pd.DataFrame, estimator: Any, *, label: str | None, fil
     left_out = tuple(name for name in table.columns if name not in {*feature_columns, label, TIMESTAMP})
     features = rows[feature_columns].reset_index(drop=True)
     return Sample(features, labels, in_time_order, left_out, len(table) - len(rows), times)
-
-
-def values_read_as_missing(table: pd.DataFrame, file: Path, columns: Sample) -> Iterator[str]:
-    """A sentence for each text feature of a CSV file in which words such as NA were read as missing values.
-
-    Args:
-        table: the result of `read`.
-        file: the file.
-        columns: the result of `split_columns`.
-    """
-    missing = {name: table[name].isna() for name in columns.features if _is_text(table[name]) and table[name].hasnans}
-    if not missing or table_file.is_parquet(file):
-        return
-    texts = pd.read_csv(file, usecols=lambda name: name in missing, dtype=str, keep_default_na=False)
-    for name in texts.columns:
-        if words := sorted(set(texts[name][missing[name]]) - {""}):
-            yield (
-                f"{name}: {', '.join(words)} in the CSV file was read as missing. If it is a category, give the sample "
-                "as Parquet."
-            )
-
-
-def _is_text(column: "pd.Series[Any]") -> bool:
-    return any(isinstance(value, str) for value in column.dropna().head(1))
 
 
 def _rows_with_label(table: pd.DataFrame, label: str, file: Path) -> pd.DataFrame:
