@@ -53,6 +53,8 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "incidents": {INSERT: "decisions", UPDATE: "decisions"},
     "operator_actions": {INSERT: "decisions"},
     "feature_schemas": {INSERT: "decisions"},
+    "request_ids": {INSERT: "request_id", UPDATE: "request_id", DELETE: "request_id"},
+    "request_duplicates": {INSERT: "request_id", DELETE: "request_id"},
     "services": {INSERT: "services", UPDATE: "services"},
     "llm_explanations": {INSERT: "explanations"},
     "explanation_failures": {INSERT: "explanations"},

@@ -35,7 +35,7 @@ EVERYDAY = frozenset(
             "frame",
         ),
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
-        *("problem", "prompt", "read", "record", "registry", "report", "request", "result", "route"),
+        *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),
         *("sample", "schedule", "search", "section", "serve", "setting", "shape", "snapshot"),
         *("cron", "difference", "entries", "file", "form", "format", "line", "missing", "part"),
         *(

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -37,7 +37,7 @@ from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app, predict
-from stillsafe.serving.failover import Failover, drain_spool
+from stillsafe.serving.failover import Failover, WriteEntries, drain_spool
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
@@ -158,6 +158,11 @@ def spool_of(settings: Settings) -> Spool:
     return Spool(settings.path(settings.serving.spool or default_name))
 
 
+def _spool_writer(settings: Settings) -> WriteEntries:
+    """Moves rows of the spool to the store."""
+    return partial(predict.write_spooled, keep=timedelta(seconds=settings.ids.keep))
+
+
 def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, Failover | None]:
     """The service's database, and for a database server its failover, which opens a server that is out later.
 
@@ -173,7 +178,7 @@ def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, 
         spool_of(settings),
         settings.serving,
         read_state=partial(predict.stored_state, engine, settings, clock),
-        write_entries=predict.write_spooled,
+        write_entries=_spool_writer(settings),
         prepare=partial(prepare_store, engine, settings),
     )
     failover.open()
@@ -251,7 +256,7 @@ def monitor(config: Settings | Path | str, *, now: datetime, ahead: bool = False
             if not ahead:
                 with database.reading(engine) as connection:
                     monitoring_clock.require_equal_clocks(connection, utc_now(), settings.monitor.every)
-            drain_spool(engine, spool_of(settings), predict.write_spooled)
+            drain_spool(engine, spool_of(settings), _spool_writer(settings))
             scorer = shadow_scorer(settings)
             problem = scorer.problem if scorer is not None else lambda: None
             result = run.run(engine, settings, now=now, score=scorer, shadow_problem=problem)

@@ -28,6 +28,7 @@ from stillsafe.settings_sections import (
     FallbackRuleList,
     FallbackSettings,
     Feature,
+    Ids,
     ModelFile,
     Monitor,
     Observer,
@@ -61,6 +62,7 @@ class Settings(Section):
     monitor: Monitor = Monitor()
     serving: Serving = Serving()
     exposure: Exposure = Exposure()
+    ids: Ids = Ids()
     observer: Observer = Observer()
     policy: Policy = Policy()
     fallback: FallbackSettings
@@ -354,6 +356,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("monitor",): Monitor,
     ("serving",): Serving,
     ("exposure",): Exposure,
+    ("ids",): Ids,
     ("observer",): Observer,
     ("policy",): _PolicySection,
     ("fallback",): FallbackSettings,

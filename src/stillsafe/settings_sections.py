@@ -223,6 +223,13 @@ class Serving(Section):
     """The spool file, on a disk that outlives the process; by default `<settings>.spool.db`."""
 
 
+class Ids(Section):
+    """The ids that clients give their requests; see `docs/how-to.md`."""
+
+    keep: Seconds = 30 * 86400.0
+    """So long a request with an id that is known gets the stored answer; later the id is free for a new request."""
+
+
 class Observer(Section):
     """What explains incidents to people. No decision reads an explanation."""
 

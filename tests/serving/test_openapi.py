@@ -45,8 +45,10 @@ def test_a_batch_is_an_array_of_the_same_instances(most: int) -> None:
     instances = _shape(batch_body(SCHEMA, most))["properties"]["instances"]
     assert instances["minItems"] == 1
     assert f"At most {most} instances" in instances["description"]
-    instance, other = instances["items"]["anyOf"]
-    assert instance == _shape(predict_body(SCHEMA))["properties"]["features"]
+    features = _shape(predict_body(SCHEMA))["properties"]["features"]
+    plain, envelope, other = instances["items"]["anyOf"]
+    assert plain == envelope["properties"]["features"] == features
+    assert (envelope["required"], set(envelope["properties"])) == (["features"], {"features", "id"})
     assert set(other) == {"description"}
 
 
@@ -64,5 +66,13 @@ def test_a_request_may_be_marked_as_synthetic(body: dict[str, Any]) -> None:
     shape = _shape(body)
     assert shape["properties"]["synthetic"]["type"] == "boolean"
     assert "synthetic" not in shape["required"]
-    (header,) = body["parameters"]
+    header = body["parameters"][0]
     assert (header["name"], header["in"], header["required"]) == ("Stillsafe-Synthetic", "header", False)
+
+
+@pytest.mark.parametrize("body", [predict_body(SCHEMA), batch_body(SCHEMA, 3)], ids=["single", "batch"])
+def test_a_request_may_have_an_id(body: dict[str, Any]) -> None:
+    """By a header, and one instance by a key beside its features."""
+    header = body["parameters"][1]
+    assert (header["name"], header["in"], header["required"]) == ("Idempotency-Key", "header", False)
+    assert _shape(predict_body(SCHEMA))["properties"]["id"]["maxLength"] == header["schema"]["maxLength"] == 200

@@ -15,7 +15,9 @@ from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.serving.predict import answer, answer_requests, record_refusals
+from stillsafe.serving.prediction_request import PredictionRequest
 from stillsafe.store import database
+from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import prediction_logs, system_state
 from stillsafe.store.write.decisions import record_hold
 from tests.serving.services import GOOD, OLD, Service, fitted_pipeline, fresh
@@ -329,8 +331,8 @@ def test_what_answers_while_not_judged_follows_the_settings(
 def test_rows_are_logged_with_their_marks(service: Service) -> None:
     """The flag of each row, through the batcher's form of the call."""
     service.decide(State.NORMAL)
-    records = answer_requests(service.context, [(GOOD, True), (OLD, False)])
-    assert [record.synthetic for record in records] == [True, False]
+    records = answer_requests(service.context, [PredictionRequest(GOOD, True), PredictionRequest(OLD)])
+    assert [isinstance(record, PredictionRecord) and record.synthetic for record in records] == [True, False]
     assert [row.synthetic for row in service.log()] == [True, False]
 
 

@@ -1,6 +1,7 @@
 """A migrated database for every test of the store, and example records."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from stillsafe.core.schema import FeatureType, Row
 from stillsafe.core.state import State
 from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.store import database
-from stillsafe.store.records import PredictionRecord
+from stillsafe.store.records import PredictionRecord, RequestId
 from stillsafe.store.write.predictions import append_predictions
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -81,6 +82,14 @@ def prediction(
     return PredictionRecord(
         f"p{number}", timestamp, version, state, summary, "yes", confidence, fallback_used, why, model_error
     )
+
+
+def identified_prediction(
+    number: int, text: str = "a", timestamp: datetime = START, *, body_hash: str = "hash"
+) -> PredictionRecord:
+    """One answered request with an id of its client."""
+    identity = RequestId(text, body_hash)
+    return replace(prediction(number, timestamp), request_id=identity, probabilities={"yes": 0.9, "no": 0.1})
 
 
 def write(engine: Engine, *records: PredictionRecord) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from stillsafe.serving import endpoint as prediction_endpoint
-from stillsafe.serving import openapi, openapi_routes, problems, read_routes
+from stillsafe.serving import openapi, openapi_routes, prediction_routes, problems, read_routes
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.fast_path import FastPathApp
 from stillsafe.serving.predict import Context
@@ -41,6 +41,7 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     problems.add_problem_handlers(app)
     app.include_router(_predict_routes(endpoint))
     app.include_router(read_routes.status_routes(context))
+    app.include_router(prediction_routes.prediction_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))
     app.include_router(openapi_routes.openapi_routes())
     if pages is not None:
@@ -54,7 +55,7 @@ def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
 
     @routes.post(
         "/predict",
-        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 413, 415, 422, 503)},
+        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
         openapi_extra=openapi.predict_body(schema),
     )
     async def predict_one(request: Request) -> Response:

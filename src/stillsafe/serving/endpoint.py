@@ -18,11 +18,12 @@ from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import metrics, predict
 from stillsafe.serving.batcher import MicroBatcher
-from stillsafe.serving.body import instances, json_body
+from stillsafe.serving.body import instances, json_body, request_id
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.problems import RefusedRequest, schema_problem
+from stillsafe.serving.prediction_request import IdConflict, PredictionRequest
+from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.store.records import PredictionRecord
 from stillsafe.time_share import TimeShare
@@ -30,6 +31,9 @@ from stillsafe.time_share import TimeShare
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Checks = Sequence[Row | tuple[Violation, ...]]
+"""Per instance its row or its violations."""
+Reply = PredictionRecord | IdConflict
 LARGE_BYTES = 16_384
 """Wrong bodies that are not longer cost too little to leave the event loop."""
 Defects = tuple[tuple[str, str], ...]
@@ -45,10 +49,12 @@ class _Body:
     Attributes:
         content: the bytes.
         synthetic: whether the headers, or a document that was parsed, mark it as no evidence.
+        key: the value of the header `Idempotency-Key`, or None.
     """
 
     content: bytes = b""
     synthetic: bool = False
+    key: str | None = None
 
     @property
     def is_large(self) -> bool:
@@ -81,7 +87,7 @@ class PredictionEndpoint:
 
     context: Context
     decoder: FastBodyDecoder
-    predictions: MicroBatcher[tuple[Row, bool], PredictionRecord]
+    predictions: MicroBatcher[PredictionRequest, Reply]
     refusals: MicroBatcher[Defects, None]
     metrics: Metrics
     body_time: TimeShare = field(default_factory=TimeShare)
@@ -111,12 +117,15 @@ class PredictionEndpoint:
             body = _Body()
             try:
                 await self._read(body, scope, receive)
-                row = await self._row(body)
+                row, text = await self._row(body)
+                text = request_id.single_id(text, body.key)
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
                 raise
-            records = await self._answer([(row, body.synthetic)])
-            return _encode(prediction_document(records[0]))
+            (reply,) = await self._answer([self._request(body, row, text)])
+            if isinstance(reply, IdConflict):
+                raise RefusedRequest(id_conflict_problem())
+            return _encode(prediction_document(reply))
 
     async def predict_batch(self, scope: Scope, receive: Receive) -> bytes:
         """The answers to `{"instances": [...]}`, in order, as JSON. Each instance is answered or refused by itself.
@@ -127,11 +136,13 @@ class PredictionEndpoint:
             body = _Body()
             try:
                 await self._read(body, scope, receive)
-                checks = await self._checks(body)
+                checks, texts = await self._checks(body)
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
                 raise
-            requests = [(each, body.synthetic) for each in checks if isinstance(each, dict)]
+            texts = request_id.batch_ids(texts, body.key)
+            pairs = zip(checks, texts, strict=True)
+            requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]
             refusals = [each for each in checks if isinstance(each, tuple)]
             records, _ = await asyncio.gather(
                 self._answer(requests), self._record_refusals(refusals, synthetic=body.synthetic)
@@ -142,37 +153,56 @@ class PredictionEndpoint:
 
     async def _read(self, body: _Body, scope: Scope, receive: Receive) -> None:
         body.synthetic = json_body.has_synthetic_header(scope["headers"])
+        body.key = request_id.idempotency_key(scope["headers"])
         body.content = await json_body.read_body(scope, receive, self.context.settings.serving.max_body_bytes)
 
-    async def _row(self, body: _Body) -> Row:
-        row = self.decoder.decode_single(body.content)
-        return await self._parse(body, partial(self._parsed_row, body)) if row is None else row
+    def _request(self, body: _Body, row: Row, text: str | None) -> PredictionRequest:
+        salt = self.context.settings.service.hash_salt
+        return PredictionRequest(row, body.synthetic, request_id.identity_of(text, row, salt, synthetic=body.synthetic))
 
-    async def _checks(self, body: _Body) -> Sequence[Row | tuple[Violation, ...]]:
-        """Per instance its row or its violations."""
+    async def _row(self, body: _Body) -> tuple[Row, str | None]:
+        """The row and the id in the body."""
+        row = self.decoder.decode_single(body.content)
+        if row is not None:
+            return row, None
+        identified_row = self.decoder.decode_identified(body.content)
+        if identified_row is not None:
+            return identified_row
+        return await self._parse(body, partial(self._parsed_row, body))
+
+    async def _checks(self, body: _Body) -> tuple[Checks, Sequence[str | None]]:
+        """Per instance its row or its violations, and its id."""
         rows = self.decoder.decode_batch(body.content)
-        return await self._parse(body, partial(self._parsed_checks, body)) if rows is None else rows
+        if rows is not None:
+            return rows, [None] * len(rows)
+        identified_rows = self.decoder.decode_identified_batch(body.content)
+        if identified_rows is not None:
+            return identified_rows
+        return await self._parse(body, partial(self._parsed_checks, body))
 
     async def _parse(self, body: _Body, parse: Callable[[], T]) -> T:
         return await self.body_time.run(parse) if body.is_large else parse()
 
-    def _parsed_row(self, body: _Body) -> Row:
-        check = instances.check_single(self.context.model.features, body.document())
+    def _parsed_row(self, body: _Body) -> tuple[Row, str | None]:
+        document = body.document()
+        check = instances.check_single(self.context.model.features, document)
         if isinstance(check, tuple):
             raise RefusedRequest(schema_problem(check))
-        return check
+        return check, instances.request_id_of(document)
 
-    def _parsed_checks(self, body: _Body) -> Sequence[Row | tuple[Violation, ...]]:
+    def _parsed_checks(self, body: _Body) -> tuple[Checks, Sequence[str | None]]:
+        schema = self.context.model.features
         batch = instances.batch_instances(body.document(), self.context.settings.serving.max_batch)
-        return instances.check_instances(self.context.model.features, batch, len(body.content))
+        features, ids = instances.split_envelopes(schema, batch)
+        return instances.check_instances(schema, features, len(body.content), ids), ids
 
-    async def _answer(self, requests: Sequence[tuple[Row, bool]]) -> list[PredictionRecord]:
+    async def _answer(self, requests: Sequence[PredictionRequest]) -> list[Reply]:
         try:
             records = await self.predictions.submit(requests)
         except StoreError:
             self.metrics.store_errors.inc()
             raise
-        self.metrics.count_answers(records)
+        self.metrics.count_replies(records)
         return records
 
     async def _record_refusals(self, refusals: Sequence[Sequence[Violation]], *, synthetic: bool = False) -> None:
@@ -204,11 +234,17 @@ def build(context: Context) -> PredictionEndpoint:
     )
 
 
-def _batch_document(checks: Sequence[Row | tuple[Violation, ...]], records: Sequence[PredictionRecord]) -> bytes:
+def _batch_document(checks: Checks, replies: Sequence[Reply]) -> bytes:
     """The answer to a batch, as JSON: per instance its prediction or its problem."""
-    answers = iter(records)
+    iterator = iter(replies)
     results = [
-        prediction_document(next(answers)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
+        _reply_document(next(iterator)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
         for check in checks
     ]
     return _encode({"results": results})
+
+
+def _reply_document(reply: Reply) -> dict[str, Any]:
+    if isinstance(reply, IdConflict):
+        return {"error": id_conflict_problem().document()}
+    return prediction_document(reply)

@@ -21,8 +21,10 @@ from stillsafe.errors import StoreError
 from stillsafe.judging import VersionCondition, version_conditions
 from stillsafe.serving.failover import Failover
 from stillsafe.serving.predict import Context
+from stillsafe.serving.prediction_request import IdConflict
 from stillsafe.store.read.baselines import is_watched
 from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents, unexplained_steps
+from stillsafe.store.read.request_id import duplicate_count
 from stillsafe.store.read.state import StateRecord
 from stillsafe.store.records import PredictionRecord
 
@@ -42,6 +44,8 @@ class Metrics:
         model_errors: rows on which the model failed, by kind of failure.
         store_errors: requests that the store could not serve.
         synthetic_requests: requests that their clients marked as synthetic, answered or refused.
+        repeated_requests: retries, which got a stored answer.
+        id_conflicts: requests with the id of another one.
         predict_seconds, batch_seconds: time to answer or refuse a request.
     """
 
@@ -52,8 +56,20 @@ class Metrics:
     model_errors: Counter
     store_errors: Counter
     synthetic_requests: Counter
+    repeated_requests: Counter
+    id_conflicts: Counter
     predict_seconds: Histogram
     batch_seconds: Histogram
+
+    def count_replies(self, replies: Sequence[PredictionRecord | IdConflict]) -> None:
+        """Count new answers, stored ones, and ids that belong to other requests."""
+        records = [reply for reply in replies if isinstance(reply, PredictionRecord) and not reply.is_repeat]
+        if len(records) < len(replies):
+            conflict_count = sum(isinstance(reply, IdConflict) for reply in replies)
+            self.id_conflicts.inc(conflict_count)
+            self.repeated_requests.inc(len(replies) - len(records) - conflict_count)
+        if records:
+            self.count_answers(records)
 
     def count_answers(self, records: Sequence[PredictionRecord]) -> None:
         """Count answers, and the model's failures among them."""
@@ -100,6 +116,8 @@ def build(context: Context) -> Metrics:
         Counter("stillsafe_model_errors", "Rows on which the model failed.", ["error"], registry=registry),
         Counter("stillsafe_store_errors", "Requests that the store could not serve.", registry=registry),
         Counter("stillsafe_synthetic_requests", "Instances marked as synthetic by their clients.", registry=registry),
+        Counter("stillsafe_repeated_requests", "Retries of an id that got the stored answer.", registry=registry),
+        Counter("stillsafe_id_conflicts", "Requests whose id belongs to another request.", registry=registry),
         seconds.labels("predict"),
         seconds.labels("batch"),
     )
@@ -141,11 +159,14 @@ class _StoreGauges(Collector):
             uses_llm = self._context.settings.observer.use == "llm"
             pending_count = len(unexplained_steps(connection)) if uses_llm else 0
             failure_count = explanation_failure_count(connection)
+            duplicates = duplicate_count(connection)
+        duplicates_help = "Answers in the log whose id another answer had already: an outage kept both."
         failures_help = "Failed attempts of the language model to explain an incident."
         pending_help = "Steps of incidents that the language model has yet to explain."
         return [
             *self._state_gauges(served_version.record.state),
             *_judging_gauges(served_version, now),
+            _gauge("stillsafe_request_duplicates", duplicates_help, duplicates),
             _gauge("stillsafe_watched", "Whether the served version has an active baseline.", watched),
             _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", incident_count),
             _gauge("stillsafe_explanation_failures", failures_help, failure_count),

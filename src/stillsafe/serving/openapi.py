@@ -4,6 +4,7 @@ from typing import Any
 
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
+from stillsafe.serving.body.request_id import KEY_HEADER, MOST_CHARACTERS, REQUEST_ID
 
 _TYPES = {
     FeatureType.NUMERIC: "number",
@@ -12,12 +13,13 @@ _TYPES = {
     **dict.fromkeys(TEXT_TYPES, "string"),
 }
 
+ID_HELP = "Names the request: a retry with the same id gets the stored answer, and is no second request."
 SYNTHETIC = "Marks a probe: the request is answered, logged and counted, and it is no evidence about the model."
 
 
 def predict_body(schema: Schema) -> dict[str, Any]:
     """The body of `/v1/predict`."""
-    return _body({"features": _instance(schema)})
+    return _body({"features": _instance(schema)}, {REQUEST_ID: _id_shape()})
 
 
 def batch_body(schema: Schema, most: int) -> dict[str, Any]:
@@ -26,18 +28,34 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
     An item that is no instance breaks no rule of the body: it is refused by itself, and the others are answered. Nor
     is the largest number of items a keyword, because more of them are too large (413) and not wrong (422).
     """
-    items = {"anyOf": [_instance(schema), {"description": "Anything else is answered with an error in its place."}]}
-    instances = {"type": "array", "minItems": 1, "items": items}
-    return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}})
+    instance = _instance(schema)
+    envelopes = [_envelope(instance)] if "features" not in schema.names else []
+    other = {"description": "Anything else is answered with an error in its place."}
+    instances = {"type": "array", "minItems": 1, "items": {"anyOf": [instance, *envelopes, other]}}
+    return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}}, {})
 
 
-def _body(properties: dict[str, Any]) -> dict[str, Any]:
+def _id_shape() -> dict[str, Any]:
+    return {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS, "description": ID_HELP}
+
+
+def _envelope(instance: dict[str, Any]) -> dict[str, Any]:
+    properties = {"features": instance, REQUEST_ID: _id_shape()}
+    return {"type": "object", "additionalProperties": False, "required": ["features"], "properties": properties}
+
+
+def _body(properties: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:
     required = list(properties)
-    properties = {**properties, "synthetic": {"type": "boolean", "description": SYNTHETIC}}
+    properties = {**properties, **optional, "synthetic": {"type": "boolean", "description": SYNTHETIC}}
     shape = {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
     header = {"name": SYNTHETIC_HEADER, "in": "header", "required": False, "description": SYNTHETIC}
+    key = {"name": KEY_HEADER, "in": "header", "required": False, "description": ID_HELP}
+    key_shape = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
     return {
-        "parameters": [{**header, "schema": {"type": "string", "enum": ["true", "false"]}}],
+        "parameters": [
+            {**header, "schema": {"type": "string", "enum": ["true", "false"]}},
+            {**key, "schema": key_shape},
+        ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}},
     }
 

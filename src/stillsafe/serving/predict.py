@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
 from typing import Generic, TypeVar
@@ -25,15 +25,18 @@ from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import Model
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
+from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, reply_of
 from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
+from stillsafe.store.read.request_id import IdOwner, repeated_answers
 from stillsafe.store.read.state import state_and_watch
-from stillsafe.store.records import PredictionRecord, RefusalRecord
+from stillsafe.store.records import PredictionRecord, RefusalRecord, RequestId
 from stillsafe.store.spool import Entry, SpooledEntry
 from stillsafe.store.write.predictions import (
+    append_first_predictions,
     append_missing_predictions,
     append_missing_refusals,
     append_predictions,
@@ -126,10 +129,17 @@ class _LazyValue(Generic[T]):
             return self._values[0]
 
 
-def answer_requests(context: Context, requests: Sequence[tuple[Row, bool]]) -> list[PredictionRecord]:
-    """Answer clean rows, each with whether its client marked it as synthetic; as `answer`."""
+_Records = _LazyValue[list[PredictionRecord]]
+
+
+def answer_requests(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
+    """Answer requests, as `answer`; one that has the id of an earlier request gets the stored answer of that one."""
+    rows, synthetic, ids = zip(*requests, strict=True)
     with context.answer_log.attempt():
-        return answer(context, [row for row, _ in requests], [synthetic for _, synthetic in requests])
+        records = _answer(context, rows, synthetic, ids)
+        if not any(ids):
+            return [*_write_predictions(context, records)]
+        return _write_identified(context, records)
 
 
 def require_recording(context: Context) -> None:
@@ -163,6 +173,17 @@ def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()
     Raises:
         StoreError: the state cannot be read or the answers cannot be written; then no row is answered.
     """
+    return _write_predictions(context, _answer(context, rows, synthetic))
+
+
+def _answer(
+    context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = (), ids: Sequence[RequestId | None] = ()
+) -> _Records:
+    """The answers to clean rows, complete but for their time.
+
+    Raises:
+        StoreError: the state cannot be read.
+    """
     state = read_state(context)
     new_record = partial(
         PredictionRecord,
@@ -183,7 +204,9 @@ def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()
         drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
     if any(synthetic):
         drafts = [partial(draft, synthetic=flag) for draft, flag in zip(drafts, synthetic, strict=True)]
-    return _write_predictions(context, rows, drafts)
+    if any(ids):
+        drafts = [partial(draft, request_id=each) for draft, each in zip(drafts, ids, strict=True)]
+    return _records_of(context, rows, drafts)
 
 
 def record_refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[None]:
@@ -203,10 +226,19 @@ def record_refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], 
     return [None] * len(refusals)
 
 
-def write_spooled(connection: Connection, entries: Sequence[SpooledEntry]) -> None:
-    """Write entries of the spool, in order, except those that the log holds already."""
-    predictions = [each.entry.document for each in entries if each.entry.kind == PREDICTION]
-    append_missing_predictions(connection, [from_document(PredictionRecord, each) for each in predictions])
+def write_spooled(connection: Connection, entries: Sequence[SpooledEntry], keep: timedelta = timedelta.max) -> None:
+    """Write entries of the spool, in order, except those that the log holds already.
+
+    Args:
+        connection: of the transaction.
+        entries: the oldest of the spool.
+        keep: how long an id belongs to its request.
+    """
+    documents = [each.entry.document for each in entries if each.entry.kind == PREDICTION]
+    predictions = [from_document(PredictionRecord, each) for each in documents]
+    times = [record.timestamp for record in predictions if record.request_id is not None]
+    oldest = min(times) - keep if times and keep < timedelta.max else None
+    append_missing_predictions(connection, predictions, oldest)
     for each in entries:
         if each.entry.kind == REFUSALS:
             append_missing_refusals(connection, from_document(tuple[RefusalRecord, ...], each.entry.document))
@@ -330,8 +362,8 @@ def _fallback_drafts(
     return drafts
 
 
-def _write_predictions(context: Context, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[PredictionRecord]:
-    """The records, once they are on disk."""
+def _records_of(context: Context, rows: Sequence[Row], drafts: Sequence[Draft]) -> _Records:
+    """The records of drafts; they get the time at which they are first read."""
     ids = [context.new_id() for _ in rows]
     snapshots = sanitise(context.model.features, rows, context.settings.service.hash_salt)
 
@@ -342,15 +374,45 @@ def _write_predictions(context: Context, rows: Sequence[Row], drafts: Sequence[D
             for draft, prediction_id, snapshot in zip(drafts, ids, snapshots, strict=True)
         ]
 
-    records = _LazyValue(complete)
+    return _LazyValue(complete)
+
+
+def _write_predictions(context: Context, records: _Records) -> list[PredictionRecord]:
+    """The records, once they are on disk."""
 
     def write() -> None:
         with database.writing(context.engine) as connection:
             # The timestamp is taken inside the transaction: a monitoring run between the two would miss the rows.
             append_predictions(connection, records())
 
-    _write(context, "rows", lambda: [Entry(PREDICTION, record.spool_document()) for record in records()], write)
+    _write(context, "rows", lambda: _spool_entries(records()), write)
     return records()
+
+
+def _write_identified(context: Context, records: _Records) -> list[PredictionRecord | IdConflict]:
+    """The records once they are on disk, some of which have ids; instead of a retry's, the stored answer.
+
+    In the spool of an outage each answer is written: the drain finds those whose id another one had first.
+    """
+    keep = timedelta(seconds=context.settings.ids.keep)
+    owners: dict[str, IdOwner] = {}
+    answers: dict[str, PredictionRecord] = {}
+
+    def write() -> None:
+        with database.writing(context.engine) as connection:
+            first = records()
+            new_owners = append_first_predictions(connection, first, first[0].timestamp - keep)
+            repeats = {each.request_id.text for each in first if each.request_id and each.prediction_id in new_owners}
+            new_answers = repeated_answers(connection, repeats) if repeats else {}
+        owners.update(new_owners)
+        answers.update(new_answers)
+
+    _write(context, "rows", lambda: _spool_entries(records()), write)
+    return [reply_of(record, owners.get(record.prediction_id), answers) for record in records()]
+
+
+def _spool_entries(records: Sequence[PredictionRecord]) -> list[Entry]:
+    return [Entry(PREDICTION, record.spool_document()) for record in records]
 
 
 def _refusal_records(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[RefusalRecord]:

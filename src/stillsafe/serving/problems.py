@@ -88,6 +88,11 @@ def problem(status: int, detail: str, violations: Sequence[Violation] = (), **he
     return Problem(status, _title(status), detail, tuple(violations), header_values)
 
 
+def id_conflict_problem() -> Problem:
+    """The problem of a request whose id belongs to an earlier request with another content: 409."""
+    return problem(409, "The id belongs to an earlier request with other features. A new request needs a new id.")
+
+
 def schema_problem(violations: Sequence[Violation]) -> Problem:
     """The problem of a request that breaks the schema: 422."""
     names = join_names(dict.fromkeys(violation.feature for violation in violations), MOST_PLACES)

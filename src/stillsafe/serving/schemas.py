@@ -23,6 +23,7 @@ class PredictionDocument(Document):
     """One answer, which was recorded before it was sent."""
 
     prediction_id: str
+    id: str | None = Field(description="The client's id of the request, or null.")
     timestamp: datetime
     prediction: AnswerValue | None = Field(description="Null where the fallback abstains.")
     confidence: float | None = Field(description="In [0, 1]; null in an answer of the fallback.")
@@ -51,6 +52,31 @@ class BatchDocument(Document):
     """Per instance an answer or an error, in the order of the request."""
 
     results: list[PredictionDocument | InstanceError]
+
+
+class LoggedPredictionDocument(Document):
+    """One row of the prediction log."""
+
+    prediction_id: str
+    id: str | None = Field(description="The client's id of the request, or null.")
+    is_duplicate: bool = Field(description="An outage kept two answers to one id, and this is the later one.")
+    timestamp: datetime
+    model_version: str
+    system_state: str
+    prediction: str | None = Field(description="As text; null where the fallback abstained.")
+    confidence: float | None
+    fallback_used: bool
+    decided_by: str | None
+    reason: str | None
+    model_error: str | None
+    synthetic: bool = Field(description="The row is no evidence about the model.")
+    features: dict[str, Any] = Field(description="As logged: some features may be hashed or left out.")
+
+
+class LoggedPredictionsDocument(Document):
+    """The predictions of one id: the one that it belongs to, and duplicates that an outage left."""
+
+    predictions: list[LoggedPredictionDocument]
 
 
 class VersionDocument(Document):
@@ -248,6 +274,7 @@ def prediction_document(record: PredictionRecord) -> dict[str, Any]:
     """A `PredictionDocument` as JSON types. Built without pydantic, because every request builds one."""
     return {
         "prediction_id": record.prediction_id,
+        "id": None if record.request_id is None else record.request_id.text,
         "timestamp": record.timestamp.isoformat(),
         "prediction": record.prediction,
         "confidence": record.confidence_score,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
@@ -9,7 +10,21 @@ from stillsafe.core.score import as_text
 from stillsafe.core.state import State
 from stillsafe.store.codec import to_document
 
-_ANSWER_ONLY = frozenset(["probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind"])
+_ANSWER_FIELDS = ("probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind")
+_ANSWER_ONLY = frozenset([*_ANSWER_FIELDS, "request_id", "is_repeat"])
+
+
+@dataclass(frozen=True, slots=True)
+class RequestId:
+    """The id that a client gave a request, so that a retry of it is no second request.
+
+    Attributes:
+        text: the id.
+        body_hash: keyed hash of the request's content, 32 hexadecimal digits: a retry has the same.
+    """
+
+    text: str
+    body_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,8 @@ class PredictionRecord:
         judged_at: end of the window of the last run that did, or None; sent and not logged.
         synthetic: whether the client marked the request as no evidence.
         fallback_kind: `rules`, `model` or `abstain`, or None in an answer of the model; sent and not logged.
+        request_id: the client's id of the request, or None; logged in a table of its own, with the fields not logged.
+        is_repeat: whether this is the stored answer to a retry; neither logged nor sent.
     """
 
     prediction_id: str
@@ -53,6 +70,8 @@ class PredictionRecord:
     judged_at: datetime | None = None
     synthetic: bool = False
     fallback_kind: str | None = None
+    request_id: RequestId | None = None
+    is_repeat: bool = False
 
     @property
     def decided_by(self) -> str:
@@ -64,9 +83,19 @@ class PredictionRecord:
         """The answer as the log stores it."""
         return None if self.prediction is None else as_text(self.prediction)
 
+    def unlogged_answer(self) -> dict[str, Any]:
+        """What the answer has and the log lacks, as plain JSON types: with the logged row it is the whole answer."""
+        fields = {name: to_document(getattr(self, name)) for name in _ANSWER_FIELDS}
+        # As pairs, since stored documents sort the keys of objects, and the answer has the order of the classes.
+        pairs = None if self.probabilities is None else [list(pair) for pair in self.probabilities.items()]
+        return fields | {"prediction": self.prediction, "probabilities": pairs}
+
     def spool_document(self) -> dict[str, object]:
         """The logged fields as plain JSON types, as the spool stores them."""
-        document = {key: value for key, value in to_document(self).items() if key not in _ANSWER_ONLY}
+        document: dict[str, object] = to_document(self)
+        if self.request_id is not None:
+            return document
+        document = {key: value for key, value in document.items() if key not in _ANSWER_ONLY}
         return document | {"prediction": self.prediction_text}
 
 

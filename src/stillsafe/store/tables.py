@@ -314,6 +314,28 @@ prunes = Table(
     _service_id(),
 )
 
+request_ids = Table(
+    "request_ids",
+    metadata,
+    _service_id(primary_key=True),
+    Column("id", Name, primary_key=True),
+    Column("body_hash", Name, nullable=False),
+    Column("prediction_id", Name, nullable=False),
+    Column("timestamp", UtcDateTime, nullable=False),
+    Column("answer", Document, nullable=False),
+    Index(None, "prediction_id"),
+)
+
+request_duplicates = Table(
+    "request_duplicates",
+    metadata,
+    Column("prediction_id", Name, primary_key=True),
+    Column("id", Name, nullable=False),
+    Column("timestamp", UtcDateTime, nullable=False),
+    _service_id(),
+    Index(None, "service_id", "id"),
+)
+
 feature_schemas = Table(
     "feature_schemas",
     metadata,

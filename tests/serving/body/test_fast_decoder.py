@@ -137,6 +137,9 @@ def test_a_single_row_is_the_strict_parsers(content: str) -> None:
     row = DECODER.decode_single(body)
     if row is not None:
         assert repr(row) == repr(_strictly(_row, body))
+    identified_row = DECODER.decode_identified(body)
+    if identified_row is not None:
+        assert repr(identified_row) == repr(_strictly(lambda each: (_row(each), instances.request_id_of(each)), body))
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -207,3 +210,34 @@ def test_a_category_over_the_length_limit_is_not_decoded() -> None:
     schema = Schema((FeatureSpec("a", FeatureType.CATEGORY, categories=("long",), max_length=2),))
     assert FastBodyDecoder(schema, 1).decode_single(b'{"features": {"a": "long"}}') is None
     assert FastBodyDecoder(schema, 1).decode_single(b'{"features": {"a": ""}}') is None
+
+
+id_texts = st.none() | st.text(max_size=5) | st.sampled_from(["a", "x" * 200, "x" * 201, "\n", "\x7f"]) | st.integers()
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(content=instance_texts(), value=id_texts, ascii_only=st.booleans(), first=st.booleans())
+def test_an_identified_row_is_the_strict_parsers(content: str, value: object, ascii_only: bool, first: bool) -> None:
+    """Alone and in a batch: row and id, or nothing."""
+    pairs = [f'"id": {json.dumps(value, ensure_ascii=ascii_only)}', f'"features": {content}']
+    text = "{" + ", ".join(pairs if first else pairs[::-1]) + "}"
+    body = text.encode("utf-8", "surrogatepass")
+    single = DECODER.decode_identified(body)
+    if single is not None:
+        assert repr(single) == repr(_strictly(lambda each: (_row(each), instances.request_id_of(each)), body))
+    batch = f'{{"instances": [{text}, {{"features": {content}}}]}}'.encode("utf-8", "surrogatepass")
+    rows = DECODER.decode_identified_batch(batch)
+    if rows is not None:
+        features, ids = instances.split_envelopes(SCHEMA, parse(batch)["instances"])
+        assert repr(rows) == repr(([instances.check_instance(SCHEMA, each) for each in features], ids))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(row=rows, value=st.text(alphabet="abc #-ü", min_size=1, max_size=200))
+def test_a_valid_identified_body_is_decoded(row: Row, value: str) -> None:
+    """So that requests with ids are as fast."""
+    body = {"id": value, "features": row}
+    identified_row = DECODER.decode_identified(json.dumps(body, ensure_ascii=False).encode())
+    assert identified_row == (row, value)
+    batch = json.dumps({"instances": [body, {"features": row}]}, ensure_ascii=False).encode()
+    assert DECODER.decode_identified_batch(batch) == ([row, row], [value, None])

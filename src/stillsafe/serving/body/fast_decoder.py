@@ -5,13 +5,14 @@ with the same rows. It rejects every other body without a reason; those two then
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
+from stillsafe.serving.body.request_id import MOST_CHARACTERS, REQUEST_ID
 
 QUOTE, BACKSLASH = b'"', b"\\"
 PLAIN_DATE = (
@@ -19,6 +20,7 @@ PLAIN_DATE = (
     r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{3}(\d{3})?)?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?)?\Z"
 )
 """Dates that need no calendar: the strict parser checks the days from 29 to 31, and every other form."""
+REQUEST_ID_TEXT = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)] | UnsetType
 NOTHING = Annotated[str, Meta(pattern="(?!)")]  # no text matches this
 
 
@@ -39,6 +41,11 @@ class FastBodyDecoder:
         batch = Annotated[list[instance], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
         self._single_decoder = msgspec.json.Decoder(_struct(["features"], [(instance, msgspec.NODEFAULT)]))
         self._batch_decoder = msgspec.json.Decoder(_struct(["instances"], [(batch, msgspec.NODEFAULT)]))
+        envelope = _struct(["features", REQUEST_ID], [(instance, msgspec.NODEFAULT), (REQUEST_ID_TEXT, UNSET)])
+        envelopes = Annotated[list[envelope], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
+        self._identified_decoder = msgspec.json.Decoder(envelope)
+        self._identified_batch_decoder = msgspec.json.Decoder(_struct(["instances"], [(envelopes, msgspec.NODEFAULT)]))
+        self._has_envelopes = "features" not in schema.names
 
     def decode_single(self, content: bytes) -> Row | None:
         """The clean row of `{"features": {...}}`, or None if the body needs the strict parser."""
@@ -55,6 +62,36 @@ class FastBodyDecoder:
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
         return rows if _is_complete(content, text_count) else None
+
+    def decode_identified(self, content: bytes) -> tuple[Row, str | None] | None:
+        """The clean row and the id of `{"id": ..., "features": {...}}`, or None if the body needs the strict parser."""
+        try:
+            body = self._identified_decoder.decode(content)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        pairs = self._identified_rows([body], content, 0)
+        return None if pairs is None else (pairs[0][0], pairs[1][0])
+
+    def decode_identified_batch(self, content: bytes) -> tuple[list[Row], list[str | None]] | None:
+        """The clean rows and ids of a batch whose instances are `{"id": ..., "features": {...}}`, or None."""
+        if not self._has_envelopes:
+            return None
+        try:
+            bodies = self._identified_batch_decoder.decode(content).f0
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        return self._identified_rows(bodies, content, 1)
+
+    def _identified_rows(
+        self, bodies: Sequence[Any], content: bytes, name_count: int
+    ) -> tuple[list[Row], list[str | None]] | None:
+        """The rows and ids of envelopes in a body with so many names around them."""
+        rows, text_count = self._rows(body.f0 for body in bodies)
+        ids = [None if body.f1 is UNSET else body.f1 for body in bodies]
+        text_count += name_count + len(bodies) - 1 + 2 * sum(each is not None for each in ids)
+        if not _is_complete(content, text_count) or not all(each is None or each.isprintable() for each in ids):
+            return None
+        return rows, ids
 
     def _rows(self, instances: Iterable[Struct]) -> tuple[list[Row], int]:
         """The rows, and the number of texts in their body: every name and every text value."""

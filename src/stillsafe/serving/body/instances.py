@@ -1,12 +1,13 @@
 """Instances: the features in a request's body, as clean rows or as violations."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
 from stillsafe.core.text import display_name
 from stillsafe.serving.body.json_body import BODY, repeated_keys
+from stillsafe.serving.body.request_id import REQUEST_ID, id_violation
 from stillsafe.serving.problems import RefusedRequest, problem, schema_problem
 
 SYNTHETIC = "synthetic"
@@ -25,6 +26,30 @@ def check_single(schema: Schema, document: object) -> Row | tuple[Violation, ...
     return violations
 
 
+def request_id_of(document: object) -> str | None:
+    """The id in a body of one instance, which `check_single` has checked."""
+    return document.get(REQUEST_ID) if isinstance(document, Mapping) else None
+
+
+def split_envelopes(schema: Schema, instances: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Per instance its features, and its id or None; neither is checked yet.
+
+    An instance is its features, or `{"id": ..., "features": {...}}` where no feature is called `features`.
+    """
+    has_envelopes = "features" not in schema.names
+    pairs = [
+        (each["features"], each.get(REQUEST_ID))
+        if has_envelopes and isinstance(each, Mapping) and _is_envelope(each)
+        else (each, None)
+        for each in instances
+    ]
+    return [features for features, _ in pairs], [request_id for _, request_id in pairs]
+
+
+def _is_envelope(instance: Mapping[str, Any]) -> bool:
+    return "features" in instance and len(instance) == 1 + (REQUEST_ID in instance) and not repeated_keys(instance)
+
+
 def is_synthetic(document: object) -> bool:
     """Whether a body marks its instances as synthetic."""
     return isinstance(document, Mapping) and document.get(SYNTHETIC) is True
@@ -38,18 +63,24 @@ def check_instance(schema: Schema, features: object, most: int = MOST_VIOLATIONS
     return schema.validate(features, most)
 
 
-def check_instances(schema: Schema, instances: Sequence[object], body_bytes: int) -> list[Row | tuple[Violation, ...]]:
+def check_instances(
+    schema: Schema, instances: Sequence[object], body_bytes: int, ids: Sequence[object] = ()
+) -> list[Row | tuple[Violation, ...]]:
     """Per instance its clean row or its violations, which together grow no faster than the body.
 
     Args:
         schema: the features.
         instances: of a batch.
         body_bytes: the length of the body.
+        ids: per instance the value of its key `id`, or None; empty where none has one.
     """
     room = SHOWN_BYTES + SHOWN_SHARE * body_bytes
     checks = []
-    for features in instances:
+    for features, value in zip(instances, ids or repeat(None), strict=False):
         check = check_instance(schema, features, MOST_VIOLATIONS_SHOWN if room > 0 else 1)
+        violation = None if value is None else id_violation(value)
+        if violation is not None:
+            check = (violation, *(check if isinstance(check, tuple) else ()))
         if isinstance(check, tuple):
             room -= sum(KEY_BYTES + len(each.feature) + len(each.problem) + len(each.allowed) for each in check)
         checks.append(check)
@@ -81,9 +112,20 @@ def _check_envelope(document: object, key: str, allowed: str) -> tuple[Violation
     if not isinstance(document, Mapping):
         return (Violation(BODY, "wrong_type", "not an object", f'{{"{key}": ...}}'),)
     violations = list(islice(_key_violations(document, key, allowed), MOST_VIOLATIONS_SHOWN))
-    unknown_count = len(document) - (key in document) - (SYNTHETIC in document)
-    count = (key not in document) + (not _is_mark(document)) + len(repeated_keys(document)) + unknown_count
+    unknown_count = len(document) - sum(name in document for name in _keys(key))
+    wrong_count = (key not in document) + (not _is_mark(document)) + (_wrong_id(document, key) is not None)
+    count = wrong_count + len(repeated_keys(document)) + unknown_count
     return summary(violations, count, MOST_VIOLATIONS_SHOWN) if violations else ()
+
+
+def _keys(key: str) -> tuple[str, ...]:
+    """The keys of an envelope: a batch has its ids in its instances."""
+    return (REQUEST_ID, key, SYNTHETIC) if key == "features" else (key, SYNTHETIC)
+
+
+def _wrong_id(document: Mapping[str, Any], key: str) -> Violation | None:
+    has_id = key == "features" and document.get(REQUEST_ID) is not None
+    return id_violation(document[REQUEST_ID]) if has_id else None
 
 
 def _is_mark(document: Mapping[str, Any]) -> bool:
@@ -96,9 +138,12 @@ def _key_violations(document: Mapping[str, Any], key: str, allowed: str) -> Iter
     yield from map(_repetition, repeated_keys(document))
     if not _is_mark(document):
         yield Violation(SYNTHETIC, "wrong_type", "not true or false", "true or false")
+    if (violation := _wrong_id(document, key)) is not None:
+        yield violation
+    *others, last = [f"`{name}`" for name in _keys(key)]
     for name in document:
-        if name not in (key, SYNTHETIC):
-            yield Violation(display_name(name), "unknown_key", "no such key", f"only `{key}` and `{SYNTHETIC}`")
+        if name not in _keys(key):
+            yield Violation(display_name(name), "unknown_key", "no such key", f"only {', '.join(others)} and {last}")
 
 
 def _repetition(key: str) -> Violation:

@@ -8,4 +8,5 @@
 | baseline_metrics | baselines | |
 | llm_explanations, explanation_failures | explanations | |
 | services | services | |
+| request_ids, request_duplicates | request_id | request_id |
 """

@@ -1,7 +1,8 @@
 """INSERT of `prediction_logs` and `refusals`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import repeat
 from operator import attrgetter
@@ -12,8 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
 from stillsafe.store.codec import storable_snapshot
+from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
+from stillsafe.store.write.request_id import claim_ids, mark_duplicates
 from stillsafe.store.write.retention import withdraw_prediction
 
 _COLUMNS = {
@@ -40,6 +43,15 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
         insertion = _insertion(connection.dialect)
         service = database.service_id(connection)
         connection.exec_driver_sql(insertion.statement, insertion.parameters(records, service))
+
+
+def append_first_predictions(
+    connection: Connection, records: Sequence[PredictionRecord], oldest: datetime
+) -> dict[str, IdOwner]:
+    """Insert predictions in order, except those whose id another prediction has; return these, as `claim_ids`."""
+    owners = claim_ids(connection, records, oldest)
+    append_predictions(connection, [record for record in records if record.prediction_id not in owners])
+    return owners
 
 
 def try_append(connection: Connection, record: PredictionRecord) -> None:
@@ -110,8 +122,17 @@ def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) ->
         connection.execute(insert(refusals), rows)
 
 
-def append_missing_predictions(connection: Connection, records: Sequence[PredictionRecord]) -> None:
-    """Insert the predictions that are not stored yet, in order: the reply to an earlier commit may have been lost."""
+def append_missing_predictions(
+    connection: Connection, records: Sequence[PredictionRecord], oldest: datetime | None = None
+) -> None:
+    """Insert the predictions that are not stored yet, in order: the reply to an earlier commit may have been lost.
+
+    Where an id belongs to another prediction, both were answered: the later one is stored as a duplicate, which is no
+    evidence. Ids of requests before `oldest` are free again.
+    """
+    owners = claim_ids(connection, records, oldest or datetime.min.replace(tzinfo=UTC))
+    mark_duplicates(connection, [record for record in records if record.prediction_id in owners])
+    records = [replace(record, synthetic=True) if record.prediction_id in owners else record for record in records]
     if records:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         insertion = dialect.insert(prediction_logs).on_conflict_do_nothing(index_elements=["prediction_id"])

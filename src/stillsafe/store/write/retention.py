@@ -9,11 +9,14 @@ from sqlalchemy import Connection, Engine, delete, insert
 from stillsafe.store import database
 from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.tables import metadata, prediction_logs, prunes
+from stillsafe.store.write.request_id import delete_ids_of
 
 
 def delete_requests(connection: Connection, requests: RequestTable, ids: Sequence[int]) -> int:
     """Delete rows and return how many there were. At most a few thousand ids, since each is a SQL parameter."""
     table = metadata.tables[requests]
+    if requests is RequestTable.PREDICTIONS:
+        delete_ids_of(connection, ids)
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
 
 

@@ -1,0 +1,81 @@
+"""Request ids: a client names a request, so that a retry of it gets the first answer and is no second request.
+
+The id stands beside the features, or in the header `Idempotency-Key`. A batch has one per instance; with the header,
+the instances without one have the key with their number: `KEY#0`, `KEY#1` and so on.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from stillsafe.core.schema import Row, Violation
+from stillsafe.serving.body.json_body import Headers
+from stillsafe.serving.problems import RefusedRequest, problem
+from stillsafe.store.codec import storable_snapshot
+from stillsafe.store.records import RequestId
+
+REQUEST_ID = "id"
+KEY_HEADER = "Idempotency-Key"
+MOST_CHARACTERS = 200
+ALLOWED = f"a string of 1 to {MOST_CHARACTERS} printable characters"
+_SALT_BYTES, _HASH_BYTES = 64, 16
+
+
+def is_request_id(value: object) -> bool:
+    """Whether a value of a body can be an id."""
+    return isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS and value.isprintable()
+
+
+def id_violation(value: object) -> Violation | None:
+    """What is wrong with the value of the key `id`, or None."""
+    if is_request_id(value):
+        return None
+    kind = "not_allowed" if isinstance(value, str) else "wrong_type"
+    return Violation(REQUEST_ID, kind, "no id" if isinstance(value, str) else "not a string", ALLOWED)
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """The value of the header `Idempotency-Key`, without quotes around it; None without the header.
+
+    Raises:
+        RefusedRequest: 422 for a value that is no id.
+    """
+    for name, value in headers:
+        if name == b"idempotency-key":
+            text = value.decode("latin-1").strip()
+            text = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+            if not is_request_id(text):
+                violation = Violation(KEY_HEADER, "not_allowed", "no id", ALLOWED)
+                raise RefusedRequest(problem(422, f"The header {KEY_HEADER} cannot be read.", [violation]))
+            return text
+    return None
+
+
+def single_id(body_id: str | None, key: str | None) -> str | None:
+    """The id of a request with one instance.
+
+    Raises:
+        RefusedRequest: 422 where the body and the header name two ids.
+    """
+    if body_id is not None and key is not None and body_id != key:
+        violation = Violation(KEY_HEADER, "not_allowed", "another id than in the body", "one id, in one place")
+        raise RefusedRequest(problem(422, f"The header {KEY_HEADER} and the body name two ids.", [violation]))
+    return body_id if key is None else key
+
+
+def batch_ids(body_ids: Sequence[str | None], key: str | None) -> Sequence[str | None]:
+    """The id of each instance of a batch."""
+    if key is None:
+        return body_ids
+    return [f"{key}#{index}" if each is None else each for index, each in enumerate(body_ids)]
+
+
+def identity_of(text: str | None, row: Row, salt: str, *, synthetic: bool) -> RequestId | None:
+    """An id with the keyed hash of its request's content; None without an id.
+
+    Bodies that differ only in spaces, the order of keys, or null for an absent value have the same content.
+    """
+    if text is None:
+        return None
+    content = f"{'synthetic' if synthetic else ''}{storable_snapshot(row)}".encode()
+    key = salt.encode(errors="surrogatepass")[:_SALT_BYTES]
+    return RequestId(text, blake2b(content, key=key, digest_size=_HASH_BYTES).hexdigest())

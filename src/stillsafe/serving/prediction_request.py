@@ -1,0 +1,46 @@
+"""Prediction requests, and what a retry of one gets."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from stillsafe.core.schema import Row
+from stillsafe.errors import StoreError
+from stillsafe.store.read.request_id import IdOwner
+from stillsafe.store.records import PredictionRecord, RequestId
+
+
+class PredictionRequest(NamedTuple):
+    """One request: its clean row, whether its client marked it as synthetic, and its id or None."""
+
+    row: Row
+    synthetic: bool = False
+    request_id: RequestId | None = None
+
+
+class IdConflict(NamedTuple):
+    """A request whose id belongs to an earlier request with another content."""
+
+    request_id: str
+
+
+def reply_of(
+    record: PredictionRecord, owner: IdOwner | None, answers: Mapping[str, PredictionRecord]
+) -> PredictionRecord | IdConflict:
+    """The reply to a request: the new answer, or the stored one of the earlier request that has its id.
+
+    Args:
+        record: the new answer.
+        owner: the earlier request, or None.
+        answers: the stored answer of each id.
+
+    Raises:
+        StoreError: the stored answer is not in the log any more.
+    """
+    if owner is None or record.request_id is None:
+        return record
+    text = record.request_id.text
+    if owner.body_hash != record.request_id.body_hash:
+        return IdConflict(text)
+    if text not in answers:
+        raise StoreError("The log lacks the answer of an id that it has.")
+    return answers[text]

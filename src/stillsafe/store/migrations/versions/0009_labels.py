@@ -1,0 +1,37 @@
+"""Clients give their requests ids."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0006"
+
+NAME = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "request_ids",
+        _service_id(),
+        sa.Column("id", NAME, nullable=False),
+        sa.Column("body_hash", NAME, nullable=False),
+        sa.Column("prediction_id", NAME, nullable=False),
+        sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("answer", sa.JSON(none_as_null=True), nullable=False),
+        sa.PrimaryKeyConstraint("service_id", "id", name=op.f("pk_request_ids")),
+    )
+    op.create_index(op.f("ix_request_ids_prediction_id"), "request_ids", ["prediction_id"])
+    op.create_table(
+        "request_duplicates",
+        sa.Column("prediction_id", NAME, nullable=False),
+        sa.Column("id", NAME, nullable=False),
+        sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
+        _service_id(),
+        sa.PrimaryKeyConstraint("prediction_id", name=op.f("pk_request_duplicates")),
+    )
+    op.create_index(op.f("ix_request_duplicates_service_id_id"), "request_duplicates", ["service_id", "id"])
+
+
+def _service_id() -> sa.Column[int]:
+    return sa.Column("service_id", sa.Integer(), nullable=False, server_default="1")

@@ -1,0 +1,120 @@
+"""INSERT, UPDATE and DELETE of `request_ids`, and INSERT and DELETE of `request_duplicates`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from stillsafe.store import database
+from stillsafe.store.codec import storable, storable_snapshot
+from stillsafe.store.read.request_id import IdOwner, id_owners
+from stillsafe.store.records import PredictionRecord, RequestId
+from stillsafe.store.tables import prediction_logs, request_duplicates, request_ids
+
+_COLUMNS = ("service_id", "id", "body_hash", "prediction_id", "timestamp", "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _IdentifiedRecord:
+    """A record and its id, which is not None."""
+
+    record: PredictionRecord
+    id: RequestId
+
+    def values(self) -> tuple[Any, ...]:
+        """The columns after the service's, but for the timestamp's form."""
+        record = self.record
+        answer = storable_snapshot(record.unlogged_answer())
+        return storable(self.id.text), self.id.body_hash, record.prediction_id, record.timestamp, answer
+
+
+def claim_ids(connection: Connection, records: Sequence[PredictionRecord], oldest: datetime) -> dict[str, IdOwner]:
+    """Store the ids of records; one id has one prediction, also where processes store it at the same time.
+
+    Args:
+        connection: of the transaction that appends the records afterwards.
+        records: to be appended; those without an id are left out.
+        oldest: ids of earlier requests are free again, aware UTC.
+
+    Returns:
+        Per record whose id belongs to another prediction, by the record's prediction_id: that other prediction.
+    """
+    # All processes insert in the same order, so none waits for another that waits for it.
+    pairs = [_IdentifiedRecord(record, record.request_id) for record in records if record.request_id is not None]
+    pairs.sort(key=lambda pair: pair.id.text)
+    if not pairs or _insert_free(connection, pairs) == len(pairs):
+        return {}
+    owners = id_owners(connection, {storable(pair.id.text) for pair in pairs})
+    others: dict[str, IdOwner] = {}
+    for pair in pairs:
+        text, record = storable(pair.id.text), pair.record
+        owner = owners.get(text)
+        if owner is None:  # it was erased after the insertion had found it
+            _insert_free(connection, [pair])
+        elif owner.prediction_id == record.prediction_id:
+            continue
+        elif owner.timestamp < oldest and _transfer(connection, pair, owner):
+            owners[text] = IdOwner(record.prediction_id, pair.id.body_hash, record.timestamp)
+        else:
+            others[record.prediction_id] = owner
+    return others
+
+
+def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> int:
+    """Insert the ids that nobody has; return how many."""
+    statement, has_names = _insertion(connection.dialect)
+    bind = request_ids.c.timestamp.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+    service, rows = database.service_id(connection), []
+    for pair in pairs:
+        text, body_hash, prediction_id, timestamp, answer = pair.values()
+        rows.append((service, text, body_hash, prediction_id, timestamp if bind is None else bind(timestamp), answer))
+    parameters: list[Any] = [dict(zip(_COLUMNS, row, strict=True)) for row in rows] if has_names else rows
+    return connection.exec_driver_sql(statement, parameters).rowcount
+
+
+@lru_cache(maxsize=8)
+def _insertion(dialect: Dialect) -> tuple[str, bool]:
+    """The INSERT for the driver, and whether its parameters have names."""
+    kind = postgresql if dialect.name == "postgresql" else sqlite
+    insertion = kind.insert(request_ids).on_conflict_do_nothing(index_elements=["service_id", "id"]).inline()
+    compiled = insertion.compile(dialect=dialect, column_keys=[*_COLUMNS])
+    return str(compiled), not compiled.positional
+
+
+def _transfer(connection: Connection, pair: _IdentifiedRecord, owner: IdOwner) -> bool:
+    """Give an expired id to a new request, unless another process just did; return whether it has it."""
+    text, body_hash, prediction_id, timestamp, _ = pair.values()
+    is_unchanged = request_ids.c.id == text, request_ids.c.prediction_id == owner.prediction_id
+    statement = update(request_ids).where(request_ids.c.service_id == database.service_id(connection), *is_unchanged)
+    values = {"body_hash": body_hash, "prediction_id": prediction_id, "timestamp": timestamp}
+    return connection.execute(statement.values(answer=pair.record.unlogged_answer(), **values)).rowcount == 1
+
+
+def mark_duplicates(connection: Connection, records: Sequence[PredictionRecord]) -> None:
+    """Record that these answers came after another one to the same id."""
+    rows = [
+        {
+            "prediction_id": record.prediction_id,
+            "id": record.request_id.text,
+            "timestamp": record.timestamp,
+            "service_id": database.service_id(connection),
+        }
+        for record in records
+        if record.request_id is not None
+    ]
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        insertion = dialect.insert(request_duplicates).on_conflict_do_nothing(index_elements=["prediction_id"])
+        connection.execute(insertion, rows)
+
+
+def delete_ids_of(connection: Connection, row_ids: Sequence[int]) -> None:
+    """Delete the ids of predictions, by the row ids of the log, before their rows go."""
+    log = prediction_logs
+    predictions = select(log.c.prediction_id).where(log.c.id.in_(row_ids), log.c.prediction_id.isnot(None))
+    connection.execute(delete(request_ids).where(request_ids.c.prediction_id.in_(predictions)))
+    connection.execute(delete(request_duplicates).where(request_duplicates.c.prediction_id.in_(predictions)))
