@@ -55,6 +55,7 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "feature_schemas": {INSERT: "decisions"},
     "request_ids": {INSERT: "request_id", UPDATE: "request_id", DELETE: "request_id"},
     "request_duplicates": {INSERT: "request_id", DELETE: "request_id"},
+    "api_keys": {INSERT: "keys", UPDATE: "keys"},
     "services": {INSERT: "services", UPDATE: "services"},
     "llm_explanations": {INSERT: "explanations"},
     "explanation_failures": {INSERT: "explanations"},

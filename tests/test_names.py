@@ -37,6 +37,7 @@ EVERYDAY = frozenset(
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
         *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),
         *("sample", "schedule", "search", "section", "serve", "setting", "shape", "snapshot"),
+        *("cache", "login"),
         *("cron", "difference", "entries", "file", "form", "format", "line", "missing", "part"),
         *(
             "repeated",

@@ -145,6 +145,37 @@ class LogEvent(Enum):
         "minute without.",
         ("limit", "value", "process"),
     )
+    LISTENING = (
+        "listening",
+        logging.INFO,
+        "`serve` listens: where, under which names, whether clients need a key, and which limits hold.",
+        ("address", "allowed_hosts", "keys", "trusted_proxies", "limits", "process"),
+    )
+    KEY = (
+        "key",
+        logging.WARNING,
+        "An operator has created or revoked a key (`action`).",
+        (*_VERSION, "action", "key", "scopes"),
+    )
+    ACCESS_REFUSED = (
+        "access_refused",
+        logging.WARNING,
+        "Requests were refused for want of a valid key, of a scope, or by a key's rate (`reason`); `key` is its name "
+        "or `unknown`. Logged once, and again after a minute without.",
+        ("key", "reason", "process"),
+    )
+    KEYS_UNREADABLE = (
+        "the keys cannot be read",
+        logging.ERROR,
+        "The store cannot be read: the keys that were read last stay valid. Logged once, when it begins.",
+        ("error", "process"),
+    )
+    KEYS_READABLE = (
+        "the keys are read again",
+        logging.WARNING,
+        "The keys were read again after an outage.",
+        ("failures", "seconds", "process"),
+    )
     NOT_COMPILED = (
         "the model is not served compiled",
         logging.WARNING,

@@ -32,12 +32,13 @@ from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
 from stillsafe.model.second_model import load_second_models
-from stillsafe.monitoring import baseline, registration, run
+from stillsafe.monitoring import baseline, hold, registration, run
 from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
 from stillsafe.rules import compile_fallback
 from stillsafe.serving import app, predict
 from stillsafe.serving.failover import Failover, WriteEntries, drain_spool
+from stillsafe.serving.operator_routes import OperatorActions
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 CONFIG_VARIABLE = "STILLSAFE_CONFIG"
+KEYS_VARIABLE = "STILLSAFE_WORKER_KEYS"
+"""The variable from which a worker process of `serve` learns whether clients need a key: `on` or `off`."""
 ORPHAN_CHECK_SECONDS = 0.5
 SHORTEST_RUN_TIMEOUT_SECONDS = 60.0
 """A run that has not ended when the next one is due loses its connections, but no run does sooner than this."""
@@ -203,7 +206,16 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     context = Context(settings, engine, model, fallback, clock, new_id, failover=failover)
     fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
     log_event(logger, LogEvent.SERVING, fields)
-    return app.build(context, pages=views.router(engine, settings, clock, context.reading_time))
+    pages = views.router(engine, settings, clock, context.reading_time)
+    actions = OperatorActions(
+        partial(hold.hold, engine, settings.model.version), partial(hold.release, engine, settings.model.version)
+    )
+    return app.build(context, pages=pages, actions=actions)
+
+
+def with_keys(settings: Settings, are_needed: bool) -> Settings:
+    """The settings of a service whose clients need a key, or need none, whatever their file has."""
+    return settings.model_copy(update={"exposure": settings.exposure.model_copy(update={"keys": are_needed})})
 
 
 def app_from_environment() -> FastAPI:
@@ -211,6 +223,8 @@ def app_from_environment() -> FastAPI:
     logs.set_up("INFO")
     Thread(target=_end_after, args=(os.getppid(),), name="stillsafe-parent", daemon=True).start()
     settings = settings_of(config_file())
+    if (word := os.environ.get(KEYS_VARIABLE)) is not None:
+        settings = with_keys(settings, word == "on")
     logs.set_up("INFO", service=settings.service.name, model_version=settings.model.version)
     application = create_app(settings)
     freeze_collector()

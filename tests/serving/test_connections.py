@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stillsafe.serving.connections import PIECE_BYTES, ConnectionRegistry, Limit, _network, server_options
+from stillsafe.serving.connections import PIECE_BYTES, ConnectionRegistry, Limit, server_options
 from stillsafe.settings_sections import Serving
 from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status
 
@@ -245,18 +245,3 @@ def test_the_limits_of_connections_follow_the_open_files() -> None:
     assert limits[Limit.CONNECTIONS_PER_ADDRESS] == pytest.approx(limits[Limit.CONNECTIONS] / 2, abs=1)
     settings = Serving(max_connections=10, max_connections_per_address=50)
     assert ConnectionRegistry(settings).limits[Limit.CONNECTIONS_PER_ADDRESS] == 10
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-    ],
-)
-def test_an_address_stands_for_a_client(address: str, network: str) -> None:
-    """Whoever has an IPv6 address has 2^64 of them, so these count together."""
-    assert _network(address) == network

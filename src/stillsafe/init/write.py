@@ -40,6 +40,7 @@ _OTHER_OBSERVER: tuple[Line, ...] = (
     ("retries", 2),
     ("budget", "30s"),
 )
+_EXPOSURE = (("allowed_hosts", ["models.example.com"]), ("keys", True), ("trusted_proxies", ["10.0.0.7"]))
 
 
 def settings_text(
@@ -75,7 +76,7 @@ def settings_text(
         *_harm(owners.get("harm", {})),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m"), ("max_carry", "1d")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
-        *_section("exposure", Exposure, [], [("allowed_hosts", ["models.example.com"])]),
+        *_section("exposure", Exposure, [], _EXPOSURE),
         *_section("ids", Ids, [], [("keep", "30d")]),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),

@@ -9,6 +9,8 @@ from stillsafe.serving import endpoint as prediction_endpoint
 from stillsafe.serving import openapi, openapi_routes, prediction_routes, problems, read_routes
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.fast_path import FastPathApp
+from stillsafe.serving.login_routes import login_routes
+from stillsafe.serving.operator_routes import OperatorActions, operator_routes
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import problem_responses
 from stillsafe.serving.schemas import BatchDocument, PredictionDocument
@@ -20,11 +22,16 @@ DESCRIPTION = (
 )
 
 
-def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
+def build(context: Context, *, pages: APIRouter | None = None, actions: OperatorActions | None = None) -> FastAPI:
     """The application: the API of a context, and the dashboard's pages if given.
 
     It accepts requests from its lifespan's start to its end. A server of another application, in which this one is
     mounted, runs no lifespan of it: then the first request starts it. The caller disposes of the context's engine.
+
+    Args:
+        context: what the API needs.
+        pages: the dashboard's, if it has any.
+        actions: what an operator may do over HTTP, where clients need keys.
     """
     endpoint = prediction_endpoint.build(context)
     app = FastPathApp(
@@ -43,7 +50,10 @@ def build(context: Context, *, pages: APIRouter | None = None) -> FastAPI:
     app.include_router(read_routes.status_routes(context))
     app.include_router(prediction_routes.prediction_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))
+    app.include_router(operator_routes(context, actions))
     app.include_router(openapi_routes.openapi_routes())
+    if app.access is not None:
+        app.include_router(login_routes(app.access))
     if pages is not None:
         app.include_router(pages)
     return app

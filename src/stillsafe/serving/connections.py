@@ -5,7 +5,6 @@ copies a head anew with each piece that arrives, so a head without a limit costs
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
 import math
@@ -21,7 +20,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.serving.client import Proxies, client_network
 from stillsafe.serving.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem
+from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import Serving
 
 logger = logging.getLogger(__name__)
@@ -73,9 +74,11 @@ class ConnectionRegistry:
 
     Args:
         serving: the settings with the limits.
+        exposure: the settings with the trusted proxies, which may have any share of the connections.
     """
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, exposure: Exposure | None = None) -> None:
+        self.proxies = Proxies(exposure.trusted_proxies if exposure else ())
         most = min(serving.max_connections or MOST_CONNECTIONS, _descriptor_limit())
         self.limits: dict[Limit, float] = {
             Limit.HEAD_BYTES: serving.max_head_bytes,
@@ -92,7 +95,8 @@ class ConnectionRegistry:
     def admit(self, connection: "LimitedProtocol") -> bool:
         """Whether a new connection may stay. One that has no request at the moment is closed in its favour."""
         group = self._groups[connection.address]
-        for each, limit in ((group, Limit.CONNECTIONS_PER_ADDRESS), (self._all, Limit.CONNECTIONS)):
+        own_limit = () if connection.is_trusted else ((group, Limit.CONNECTIONS_PER_ADDRESS),)
+        for each, limit in (*own_limit, (self._all, Limit.CONNECTIONS)):
             if len(each.open) >= self.limits[limit]:
                 self.note(limit, connection.loop.time())
                 other = each.expendable()
@@ -156,6 +160,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self.registry = registry
         self.address = ""
+        self.is_trusted = False
         self._most_head_bytes = int(registry.limits[Limit.HEAD_BYTES])
         self._bytes_since_progress = 0  # without an end of a head and without a byte of a body
         self._has_sent_head = False
@@ -172,7 +177,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection, or refuse it with 503."""
         super().connection_made(transport)
-        self.address = _network(self.client[0] if self.client else "")
+        peer = self.client[0] if self.client else ""
+        self.is_trusted = self.registry.proxies.trusts(peer)
+        self.address = client_network(peer)
         self._waiting_since = self.loop.time()
         if not self.registry.admit(self):
             self._refuse(503, "The service has too many connections. Try again.")
@@ -283,10 +290,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def server_options(serving: Serving) -> dict[str, Any]:
+def server_options(serving: Serving, exposure: Exposure | None = None) -> dict[str, Any]:
     """The options of `uvicorn.Config` that keep the limits of the settings."""
     return {
-        "http": partial(LimitedProtocol, ConnectionRegistry(serving)),
+        "http": partial(LimitedProtocol, ConnectionRegistry(serving, exposure)),
         "ws": "none",
         "timeout_keep_alive": math.ceil(serving.idle_seconds),
     }
@@ -298,13 +305,3 @@ def _descriptor_limit() -> int:
     if open_files == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
     return max(open_files - RESERVED_DESCRIPTORS, open_files // 2)
-
-
-def _network(address: str) -> str:
-    """The client that an address stands for: an IPv4 address, or the 64 bits of IPv6 that one site has to itself."""
-    if ":" not in address:
-        return address
-    number = ipaddress.IPv6Address(address.partition("%")[0])
-    if number.ipv4_mapped is not None:
-        return str(number.ipv4_mapped)
-    return str(ipaddress.IPv6Network((number, 64), strict=False))

@@ -10,18 +10,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from stillsafe.errors import StoreError
+from stillsafe.serving.access.access_control import AccessControl
+from stillsafe.serving.client import Proxies
 from stillsafe.serving.endpoint import PredictionEndpoint, RequestMethod
 from stillsafe.serving.gate import Gate
+from stillsafe.serving.openapi import add_security
 from stillsafe.serving.problems import problem_of
 
 
 class FastPathApp(FastAPI):
     """A FastAPI application with a fast path for `POST /v1/predict` and `POST /v1/predict/batch`.
 
-    Before both ways the gate refuses requests of web pages of other sites.
-    With added middleware no request takes the fast path, because the middleware must see all that the gate lets in.
+    Before both ways the gate refuses requests of web pages of other sites, and access control those without a key.
+    With added middleware no request takes the fast path, because the middleware must see all that they let in.
 
     Args:
         endpoint: answers predictions.
@@ -32,7 +37,10 @@ class FastPathApp(FastAPI):
         super().__init__(**options, lifespan=self._lifespan)
         self._endpoint = endpoint
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gate = Gate(endpoint.context.settings.exposure.allowed_hosts)
+        exposure = endpoint.context.settings.exposure
+        self._gate = Gate(exposure.allowed_hosts)
+        self._proxies = Proxies(exposure.trusted_proxies)
+        self.access = AccessControl(endpoint.context, endpoint.metrics.key_requests) if exposure.keys else None
         self._methods: dict[str, RequestMethod] = {
             "/v1/predict": endpoint.predict,
             "/v1/predict/batch": endpoint.predict_batch,
@@ -43,9 +51,9 @@ class FastPathApp(FastAPI):
         is_http = scope["type"] == "http"
         if is_http and self._loop is not asyncio.get_running_loop():
             self._start()
-        refusal = self._gate.problem(scope) if is_http else None
+        refusal = await self._refusal(scope) if is_http else None
         if refusal is not None:
-            await refusal.response()(scope, receive, send)
+            await refusal(scope, receive, send)
             return
         is_post = is_http and scope["method"] == "POST"
         method = self._methods.get(scope["path"]) if is_post else None
@@ -73,3 +81,25 @@ class FastPathApp(FastAPI):
         self._start()
         yield
         await self._endpoint.close()
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with the keys that clients need, if they do."""
+        is_new = self.openapi_schema is None
+        document = super().openapi()
+        if is_new and self.access is not None:
+            add_security(document)
+        return document
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """The response to a request that is not let in, or None if it is."""
+        refusal = self._gate.problem(scope)
+        if refusal is not None:
+            return refusal.response()
+        if self._proxies:
+            self._proxies.note_client(scope)
+        if self.access is None:
+            return None
+        try:
+            return await self.access.refusal(scope)
+        except StoreError as error:
+            return problem_of(error).response()

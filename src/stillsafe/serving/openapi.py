@@ -3,8 +3,10 @@
 from typing import Any
 
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
+from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
 from stillsafe.serving.body.request_id import KEY_HEADER, MOST_CHARACTERS, REQUEST_ID
+from stillsafe.serving.problems import problem_responses
 
 _TYPES = {
     FeatureType.NUMERIC: "number",
@@ -15,6 +17,27 @@ _TYPES = {
 
 ID_HELP = "Names the request: a retry with the same id gets the stored answer, and is no second request."
 SYNTHETIC = "Marks a probe: the request is answered, logged and counted, and it is no evidence about the model."
+
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `Authorization: Bearer KEY`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key in a header of its own."},
+}
+"""The ways of a client to present its key."""
+_KEY_PROBLEMS = (401, 403, 429, 503)
+
+
+def add_security(document: dict[str, Any]) -> None:
+    """Add to an OpenAPI document which operations need a key, with which scope, and how they answer without."""
+    document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            scopes = sorted(required_scopes(method.upper(), path))
+            operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if scopes else []
+            if scopes:
+                words = " or ".join(f"`{scope}`" for scope in scopes)
+                operation["description"] = f"{operation.get('description', '')}\n\nNeeds a key with the scope {words}."
+                for status, response in problem_responses(*_KEY_PROBLEMS).items():
+                    operation["responses"].setdefault(str(status), response)
 
 
 def predict_body(schema: Schema) -> dict[str, Any]:

@@ -5,18 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from stillsafe.core.state import State
-from stillsafe.errors import StoreUnavailable
+from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.judging import Conditions, VersionCondition, version_conditions
 from stillsafe.serving import predict
+from stillsafe.serving.access.access_control import has_scope
+from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.metrics import MEDIA_TYPE, Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.problems import RefusedRequest, problem, problem_responses
+from stillsafe.serving.problems import RETRY_AFTER_SECONDS, RefusedRequest, problem, problem_responses
 from stillsafe.serving.schemas import (
     BaselineDocument,
     ExplainedIncidentDocument,
@@ -26,6 +28,7 @@ from stillsafe.serving.schemas import (
     IncidentsDocument,
     LiveDocument,
     ModelDocument,
+    ReadinessDocument,
     ReadyDocument,
     SchemaDocument,
     StateDocument,
@@ -46,6 +49,7 @@ OlderThan = Annotated[
 ]
 UnresolvedOnly = Annotated[bool, Query(alias="unresolved")]
 _INCIDENT_ID = re.compile(r"[\w.:-]{1,100}", flags=re.ASCII)
+NOT_READY = problem(503, "The service is not ready.", Retry_After=str(RETRY_AFTER_SECONDS))
 SLICE_RUNS = 10
 """Runs that are read at a time: a client that reads slowly keeps so many in memory."""
 
@@ -184,10 +188,14 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
         """The process answers."""
         return LiveDocument(status="live")
 
-    @routes.get("/health/ready", responses=problem_responses(503))
-    def ready() -> ReadyDocument:
+    ready_document = ReadyDocument | ReadinessDocument if context.settings.exposure.keys else ReadyDocument
+
+    @routes.get("/health/ready", response_model=ready_document, responses=problem_responses(503))
+    def ready(request: Request) -> ReadyDocument | ReadinessDocument:
         """Whether predictions can be answered and recorded, and whether the monitor runs."""
-        return _ready(context)
+        if not context.settings.exposure.keys or has_scope(request.scope, KeyScope.READ):
+            return _ready(context)
+        return _readiness(context)
 
     @routes.get(
         "/metrics",
@@ -233,6 +241,15 @@ def _ready(context: Context) -> ReadyDocument:
         store=store,
         spooled_rows=spooled_rows,
     )
+
+
+def _readiness(context: Context) -> ReadinessDocument:
+    """Readiness for a client that may not read: nothing of the inside, and no cause of a failure."""
+    try:
+        document = _ready(context)
+    except StoreError:
+        raise RefusedRequest(NOT_READY) from None
+    return ReadinessDocument(status=document.status, judged=document.judged)
 
 
 def _monitor(context: Context, record: StateRecord | None) -> str:

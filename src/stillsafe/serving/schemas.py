@@ -270,6 +270,23 @@ class ReadyDocument(Document):
     spooled_rows: int = Field(description="Entries on this host's disk that the database lacks.")
 
 
+class ReadinessDocument(Document):
+    """What a client without a key with the scope `read` learns of readiness, where clients need keys."""
+
+    status: str = Field(description="`ready`, or `spooling` while rows wait on this host's disk. Both accept requests.")
+    judged: bool = Field(description=JUDGED_HELP)
+
+
+class HoldDocument(Document):
+    """What a hold or its release has done."""
+
+    state: str = Field(description="The state that applies from now on.")
+    held: bool
+    by: str = Field(description="Who is on record: the key's name.")
+    reason: str
+    evidence_says: str = Field(description="The state that the monitor's evidence supports.")
+
+
 def prediction_document(record: PredictionRecord) -> dict[str, Any]:
     """A `PredictionDocument` as JSON types. Built without pydantic, because every request builds one."""
     return {

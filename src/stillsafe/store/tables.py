@@ -336,6 +336,28 @@ request_duplicates = Table(
     Index(None, "service_id", "id"),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _service_id(),
+    Column("name", Name, nullable=False),
+    Column("digest", Name, nullable=False),
+    Column("scopes", Document, nullable=False),
+    Column("rate_per_minute", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    UniqueConstraint("digest"),
+    Index(
+        "uq_api_keys_service_name",
+        "service_id",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
+)
+
 feature_schemas = Table(
     "feature_schemas",
     metadata,

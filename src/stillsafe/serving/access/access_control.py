@@ -1,0 +1,171 @@
+"""Access control: each request needs a key with the scope of its path, before any route sees it.
+
+What is refused here was no request to the model: nothing records it, and it is no evidence. A metric counts it.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from math import ceil
+from time import monotonic
+
+from prometheus_client import Counter
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from stillsafe.logs import LogEvent, log_event
+from stillsafe.serving.access.key_cache import KeyCache, KeyTable
+from stillsafe.serving.access.keys import UNKNOWN, KeyScope
+from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes
+from stillsafe.serving.access.rate_limit import TokenBucket
+from stillsafe.serving.access.session import Sessions
+from stillsafe.serving.client import KEY_NAME
+from stillsafe.serving.predict import Context
+from stillsafe.serving.problems import Problem, problem
+from stillsafe.store.read.keys import KeyRecord, stored_keys
+
+logger = logging.getLogger(__name__)
+
+SCOPES = "stillsafe.scopes"
+"""Where an ASGI scope has the scopes of the key that the request presents."""
+SPELL_SECONDS = 60.0
+"""A kind of refusal that did not happen for so long is logged again when it happens."""
+ADMISSION, NO_KEY, NO_SCOPE, TOO_MANY = "admitted", "no_valid_key", "missing_scope", "rate_limit"
+"""The result of a request in the metric and in the log."""
+MISSING_KEY = problem(
+    401,
+    "The service needs a key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
+    WWW_Authenticate="Bearer",
+)
+INVALID_KEY = problem(401, "The key is not valid, or not valid any more.", WWW_Authenticate="Bearer")
+REPEATED_KEY = problem(401, "The request has several different keys.", WWW_Authenticate="Bearer")
+_NO_SCOPES: frozenset[KeyScope] = frozenset()
+_BEARER = b"bearer "
+
+
+class AccessControl:
+    """Lets requests in by their keys.
+
+    Args:
+        context: the service; its store has the keys.
+        requests: counts requests by the name of their key and by what became of them.
+    """
+
+    def __init__(self, context: Context, requests: Counter) -> None:
+        self.sessions = Sessions(context.settings.service.name, context.settings.service.hash_salt)
+        self.clock = context.clock
+        self.cache = KeyCache(lambda: _valid_keys(context))
+        self._requests = requests
+        self._counters: dict[tuple[str, str], Callable[[], None]] = {}
+        self._buckets: dict[int, TokenBucket] = {}
+        self._refused_at: dict[tuple[str, str], float] = {}
+
+    async def refusal(self, scope: Scope) -> Response | None:
+        """Why an HTTP request is not let in, as the response to it, or None if it is.
+
+        The name and the scopes of its key are put into the ASGI scope.
+
+        Raises:
+            StoreError: the keys could never be read.
+        """
+        method, path = scope["method"], _path(scope)
+        needs = required_scopes(method, path)
+        keys = set(presented_keys(scope["headers"]))
+        if not needs and not keys and not _has_cookie(scope):
+            return None
+        if len(keys) > 1:
+            return self._refuse(REPEATED_KEY, UNKNOWN, NO_KEY).response() if needs else None
+        table = await self.cache.table()
+        record = table.key(keys.pop()) if keys else self._session_key(scope, table)
+        if record is not None:
+            scope[KEY_NAME], scope[SCOPES] = record.name, frozenset(record.scopes)
+        if not needs:
+            return None
+        if record is None:
+            return self._unknown_client(scope, path)
+        return self._refuse_known(record, needs)
+
+    def count_unknown(self) -> None:
+        """Count and log a key that is not valid."""
+        self._note(UNKNOWN, NO_KEY)
+
+    def _session_key(self, scope: Scope, table: KeyTable) -> KeyRecord | None:
+        """The key of the dashboard's session. It only reads: a page of another site cannot use it to do anything."""
+        return self.sessions.key(scope["headers"], table, self.clock()) if scope["method"] in SAFE_METHODS else None
+
+    def _unknown_client(self, scope: Scope, path: str) -> Response:
+        """The login for a person who opens a page, 401 for all other requests."""
+        has_key = any(True for _ in presented_keys(scope["headers"]))
+        if path in PAGES and not has_key and scope["method"] in ("GET", "HEAD"):
+            # Relative, because a proxy may serve this under another path.
+            location = LOGIN.removeprefix("/") + ("" if path == "/" else f"?next={path.removeprefix('/')}")
+            return RedirectResponse(location, 303, headers={"Cache-Control": "no-store"})
+        return self._refuse(INVALID_KEY if has_key else MISSING_KEY, UNKNOWN, NO_KEY).response()
+
+    def _refuse_known(self, record: KeyRecord, needs: frozenset[KeyScope]) -> Response | None:
+        """Refuse a valid key that lacks the scope, or that makes too many requests."""
+        if needs.isdisjoint(record.scopes):
+            names = " or ".join(f"`{each}`" for each in sorted(needs))
+            return self._refuse(problem(403, f"The key lacks the scope {names}."), record.name, NO_SCOPE).response()
+        if record.rate_per_minute is not None:
+            seconds = self._bucket(record.id, record.rate_per_minute).seconds_until_next(monotonic())
+            if seconds:
+                detail = f"The key may make {record.rate_per_minute} requests a minute."
+                refusal = problem(429, detail, Retry_After=str(ceil(seconds)))
+                return self._refuse(refusal, record.name, TOO_MANY).response()
+        self._count(record.name, ADMISSION)
+        return None
+
+    def _bucket(self, key_id: int, rate_per_minute: int) -> TokenBucket:
+        bucket = self._buckets.get(key_id)
+        if bucket is None:
+            bucket = self._buckets[key_id] = TokenBucket(rate_per_minute, rate_per_minute, monotonic())
+        return bucket
+
+    def _refuse(self, refusal: Problem, name: str, reason: str) -> Problem:
+        self._note(name, reason)
+        return refusal
+
+    def _note(self, name: str, reason: str) -> None:
+        """Count a refusal, and log it once until none of its kind happened for a while."""
+        self._count(name, reason)
+        now = monotonic()
+        if now - self._refused_at.get((name, reason), float("-inf")) > SPELL_SECONDS:
+            log_event(logger, LogEvent.ACCESS_REFUSED, {"key": name, "reason": reason, "process": os.getpid()})
+        self._refused_at[name, reason] = now
+
+    def _count(self, name: str, result: str) -> None:
+        count = self._counters.get((name, result))
+        if count is None:
+            count = self._counters[name, result] = self._requests.labels(name, result).inc
+        count()
+
+
+def has_scope(scope: Scope, name: KeyScope) -> bool:
+    """Whether the request presents a key with that scope."""
+    return name in scope.get(SCOPES, _NO_SCOPES)
+
+
+def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """The keys in the headers of a request; credentials of another kind are none."""
+    for name, value in headers:
+        if name == b"x-api-key":
+            yield value.strip()
+        elif name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+            yield value[len(_BEARER) :].strip()
+
+
+def _has_cookie(scope: Scope) -> bool:
+    return any(name == b"cookie" for name, _ in scope["headers"])
+
+
+def _path(scope: Scope) -> str:
+    """The path below the one under which the app is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return (path.removeprefix(root) or "/") if root and path.startswith(root) else path
+
+
+def _valid_keys(context: Context) -> list[KeyRecord]:
+    with context.reading() as connection:
+        return stored_keys(connection, valid_only=True)

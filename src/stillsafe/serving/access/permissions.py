@@ -1,0 +1,33 @@
+"""Which scope each request needs. A path that is not named needs the most careful one of its method."""
+
+from stillsafe.serving.access.keys import KeyScope
+
+HEALTH = "/health/"
+LOGIN, LOGOUT = "/login", "/logout"
+PAGES = ("/", "/docs")
+"""Pages that a person opens: without a key they lead to the login."""
+OPEN_PATHS = frozenset({LOGIN, LOGOUT, "/static/stillsafe.css"})
+"""Paths besides `/health/*` that need no key: the login, and its style sheet."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch"})
+SCHEMA_PATH = "/v1/schema"
+_PREDICT = frozenset({KeyScope.PREDICT})
+_READ = frozenset({KeyScope.READ})
+_OPERATE = frozenset({KeyScope.OPERATE})
+_SCHEMA = frozenset({KeyScope.PREDICT, KeyScope.READ})
+
+
+def required_scopes(method: str, path: str) -> frozenset[KeyScope]:
+    """The scopes of which a key needs one; empty if the request needs no key.
+
+    Args:
+        method: of the request, in capitals.
+        path: below the path under which the app is mounted.
+    """
+    if path in PREDICT_PATHS:
+        return _PREDICT
+    if path.startswith(HEALTH) or path in OPEN_PATHS:
+        return frozenset()
+    if method not in SAFE_METHODS:
+        return _OPERATE
+    return _SCHEMA if path == SCHEMA_PATH else _READ
