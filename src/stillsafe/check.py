@@ -6,12 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Engine
+
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import MODEL, Fallback
 from stillsafe.errors import StillsafeError
+from stillsafe.exposure_check import exposure_findings
 from stillsafe.fallback_check import fallback_findings
 from stillsafe.file_check import file_findings
 from stillsafe.findings import Finding, error, ok, warning
@@ -24,8 +27,10 @@ from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
 from stillsafe.reference_check import reference_findings, time_findings
 from stillsafe.schedule_check import schedule_findings
+from stillsafe.serving.access.keys import list_keys
 from stillsafe.settings import Settings
 from stillsafe.store import database
+from stillsafe.store.read.keys import KeyRecord
 
 T = TypeVar("T")
 BACKTEST_ADVICE = "`stillsafe backtest DATA --label COLUMN` on a labelled history compares the fallback with the model."
@@ -75,6 +80,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         lambda: service.open_store(settings),
         lambda engine: f"{engine.dialect.name}, schema revision {database.known_revisions()[0]}",
     )
+    findings.extend(exposure_findings(settings, None if engine is None else _keys(engine)))
     if engine is not None:
         findings.extend(judging_findings(engine, settings, now, service.utc_now()))
         if engine.dialect.name == "postgresql":
@@ -92,6 +98,14 @@ def _load(findings: list[Finding], subject: str, load: Callable[[], T], message:
         return None
     findings.append(ok(subject, message(part)))
     return part
+
+
+def _keys(engine: Engine) -> list[KeyRecord] | None:
+    """The service's keys, or None if they cannot be read, which another check tells."""
+    try:
+        return list_keys(engine)
+    except StillsafeError:
+        return None
 
 
 def _fallback_summary(fallback: Fallback) -> str:

@@ -80,3 +80,27 @@ def _wait_until_live(port: int) -> None:
             else:
                 return
     raise AssertionError("the server did not start")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_keys_are_in_force_in_every_process(made_service: Path, workers: str) -> None:
+    """Also those that `--keys` alone asks for: a request without one is refused, and one with a new key is answered."""
+    key = subprocess.run(
+        [*COMMAND[:-1], "key", "create", "me", "--scope", "read"],
+        cwd=made_service,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    port = free_port()
+    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port), "--keys", "--workers", workers]
+    with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_until_live(port)
+            for headers, status in (({}, 401), ({"X-API-Key": key}, 200), ({"X-API-Key": key[:-1]}, 401)):
+                for _ in range(5):
+                    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                        connection.request("GET", "/v1/schema", headers=headers)
+                        assert connection.getresponse().status == status
+        finally:
+            process.terminate()

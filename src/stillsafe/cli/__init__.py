@@ -9,6 +9,7 @@ from stillsafe.cli import (  # noqa: F401 - each registers its commands
     hold,
     incidents,
     init,
+    key,
     monitor,
     predictions,
     replay,

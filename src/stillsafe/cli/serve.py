@@ -1,5 +1,6 @@
 """`serve`: the API and the dashboard behind uvicorn, in this process or in several workers."""
 
+import logging
 import os
 import socket
 import sys
@@ -13,13 +14,20 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
-from stillsafe import logs, service
+from stillsafe import exposure_check, logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, Config, app
+from stillsafe.cli.output import print_error, print_plain
 from stillsafe.cli.workers import Workers
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, StoreError
+from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import connections
+from stillsafe.serving.access.keys import list_keys
 from stillsafe.serving.metrics import COUNTS_VARIABLE
 from stillsafe.settings import Settings
+from stillsafe.settings_exposure import is_loopback
+from stillsafe.store.read.keys import KeyRecord
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10
 """How long open connections may delay a server that is stopping."""
@@ -41,12 +49,21 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on; default: from the settings.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that serve the same port.")] = 1,
+    keys: Annotated[
+        bool | None,
+        typer.Option(
+            "--keys/--no-keys",
+            help="Whether clients need a key; default: from the settings, else yes unless only this machine can reach "
+            "the address.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the API and the dashboard until stopped."""
     logs.set_up("INFO")
     settings = service.settings_of(config)
     logs.set_up("INFO", service=settings.service.name, model_version=settings.model.version)
     with listen(host or settings.serving.host, settings.serving.port if port is None else port) as server_socket:
+        settings = _with_keys(settings, keys, server_socket)
         if workers == 1:
             application = service.create_app(settings)
             service.freeze_collector()
@@ -55,17 +72,64 @@ def serve(
             _run_workers(settings, config.resolve(), workers, server_socket)
 
 
+def _with_keys(settings: Settings, option: bool | None, server_socket: socket.socket) -> Settings:
+    """The settings with the decision whether clients need a key. Prints and logs who may reach the service.
+
+    Raises:
+        ConfigurationError: nothing decides it, other machines can reach the address, and there is no key.
+    """
+    host, port = server_socket.getsockname()[:2]
+    choice = settings.exposure.keys if option is None else option
+    are_needed = not is_loopback(host) if choice is None else choice
+    keys = _stored_keys(settings) if are_needed else None
+    if are_needed and keys is not None and not exposure_check.valid(keys):
+        if choice is None:
+            raise ConfigurationError(
+                f"Other machines can reach {host}:{port}, and the service has no key.",
+                f"Make one with {exposure_check.CREATE}, or give --no-keys if a proxy or a network decides who gets "
+                "here. `keys` in [exposure] decides it for good.",
+            )
+        print_error(f"there is no key yet, so every request but /health is refused; {exposure_check.CREATE} makes one.")
+    key_sentence = exposure_check.key_sentence(are_needed=are_needed, keys=keys)
+    limit_sentence = exposure_check.limit_sentence(settings)
+    address = exposure_check.address_sentence(host, port)
+    for sentence in (f"{address} {exposure_check.host_sentence(settings, host)}", key_sentence, limit_sentence):
+        print_plain(sentence)
+    fields = {
+        "address": f"{host}:{port}",
+        "allowed_hosts": list(settings.exposure.allowed_hosts),
+        "keys": key_sentence,
+        "trusted_proxies": list(settings.exposure.trusted_proxies),
+        "limits": limit_sentence,
+        "process": os.getpid(),
+    }
+    log_event(logger, LogEvent.LISTENING, fields)
+    return service.with_keys(settings, are_needed)
+
+
+def _stored_keys(settings: Settings) -> list[KeyRecord] | None:
+    """The service's keys, or None if the store cannot be read now."""
+    engine = service.connect(settings)
+    try:
+        return list_keys(engine)
+    except StoreError:
+        return None
+    finally:
+        engine.dispose()
+
+
 def _run_workers(settings: Settings, config: Path, workers: int, server_socket: socket.socket) -> None:
     """Serve in worker processes until stopped; a worker that dies is replaced."""
     service.create_app(settings)  # a wrong configuration fails here, once, and not in each worker
     os.environ[service.CONFIG_VARIABLE] = str(config)
+    os.environ[service.KEYS_VARIABLE] = "on" if settings.exposure.keys else "off"
     with tempfile.TemporaryDirectory(prefix="stillsafe-counts-") as counts:
         os.environ[COUNTS_VARIABLE] = counts
         worker_config = _uvicorn_config(
             "stillsafe.service:app_from_environment",
             factory=True,
             workers=workers,
-            **connections.server_options(settings.serving),
+            **connections.server_options(settings.serving, settings.exposure),
         )
         supervisor = Workers(worker_config, sockets=[server_socket])
         supervisor.run()
@@ -75,7 +139,8 @@ def _run_workers(settings: Settings, config: Path, workers: int, server_socket: 
 
 def _run(application: FastAPI, settings: Settings, server_socket: socket.socket) -> None:
     """Serve in this process until stopped."""
-    server = uvicorn.Server(_uvicorn_config(application, **connections.server_options(settings.serving)))
+    options = connections.server_options(settings.serving, settings.exposure)
+    server = uvicorn.Server(_uvicorn_config(application, **options))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[server_socket])
     if not server.started:

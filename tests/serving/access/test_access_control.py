@@ -70,6 +70,14 @@ def send(client: TestClient, method: str, path: str, **headers: str) -> Any:
     return client.request(method, path.replace("{incident_id}", "x"), json=BODIES.get(path), headers=headers)
 
 
+def await_status(client: TestClient, status: int, **headers: str) -> None:
+    """Predict until the answer has this status; the keys of another second decide. A minute is a failure."""
+    end = monotonic() + 60
+    while client.post("/v1/predict", json={"features": GOOD}, headers=headers).status_code != status:
+        assert monotonic() < end
+        sleep(0.05)
+
+
 def test_every_route_is_in_the_table(keyed_service: KeyedService) -> None:
     """A route that is added and not named here fails: its author decides who may use it."""
     assert set(routes_of(keyed_service.app)) == set(EXPECTED)
@@ -128,20 +136,15 @@ def test_refused_requests_are_no_evidence(keyed_service: KeyedService) -> None:
     assert counts == {("unknown", "no_valid_key"): 6, ("read", "missing_scope"): 3, ("read", "admitted"): 1}
 
 
-def test_a_revocation_is_in_force_within_two_seconds(keyed_service: KeyedService) -> None:
-    """While the service runs and is busy; so is a new key, and so is a new key of the old name."""
+def test_a_revocation_is_in_force_without_a_restart(keyed_service: KeyedService) -> None:
+    """While the service runs and is busy, and so is a new key of that name. `test_key_cache.py` has the seconds."""
     key = keyed_service.keys[PREDICT]
     with keyed_service.client(key) as client:
         assert client.post("/v1/predict", json={"features": GOOD}).status_code == 200
         revoke_key(keyed_service.service.engine, "predict", at=NOW)
-        end = monotonic() + 2
-        while client.post("/v1/predict", json={"features": GOOD}).status_code != 401:
-            assert monotonic() < end
-            sleep(0.05)
+        await_status(client, 401)
         new_key = keyed_service.create("predict", PREDICT)
-        sleep(1.1)
-        headers = {"Authorization": f"Bearer {new_key}"}
-        assert client.post("/v1/predict", json={"features": GOOD}, headers=headers).status_code == 200
+        await_status(client, 200, Authorization=f"Bearer {new_key}")
         assert client.post("/v1/predict", json={"features": GOOD}).status_code == 401
 
 

@@ -22,6 +22,8 @@ LONGEST_SECONDS = 1.0
 """Age after which a request waits for the new ones."""
 PATIENCE_SECONDS = 0.8
 """How long it waits for a store that does not answer before it goes on with the known ones."""
+LONGEST_FIRST_SECONDS = 10.0
+"""How long it waits where no keys are known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class KeyCache:
         if age >= RENEWAL_SECONDS or self._table is None:
             renewal = self._renew()
             if age >= LONGEST_SECONDS or self._table is None:
-                await asyncio.wait({renewal}, timeout=PATIENCE_SECONDS)
+                timeout = LONGEST_FIRST_SECONDS if self._table is None else PATIENCE_SECONDS
+                await asyncio.wait({renewal}, timeout=timeout)
         if self._table is None:
             raise StoreError("The keys cannot be read, so nobody is let in.")
         return self._table
