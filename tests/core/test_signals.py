@@ -77,7 +77,7 @@ def test_the_groups_are_those_that_decisions_depend_on() -> None:
         Signal.ESTIMATED_METRIC_LOSS,
         Signal.MODEL_ERROR_RATE,
     } == FAILURE
-    assert {Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE} == CLIENT
+    assert {Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.SOURCE_DEVIATION} == CLIENT
     assert all(len(SIGNALS[signal].limit_fields) == 1 for signal in CLIENT)
     assert {signal for signal, row in SIGNALS.items() if row.two_sided} == {Signal.AVG_CONFIDENCE}
     assert {signal for signal, row in SIGNALS.items() if row.rebuttable} == {

@@ -48,6 +48,11 @@ EXAMPLES = (
     deviating(Signal.REPEATED_ROW_RATE, None, 0.666667, 0.0, 180),
     deviating(Signal.REFUSAL_RATE, None, 0.12, 0.004),
     deviating(Signal.MODEL_ERROR_RATE, None, 0.06, 0.001),
+    replace(
+        deviating(Signal.SOURCE_DEVIATION, None, 0.92, 0.0, 380),
+        sources=("a1b2c3d4e5f60718",),
+        source_keys=("missing_rate:age", "missing_rate:town"),
+    ),
     SILENT,
 )
 

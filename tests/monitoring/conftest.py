@@ -67,6 +67,7 @@ class Service:
         version: str | None = None,
         change: Callable[[int, Row], None] | None = None,
         model_error: str | None = None,
+        source: str | Callable[[int], str] | None = None,
     ) -> None:
         """Log `count` answered requests, spread evenly over the time after `start` (default: now)."""
         version = version or self.settings.model.version
@@ -94,16 +95,17 @@ class Service:
                     is_bypassed,
                     "made up",
                     model_error,
+                    source=source(i) if callable(source) else source,
                 )
             )
         with database.writing(self.engine) as connection:
             append_predictions(connection, records)
 
-    def refuse(self, count: int) -> None:
+    def refuse(self, count: int, source: str | None = None) -> None:
         """Log refused requests, now."""
         with database.writing(self.engine) as connection:
             violations, version = (("size", "wrong_type"),), self.settings.model.version
-            append_refusals(connection, [RefusalRecord(self.now, version, violations) for _ in range(count)])
+            append_refusals(connection, [RefusalRecord(self.now, version, violations, source) for _ in range(count)])
 
     def score(self, rows: Sequence[Row]) -> list[Score]:
         """A shadow scorer with a mean confidence of `confidence_of_shadow`; it counts the rows."""

@@ -142,9 +142,10 @@ def test_refusals_are_found_by_time_and_version(tmp_path: Path) -> None:
     """Their ids in `[start, end)` that a run read; another version has none."""
     add_rows(archive_file(tmp_path, REFUSALS, FIRST_DAY, "1"), REFUSALS, [[refusal(i) for i in range(5)]])
     archive, end = Archive(tmp_path), DAY + timedelta(minutes=4)
-    assert archive.refusal_ids(DAY + timedelta(minutes=1), end, "1", lambda _at, _id: True) == [1, 2, 3]
-    assert archive.refusal_ids(DAY, end, "1", lambda _at, row_id: row_id < 2) == [0, 1]
-    assert archive.refusal_ids(DAY, end, "2", lambda _at, _id: True) == []
+    refusals = archive.refusal_sources(DAY + timedelta(minutes=1), end, "1", lambda _at, _id: True)
+    assert list(refusals) == [1, 2, 3]
+    assert list(archive.refusal_sources(DAY, end, "1", lambda _at, row_id: row_id < 2)) == [0, 1]
+    assert archive.refusal_sources(DAY, end, "2", lambda _at, _id: True) == {}
 
 
 def test_the_last_request_is_the_latest_of_log_and_archive(tmp_path: Path) -> None:

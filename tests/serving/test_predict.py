@@ -15,7 +15,7 @@ from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.serving.predict import answer, answer_requests, record_refusals
-from stillsafe.serving.prediction_request import PredictionRequest
+from stillsafe.serving.prediction_request import PredictionRequest, Refusal
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import prediction_logs, system_state
@@ -262,12 +262,14 @@ def test_the_log_holds_a_sanitised_snapshot(service: Service) -> None:
 
 def test_refusals_are_written_together_without_values(service: Service) -> None:
     """Feature and kind of error, nothing else."""
-    record_refusals(service.context, [(("age", "missing"), ("town", "wrong_type")), (("body", "not_json"),)])
+    refusals = (("age", "missing"), ("town", "wrong_type")), (("body", "not_json"),)
+    record_refusals(service.context, [Refusal(defects, "0123456789abcdef") for defects in refusals])
     assert [row.violations for row in service.refusals()] == [
         [{"feature": "age", "kind": "missing"}, {"feature": "town", "kind": "wrong_type"}],
         [{"feature": "body", "kind": "not_json"}],
     ]
     assert {(row.timestamp, row.model_version) for row in service.refusals()} == {(service.clock.now, "v1")}
+    assert {row.source for row in service.refusals()} == {"0123456789abcdef"}
 
 
 def test_every_batch_reads_the_state(service: Service) -> None:
@@ -286,7 +288,7 @@ def test_writers_share_a_lock(service: Service) -> None:
     def work() -> None:
         for _ in range(10):
             answer(service.context, [ROW])
-            record_refusals(service.context, [(("age", "missing"),)])
+            record_refusals(service.context, [Refusal((("age", "missing"),))])
 
     threads = [Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -329,9 +331,11 @@ def test_what_answers_while_not_judged_follows_the_settings(
 
 
 def test_rows_are_logged_with_their_marks(service: Service) -> None:
-    """The flag of each row, through the batcher's form of the call."""
+    """The flag and the source of each row, through the batcher's form of the call."""
     service.decide(State.NORMAL)
-    records = answer_requests(service.context, [PredictionRequest(GOOD, True), PredictionRequest(OLD)])
+    requests = [PredictionRequest(GOOD, True, "0123456789abcdef"), PredictionRequest(OLD)]
+    records = answer_requests(service.context, requests)
+    assert [row.source for row in service.log()] == ["0123456789abcdef", None]
     assert [isinstance(record, PredictionRecord) and record.synthetic for record in records] == [True, False]
     assert [row.synthetic for row in service.log()] == [True, False]
 

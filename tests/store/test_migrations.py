@@ -64,7 +64,7 @@ MISSION = {
     "llm_explanations": {"incident_id", "generated_at", "summary", "recommendations", "llm_model"},
 }
 OURS = {
-    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error", "synthetic", "service_id"},
+    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error", "synthetic", "service_id", "source"},
     "baseline_metrics": {"model_version", "source", "active", "document", "service_id"},
     "current_window_metrics": {
         "id",

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, event
 from stillsafe.store import database
 from stillsafe.store.read.requests import (
     fresh_batches,
-    fresh_refusal_ids,
+    fresh_refusal_sources,
     judged_batches,
-    judged_refusal_ids,
+    judged_refusal_sources,
     last_prediction_row,
     last_refusal_row,
     last_request_at,
@@ -31,7 +31,7 @@ NEW_ROWS: RowRanges
 QUERIES: dict[str, Callable[[Connection], Any]] = {
     "window": lambda c: list(window_batches(c, at(0), at(15), at(5), "1", 10**9)),
     "judged rows": lambda c: list(judged_batches(c, MARKS, (at(0), at(15)), "1", with_ids=False)),
-    "judged refusals": lambda c: judged_refusal_ids(c, MARKS, (at(0), at(15)), "1"),
+    "judged refusals": lambda c: judged_refusal_sources(c, MARKS, (at(0), at(15)), "1"),
     "whole window": lambda c: window_rows(c, at(0), at(15), "1"),
     "refusals": lambda c: refusal_count(c, at(0), at(15), "1", 10**9),
     "silence": lambda c: last_request_at(c, at(15), 10**9, 10**9),
@@ -50,7 +50,7 @@ QUERIES_BY_ID: dict[str, Callable[[Connection], Any]] = {
     "selected refusals": lambda c: select_rows(c, refusals, "1", MARKS, SPAN),
     "first selection": lambda c: select_rows(c, prediction_logs, "1", RowMarks(), SPAN),
     "fresh rows": lambda c: list(fresh_batches(c, NEW_ROWS, (at(-60), at(15)), "1", with_ids=False)),
-    "fresh refusals": lambda c: fresh_refusal_ids(c, NEW_ROWS, (at(-60), at(15)), "1"),
+    "fresh refusals": lambda c: fresh_refusal_sources(c, NEW_ROWS, (at(-60), at(15)), "1"),
 }
 NEW_ROWS = RowRanges(((MARKS.settled_to + 1, MARKS.settled_to + 50),))
 

@@ -9,10 +9,10 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.measures import has_enough_rows
 from stillsafe.core.evidence.run_sentences import progress, uneventful_reason
 from stillsafe.core.evidence.sentences import run_counts, summary
-from stillsafe.core.evidence.slots import composed_baseline
+from stillsafe.core.evidence.sources import source_readings, window_readings
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of
 from stillsafe.core.policy import RULES_VERSION, Policy
-from stillsafe.core.readings import leaves_predictions, read_signals, run_evidence
+from stillsafe.core.readings import leaves_predictions, run_evidence
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import (
     STEPS,
@@ -53,9 +53,8 @@ def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Me
     last_end = memory.last_conclusive_at
     seconds_since = None if last_end is None else (window.end - last_end).total_seconds()
     matching = _matching_baseline(baseline, window)
-    if matching is not None:
-        matching = composed_baseline(matching, window.slot_counts, policy.evidence)
-    readings = read_signals(policy, matching, window, seconds_since) if matching is not None else ()
+    readings, rest_readings = (window_readings(policy, matching, each, seconds_since) for each in (window, window.rest))
+    readings = source_readings(policy, window, readings, rest_readings)
     return conclude(policy, baseline, window, memory, readings, run_evidence(policy, window, readings))
 
 

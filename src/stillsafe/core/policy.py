@@ -141,6 +141,12 @@ class EvidencePolicy:
     possible_loss_deviations: float = _because(
         2.0, "A change is an alarm if what it could cost matters so many standard errors above the estimate."
     )
+    outlier_max_sources: float = _because(
+        5.0, "A deviation of more clients than this is the service's, however many clients there are."
+    )
+    outlier_min_others: float = _because(
+        2.0, "Two calm clients at least for each one that is left out: of two clients neither speaks for the service."
+    )
     state_valid_intervals: float = _because(
         2.0, "A state is valid for so many intervals: one run may be late or fail before it counts as stale."
     )
@@ -295,6 +301,9 @@ class Policy:
         0.02, "A healthy model fails on almost no request: one in fifty is a fault."
     )
     model_error_rate_severe: float = _because(0.10, "Every tenth request already gets the fallback: use it for all.")
+    source_deviation_moderate: float = _because(
+        0.5, "Where the others are calm, a deviation that loses half without a few clients is theirs: it only warns."
+    )
     silence_seconds: float | None = _because(
         None,
         "No request for this long is a deviation, never a severe one: a fallback cannot help without requests. "

@@ -38,6 +38,7 @@ class Signal(StrEnum):
     REPEATED_ROW_RATE = "repeated_row_rate"  #: Share of requests that are unexplained copies of the same rows.
     REFUSAL_RATE = "refusal_rate"  #: Share of requests that the schema refused.
     MODEL_ERROR_RATE = "model_error_rate"  #: Share of predictions on which the model failed.
+    SOURCE_DEVIATION = "source_deviation"  #: Share of a deviation that a few clients cause, while all others are calm.
     SILENCE_SECONDS = "silence_seconds"  #: Time since the last request.
 
 
@@ -107,6 +108,8 @@ class Reading:
         noise: distance from the reference that noise explains, or None where the limits do not count it.
         metric: of an estimated loss by the metric that the owner chose.
         healthy_performance: in the healthy period by this metric.
+        sources: of a deviation that a few clients cause, their hashed identities.
+        source_keys: keys of the readings that deviate with their rows, and not without them.
         is_change: whether the value is unusual, though what it could cost is below what matters: recorded, no alarm.
     """
 
@@ -127,6 +130,8 @@ class Reading:
     is_change: bool = False
     metric: str | None = None
     healthy_performance: float | None = None
+    sources: tuple[str, ...] = ()
+    source_keys: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -371,6 +376,17 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         remedy="Check the model's errors in the log, then the last deployment.",
         group=Group.FAILURE,
         limit_fields=("model_error_rate_moderate", "model_error_rate_severe"),
+    ),
+    Signal.SOURCE_DEVIATION: SignalRow(
+        label="Deviation of single clients",
+        unit=Unit.SHARE,
+        subject=Subject.TRAFFIC,
+        sentence="{value:.0%} of the deviating rows of {count} predictions come from {sources} ({limits}){deviations}.",
+        cause="One client differs from all others: it was changed, it is tested, or it is hostile.",
+        remedy="Find the client by `source` in the log of predictions; repair it, or revoke its access.",
+        group=Group.CLIENT,
+        limit_fields=("source_deviation_moderate",),
+        reference="expected",
     ),
     Signal.SILENCE_SECONDS: SignalRow(
         label="Silence",

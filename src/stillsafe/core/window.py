@@ -116,6 +116,10 @@ class Window:
         clock_jump: whether the clock moved on by more than a day without a request, so that it may be wrong.
         min_count: a category or a number stands in it only if so many values share it.
         slot_counts: fresh rows by the slot of their own time (see `slot_table`); empty where no times are known.
+        source_count: clients that sent fresh rows, where they are known.
+        sources: fresh rows of the largest of them, by their hashed identity.
+        outliers: fresh rows of the sources without which the window may be calm, by their hashed identity.
+        rest: the window of all other rows, where there are outliers.
     """
 
     start: datetime
@@ -132,3 +136,7 @@ class Window:
     clock_jump: bool = False
     slot_counts: Mapping[str, int] = field(default_factory=dict)
     min_count: int = 1
+    source_count: int = 0
+    sources: Mapping[str, int] = field(default_factory=dict)
+    outliers: Mapping[str, int] = field(default_factory=dict)
+    rest: "Window | None" = None

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
-_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE}
-"""Columns that archives of older releases lack, and their values there."""
+_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE, "source": None}
+"""Columns that archives of older releases lack, oldest first, and their values there."""
+_COMMON_COLUMNS = 2
+"""So many of them came with one release."""
 _WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
@@ -124,14 +126,15 @@ class Archive:
             [fresh if isinstance(fresh, bool) else row["timestamp"] >= fresh for row in rows],
             *([row[name] for row in rows] for name in _WINDOW_COLUMNS),
         )
-        return replace(window_rows, times=micros_of([row["timestamp"] for row in rows]))
+        times, sources = micros_of([row["timestamp"] for row in rows]), [row.get("source") for row in rows]
+        return replace(window_rows, times=times, sources=sources)
 
-    def refusal_ids(
+    def refusal_sources(
         self, start: datetime, end: datetime, model_version: str, is_read: Callable[[datetime, int], bool]
-    ) -> list[int]:
-        """Row ids of the requests refused in `[start, end)` that a run read, by their times and ids."""
+    ) -> dict[int, str | None]:
+        """Row ids of the requests refused in `[start, end)` that a run read, by their times and ids; with sources."""
         rows = self._rows(RequestTable.REFUSALS, start, end, model_version)
-        return [row["id"] for row in rows if is_read(row["timestamp"], row["id"])]
+        return {row["id"]: row.get("source") for row in rows if is_read(row["timestamp"], row["id"])}
 
     def last_request_at(
         self, log_time: datetime | None, end: datetime, up_to_prediction: int, up_to_refusal: int
@@ -228,21 +231,24 @@ def _schema(requests: RequestTable) -> Any:
     text = pa.string()
     columns = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
     if requests is RequestTable.REFUSALS:
-        return pa.schema([*columns, ("violations", text), ("service_id", pa.int64())])
+        return pa.schema([*columns, ("violations", text), ("service_id", pa.int64()), ("source", text)])
     columns += [("system_state", text), ("input_summary", text), ("prediction", text)]
     columns += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
     columns += [("decided_by", text), ("reason", text), ("model_error", text)]
-    columns += [("synthetic", pa.bool_()), ("service_id", pa.int64())]
+    columns += [("synthetic", pa.bool_()), ("service_id", pa.int64()), ("source", text)]
     return pa.schema(columns)
 
 
 def _known_schemas(schema: Any) -> list[Any]:
-    """The schema, and that of archives from before requests could be synthetic and had a service."""
-    old_schema = schema
-    for name in _LATER_COLUMNS:
-        index = old_schema.get_field_index(name)
-        old_schema = old_schema if index < 0 else old_schema.remove(index)
-    return [schema, old_schema]
+    """The schema, and those of archives from before requests had a source, could be synthetic and had a service."""
+    names, schemas = list(_LATER_COLUMNS), [schema]
+    for later_names in (names[_COMMON_COLUMNS:], names):
+        old_schema = schema
+        for name in later_names:
+            index = old_schema.get_field_index(name)
+            old_schema = old_schema if index < 0 else old_schema.remove(index)
+        schemas.append(old_schema)
+    return schemas
 
 
 def _with_all_columns(table: Any, schema: Any) -> Any:

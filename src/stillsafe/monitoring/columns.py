@@ -113,6 +113,7 @@ class Columns:
         categories: per category, per open-ended text its form, and per hashed feature of any type.
         fresh: (n,) flags: rows of a window after the last conclusive run; all True outside of windows.
         times: (n,) in microseconds since 1970, UTC; empty where they are not known or not needed.
+        sources: salted hashes of the clients; missing, or empty for all rows, where they are not known.
     """
 
     timestamps: Sequence[datetime]
@@ -124,6 +125,7 @@ class Columns:
     categories: Mapping[str, DictionaryColumn]
     fresh: Mask
     times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    sources: DictionaryColumn = field(default_factory=lambda: DictionaryColumn.of(()))
 
     def __len__(self) -> int:
         """Rows."""
@@ -142,6 +144,7 @@ class Columns:
             {name: column[rows] for name, column in self.categories.items()},
             self.fresh[rows],
             self.times[rows] if len(self.times) else self.times,
+            self.sources[rows] if len(self.sources) else self.sources,
         )
 
 
@@ -154,7 +157,7 @@ class RowOutcomes:
         fallback_used: (n,) whether the fallback answered.
         timestamps: (n,), or empty where they are not needed.
         fresh: (n,) as in `Columns`, or None where all rows are.
-        times: (n,) as in `Columns`.
+        times, sources: (n,) as in `Columns`, or empty.
     """
 
     confidences: Sequence[float | None]
@@ -164,6 +167,7 @@ class RowOutcomes:
     timestamps: Sequence[datetime] = ()
     fresh: Sequence[bool] | None = None
     times: Sequence[int] | NDArray[np.int64] = ()
+    sources: Sequence[str | None] = ()
 
 
 _NO_ROWS = WindowRows((), (), (), (), (), (), ())
@@ -179,6 +183,7 @@ def read_columns(rows: LogRows | WindowRows, schema: Schema) -> Columns:
         timestamps=rows.timestamps if isinstance(rows, LogRows) else (),
         fresh=rows.fresh if isinstance(rows, WindowRows) else None,
         times=rows.times if isinstance(rows, WindowRows) else micros_of(rows.timestamps),
+        sources=rows.sources if isinstance(rows, WindowRows) else (),
     )
     return _columns(_decode_values(rows.input_summaries, _logged_features(schema)), schema, outcomes)
 
@@ -202,6 +207,7 @@ def _columns(values: Mapping[str, Sequence[object]], schema: Schema, outcomes: R
         if outcomes.fresh is None
         else np.array(outcomes.fresh, dtype=np.bool_),
         np.asarray(outcomes.times, dtype=np.int64),
+        DictionaryColumn.of(outcomes.sources),
     )
 
 
@@ -214,7 +220,7 @@ class ColumnBuilder:
 
     def __init__(self, schema: Schema) -> None:
         self._empty = read_columns(_NO_ROWS, schema)
-        self._predictions = _Vocabulary()
+        self._predictions, self._sources = _Vocabulary(), _Vocabulary()
         self._categories = {name: _Vocabulary() for name in self._empty.categories}
         self._buffers = [bytearray() for _ in self._arrays(self._empty)]
 
@@ -227,7 +233,7 @@ class ColumnBuilder:
         """All rows, without copying them: the builder takes no more rows afterwards."""
         types = (array.dtype for array in self._arrays(self._empty))
         arrays = map(np.frombuffer, self._buffers, types)
-        confidences, model_errors, fallback_used, fresh, times, predictions, *features = arrays
+        confidences, model_errors, fallback_used, fresh, times, predictions, sources, *features = arrays
         numbers = dict(zip(self._empty.numbers, features, strict=False))
         categories = zip(self._categories.items(), features[len(numbers) :], strict=True)
         return Columns(
@@ -240,6 +246,7 @@ class ColumnBuilder:
             {name: DictionaryColumn(indices, tuple(vocabulary)) for (name, vocabulary), indices in categories},
             fresh,
             times,
+            DictionaryColumn(sources, tuple(self._sources)),
         )
 
     def _arrays(self, batch: Columns) -> list[NDArray[Any]]:
@@ -251,6 +258,7 @@ class ColumnBuilder:
             batch.fresh,
             batch.times,
             self._predictions.indices(batch.predictions.vocabulary)[batch.predictions.indices],
+            self._sources.indices(batch.sources.vocabulary)[batch.sources.indices],
             *batch.numbers.values(),
             *(
                 vocabulary.indices(batch.categories[name].vocabulary)[batch.categories[name].indices]

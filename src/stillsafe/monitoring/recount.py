@@ -12,10 +12,11 @@ from stillsafe.core.schema import Schema
 from stillsafe.core.window import Window
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ShadowScorer
+from stillsafe.monitoring.counted_rows import both_tallies
 from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, run_difference
 from stillsafe.monitoring.fold import run_baseline
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.run import WindowRowsRead, both_tallies, count_columns, observe, row_marks
+from stillsafe.monitoring.run import WindowRowsRead, count_columns, observe, row_marks
 from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.requests import (
     RequestTable,
@@ -57,6 +58,7 @@ def rows_of_run(connection: Connection, run: RunRecord) -> WindowRowsRead:
         RowSelection(refusals.settled_to, RowRanges(refusals.read), gaps=refusals.gaps()),
         window.synthetic_count,
         None if earlier is None else earlier.window_end,
+        policy,
     )
 
 
@@ -137,7 +139,7 @@ class _TimeBounds:
         """Refusals from a time on."""
         ids = set(request_ids(connection, RequestTable.REFUSALS, since, self.end, self.model_version))
         if archive is not None:
-            ids |= set(archive.refusal_ids(since, self.end, self.model_version, lambda _at, _id: True))
+            ids |= set(archive.refusal_sources(since, self.end, self.model_version, lambda _at, _id: True))
         return sum(row_id <= self.newest[1] for row_id in ids)
 
 

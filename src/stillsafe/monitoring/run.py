@@ -6,7 +6,7 @@ so a killed run leaves nothing behind, and the next run starts where the last co
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
-from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import Policy
 from stillsafe.core.readings import leaves_predictions
 from stillsafe.core.schema import Schema
@@ -29,12 +28,11 @@ from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RunRefused
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
-from stillsafe.monitoring.disclosure import window_tally
-from stillsafe.monitoring.local_time import fresh_slots
+from stillsafe.monitoring.counted_rows import CountedRows
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.run_log import log_run, log_skipped
-from stillsafe.monitoring.tally import tally
+from stillsafe.monitoring.source_split import with_sources
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, stored_value, to_document
@@ -42,9 +40,9 @@ from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.requests import (
     WindowRows,
     fresh_batches,
-    fresh_refusal_ids,
+    fresh_refusal_sources,
     judged_batches,
-    judged_refusal_ids,
+    judged_refusal_sources,
     last_request_at,
     synthetic_count,
 )
@@ -103,6 +101,7 @@ class WindowRowsRead:
         predictions, refusals: the fresh rows.
         synthetic_count: synthetic requests in the window.
         last_run_at: end of the version's last window, or None.
+        policy: the policy that judges them.
     """
 
     start: datetime
@@ -113,6 +112,7 @@ class WindowRowsRead:
     refusals: RowSelection
     synthetic_count: int
     last_run_at: datetime | None
+    policy: Policy
 
     @property
     def window_start(self) -> datetime:
@@ -193,7 +193,7 @@ def select_window(
     )
     synthetic = synthetic_count(connection, start, now, model_version)
     last_run_at = None if earlier is None else earlier.window_end
-    return WindowRowsRead(start, now, carry_start, old, predictions, refusals, synthetic, last_run_at)
+    return WindowRowsRead(start, now, carry_start, old, predictions, refusals, synthetic, last_run_at, policy)
 
 
 def row_marks(run: RunRecord | None) -> tuple[RowMarks, RowMarks]:
@@ -223,22 +223,19 @@ def observe(
     with_times = baseline is not None and baseline.slots is not None
     batches = _batches(connection, model_version, rows, archive, with_times=with_times)
     columns, shadow = count_columns(batches, log_format.schema, score)
-    judged_refusals, fresh_refusals = _refusal_counts(connection, model_version, rows, archive)
+    judged_refusals, fresh_refusals = _refusal_sources(connection, model_version, rows, archive)
     newest = rows.predictions.newest, rows.refusals.newest
     gaps = rows.predictions.gaps, rows.refusals.gaps
     last_at = last_request_at(connection, rows.end, *newest, gaps=gaps)
     if archive is not None:
         last_at = archive.last_request_at(last_at, rows.end, *newest)
     waiting_times = [each.oldest_unjudged_at for each in (rows.predictions, rows.refusals)]
-    slots = fresh_slots(columns, baseline)
-    baseline = baseline if baseline is None else composed_baseline(baseline, slots)
-    total, fresh = both_tallies(columns, log_format, baseline, judged_refusals + fresh_refusals, fresh_refusals)
-    return Window(
+    empty_window = Window(
         rows.window_start,
         rows.end,
         model_version,
-        total=total,
-        fresh=fresh,
+        total=Tally(),
+        fresh=Tally(),
         shadow=shadow,
         silent_seconds=None if last_at is None else (rows.end - last_at).total_seconds(),
         oldest_unjudged_at=min((at for at in waiting_times if at is not None), default=None),
@@ -246,9 +243,10 @@ def observe(
         expired_count=rows.predictions.expired_count,
         synthetic_count=rows.synthetic_count,
         clock_jump=_is_clock_jump(connection, rows, last_at),
-        slot_counts=slots,
         min_count=log_format.min_count,
     )
+    window_rows = CountedRows(columns, judged_refusals, fresh_refusals, baseline, log_format)
+    return with_sources(rows.policy, window_rows, window_rows.window(empty_window))
 
 
 def count_columns(batches: Iterator[WindowRows], schema: Schema, score: ShadowScorer | None) -> tuple[Columns, bool]:
@@ -259,19 +257,6 @@ def count_columns(batches: Iterator[WindowRows], schema: Schema, score: ShadowSc
             batch, shadow = with_shadow_scores(batch, rows.input_summaries, schema, score), True
         builder.add(batch)
     return builder.columns(), shadow
-
-
-def both_tallies(
-    columns: Columns, log_format: LogFormat, baseline: Baseline | None, refusals: int, fresh_refusals: int
-) -> tuple[Tally, Tally]:
-    """The tally of all rows and that of the fresh ones."""
-    if baseline is not None:
-        columns = log_format.comparable_columns(columns, baseline)
-        baseline = log_format.comparable_baseline(baseline)
-    total, is_fresh = window_tally(tally(columns, baseline, refusals), log_format.min_count), columns.fresh
-    if is_fresh.all():
-        return total, replace(total, refusal_count=fresh_refusals)
-    return total, window_tally(tally(columns, baseline, fresh_refusals, is_fresh), log_format.min_count)
 
 
 def stored_columns(window: Window, old_memory: Memory, decision: Decision) -> dict[str, Any]:
@@ -382,18 +367,18 @@ def _is_settled(marks: RowMarks, open_ids: RowRanges, at: datetime, row_id: int)
     return is_before and row_id <= marks.settled_to and row_id not in open_ids
 
 
-def _refusal_counts(
+def _refusal_sources(
     connection: Connection, model_version: str, rows: WindowRowsRead, archive: Archive | None
-) -> tuple[int, int]:
-    """The refusals of the window that earlier runs had settled, and the fresh ones."""
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """The source of each refusal of the window that earlier runs had settled, and of each fresh one."""
     marks, ids = rows.old[1], rows.refusals.read
-    judged = set(judged_refusal_ids(connection, marks, (rows.start, rows.end), model_version))
-    fresh = set(fresh_refusal_ids(connection, ids, rows.fresh_span, model_version))
+    judged = judged_refusal_sources(connection, marks, (rows.start, rows.end), model_version)
+    fresh = fresh_refusal_sources(connection, ids, rows.fresh_span, model_version)
     if archive is not None:
         is_settled = partial(_is_settled, marks, marks.open_ids())
-        judged |= set(archive.refusal_ids(rows.start, rows.end, model_version, is_settled))
-        fresh |= set(archive.refusal_ids(*rows.fresh_span, model_version, lambda _at, row_id: row_id in ids))
-    return len(judged), len(fresh)
+        judged |= archive.refusal_sources(rows.start, rows.end, model_version, is_settled)
+        fresh |= archive.refusal_sources(*rows.fresh_span, model_version, lambda _at, row_id: row_id in ids)
+    return list(judged.values()), list(fresh.values())
 
 
 def _require_later(memory: Memory, now: datetime) -> None:

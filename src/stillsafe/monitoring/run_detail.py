@@ -72,8 +72,10 @@ def run_detail(connection: Connection, run: RunRecord) -> RunDetail:
     harm = None if baseline is None else baseline.harm
     derivations: Derivations = {}
     if run.rules_version == RULES_VERSION and baseline is not None and window is not None:
-        baseline = composed_baseline(baseline, window.slot_counts, policy.evidence)
-        derivations = derive(policy, baseline, window, readings)
+        is_of_rest = any(reading.sources for reading in readings)
+        own_window = window.rest if is_of_rest and window.rest is not None else window
+        baseline = composed_baseline(baseline, own_window.slot_counts, policy.evidence)
+        derivations = derive(policy, baseline, own_window, readings)
     return RunDetail(run, policy, window, memory, readings, None if harm is None else harm.healthy_error, derivations)
 
 
@@ -98,7 +100,7 @@ def derive(policy: Policy, baseline: Baseline, window: Window, readings: tuple[R
             derivations[reading.key] = silence_steps(policy, run.baseline, window, reading)
         elif reading.key in measures:
             derivations[reading.key] = count_steps(policy, run, measures[reading.key], reading)
-        elif diagnosis is None:
+        elif diagnosis is None or reading.signal is Signal.SOURCE_DEVIATION:
             derivations[reading.key] = ()
         elif reading.signal is Signal.BROKEN_RELATION_RATE and search is not None:
             derivations[reading.key] = relation_steps(policy, run, search, diagnosis, reading)

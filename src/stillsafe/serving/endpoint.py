@@ -20,11 +20,13 @@ from stillsafe.serving import metrics, predict
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body, request_id
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
+from stillsafe.serving.client import KEY_NAME, client_of
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.prediction_request import IdConflict, PredictionRequest
+from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal
 from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
 from stillsafe.serving.schemas import prediction_document
+from stillsafe.serving.sources import source_of
 from stillsafe.store.records import PredictionRecord
 from stillsafe.time_share import TimeShare
 
@@ -36,8 +38,6 @@ Checks = Sequence[Row | tuple[Violation, ...]]
 Reply = PredictionRecord | IdConflict
 LARGE_BYTES = 16_384
 """Wrong bodies that are not longer cost too little to leave the event loop."""
-Defects = tuple[tuple[str, str], ...]
-"""The (feature, kind) pairs of one refused request."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
 _encode = msgspec.json.Encoder().encode
 
@@ -50,11 +50,13 @@ class _Body:
         content: the bytes.
         synthetic: whether the headers, or a document that was parsed, mark it as no evidence.
         key: the value of the header `Idempotency-Key`, or None.
+        source: salted hash of the client that sent it, if known.
     """
 
     content: bytes = b""
     synthetic: bool = False
     key: str | None = None
+    source: str | None = None
 
     @property
     def is_large(self) -> bool:
@@ -79,7 +81,7 @@ class PredictionEndpoint:
     Attributes:
         context: what answering needs.
         decoder: reads ordinary bodies; the strict parser reads the others.
-        predictions: answers rows in batches, each with whether it is synthetic.
+        predictions: answers rows in batches.
         refusals: records refused requests in batches.
         metrics: the counters.
         body_time: parses large bodies that are not ordinary.
@@ -88,7 +90,7 @@ class PredictionEndpoint:
     context: Context
     decoder: FastBodyDecoder
     predictions: MicroBatcher[PredictionRequest, Reply]
-    refusals: MicroBatcher[Defects, None]
+    refusals: MicroBatcher[Refusal, None]
     metrics: Metrics
     body_time: TimeShare = field(default_factory=TimeShare)
 
@@ -120,7 +122,7 @@ class PredictionEndpoint:
                 row, text = await self._row(body)
                 text = request_id.single_id(text, body.key)
             except RefusedRequest as refusal:
-                await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
+                await self._record_refusals([refusal.problem.violations], body)
                 raise
             (reply,) = await self._answer([self._request(body, row, text)])
             if isinstance(reply, IdConflict):
@@ -138,27 +140,27 @@ class PredictionEndpoint:
                 await self._read(body, scope, receive)
                 checks, texts = await self._checks(body)
             except RefusedRequest as refusal:
-                await self._record_refusals([refusal.problem.violations], synthetic=body.synthetic)
+                await self._record_refusals([refusal.problem.violations], body)
                 raise
             texts = request_id.batch_ids(texts, body.key)
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]
             refusals = [each for each in checks if isinstance(each, tuple)]
-            records, _ = await asyncio.gather(
-                self._answer(requests), self._record_refusals(refusals, synthetic=body.synthetic)
-            )
+            records, _ = await asyncio.gather(self._answer(requests), self._record_refusals(refusals, body))
             if refusals and body.is_large:
                 return await asyncio.to_thread(_batch_document, checks, records)
             return _batch_document(checks, records)
 
     async def _read(self, body: _Body, scope: Scope, receive: Receive) -> None:
+        body.source = source_of(client_of(scope, scope.get(KEY_NAME)), self.context.settings.service.hash_salt)
         body.synthetic = json_body.has_synthetic_header(scope["headers"])
         body.key = request_id.idempotency_key(scope["headers"])
         body.content = await json_body.read_body(scope, receive, self.context.settings.serving.max_body_bytes)
 
     def _request(self, body: _Body, row: Row, text: str | None) -> PredictionRequest:
         salt = self.context.settings.service.hash_salt
-        return PredictionRequest(row, body.synthetic, request_id.identity_of(text, row, salt, synthetic=body.synthetic))
+        identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic)
+        return PredictionRequest(row, body.synthetic, body.source, identity)
 
     async def _row(self, body: _Body) -> tuple[Row, str | None]:
         """The row and the id in the body."""
@@ -205,17 +207,18 @@ class PredictionEndpoint:
         self.metrics.count_replies(records)
         return records
 
-    async def _record_refusals(self, refusals: Sequence[Sequence[Violation]], *, synthetic: bool = False) -> None:
+    async def _record_refusals(self, refusals: Sequence[Sequence[Violation]], body: _Body) -> None:
         """Record refused requests. A failure to record changes nothing for the client.
 
         Synthetic ones are counted in the metrics alone: every recorded refusal is evidence.
         """
         self.metrics.count_refusals(refusals)
-        if synthetic:
+        if body.synthetic:
             self.metrics.synthetic_requests.inc(len(refusals))
             return
         try:
-            await self.refusals.submit([tuple((each.feature, each.kind) for each in refusal) for refusal in refusals])
+            defects = (tuple((each.feature, each.kind) for each in refusal) for refusal in refusals)
+            await self.refusals.submit([Refusal(each, body.source) for each in defects])
         except StillsafeError as error:
             self.metrics.store_errors.inc()
             if not isinstance(error, StoreError):  # those are logged where an outage begins and ends

@@ -25,7 +25,7 @@ from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import Model
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
-from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, reply_of
+from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
@@ -33,7 +33,7 @@ from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
 from stillsafe.store.read.request_id import IdOwner, repeated_answers
 from stillsafe.store.read.state import state_and_watch
-from stillsafe.store.records import PredictionRecord, RefusalRecord, RequestId
+from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.spool import Entry, SpooledEntry
 from stillsafe.store.write.predictions import (
     append_first_predictions,
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Draft = Callable[..., PredictionRecord]
-"""A record that still lacks `prediction_id`, `timestamp` and `input_summary`."""
+"""A record that still lacks `prediction_id`, `timestamp`, `input_summary` and `source`."""
 PREDICTION, REFUSALS = "prediction", "refusals"
 LONGEST_REASON = 300
 TIMED_OUT = "timed out"
@@ -134,10 +134,9 @@ _Records = _LazyValue[list[PredictionRecord]]
 
 def answer_requests(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
     """Answer requests, as `answer`; one that has the id of an earlier request gets the stored answer of that one."""
-    rows, synthetic, ids = zip(*requests, strict=True)
     with context.answer_log.attempt():
-        records = _answer(context, rows, synthetic, ids)
-        if not any(ids):
+        records = _answer(context, requests)
+        if not any(each.request_id for each in requests):
             return [*_write_predictions(context, records)]
         return _write_identified(context, records)
 
@@ -162,28 +161,31 @@ def require_recording(context: Context) -> None:
             try_append(connection, trial)
 
 
-def answer(context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = ()) -> list[PredictionRecord]:
+def answer(
+    context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = (), sources: Sequence[str | None] = ()
+) -> list[PredictionRecord]:
     """Answer clean rows, in order. Every answer is on disk when this returns.
 
     Args:
         context: what answering needs.
         rows: in the form of the schema.
         synthetic: whether each row is logged as synthetic, which makes it no evidence; empty where none is.
+        sources: salted hash of each row's client; empty where none is known.
 
     Raises:
         StoreError: the state cannot be read or the answers cannot be written; then no row is answered.
     """
-    return _write_predictions(context, _answer(context, rows, synthetic))
+    marks = zip(rows, synthetic or [False] * len(rows), sources or [None] * len(rows), strict=True)
+    return _write_predictions(context, _answer(context, [PredictionRequest(*each) for each in marks]))
 
 
-def _answer(
-    context: Context, rows: Sequence[Row], synthetic: Sequence[bool] = (), ids: Sequence[RequestId | None] = ()
-) -> _Records:
-    """The answers to clean rows, complete but for their time.
+def _answer(context: Context, requests: Sequence[PredictionRequest]) -> _Records:
+    """The answers to requests, complete but for their time.
 
     Raises:
         StoreError: the state cannot be read.
     """
+    rows = [each.row for each in requests]
     state = read_state(context)
     new_record = partial(
         PredictionRecord,
@@ -202,15 +204,11 @@ def _answer(
         caveats = _caveats(context.settings, state)
         scores = zip(rows, _scores(context, rows), strict=True)
         drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
-    if any(synthetic):
-        drafts = [partial(draft, synthetic=flag) for draft, flag in zip(drafts, synthetic, strict=True)]
-    if any(ids):
-        drafts = [partial(draft, request_id=each) for draft, each in zip(drafts, ids, strict=True)]
-    return _records_of(context, rows, drafts)
+    return _records_of(context, requests, drafts)
 
 
-def record_refusals(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[None]:
-    """Write refused requests in one commit, each as its (feature, kind) pairs.
+def record_refusals(context: Context, refusals: Sequence[Refusal]) -> list[None]:
+    """Write refused requests in one commit.
 
     Raises:
         StoreError: they cannot be written.
@@ -362,16 +360,24 @@ def _fallback_drafts(
     return drafts
 
 
-def _records_of(context: Context, rows: Sequence[Row], drafts: Sequence[Draft]) -> _Records:
+def _records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> _Records:
     """The records of drafts; they get the time at which they are first read."""
-    ids = [context.new_id() for _ in rows]
+    ids = [context.new_id() for _ in requests]
+    rows = [each.row for each in requests]
     snapshots = sanitise(context.model.features, rows, context.settings.service.hash_salt)
 
     def complete() -> list[PredictionRecord]:
         now = context.clock()
         return [
-            draft(prediction_id=prediction_id, timestamp=now, input_summary=snapshot)
-            for draft, prediction_id, snapshot in zip(drafts, ids, snapshots, strict=True)
+            draft(
+                prediction_id=prediction_id,
+                timestamp=now,
+                input_summary=snapshot,
+                synthetic=request.synthetic,
+                source=request.source,
+                request_id=request.request_id,
+            )
+            for request, draft, prediction_id, snapshot in zip(requests, drafts, ids, snapshots, strict=True)
         ]
 
     return _LazyValue(complete)
@@ -415,9 +421,9 @@ def _spool_entries(records: Sequence[PredictionRecord]) -> list[Entry]:
     return [Entry(PREDICTION, record.spool_document()) for record in records]
 
 
-def _refusal_records(context: Context, refusals: Sequence[tuple[tuple[str, str], ...]]) -> list[RefusalRecord]:
+def _refusal_records(context: Context, refusals: Sequence[Refusal]) -> list[RefusalRecord]:
     now, version = context.clock(), context.model.version
-    return [RefusalRecord(now, version, violations) for violations in refusals]
+    return [RefusalRecord(now, version, refusal.defects, refusal.source) for refusal in refusals]
 
 
 def _write(context: Context, caller: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:

@@ -10,11 +10,26 @@ from stillsafe.store.records import PredictionRecord, RequestId
 
 
 class PredictionRequest(NamedTuple):
-    """One request: its clean row, whether its client marked it as synthetic, and its id or None."""
+    """A request that can be answered.
+
+    Attributes:
+        row: clean, in the form of the schema.
+        synthetic: whether its client marked it as no evidence.
+        source: salted hash of the client, if known.
+        request_id: the client's id of it, if it has one.
+    """
 
     row: Row
     synthetic: bool = False
+    source: str | None = None
     request_id: RequestId | None = None
+
+
+class Refusal(NamedTuple):
+    """The (feature, kind) pairs of a refused request, and the salted hash of its client, if known."""
+
+    defects: tuple[tuple[str, str], ...]
+    source: str | None = None
 
 
 class IdConflict(NamedTuple):

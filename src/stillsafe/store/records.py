@@ -51,6 +51,7 @@ class PredictionRecord:
         fallback_kind: `rules`, `model` or `abstain`, or None in an answer of the model; sent and not logged.
         request_id: the client's id of the request, or None; logged in a table of its own, with the fields not logged.
         is_repeat: whether this is the stored answer to a retry; neither logged nor sent.
+        source: salted hash of the client that sent the request, or None where that is not known; logged and not sent.
     """
 
     prediction_id: str
@@ -72,6 +73,7 @@ class PredictionRecord:
     fallback_kind: str | None = None
     request_id: RequestId | None = None
     is_repeat: bool = False
+    source: str | None = None
 
     @property
     def decided_by(self) -> str:
@@ -101,8 +103,9 @@ class PredictionRecord:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRecord:
-    """One refused request: the features at fault and the kinds of error, never the values."""
+    """One refused request: the features at fault and the kinds of error, never the values; `source` as above."""
 
     timestamp: datetime
     model_version: str
     violations: tuple[tuple[str, str], ...]
+    source: str | None = None

@@ -53,6 +53,8 @@ def sentence(reading: Reading, healthy_error: float | None = None) -> str:
         limits=_limits(reading, reading.reference),
         performance=_performance(reading, reading.value, healthy_error),
         metric=Metric(reading.metric).phrase if reading.metric else "performance",
+        sources=source_text(reading),
+        deviations=source_deviations(reading),
     )
     if parts := part_texts(reading):
         text = f"{text} It consists of {', '.join(parts)}."
@@ -60,6 +62,22 @@ def sentence(reading: Reading, healthy_error: float | None = None) -> str:
         return text
     others, verb = " and ".join(reading.instead_of), "is" if len(reading.instead_of) == 1 else "are"
     return f"{text} Either {reading.feature} or {others} {verb} damaged: the data does not show which."
+
+
+def source_text(reading: Reading) -> str:
+    """The clients that cause a deviation."""
+    names = reading.sources
+    count = "one client" if len(names) == 1 else f"{len(names)} clients"
+    return f"{count} ({', '.join(names)})" if names else "single clients"
+
+
+def source_deviations(reading: Reading) -> str:
+    """What deviates with the rows of these clients; empty where no client differs from the others."""
+    if not reading.sources:
+        return ""
+    keys = reading.source_keys
+    others = f" and {len(keys) - MOST_SENTENCES} others" if len(keys) > MOST_SENTENCES else ""
+    return f"; all other clients are calm. Deviating: {', '.join(keys[:MOST_SENTENCES])}{others}"
 
 
 def summary(readings: tuple[Reading, ...], healthy_error: float | None = None) -> str:

@@ -70,6 +70,7 @@ class WindowRows:
         ids: empty where they were not requested.
         fresh: whether the row came after the last conclusive run.
         times: in microseconds since 1970, UTC; empty where they were not requested.
+        sources: salted hashes of the clients, None where not known; empty where they were not requested.
     """
 
     ids: Sequence[int]
@@ -80,6 +81,7 @@ class WindowRows:
     fallback_used: Sequence[bool]
     model_errors: Sequence[str | None]
     times: Sequence[int] = ()
+    sources: Sequence[str | None] = ()
 
 
 def micros_of(times: Sequence[datetime | str]) -> list[int]:
@@ -164,6 +166,7 @@ def _batches(
         table.c.confidence_score,
         table.c.fallback_used,
         table.c.model_error,
+        table.c.source,
         *([table.c.id] if with_ids else []),
         *([table.c.timestamp] if with_times else []),
     ).where(*conditions, *evidence_rows(table))
@@ -174,7 +177,8 @@ def _batches(
     while columns := list(zip(*result.cursor_strategy.fetchmany(result, result.cursor, BATCH_ROWS), strict=True)):
         times = micros_of(columns.pop()) if with_times else ()
         ids = columns.pop() if with_ids else ()
-        yield replace(WindowRows(ids, [fresh] * len(columns[0]), *columns), times=times)
+        sources = columns.pop()
+        yield replace(WindowRows(ids, [fresh] * len(columns[0]), *columns), times=times, sources=sources)
 
 
 def window_row_count(connection: Connection, start: datetime, end: datetime, model_version: str, up_to_row: int) -> int:
@@ -267,22 +271,26 @@ def refusal_count(
     return connection.execute(select(func.count()).select_from(refusals).where(*conditions)).scalar_one()
 
 
-def fresh_refusal_ids(
+def fresh_refusal_sources(
     connection: Connection, ids: RowRanges, span: tuple[datetime, datetime], model_version: str
-) -> list[int]:
-    """Row ids of the refusals that are fresh for a run, by their ids and the times of fresh rows."""
+) -> dict[int, str | None]:
+    """Refusals that are fresh for a run, by their ids and the times of fresh rows: row id -> source."""
     conditions = own_rows(connection, refusals, model_version, by_id=True)
     time = opaque(refusals.c.timestamp)
-    query = select(refusals.c.id).where(within(refusals, ids), *conditions, time >= span[0], time < span[1])
-    return list(connection.execute(query).scalars())
+    return _refusal_sources(connection, within(refusals, ids), *conditions, time >= span[0], time < span[1])
 
 
-def judged_refusal_ids(
+def judged_refusal_sources(
     connection: Connection, marks: RowMarks, span: tuple[datetime, datetime], model_version: str
-) -> list[int]:
-    """Row ids of the refusals in `[start, end)` that earlier runs have settled."""
-    query = select(refusals.c.id).where(*_settled_rows(connection, refusals, marks, span, model_version))
-    return list(connection.execute(query).scalars())
+) -> dict[int, str | None]:
+    """Refusals in `[start, end)` that earlier runs have settled: row id -> source."""
+    return _refusal_sources(connection, *_settled_rows(connection, refusals, marks, span, model_version))
+
+
+def _refusal_sources(connection: Connection, *conditions: ColumnElement[bool]) -> dict[int, str | None]:
+    return {
+        row.id: row.source for row in connection.execute(select(refusals.c.id, refusals.c.source).where(*conditions))
+    }
 
 
 def last_request_at(
@@ -360,11 +368,8 @@ def _settled_rows(
     """Conditions for the rows in `[start, end)` that earlier runs have settled."""
     start, end = span[0], min(span[1], marks.settled_before or span[1])
     is_open = within(table, marks.open_ids(), by_id=False)
-    return [
-        *_in_time(connection, table, start, end, model_version),
-        _up_to(table.c.id, marks.settled_to),
-        not_(is_open),
-    ]
+    in_time = _in_time(connection, table, start, end, model_version)
+    return [*in_time, _up_to(table.c.id, marks.settled_to), not_(is_open)]
 
 
 def _up_to(row_id: ColumnElement[int], last: int) -> ColumnElement[bool]:

@@ -32,6 +32,7 @@ _COLUMNS = {
     "reason": "reason",
     "model_error": "model_error",
     "synthetic": "synthetic",
+    "source": "source",
 }
 """The columns in the table's order, each with its attribute of a record."""
 _values = attrgetter(*_COLUMNS.values())
@@ -116,6 +117,7 @@ def append_refusals(connection: Connection, records: Sequence[RefusalRecord]) ->
                 "timestamp": record.timestamp,
                 "model_version": record.model_version,
                 "violations": [{"feature": feature, "kind": kind} for feature, kind in record.violations],
+                "source": record.source,
             }
             for record in records
         ]
