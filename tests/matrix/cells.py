@@ -27,9 +27,22 @@ the fault does not touch.
 """
 
 
+CLIENTS: Mapping[str, tuple[int, int, float]] = {
+    "unknown": (0, 0, 1.0),
+    "one only": (1, 1, 1.0),
+    "one of two": (2, 1, 0.6),
+    "one of six": (6, 1, 0.25),
+    "one of fifty": (50, 1, 0.6),
+    "two of twenty": (20, 2, 0.6),
+    "twenty of fifty": (50, 20, 0.6),
+    "all of fifty": (50, 50, 1.0),
+}
+"""Who sends requests: how many clients, how many of them are faulty, and the share of the rows that these send."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination of conditions; see `DIMENSIONS`."""
+    """One combination of conditions; see `DIMENSIONS`. `clients` is a key of `CLIENTS`."""
 
     rows_per_run: int = 300
     traffic: str = "steady"
@@ -41,9 +54,11 @@ class Cell:
     log: str = "keep"
     monitor: str = "on time"
     store: str = "sqlite"
+    clients: str = "unknown"
 
     def __str__(self) -> str:
-        return ", ".join(str(getattr(self, name)) for name in DIMENSIONS)
+        clients = [] if self.clients == "unknown" else [self.clients]
+        return ", ".join([*clients, *(str(getattr(self, name)) for name in DIMENSIONS)])
 
 
 def pairwise(seed: int, *, rounds: int = 60) -> list[Cell]:

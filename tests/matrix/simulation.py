@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -36,8 +37,9 @@ from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.predictions import append_predictions
 from tests.init.services import init_service
 from tests.matrix import traffic
-from tests.matrix.cells import Cell
+from tests.matrix.cells import CLIENTS, Cell
 
+Numbers = NDArray[np.float64]
 START = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
 EVERY = timedelta(minutes=10)
 LATE = timedelta(minutes=3)
@@ -59,6 +61,7 @@ class Phase:
         gap_was_shown: whether the version was stale or not judged whenever its monitor was gone longer than two
             intervals.
         left_out: requests that waited for a run and that it did not read.
+        outliers: the sources that a run left out.
     """
 
     states: tuple[State, ...]
@@ -67,6 +70,7 @@ class Phase:
     progress: str
     gap_was_shown: bool = True
     left_out: int = 0
+    outliers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ class _Simulation:
     now: datetime = START
     waiting_count: int = 0
     left_out: int = 0
+    names: list[int] = field(default_factory=list)
+    outliers: set[str] = field(default_factory=set)
 
     def play(self) -> Outcome:
         self.random, self.ids = np.random.default_rng(11), count(1)
@@ -164,7 +170,7 @@ class _Simulation:
                 mark_active(connection, own)
 
     def _phase(self, intervals: int, *, faulty: bool) -> Phase:
-        runs_seen, gap_was_shown, self.left_out = [], True, 0
+        runs_seen, gap_was_shown, self.left_out, self.outliers = [], True, 0, set()
         for interval in range(intervals):
             for each in self.all_settings:
                 self._send(each, traffic.row_count(self.cell, interval), faulty)
@@ -179,7 +185,8 @@ class _Simulation:
             was_judged = is_judged(connection, first.policy, first.model.version, record, self.now)
         assert record is not None
         states, severities = zip(*runs_seen, strict=True)
-        return Phase(states, severities, was_judged, record.progress, gap_was_shown, self.left_out)
+        outliers = frozenset(self.outliers)
+        return Phase(states, severities, was_judged, record.progress, gap_was_shown, self.left_out, outliers)
 
     def _shows_gap(self) -> bool:
         """Whether anybody who looks now sees that no run judges the first version."""
@@ -202,6 +209,8 @@ class _Simulation:
             rows += [_PROBE] * row_count
         synthetic += [self.cell.extra == "synthetic"] * (len(rows) - len(synthetic))
         records = self._answers(own, rows, synthetic)
+        if self.cell.clients != "unknown":
+            records = [replace(each, source=f"{name:016x}") for each, name in zip(records, self.names, strict=True)]
         half = len(records) // 2 if self.cell.writers != "one" else 0
         if self.cell.writers == "skewed clock":
             records[:half] = [replace(record, timestamp=record.timestamp - LATE) for record in records[:half]]
@@ -241,16 +250,14 @@ class _Simulation:
 
     def _table(self, row_count: int, faulty: bool) -> pd.DataFrame:
         table = _people(self.random, row_count)
+        client_count, faulty_count, share = CLIENTS[self.cell.clients]
+        is_faulty = np.arange(row_count) < share * row_count
+        if client_count:
+            others = self.random.integers(faulty_count, max(client_count, faulty_count + 1), row_count)
+            self.names = np.where(is_faulty, self.random.integers(0, faulty_count, row_count), others).tolist()
         if faulty:
-            match self.cell.fault:
-                case "nulls":
-                    table["ratio"] = np.nan
-                case "permuted":
-                    table["ratio"] = self.random.permutation(table["ratio"].to_numpy())
-                case "stuck":
-                    table["ratio"] = 0.95
-                case "unseen":
-                    table["ratio"] = table["ratio"] * 100
+            ratio = table["ratio"].to_numpy(copy=True)
+            table.loc[is_faulty, "ratio"] = _faulty_ratio(self.cell.fault, ratio[is_faulty], self.random)
         return table
 
     def _monitor(self) -> tuple[State, Severity]:
@@ -266,9 +273,23 @@ class _Simulation:
             stored_run = last_run(connection, self.all_settings[0].model.version)
         assert record is not None
         assert stored_run is not None
+        self.outliers |= (stored_run.window or {})["outliers"].keys()
         self.left_out += max(0, self.waiting_count - stored_run.prediction_count) + (stored_run.expired_count or 0)
         self.waiting_count = 0
         return record.state, worst_severity(self.all_settings[0].policy, record.memory.streaks)
+
+
+def _faulty_ratio(fault: str, ratio: Numbers, random: np.random.Generator) -> Numbers:
+    """The values of the feature that the model leans on, with a fault."""
+    match fault:
+        case "nulls":
+            return np.full(len(ratio), np.nan)
+        case "permuted":
+            return random.permutation(ratio)
+        case "stuck":
+            return np.full(len(ratio), 0.95)
+        case _:
+            return ratio * 100
 
 
 _PROBE: Row = {"age": 40, "income": 24000.0, "ratio": 0.2, "country": "de", "channel": "web"}

@@ -211,3 +211,33 @@ def test_what_a_large_wrong_body_costs_is_bounded(service: Service, monkeypatch:
         results = json.loads(answer)["results"]
         assert [("error" in result) for result in results[:2]] == [True, name == "many instances"]
         assert all(1 <= len(problem["violations"]) <= 51 for problem in problems)
+
+
+def test_the_log_holds_the_hash_of_each_client_and_not_its_address(service: Service) -> None:
+    """Answers, refusals and every instance of a batch have the source of their connection; without one it is unknown."""
+    own = service.with_settings(service={"hash_salt": "salt"})
+    own.decide(State.NORMAL)
+
+    async def story(endpoint: PredictionEndpoint) -> None:
+        for host in ("192.0.2.7", "192.0.2.8", None):
+            scope = {**SCOPE, "client": None if host is None else (host, 4711)}
+            await endpoint.predict(scope, _receive({"features": GOOD}))
+            await endpoint.predict_batch(scope, _receive({"instances": [OLD, {"age": "old"}]}))
+            with pytest.raises(RefusedRequest):
+                await endpoint.predict(scope, _receive({"features": {}}))
+
+    _run(own, story)
+    for rows in (own.log(), own.refusals()):
+        sources = [row.source for row in rows]
+        assert sources[4:] == [None, None]
+        assert (sources[0], sources[2]) == (sources[1], sources[3])
+        assert len({*sources}) == 3
+        assert "192.0.2" not in str(rows)
+
+
+def test_without_a_salt_no_source_is_kept(service: Service) -> None:
+    """The address could be found by trial."""
+    service.decide(State.NORMAL)
+    scope = {**SCOPE, "client": ("192.0.2.7", 4711)}
+    _run(service, lambda endpoint: endpoint.predict(scope, _receive({"features": GOOD})))
+    assert [row.source for row in service.log()] == [None]
