@@ -29,7 +29,8 @@ def test_a_fault_of_few_clients_warns_and_names_them(
     faulty_names = {f"{name:016x}" for name in range(2 if clients == "two of twenty" else 1)}
     assert outcome.faulty.outliers == faulty_names
     assert outcome.mended.states[-1] is State.NORMAL
-    assert (outcome.healthy.outliers, outcome.mended.outliers - faulty_names) == (set(), set())
+    assert not outcome.healthy.outliers
+    assert outcome.mended.outliers <= faulty_names
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -43,4 +44,4 @@ def test_a_fault_of_the_service_is_critical(
     assert list(outcome.violations()) == []
     assert outcome.alarm_run is not None
     assert outcome.alarm_run <= 4
-    assert outcome.faulty.outliers == set()
+    assert not outcome.faulty.outliers

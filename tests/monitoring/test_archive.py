@@ -1,6 +1,7 @@
 """The archive: files are complete, hold each row once, and are read as the log is."""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def prediction(row_id: int, **changes: Any) -> dict[str, Any]:
         "model_error": None,
         "synthetic": False,
         "service_id": 1,
+        "source": "0123456789abcdef",
     }
     return row | changes
 
@@ -45,6 +47,7 @@ def refusal(row_id: int) -> dict[str, Any]:
         "model_version": "1",
         "violations": "[]",
         "service_id": 1,
+        "source": None,
     }
 
 
@@ -95,16 +98,17 @@ def test_other_rows_under_the_same_ids_are_refused(tmp_path: Path) -> None:
     assert archived_ids(tmp_path, PREDICTIONS) == [1]
 
 
+@pytest.mark.parametrize("later_names", [("source",), ("source", "service_id", "synthetic")])
 @pytest.mark.parametrize("requests", RequestTable)
-def test_an_archive_of_an_older_release_is_added_to(tmp_path: Path, requests: RequestTable) -> None:
-    """Its rows have no service and are not synthetic: they belong to the first service, and count as evidence."""
-    row = prediction if requests is PREDICTIONS else refusal
+def test_an_archive_of_an_older_release_is_added_to(
+    tmp_path: Path, requests: RequestTable, later_names: tuple[str, ...]
+) -> None:
+    """Its rows have no service, no source and are not synthetic: those of the first service, and evidence."""
+    row = partial(prediction, source=None) if requests is PREDICTIONS else refusal
     file = archive_file(tmp_path, requests, FIRST_DAY, "1")
     add_rows(file, requests, [[row(1)]])
     table = parquet.read_table(file, partitioning=None)
-    parquet.write_table(
-        table.drop_columns([name for name in ("synthetic", "service_id") if name in table.schema.names]), file
-    )
+    parquet.write_table(table.drop_columns([name for name in later_names if name in table.schema.names]), file)
     add_rows(file, requests, [[row(1), row(2)]])
     assert parquet.read_table(file, partitioning=None).sort_by("id").to_pylist() == [row(1), row(2)]
 

@@ -214,7 +214,7 @@ def test_what_a_large_wrong_body_costs_is_bounded(service: Service, monkeypatch:
 
 
 def test_the_log_holds_the_hash_of_each_client_and_not_its_address(service: Service) -> None:
-    """Answers, refusals and every instance of a batch have the source of their connection; without one it is unknown."""
+    """Answers, refusals and instances of a batch have the source of their connection; without one it is unknown."""
     own = service.with_settings(service={"hash_salt": "salt"})
     own.decide(State.NORMAL)
 

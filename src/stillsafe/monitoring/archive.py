@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
 _LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE, "source": None}
-"""Columns that archives of older releases lack, oldest first, and their values there."""
-_COMMON_COLUMNS = 2
-"""So many of them came with one release."""
+"""Columns that archives of older releases lack, and their values there."""
 _WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
 
@@ -196,7 +194,7 @@ def _copy_rows(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
     ids = [np.empty(0, np.int64)]
     with parquet.ParquetFile(file) as old_file:
         old_schema = old_file.schema_arrow
-        if not any(old_schema.equals(known_names) for known_names in _known_schemas(schema)):
+        if not old_schema.equals(_older_schema(schema, old_schema.names)):
             raise RefusedError(f"{file}: it is no archive of these rows. Name another folder.")
         for batch in old_file.iter_batches():
             writer.write_table(_with_all_columns(pa.Table.from_batches([batch], old_schema), schema))
@@ -239,16 +237,12 @@ def _schema(requests: RequestTable) -> Any:
     return pa.schema(columns)
 
 
-def _known_schemas(schema: Any) -> list[Any]:
-    """The schema, and those of archives from before requests had a source, could be synthetic and had a service."""
-    names, schemas = list(_LATER_COLUMNS), [schema]
-    for later_names in (names[_COMMON_COLUMNS:], names):
-        old_schema = schema
-        for name in later_names:
-            index = old_schema.get_field_index(name)
-            old_schema = old_schema if index < 0 else old_schema.remove(index)
-        schemas.append(old_schema)
-    return schemas
+def _older_schema(schema: Any, names: Sequence[str]) -> Any:
+    """The schema without the later columns that are not among the names."""
+    for name in _LATER_COLUMNS.keys() - set(names):
+        index = schema.get_field_index(name)
+        schema = schema if index < 0 else schema.remove(index)
+    return schema
 
 
 def _with_all_columns(table: Any, schema: Any) -> Any:
@@ -258,7 +252,7 @@ def _with_all_columns(table: Any, schema: Any) -> Any:
         if name in schema.names and name not in table.schema.names:
             field = schema.field(name)
             table = table.append_column(field, pa.array([value] * len(table), field.type))
-    return table
+    return table.select(schema.names)
 
 
 def _create_folder(folder: Path) -> None:
