@@ -111,7 +111,7 @@ def _wait_until_live(server: ServerProcess) -> None:
                 connection.sendall(request())
                 assert status(connection) == 200
                 return
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, TimeoutError):
             assert server.process.poll() is None, server.log_file.read_text()
             sleep(0.1)
     raise AssertionError("the server did not start")
