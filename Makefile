@@ -29,8 +29,8 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
 
 attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; half an hour
-	scripts/ensure-debian-packages chromium
-	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack
+	scripts/ensure-debian-packages chromium nginx
+	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack tests/docs/test_examples.py tests/docs/test_security_page.py
 
 matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
 	$(BIN)/python -m tests.matrix

@@ -97,12 +97,12 @@ HOLDING = ("one feature missing", "values beyond the range")
 
 def _play(folder: Path, hostile_rows: Rows, act: Callable[[Attacked], bool]) -> bool:
     number = len(list(folder.iterdir()))
-    attacked = Attacked(Cell(fault="nulls"), f"sqlite:///{folder / f'{number}.db'}", folder, hostile_rows=hostile_rows)
-    attacked.begin()
+    service = Attacked(Cell(fault="nulls"), f"sqlite:///{folder / f'{number}.db'}", folder, hostile_rows=hostile_rows)
+    service.begin()
     try:
-        return act(attacked)
+        return act(service)
     finally:
-        attacked.engine.dispose()
+        service.engine.dispose()
 
 
 def forces(folder: Path, hostile_rows: Rows, share: float) -> bool:

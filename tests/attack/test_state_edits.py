@@ -36,7 +36,7 @@ COLUMNS: dict[str, list[Any]] = {
 
 
 @pytest.fixture
-def degraded(named_store: str, tmp_path: Path) -> Iterator[Service]:
+def degraded_service(named_store: str, tmp_path: Path) -> Iterator[Service]:
     """A service that is DEGRADED, on either store."""
     own = settings(tmp_path)
     engine = database.connect(own.database_url)
@@ -73,26 +73,27 @@ def _incidents(service: Service) -> list[tuple[str, bool]]:
         return [(each.incident_id, each.resolved) for each in recent_incidents(connection, None)]
 
 
-def test_no_edit_ends_a_degradation(degraded: Service, figure: Figure) -> None:
+def test_no_edit_ends_a_degradation(degraded_service: Service, figure: Figure) -> None:
     """The next run keeps DEGRADED with the same open incident, or refuses the row; a replay names each edit that held.
 
     The traffic is broken all the time, and a run that began from NORMAL would not be DEGRADED at once.
     """
-    incidents, refused, kept = _incidents(degraded), 0, 0
+    service = degraded_service
+    incidents, refusal_count, kept_count = _incidents(service), 0, 0
     assert [is_resolved for _, is_resolved in incidents] == [False]
     for edit in _edits(size(4, 250)):
-        row = _row(degraded)
-        _write(degraded, edit)
+        row = _row(service)
+        _write(service, edit)
         is_changed = any(row[name] != value for name, value in edit.items())
         try:
-            assert not is_changed or replay(degraded.engine).difference is not None, edit
-            state = degraded.step(change=lose("size", 0.9))
+            assert not is_changed or replay(service.engine).difference is not None, edit
+            state = service.step(change=lose("size", 0.9))
         except StillsafeError:
-            refused += 1
-            _write(degraded, row)
+            refusal_count += 1
+            _write(service, row)
             continue
-        assert (state, _incidents(degraded)) == (State.DEGRADED, incidents), edit
-        kept += 1
-    assert refused
-    assert kept
-    figure("edits of the state: DEGRADED as before, refused, ended", f"{kept}, {refused}, 0")
+        assert (state, _incidents(service)) == (State.DEGRADED, incidents), edit
+        kept_count += 1
+    assert refusal_count
+    assert kept_count
+    figure("edits of the state: DEGRADED as before, refused, ended", f"{kept_count}, {refusal_count}, 0")

@@ -55,7 +55,7 @@ REPLACEMENTS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture
-def held(made_service: Path) -> Iterator[ServerProcess]:
+def held_service(made_service: Path) -> Iterator[ServerProcess]:
     """A served service that an operator holds, so that its model must not answer."""
     assert stillsafe(made_service, "hold", "--reason", "a drill").returncode == 0
     with serve_folder(made_service) as process:
@@ -81,17 +81,17 @@ class _Client(Thread):
         connection.close()
 
 
-def test_a_lost_database_is_never_replaced(held: ServerProcess, figure: Figure) -> None:
+def test_a_lost_database_is_never_replaced(held_service: ServerProcess, figure: Figure) -> None:
     """No command goes on without it, the model answers nobody, and no answer is lost that a client has."""
-    folder, counts = held.log_file.parent, {200: 0, 503: 0}
-    client = _Client(held.port)
+    folder, counts = held_service.log_file.parent, {200: 0, 503: 0}
+    client = _Client(held_service.port)
     client.start()
     for replace in [*REPLACEMENTS.values()] * size(1, 10):
-        kept = folder / "elsewhere"
-        kept.mkdir()
+        refuge = folder / "elsewhere"
+        refuge.mkdir()
         for name in FILES:
             if (folder / name).exists():
-                (folder / name).rename(kept / name)
+                (folder / name).rename(refuge / name)
         replace(folder / FILES[0])
         if replace in (_nothing, _empty):
             for words in (["status"], ["monitor"], ["replay"], ["release", "--reason", "over"]):
@@ -99,9 +99,9 @@ def test_a_lost_database_is_never_replaced(held: ServerProcess, figure: Figure) 
         client.stop.wait(0.5)
         assert replace is not _nothing or not (folder / FILES[0]).exists()
         _remove(folder)
-        for file in kept.iterdir():
+        for file in refuge.iterdir():
             file.rename(folder / file.name)
-        kept.rmdir()
+        refuge.rmdir()
         client.stop.wait(0.3)
     client.stop.set()
     client.join()
@@ -109,7 +109,7 @@ def test_a_lost_database_is_never_replaced(held: ServerProcess, figure: Figure) 
         counts[code] += 1
         assert code == 503 or json.loads(content)["decided_by"] == "fallback"
     ids = set().union(*(answered_ids(content) for _, content in client.answers))
-    assert ids == stored_ids(held)
+    assert ids == stored_ids(held_service)
     assert client.answers[-1][0] == 200
     assert "DEGRADED" in stillsafe(folder, "status").stdout
     figure("a lost database: answers of the fallback, 503, lost or of the model", f"{counts[200]}, {counts[503]}, 0")

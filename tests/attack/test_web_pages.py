@@ -50,19 +50,19 @@ def test_a_page_of_another_site_moves_nothing(target: ServerProcess, page: Page,
     The same page is first pointed at another server, which shows that the browser does send what the service refuses.
     """
     before = stored_ids(target)
-    with other_site() as (port, _), other_site() as (victim_port, received):
+    with other_site() as (port, _), other_site() as (victim_port, requests):
         page.goto(f"http://{EVIL}:{port}/")
         page.evaluate(ATTACK, [f"http://127.0.0.1:{victim_port}", GOOD])
-        simple_posts = sum(each.startswith("POST /v1/predict") for each in received)
+        simple_posts = sum(each.startswith("POST /v1/predict") for each in requests)
         assert simple_posts >= 10
-        assert {"OPTIONS /v1/predict", "GET /v1/state", "GET /docs"} <= set(received)
+        assert {"OPTIONS /v1/predict", "GET /v1/state", "GET /docs"} <= set(requests)
         for site in (f"http://{EVIL}:{port}/", f"http://localhost:{port}/", "data:text/html,<body></body>"):
             page.goto(site)
             read = page.evaluate(ATTACK, [f"http://127.0.0.1:{target.port}", GOOD])
             assert {name: text for name, text in read.items() if text} == {}
     assert (stored_ids(target), refusal_count(target)) == (before, 0)
     assert is_served(target)
-    figure("web pages: kinds of requests sent, rows, refusals", f"{len(set(received))} from 3 sites, 0, 0")
+    figure("web pages: kinds of requests sent, rows, refusals", f"{len(set(requests))} from 3 sites, 0, 0")
 
 
 def test_a_name_that_was_rebound_reaches_nothing(target: ServerProcess, page: Page) -> None:

@@ -68,13 +68,13 @@ async ([target, body]) => {
 @contextmanager
 def other_site() -> Iterator[tuple[int, list[str]]]:
     """A web server that is not the service; its port, and the method and path of each request that it gets."""
-    received: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 1  # seconds for which a connection without a request stays open
 
         def do_GET(self) -> None:
-            received.append(f"{self.command} {self.path}")
+            requests.append(f"{self.command} {self.path}")
             length = int(self.headers.get("Content-Length", 0))
             self.rfile.read(length)
             self.send_response(200)
@@ -93,5 +93,5 @@ def other_site() -> Iterator[tuple[int, list[str]]]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1], received
+        yield server.server_address[1], requests
         server.shutdown()
