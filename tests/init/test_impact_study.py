@@ -18,7 +18,7 @@ from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import LogMode, Schema
 from stillsafe.core.signals import Level, Signal
-from stillsafe.init import infer
+from stillsafe.init import impact_study, infer
 from stillsafe.init.impact_study import ScoredSample, study_impact
 from stillsafe.init.perturbation import FEWEST_ROWS
 from stillsafe.model.model import Model, ModelKind
@@ -284,6 +284,19 @@ def test_dropped_features_are_only_permuted() -> None:
     assert harm.features["load"].at == ()
     assert harm.features["load"].permuted > 0.1
     assert "load" not in harm.effects
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(40, 10), (40, 40), (40, 200), (20_000, 5)])
+@pytest.mark.parametrize("answers", [(), (3,)])
+def test_effects_do_not_depend_on_how_they_are_computed(rows: int, columns: int, answers: tuple[int, ...]) -> None:
+    """More rows than columns or fewer, in one part or several: the ridge regression of the textbook."""
+    random = np.random.default_rng(1)
+    table = (random.random((rows, columns)) < 0.3).astype(np.float32)
+    errors = random.random((rows, *answers))
+    deviations = table.astype(np.float64) - table.mean(axis=0, dtype=np.float64)
+    products = deviations.T @ deviations + impact_study.RIDGE_PENALTY * np.eye(columns)
+    expected = np.linalg.solve(products, deviations.T @ (errors - errors.mean(axis=0)))
+    np.testing.assert_allclose(impact_study._ridge(table, errors), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_progress_is_reported_in_shares() -> None:

@@ -1,11 +1,13 @@
 """Rows become the input of a model with fixed dtypes and in the model's column order."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.model.frame import frame, inputs_of
 from tests.model.models import model_of
 from tests.serving.services import GOOD, fitted_pipeline
@@ -46,6 +48,24 @@ def test_rows_may_all_be_missing_or_absent() -> None:
     dtypes = [str(dtype) for dtype in frame(maybe, [one, {}]).dtypes]
     assert dtypes == ["float64", "float64", *["object"] * 5]
     assert frame(SCHEMA, []).shape == (0, 14)
+
+
+def test_numbers_alone_make_the_same_table_as_beside_others() -> None:
+    """The table of numbers that is made at once has the values, types and memory layout of one made by columns."""
+    names = [f"f{index}" for index in range(4)]
+    values: list[list[Value]] = [
+        [1.5, None, 3, True],
+        [math.inf, -0.0, None, 2**53],
+        [None] * 4,
+        [1e-300, math.nan, 1, 0],
+    ]
+    rows = [dict(zip(names, row, strict=True)) for row in values]
+    numbers = Schema(tuple(FeatureSpec(name, FeatureType.NUMERIC, required=False) for name in names))
+    text = FeatureSpec("text", FeatureType.CATEGORY)
+    alone, beside = frame(numbers, rows), frame(Schema((*numbers.features, text)), rows)[names]
+    pd.testing.assert_frame_equal(alone, beside)
+    assert alone.to_numpy().flags["F_CONTIGUOUS"]
+    assert frame(numbers, []).to_numpy().shape == (0, 4)
 
 
 def test_columns_come_in_the_order_of_the_model(tmp_path: Path) -> None:

@@ -132,6 +132,23 @@ def test_a_text_is_never_a_number() -> None:
     assert read_columns(log_rows(*more_rows), SCHEMA).numbers["size"][2] == 2
 
 
+@given(st.lists(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3)), max_size=8))
+def test_rows_in_memory_are_read_like_those_of_the_log(values: list[Any]) -> None:
+    """Of a number: what is none is NaN, and so is a number that no float can hold."""
+    schema = Schema((FeatureSpec("size", FeatureType.NUMERIC, required=False),))
+    count = len(values)
+    outcomes = RowOutcomes(
+        confidences=[0.5] * count,
+        model_errors=[None] * count,
+        fallback_used=[False] * count,
+        predictions=["a"] * count,
+        times=[0] * count,
+    )
+    numbers = columns_from_snapshots([{"size": value} for value in values], schema, outcomes).numbers["size"]
+    expected = numbers_or_nan([value if isinstance(value, int | float) else None for value in values])
+    np.testing.assert_array_equal(numbers, expected)
+
+
 @pytest.mark.parametrize("name", ['a "b"', "a\\b", "a\tb"])
 def test_a_feature_may_have_any_name(name: str) -> None:
     """Also one that JSON has to escape."""

@@ -75,7 +75,7 @@ def format_number(value: float | None) -> str:
 
 @contextmanager
 def progress_bar(activity: str) -> Iterator[Progress]:
-    """A progress bar on standard error; nothing where standard error is not a terminal.
+    """A progress bar with the time left of each activity; nothing where standard error is not a terminal.
 
     Args:
         activity: what is done first.
@@ -87,13 +87,17 @@ def progress_bar(activity: str) -> Iterator[Progress]:
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.TaskProgressColumn(),
+        rich_progress.TimeRemainingColumn(),
     )
     with rich_progress.Progress(*columns, console=error_console, transient=True) as display:
         task_id = display.add_task(activity, total=None)
         (task,) = display.tasks
 
         def update(activity: str, share: float | None) -> None:
-            task.total = None if share is None else 1.0
-            display.update(task_id, description=activity, completed=share or 0.0)
+            total = None if share is None else 1.0
+            if activity != task.description:  # the time left is that of the activity, so it begins anew
+                display.reset(task_id, total=total, description=activity)
+            task.total = total
+            display.update(task_id, completed=share or 0.0)
 
         yield update

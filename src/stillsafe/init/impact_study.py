@@ -23,7 +23,7 @@ from stillsafe.init.perturbation import FEWEST_ROWS, KnownOutcomes, Perturbation
 from stillsafe.init.scorer import Scorer, default_definition, needs_scores, scorer_of
 from stillsafe.model.frame import frame
 from stillsafe.model.model import Model
-from stillsafe.monitoring.binning import BinCodes, bin_codes, feature_bin_codes, one_hot
+from stillsafe.monitoring.binning import BinCodes, OneHot, bin_codes, feature_bin_codes, one_hot
 from stillsafe.monitoring.columns import Columns, output_columns
 from stillsafe.monitoring.noise import chunks
 from stillsafe.progress import Progress
@@ -33,6 +33,7 @@ Numbers = NDArray[np.float64]
 RIDGE_PENALTY = 100.0
 LABEL_RANGES = 5
 CHUNKS = 5
+ROWS_AT_ONCE = 8_000
 """Chunks of each half of the sample."""
 DIGITS, ANSWER_DIGITS = 9, 5
 
@@ -160,36 +161,62 @@ def _effects(
     """
     features = [baseline.features[name] for name in codes]
     outputs = [baseline.outputs[name] for name in output_codes]
-    table = one_hot([*features, *outputs], [*codes.values(), *output_codes.values()], clip=True).astype(np.float64)
+    table = one_hot([*features, *outputs], [*codes.values(), *output_codes.values()], clip=True)
     width = sum(healthy.bins.size for healthy in features if healthy.bins is not None)
     effects, feature_effects = _ridge(table, errors), _ridge(table[:, :width], errors)
     return _Effects(
         _split(codes, features, effects[:width]),
         _split(output_codes, outputs, effects[width:]),
         _split(codes, features, feature_effects),
-        _rounded_float(((table - table.mean(axis=0)) @ effects).std()),
+        _rounded_float(_product(table, effects).std()),
         _rounded_float(_effect_variation(table, errors)),
     )
 
 
-def _effect_variation(table: Numbers, errors: Numbers) -> float:
+def _effect_variation(table: OneHot, errors: Numbers) -> float:
     """Error with which effects of one half of the rows predict chunks of the other half, beyond sampling noise."""
     rows = np.arange(len(errors))
     differences, sampling_variances = [], []
     for half in (rows < len(rows) // 2, rows >= len(rows) // 2):
-        effects, half_mean = _ridge(table[half], errors[half]), table[half].mean(axis=0)
+        effects, half_mean = _ridge(table[half], errors[half]), _mean(table[half])
         for chunk in chunks(rows[~half], CHUNKS, front_loaded=True):
-            estimate = errors[half].mean() + (table[chunk].mean(axis=0) - half_mean) @ effects
+            estimate = errors[half].mean() + (_mean(table[chunk]) - half_mean) @ effects
             differences.append(float(estimate - errors[chunk].mean()))
             sampling_variances.append(float(errors[chunk].var() / len(chunk) + errors[half].var() / half.sum()))
     return math.sqrt(max(0.0, float(np.mean(np.square(differences)) - np.mean(sampling_variances))))
 
 
-def _ridge(table: Numbers, errors: Numbers) -> Numbers:
-    """Effect of each column on the errors, of which there may be several columns."""
-    deviations = table - table.mean(axis=0)
-    penalized_gram = deviations.T @ deviations + RIDGE_PENALTY * np.eye(table.shape[1])
-    return np.asarray(np.linalg.solve(penalized_gram, deviations.T @ (errors - errors.mean(axis=0))))
+def _ridge(table: OneHot, errors: Numbers) -> Numbers:
+    """Effect of each column on the errors, of which there may be several columns.
+
+    With fewer rows than columns the same effects follow from the smaller table of the products of rows:
+    (D'D + p)^-1 D' = D' (DD' + p)^-1.
+    """
+    rows, columns = table.shape
+    centred_errors = errors - errors.mean(axis=0)
+    if rows < columns:
+        deviations = table - _mean(table)
+        products = deviations @ deviations.T + RIDGE_PENALTY * np.eye(rows)
+        return np.asarray(deviations.T @ np.linalg.solve(products, centred_errors))
+    mean = _mean(table)
+    # Sums of ones are exact in single precision up to 2^24, so each part of the rows is summed in it.
+    gram = -rows * np.outer(mean, mean) + RIDGE_PENALTY * np.eye(columns)
+    moments = np.zeros((columns, *errors.shape[1:]))
+    for first in range(0, rows, ROWS_AT_ONCE):
+        part = table[first : first + ROWS_AT_ONCE]
+        gram += part.T @ part
+        moments += part.T.astype(np.float64) @ centred_errors[first : first + ROWS_AT_ONCE]
+    return np.asarray(np.linalg.solve(gram, moments))
+
+
+def _mean(table: OneHot) -> Numbers:
+    return np.asarray(table.mean(axis=0, dtype=np.float64))
+
+
+def _product(table: OneHot, effects: Numbers) -> Numbers:
+    """(n,) the sum of each row's effects."""
+    parts = (table[first : first + ROWS_AT_ONCE] for first in range(0, len(table), ROWS_AT_ONCE))
+    return np.concatenate([part.astype(np.float64) @ effects for part in parts])
 
 
 def _answer_effects(
@@ -200,7 +227,7 @@ def _answer_effects(
     if predictions is None or predictions.bins is None or "prediction" not in output_codes or not codes:
         return {}
     features = [baseline.features[name] for name in codes]
-    table = one_hot(features, list(codes.values()), clip=True).astype(np.float64)
+    table = one_hot(features, list(codes.values()), clip=True)
     answers = np.eye(predictions.bins.size)[output_codes["prediction"].astype(np.intp)]
     effects, split, start = np.round(_ridge(table, answers), ANSWER_DIGITS), {}, 0
     for name, healthy in zip(codes, features, strict=True):

@@ -158,7 +158,7 @@ def _with_offset(value: Value, shift: float) -> Value:
 
 def rows_of(features: pd.DataFrame, schema: Schema) -> list[Row]:
     """The sample's rows as requests would carry them: plain values, None for missing."""
-    columns = [[_value(spec, value) for value in features[spec.name].tolist()] for spec in schema.features]
+    columns = [_values(spec, features[spec.name]) for spec in schema.features]
     return [dict(zip(schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
@@ -241,12 +241,17 @@ def _encoder_categories(estimator: Any) -> Iterator[set[str]]:
 
 def _present(column: "pd.Series[Any]") -> list[Any]:
     """The values that are not missing, plain."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
+        return list(column.dropna().tolist())
     return [value.item() if isinstance(value, np.generic) else value for value in column.dropna().tolist()]
 
 
 def _spec(name: str, values: Sequence[Any]) -> FeatureSpec:
+    types = {*map(type, values)}
     if not values:
         return FeatureSpec(name, FeatureType.NUMERIC, required=False)
+    if types <= {int, float}:
+        return _number(name, values)
     if any(isinstance(value, _TIME_TYPES) for value in values):
         raise _refusal(name, "has times", "Convert them to numbers (an hour, an age) before they reach the model.")
     if all(isinstance(value, bool) for value in values):
@@ -276,7 +281,7 @@ def new_value_chance(values: Sequence[str]) -> float:
 
 
 def _number(name: str, values: Sequence[float]) -> FeatureSpec:
-    if not all(math.isfinite(value) for value in values):
+    if not all(map(math.isfinite, values)):
         raise _refusal(
             name, "has infinite values", "JSON has none: replace them in the sample and in the training data."
         )
@@ -312,6 +317,14 @@ def _remark(spec: FeatureSpec, values: Sequence[Any]) -> str:
     if spec.type is FeatureType.INTEGER and distinct == len(values):
         return "It has a different whole number in each row: if it is an identifier, it helps a model little."
     return ""
+
+
+def _values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[Value]:
+    if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
+        return [_value(spec, value) for value in column.tolist()]
+    numbers = column.astype(np.float64) if spec.type is FeatureType.NUMERIC else column
+    values = numbers.tolist()
+    return [None if is_missing else value for value, is_missing in zip(values, column.isna().tolist(), strict=True)]
 
 
 def _value(spec: FeatureSpec, value: Any) -> Value:

@@ -31,6 +31,8 @@ GROUP_SIZES = (3, 4, 5, 6, 8, 10, 12)
 """Sizes of the groups of most important features that are permuted together."""
 FAR_SPANS = 5
 """Healthy ranges between the outermost healthy number and the number that is tried for those far outside."""
+MOST_ROWS_TOGETHER = 20_000
+"""Rows of one call of the model with several perturbations."""
 UNSEEN_CATEGORY = "a category that nobody has seen"
 UNSEEN_TIME = "1970-01-01T00:00:00"
 UNIT_FACTOR = 100
@@ -112,6 +114,7 @@ class Perturbation:
         """The losses per feature, per pair and group of the most important features, and of all features together."""
         self.known_outcomes = trials.known_outcomes.setdefault(self.row_numbers.tobytes(), {})
         names = self.model.features.names
+        self._answer_permutations(names)
         permuted = {name: self._permuted((name,)) for name in names}
         features = {}
         for number, name in enumerate(names):
@@ -137,10 +140,13 @@ class Perturbation:
 
     def _permuted(self, names: Sequence[str]) -> _Trial:
         """Some features permuted, all with the same permutation."""
+        change = ("permuted", *sorted(names))
+        if change in self.known_outcomes:
+            return self._trial(None, change) or _Trial(0.0, 0.0, 0.0)
         table = self.table.copy(deep=False)
         for name in names:
             table[name] = self.table[name].array[self.permutation]
-        return self._trial(table, ("permuted", *sorted(names))) or _Trial(0.0, 0.0, 0.0)
+        return self._trial(table, change) or _Trial(0.0, 0.0, 0.0)
 
     def _bin_trials(self, name: str, healthy: FeatureBaseline) -> Iterator[_Trial | None]:
         """All rows set to a value of each bin; None where the model fails, or where a column cannot hold the value."""
@@ -149,14 +155,17 @@ class Perturbation:
         changes = [("set", name, str(number)) for number in range(len(columns))]
         # Many models fail on missing values, so these are tried alone.
         present = zip(changes, columns, values, strict=True)
-        self._answer_together(name, {c: each for c, each, value in present if value is not None and each is not None})
+        columns_together = {c: each for c, each, value in present if value is not None and each is not None}
+        self._answer_together({change: (name, column) for change, column in columns_together.items()})
         for change, column in zip(changes, columns, strict=True):
             if column is None:
                 yield None
-                continue
-            table = self.table.copy(deep=False)
-            table[name] = column
-            yield self._trial(table, change)
+            elif change in self.known_outcomes:
+                yield self._trial(None, change)
+            else:
+                table = self.table.copy(deep=False)
+                table[name] = column
+                yield self._trial(table, change)
 
     def _column(self, name: str, value: Value) -> Any:
         """A column of one value; None where a column of this feature cannot hold it."""
@@ -166,10 +175,22 @@ class Perturbation:
         except Exception:  # noqa: BLE001 - a column of whole numbers holds no missing value
             return None
 
-    def _answer_together(self, name: str, columns: dict[tuple[str, ...], Any]) -> None:
-        """Have the model answer all new columns of one feature in one call, which takes less time than one each.
+    def _answer_permutations(self, names: Sequence[str]) -> None:
+        """Have the model answer the permutations of several features in one call."""
+        size = max(1, MOST_ROWS_TOGETHER // len(self.table))
+        for first in range(0, len(names), size):
+            part = names[first : first + size]
+            self._answer_together(
+                {("permuted", name): (name, self.table[name].array[self.permutation]) for name in part}
+            )
+
+    def _answer_together(self, columns: dict[tuple[str, ...], tuple[str, Any]]) -> None:
+        """Have the model answer all new columns in one call, which takes less time than one each.
 
         If it fails on one of them, nothing is known yet, and each is tried alone.
+
+        Args:
+            columns: change -> the feature and its column.
         """
         import pandas as pd
 
@@ -177,7 +198,12 @@ class Perturbation:
         if len(new) < 2:
             return
         table, count = pd.concat([self.table] * len(new), ignore_index=True), len(self.table)
-        table[name] = pd.concat([pd.Series(column) for column in new.values()], ignore_index=True).array
+        for name in {name for name, _ in new.values()}:
+            values = np.tile(self.table[name].to_numpy(), len(new))
+            for number, (each, column) in enumerate(new.values()):
+                if each == name:
+                    values[number * count : (number + 1) * count] = np.asarray(column)
+            table[name] = pd.Series(values, dtype=self.table[name].dtype).array
         try:
             outcome = self.scorer.outcome(self.model, table)
         except Exception:  # noqa: BLE001 - third-party code, called with unusual values on purpose
@@ -285,11 +311,23 @@ def unseen_value(spec: FeatureSpec, healthy: FeatureBaseline) -> Value:
 
 def _medians(name: str, codes: BinCodes, rows: Sequence[Row]) -> dict[int, Value]:
     """Bin -> median of its values, for bins with values."""
+    numbers = [row[name] for row in rows]
+    if {*map(type, numbers)} <= {float, int, type(None)}:
+        return _number_medians(numbers, codes)
     values: dict[int, list[Any]] = {}
     for code, row in zip(codes.tolist(), rows, strict=True):
         if row[name] is not None:
             values.setdefault(code, []).append(row[name])
     return {code: sorted(bin_values)[len(bin_values) // 2] for code, bin_values in sorted(values.items())}
+
+
+def _number_medians(values: Sequence[Any], codes: BinCodes) -> dict[int, Value]:
+    present = np.flatnonzero([value is not None for value in values])
+    numbers, present_codes = np.array([values[i] for i in present.tolist()], dtype=np.float64), codes[present]
+    order = np.lexsort((numbers, present_codes))
+    bins, starts, sizes = np.unique(present_codes[order], return_index=True, return_counts=True)
+    middles = present[order[starts + sizes // 2]] if len(bins) else present
+    return {code: values[row] for code, row in zip(bins.tolist(), middles.tolist(), strict=True)}
 
 
 def rounded_float(number: Any) -> float:

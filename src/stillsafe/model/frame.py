@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
 
@@ -19,9 +20,16 @@ def frame(schema: Schema, rows: Sequence[Row]) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    types = [_dtype(spec) for spec in schema.features]
+    if rows and all(dtype is np.float64 for dtype in types):
+        # One array for all columns takes a tenth of the time of a series each. In memory it is the same table.
+        return pd.DataFrame(_numbers(schema.names, rows).T, columns=list(schema.names))
     # Without an explicit dtype, pandas infers a different one if every value is missing, so we always pass one.
     return pd.DataFrame(
-        {spec.name: pd.Series(_column(spec, rows), dtype=_dtype(spec)) for spec in schema.features},
+        {
+            spec.name: pd.Series(_column(spec, rows), dtype=dtype)
+            for spec, dtype in zip(schema.features, types, strict=True)
+        },
         index=pd.RangeIndex(len(rows)),
     )
 
@@ -32,6 +40,11 @@ def inputs_of(estimator: Any, table: "pd.DataFrame") -> Any:
     if names is not None:
         return table[list(names)]
     return table.to_numpy() if hasattr(estimator, "n_features_in_") else table
+
+
+def _numbers(names: Sequence[str], rows: Sequence[Row]) -> NDArray[np.float64]:
+    """(m, n) the numbers of m features in n rows, NaN for missing."""
+    return np.array([[row.get(name) for row in rows] for name in names], dtype=np.float64)
 
 
 def _column(spec: FeatureSpec, rows: Sequence[Row]) -> list[Any]:

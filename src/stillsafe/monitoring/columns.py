@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -350,12 +351,18 @@ def _decode_values(texts: Sequence[str], specs: Sequence[FeatureSpec]) -> Mappin
 
 def _values(snapshots: Sequence[Mapping[str, object]], specs: Sequence[FeatureSpec]) -> Mapping[str, Sequence[object]]:
     """Each feature's values from parsed snapshots, as `_decode_values`."""
+    columns = {spec.name: [row.get(spec.name) for row in snapshots] for spec in specs}
     return {
-        spec.name: [
-            row.get(spec.name) if _is_category(spec) else _number_or_nan(row.get(spec.name)) for row in snapshots
-        ]
-        for spec in specs
+        spec.name: columns[spec.name] if _is_category(spec) else _plain_numbers(columns[spec.name]) for spec in specs
     }
+
+
+def _plain_numbers(values: Sequence[object]) -> Sequence[object]:
+    """The numbers, NaN in place of anything else, as numbers in a text are none."""
+    if {*map(type, values)} <= {float, int, bool, type(None)}:
+        with suppress(OverflowError):
+            return list(np.array(values, dtype=np.float64).tolist())
+    return [_number_or_nan(value) for value in values]
 
 
 @lru_cache(maxsize=16)

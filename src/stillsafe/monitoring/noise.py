@@ -147,7 +147,9 @@ def _most_associated(
     names = sorted(name for name in codes if features[name].type not in OPEN_TYPES)
     if len(names) < 2:
         return []
-    table = _table(names, [features[name] for name in names], [codes[name] for name in names])
+    bins = [features[name].bins for name in names]
+    counts = co_occurrence([features[name] for name in names], [codes[name] for name in names])
+    table = association.association_strengths(names, [each.size for each in bins if each is not None], counts)
     information = table.total_information
     ranking = [*_important(names, table, impact), *np.argsort(-information, kind="stable").tolist()]
     associated_names, room = [], MOST_BINS

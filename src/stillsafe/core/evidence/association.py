@@ -145,7 +145,23 @@ class BrokenAssociation:
 def association_table(
     features: Sequence[str], sizes: Sequence[int], counts: Numbers, policy: EvidencePolicy = EVIDENCE
 ) -> AssociationTable:
-    """PMI from the symmetric (B, B) joint counts."""
+    """PMI from the symmetric (B, B) joint counts, with its variance."""
+    table = association_strengths(features, sizes, counts, policy)
+    rows, shares = max(float(counts.diagonal()[: sizes[0]].sum()), 1.0), table.shares
+    tested_pmi = table.pmi * table.over_bins(table.is_associated)
+    covariance = counts / rows - np.outer(shares, shares)
+    variance = np.sum((tested_pmi @ covariance) * tested_pmi, axis=1)
+    return replace(
+        table,
+        pmi_variance=np.maximum(variance, 0.0),
+        optimism=table.blocks(_overfit(counts, shares, rows, policy.association_prior_rows)),
+    )
+
+
+def association_strengths(
+    features: Sequence[str], sizes: Sequence[int], counts: Numbers, policy: EvidencePolicy = EVIDENCE
+) -> AssociationTable:
+    """PMI from the symmetric (B, B) joint counts, without its variance: a product of (B, B) tables less."""
     widths = np.array(sizes, dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(widths)[:-1]]).astype(np.int64)
     own = np.repeat(np.arange(len(widths)), widths)
@@ -179,16 +195,7 @@ def association_table(
     # Twice the rows times the mutual information is a chi-square of so many degrees of freedom by chance alone.
     is_associated = 2 * rows * mutual_information > freedom + policy.association_deviations * np.sqrt(2 * freedom)
     np.fill_diagonal(is_associated, val=False)
-    tested_pmi = pmi * table.over_bins(is_associated)
-    covariance = counts / rows - np.outer(shares, shares)
-    variance = np.sum((tested_pmi @ covariance) * tested_pmi, axis=1)
-    return replace(
-        table,
-        mutual_information=mutual_information,
-        is_associated=is_associated,
-        pmi_variance=np.maximum(variance, 0.0),
-        optimism=table.blocks(_overfit(counts, shares, rows, prior)),
-    )
+    return replace(table, mutual_information=mutual_information, is_associated=is_associated)
 
 
 def _overfit(counts: Numbers, shares: Numbers, rows: float, prior: float) -> Numbers:
