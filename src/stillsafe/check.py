@@ -21,10 +21,10 @@ from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.harm_check import harm_findings
 from stillsafe.incident_explanation import INSTALL
 from stillsafe.judging_check import judging_findings
-from stillsafe.model.batch_independence import batch_dependence, healthy_rows
-from stillsafe.model.load import features_required_by_model, load_model
+from stillsafe.model.load import load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
+from stillsafe.model_check import model_findings
 from stillsafe.reference_check import reference_findings, time_findings
 from stillsafe.schedule_check import schedule_findings
 from stillsafe.serving.access.keys import list_keys
@@ -69,7 +69,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     if model is not None and fallback is not None:
         findings.extend(_fallback_answers(model, fallback, settings))
     if model is not None:
-        findings += [_missing_values(model, settings), _batches(model, settings), _compiled_model(model, settings)]
+        findings += model_findings(model, settings)
     findings += [*_reference(settings), *_harm(settings), *fallback_findings(settings), _fallback_price(settings)]
     findings += [_shadow_score(settings), _watch(settings)]
     findings += [warning("settings", f"{key} has no effect: {why}") for key, why in settings.ignored_keys.items()]
@@ -133,45 +133,6 @@ def _fallback_answers(model: Model, fallback: Fallback, settings: Settings) -> I
     for answer in foreign_answers:
         message = f"The fallback may answer {answer!r}, which the model never does. The model answers: {model_answers}."
         yield warning("fallback answers", message)
-
-
-def _missing_values(model: Model, settings: Settings) -> Finding:
-    """Whether the model accepts every missing value that the schema accepts."""
-    names = features_required_by_model(model, read_reference(settings.path(settings.model.reference)))
-    if not names:
-        return ok("missing values", "the model accepts every missing value that the schema accepts")
-    message = f"The schema accepts requests without {', '.join(names)}, and the model fails on them. Require them."
-    return warning("missing values", message)
-
-
-def _batches(model: Model, settings: Settings) -> Finding:
-    """Whether the model's answers depend on the other rows of a batch."""
-    subject = "batches"
-    rows = healthy_rows(model.features, read_reference(settings.path(settings.model.reference)))
-    dependence = batch_dependence(model, rows)
-    if dependence is not None:
-        return error(subject, f"{dependence.problem} {dependence.remedy}")
-    if not rows:
-        return ok(subject, "not known: the reference file has no values to score")
-    return ok(subject, "the model answers the same for rows one by one, together and in another order")
-
-
-def _compiled_model(model: Model, settings: Settings) -> Finding:
-    """Whether the compiled model is served, and what its equivalence to scikit-learn is based on."""
-    subject = "compiled model"
-    equivalence = None if model.compiled is None else model.compiled.equivalence
-    if equivalence is not None:
-        return ok(
-            subject,
-            f"answers as scikit-learn does on {equivalence.row_count} rows and on {equivalence.split_count} inputs "
-            f"next to the splits of its trees; the largest difference is {equivalence.largest_difference:g}",
-        )
-    if settings.model.compiled:
-        message = (
-            "It is not shown to answer as scikit-learn does, so scikit-learn serves, slower. The log has the reason."
-        )
-        return warning(subject, message)
-    return ok(subject, "off: scikit-learn serves. Set `compiled = true` in [model] to use it")
 
 
 def _reference(settings: Settings) -> list[Finding]:

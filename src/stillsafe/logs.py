@@ -176,6 +176,25 @@ class LogEvent(Enum):
         "The keys were read again after an outage.",
         ("failures", "seconds", "process"),
     )
+    MODEL_CHANGED = (
+        "model_changed",
+        logging.ERROR,
+        "The model's answers for synthetic rows are not those of `init`, so the fallback answers until a person "
+        "accepts them; `message` has the library versions and the remedy.",
+        (*_VERSION, "message"),
+    )
+    MODEL_VERSIONS = (
+        "model_versions",
+        logging.WARNING,
+        "The model file was saved with other versions of its libraries than those that load it.",
+        (*_VERSION, "message"),
+    )
+    MODEL_ACCEPTED = (
+        "model_accepted",
+        logging.WARNING,
+        "A person has accepted the model's answers with the libraries of this Python.",
+        (*_VERSION, "by", "message"),
+    )
     NOT_COMPILED = (
         "the model is not served compiled",
         logging.WARNING,

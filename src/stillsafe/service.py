@@ -28,6 +28,7 @@ from stillsafe.core.score import Score
 from stillsafe.dashboard import views
 from stillsafe.errors import ConfigurationError, RunRefused
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.model.consistency import consistency_of, log_consistency
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
@@ -201,9 +202,11 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     """
     settings = settings_of(config)
     model = load_model(settings)
+    consistency = consistency_of(model, settings)
+    log_consistency(consistency, settings)
     fallback = fallback_of(settings)
     engine, failover = open_store_with_failover(settings, clock)
-    context = Context(settings, engine, model, fallback, clock, new_id, failover=failover)
+    context = Context(settings, engine, model, fallback, clock, new_id, failover=failover, consistency=consistency)
     fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
     log_event(logger, LogEvent.SERVING, fields)
     pages = views.router(engine, settings, clock, context.reading_time)

@@ -53,6 +53,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         "sklearn_version": "1.7",
         "sha256": "0" * 64,
         "compiled": {"row_count": 300, "split_count": 90, "largest_difference": 0.0},
+        "library_versions": {},
+        "origin_versions": {},
     }
 
 

@@ -10,6 +10,7 @@ from stillsafe.cli import (  # noqa: F401 - each registers its commands
     incidents,
     init,
     key,
+    model,
     monitor,
     predictions,
     replay,

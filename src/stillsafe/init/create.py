@@ -27,6 +27,7 @@ from stillsafe.init import (
     write,
 )
 from stillsafe.init.read_sample import SampleData, SampleSource, name_doubtful_columns, read_sample
+from stillsafe.init.reference_file import model_facts, reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_proposal import Proposal
 from stillsafe.init.second_models import important_features, with_second_models
@@ -36,8 +37,9 @@ from stillsafe.model.artifact import sha256_of
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import ConfidenceMethod
+from stillsafe.model.library_versions import Versions, origin_sentence, versions_in_file, with_origin
 from stillsafe.model.model import Model, ModelKind
-from stillsafe.model.reference import NO_REFERENCE, ModelFacts, Reference
+from stillsafe.model.reference import NO_REFERENCE
 from stillsafe.monitoring.clock_sentences import clock_sentences
 from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.own_modules import OwnModules
@@ -145,6 +147,7 @@ class _ServedModel:
     model: Model
     file_format: str
     content: bytes
+    origin_versions: Versions
     scores: list[Score]
     warnings: list[str]
 
@@ -284,8 +287,10 @@ def _serve_model(
         model = inspect.probe_model(candidate, data.rows, file, min_count)
     scores = inspect.score_sample(model, data.rows, progress)
     skops_content = conversion.as_skops(model, data.rows) if file_format == "joblib" else None
-    content = file.read_bytes() if skops_content is None else skops_content
-    warnings = []
+    content = file.read_bytes()
+    origin_versions = versions_in_file(content)
+    content = content if skops_content is None else with_origin(skops_content, origin_versions)
+    warnings = [sentence] if (sentence := origin_sentence(origin_versions)) else []
     if skops_content is not None:
         warnings.append(
             "The joblib model was saved as skops, which runs no code when it is loaded; its predictions are the same."
@@ -299,7 +304,9 @@ def _serve_model(
         model = equivalence.compile_verified(model, NO_REFERENCE, data.rows)
     except CannotCompile as error:
         warnings.append(f"The model is not compiled, so scikit-learn predicts, which is slower: {error}.")
-    return _ServedModel(model, file_format if skops_content is None else "skops", content, scores, warnings)
+    return _ServedModel(
+        model, file_format if skops_content is None else "skops", content, origin_versions, scores, warnings
+    )
 
 
 def _fallback(
@@ -363,20 +370,12 @@ def _files(
 ) -> dict[str, bytes]:
     """File name -> content of the folder: settings, reference and model."""
     model = served_model.model
-    check = model.compiled.equivalence if model.compiled is not None else None
-    facts = ModelFacts(model.kind, model.classes, sklearn_version(), served_model.sha256, check)
+    facts = model_facts(model, served_model.sha256, served_model.origin_versions)
     return {
         DEFAULT_FILE: settings_text.encode(),
-        folder.file_name("reference.json"): Reference(reference, model.scale, facts).to_json().encode(),
+        folder.file_name("reference.json"): reference_content(model, reference, facts),
         folder.file_name(f"model.{served_model.file_format}"): served_model.content,
     }
-
-
-def sklearn_version() -> str:
-    """The installed version of scikit-learn."""
-    import sklearn
-
-    return str(sklearn.__version__)
 
 
 def _version(request: ServiceRequest, folder: ServiceFolder) -> str:

@@ -20,6 +20,7 @@ from stillsafe.model.artifact import read_estimator
 from stillsafe.model.batch_independence import batch_dependence
 from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method, scale_from
 from stillsafe.model.frame import frame, inputs_of
+from stillsafe.model.library_versions import origin_sentence, versions_in_file
 from stillsafe.model.model import Model, ModelKind, classes_of, kind_of
 from stillsafe.own_modules import OwnModules, folders_of
 from stillsafe.progress import Progress
@@ -204,6 +205,8 @@ def _failure(model: Model, rows: Sequence[Row], scores: Sequence[Score], file: P
         return ConfigurationError(problem, "Add an imputer to the model, or fill in the values of the sample.")
     message = _exception_text(model, failing_rows, error)
     problem = f"The model fails on {len(failing_rows)} of {len(rows)} rows of its own sample: {message}."
+    if sentence := origin_sentence(versions_in_file(file.read_bytes())):
+        return ModelError(problem, sentence, file=str(file))
     remedy = "Give the sample that belongs to this model, with the columns as they were in training."
     return ModelError(problem, remedy, file=str(file))
 

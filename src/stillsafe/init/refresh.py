@@ -19,13 +19,14 @@ from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import default_answer, infer, inspect, metric_choice, rule_search, sample, service_folder, write
+from stillsafe.init.reference_file import reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_pricing import SearchSample
 from stillsafe.init.settings_edit import edited_text
 from stillsafe.init.time_zone import choose_time_zone
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
-from stillsafe.model.reference import Reference, read_reference
+from stillsafe.model.reference import read_reference
 from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import Settings
@@ -127,7 +128,7 @@ def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -
     )
     old_reference = read_reference(current.path(current.model.reference))
     name = service_folder.numbered_name("reference.json", generation)
-    content = Reference(reference, model.scale, old_reference.model).to_json().encode()
+    content = reference_content(model, reference, old_reference.model)
     sections: Sections = {**additions.sections, "model": {"reference": name}}
     previous = _write(request.config, sections, {**additions.files, name: content}, generation)
     return RefreshedService(

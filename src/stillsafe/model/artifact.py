@@ -2,12 +2,16 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stillsafe.errors import ModelError
-from stillsafe.model.missing_class import missing_class_error
+from stillsafe.model.library_versions import change_text, changes, remedy, running_version, versions_in_file
+from stillsafe.model.missing_class import missing_class, missing_class_error
+from stillsafe.own_modules import exception_text
 
 # Types that ordinary scikit-learn models contain and skops does not trust by itself. Each is a plain container of
 # numbers or the state of an optimiser; none can call a function that the file chooses.
@@ -30,6 +34,8 @@ TRUSTED_TYPES = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
 )
+_LIBRARIES = ("sklearn", "numpy", "scipy")
+"""Packages whose missing classes are explained by their versions."""
 NEVER_TRUSTED = frozenset(["functools.partial", "operator.methodcaller"])
 
 
@@ -89,12 +95,13 @@ def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, tru
 
     try:
         allowed_types = _allowed_types(skops.io.get_untrusted_types(data=content), path, trusted_types)
-        return skops.io.loads(content, trusted=allowed_types)
+        with _without_version_warnings():
+            return skops.io.loads(content, trusted=allowed_types)
     except ModelError:
         raise
     except Exception as error:
-        if missing_class := missing_class_error(error, path):
-            raise missing_class from error
+        if problem := _version_error(content, error, path) or missing_class_error(error, path):
+            raise problem from error
         remedy = "Save the model with `skops.io.dump(model, file)`, with the same versions of scikit-learn and skops."
         raise ModelError(
             f"The file is not a readable skops file: {type(error).__name__}.", remedy, file=str(path)
@@ -124,13 +131,36 @@ def _parse_joblib(content: bytes, path: Path, trusted: bool) -> Any:
     import joblib
 
     try:
-        return joblib.load(io.BytesIO(content))
+        with _without_version_warnings():
+            return joblib.load(io.BytesIO(content))
     except Exception as error:
-        if missing_class := missing_class_error(error, path):
-            raise missing_class from error
+        if problem := _version_error(content, error, path) or missing_class_error(error, path):
+            raise problem from error
         remedy = (
             "Save the model again with `joblib.dump(model, file)`, with the same versions of Python and scikit-learn."
         )
         raise ModelError(
             f"The file is not a readable joblib file: {type(error).__name__}.", remedy, file=str(path)
         ) from error
+
+
+def _version_error(content: bytes, error: Exception, path: Path) -> ModelError | None:
+    """The error of a file that other versions of its libraries saved; None where versions are not the cause."""
+    versions = versions_in_file(content)
+    differences = changes(versions, {name: running_version(name) or "none" for name in versions})
+    module, _ = missing_class(error) or (_LIBRARIES[0], "")
+    if not differences or module.partition(".")[0] not in _LIBRARIES:
+        return None
+    cause = exception_text(error).partition(" on <module")[0]
+    problem = f"The model was saved with {change_text(differences)} and does not load: {cause}."
+    return ModelError(problem, remedy(differences), file=str(path))
+
+
+@contextmanager
+def _without_version_warnings() -> Iterator[None]:
+    """Without scikit-learn's warnings about its version, one for each estimator: `init` and `check` report it once."""
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
+        yield

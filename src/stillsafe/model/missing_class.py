@@ -21,12 +21,17 @@ def missing_class_error(error: BaseException, path: Path) -> ModelError | None:
         error: what loading the file raised.
         path: the model file.
     """
-    class_name = next(_wanted_classes(error), None)
+    class_name = missing_class(error)
     if class_name is None:
         return None
     module, name = class_name
     problem, remedy = _problem(module, name, error)
     return ModelError(problem, remedy, file=str(path))
+
+
+def missing_class(error: BaseException) -> tuple[str, str] | None:
+    """Module and name of the class whose look-up raised; None if the file failed for another reason."""
+    return next(_wanted_classes(error), None)
 
 
 def _problem(module: str, name: str, error: BaseException) -> tuple[str, str]:

@@ -4,13 +4,14 @@ The monitor takes its first baseline from it, and loading the model takes the co
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import FeatureSpec, LogMode
+from stillsafe.core.schema import FeatureSpec, LogMode, Value
 from stillsafe.errors import ModelError
 from stillsafe.model.compiled.predictors import EquivalenceCheck
 from stillsafe.model.confidence import ConfidenceScale
@@ -34,6 +35,9 @@ class ModelFacts:
         sklearn_version: version of scikit-learn that `init` loaded the model with.
         sha256: hash of the model file, hexadecimal.
         compiled: the equivalence check of the compiled model, or None if the model is not compiled.
+        library_versions: versions of the model's libraries when `init` measured it, by distribution; empty in files
+            of older versions.
+        origin_versions: versions that the model file named when `init` read it, before any conversion.
     """
 
     kind: str
@@ -41,6 +45,42 @@ class ModelFacts:
     sklearn_version: str
     sha256: str
     compiled: EquivalenceCheck | None
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+    origin_versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The library versions of `init`, as far as they are known."""
+        return self.library_versions or {"scikit-learn": self.sklearn_version}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswers:
+    """What a model answered for synthetic rows.
+
+    Attributes:
+        names: the features.
+        rows: the rows, each with its values in the order of the names.
+        predictions: one per row; None where the model failed.
+        confidences: one per row, in [0, 1]; None where the model failed.
+        probabilities: one tuple per row, in the order of the classes; empty without probabilities.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    predictions: tuple[Answer | None, ...]
+    confidences: tuple[float | None, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Check that every row has its answer.
+
+        Raises:
+            ValueError: one has not.
+        """
+        counts = {len(self.rows), len(self.predictions), len(self.confidences), len(self.probabilities)}
+        if len(counts) > 1 or {len(row) for row in self.rows} - {len(self.names)}:
+            raise ValueError("a row lacks a value or its answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +92,14 @@ class Reference:
         confidence: the scale that turns raw confidence scores into confidences.
         model: the model that both were measured with.
         format: number of the file's format.
+        probes: the model's answers for synthetic rows, with which those at each start are compared.
     """
 
     baseline: Baseline | None = None
     confidence: ConfidenceScale | None = None
     model: ModelFacts | None = None
     format: int = FORMAT
+    probes: ProbeAnswers | None = None
 
     def to_json(self) -> str:
         """The content of the file, canonical JSON."""
@@ -95,6 +137,7 @@ def read_reference(path: Path) -> Reference:
         _section(ConfidenceScale, sections.get("confidence")),
         _section(ModelFacts, sections.get("model")),
         number,
+        _section(ProbeAnswers, sections.get("probes")),
     )
 
 

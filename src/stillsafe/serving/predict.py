@@ -23,6 +23,7 @@ from stillsafe.core.text import truncate
 from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
 from stillsafe.model.model import Model
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
 from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
@@ -77,6 +78,7 @@ class Context:
         write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
         failover: replaces the store during an outage of a database server; None for SQLite.
         reading_time: reads long lists and the dashboard's pages.
+        consistency: whether the model answers as it did at `init`.
         state_log: logs when the state that this process applies changes.
         answer_log, refusal_log: log when answers and refusals can no longer be recorded, and when they can again.
     """
@@ -91,6 +93,7 @@ class Context:
     write_lock: Lock = field(default_factory=Lock)
     failover: Failover | None = None
     reading_time: TimeShare = field(default_factory=TimeShare)
+    consistency: Consistency = UNKNOWN_CONSISTENCY
     state_log: ServingStateLog = field(init=False)
     answer_log: RecordingLog = field(
         default_factory=partial(RecordingLog, LogEvent.ANSWERS_LOST, LogEvent.ANSWERS_BACK)
@@ -196,7 +199,7 @@ def _answer(context: Context, requests: Sequence[PredictionRequest]) -> _Records
         judged=state.judged,
         judged_at=state.judged_at,
     )
-    bypass_reason = why_bypassed(context.settings, state)
+    bypass_reason = why_bypassed(context.settings, state, context.consistency.problem)
     context.state_log.note(state, bypass_reason)
     if bypass_reason is not None:
         drafts = _fallback_drafts(context, new_record, state, rows, bypass_reason)
@@ -280,10 +283,18 @@ def serving_state(connection: Connection, settings: Settings, now: datetime) -> 
     )
 
 
-def why_bypassed(settings: Settings, state: ServingState) -> str | None:
-    """Why the fallback answers instead of the model, or None if the model answers."""
+def why_bypassed(settings: Settings, state: ServingState, model_problem: str | None = None) -> str | None:
+    """Why the fallback answers instead of the model, or None if the model answers.
+
+    Args:
+        settings: of the service.
+        state: that applies.
+        model_problem: why the model must not answer whatever the state is, or None.
+    """
     if settings.service.mode == "observe":
         return None
+    if model_problem is not None:
+        return f"{truncate(model_problem, LONGEST_REASON)}."
     if state.state is State.DEGRADED:
         return f"DEGRADED: {truncate(state.reason, LONGEST_REASON)}"
     if state.stale and settings.serving.on_stale_monitor == "fallback":

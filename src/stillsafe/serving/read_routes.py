@@ -214,7 +214,9 @@ def _ready(context: Context) -> ReadyDocument:
 
     After an answer that could not be recorded it is not ready until a write succeeds.
     """
-    failover = context.failover
+    failover, model_problem = context.failover, context.consistency.problem
+    if model_problem is not None and context.settings.service.mode == "enforce":
+        raise RefusedRequest(problem(503, f"{model_problem}. {context.consistency.remedy}"))
     predict.require_recording(context)
     try:
         with context.reading() as connection:
@@ -226,7 +228,7 @@ def _ready(context: Context) -> ReadyDocument:
             raise
         failover.spool.require_writable()
         state, monitor, store = failover.last_state(), "unknown", f"out: {error}"
-    context.state_log.note(state, predict.why_bypassed(context.settings, state))
+    context.state_log.note(state, predict.why_bypassed(context.settings, state, context.consistency.problem))
     spooled_rows = 0 if failover is None else failover.spool.count()
     return ReadyDocument(
         status="ready" if store == "up" and not spooled_rows else "spooling",
@@ -356,4 +358,8 @@ def _model(context: Context, baseline_id: str | None) -> ModelDocument:
         sha256=model_settings.sha256,
         watched=baseline_id is not None,
         baseline_id=baseline_id,
+        library_versions=dict(context.consistency.versions),
+        library_versions_before=dict(context.consistency.versions_before),
+        origin_versions=dict(context.consistency.origin_versions),
+        answer_change=context.consistency.problem,
     )

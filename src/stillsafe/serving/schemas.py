@@ -226,6 +226,10 @@ class ModelDocument(Document):
     sha256: str
     watched: bool
     baseline_id: str | None
+    library_versions: dict[str, str] = Field(description="Of the model's libraries, in this process.")
+    library_versions_before: dict[str, str] = Field(description="At `init`, or when a person last accepted a change.")
+    origin_versions: dict[str, str] = Field(description="That the model file named when `init` read it.")
+    answer_change: str | None = Field(description="How the model's answers differ from those of `init`; else null.")
 
 
 class FeatureDocument(Document):

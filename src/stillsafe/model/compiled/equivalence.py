@@ -82,11 +82,11 @@ def edge_case_rows(schema: Schema, reference: Reference, random: Random) -> list
     probe = probe_row(schema, reference)
     profiles = {spec.name: reference.profile(spec) for spec in schema.features}
     healthy = {spec.name: healthy_values(spec, profiles[spec.name]) or [probe[spec.name]] for spec in schema.features}
-    edge_cases = {spec.name: _edge_cases(spec, profiles[spec.name]) for spec in schema.features}
+    extremes = {spec.name: edge_cases(spec, profiles[spec.name]) for spec in schema.features}
     return [
         {
             spec.name: random.choice(
-                (edge_cases if random.random() < EDGE_CASE_SHARE else healthy)[spec.name] or healthy[spec.name]
+                (extremes if random.random() < EDGE_CASE_SHARE else healthy)[spec.name] or healthy[spec.name]
             )
             for spec in schema.features
         }
@@ -94,7 +94,8 @@ def edge_case_rows(schema: Schema, reference: Reference, random: Random) -> list
     ]
 
 
-def _edge_cases(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
+def edge_cases(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value]:
+    """Values of one feature within its limits that are extreme, missing or unseen."""
     missing: list[Value] = [] if spec.required else [None]
     if spec.type is FeatureType.BOOLEAN:
         return missing
