@@ -56,7 +56,7 @@ HOSTILE_ROWS: dict[str, Rows] = {
 
 
 @dataclass(slots=True)
-class Attacked(simulation._Simulation):
+class Target(simulation._Simulation):
     """A service with honest clients, of which all may be broken, and one hostile client beside them.
 
     Attributes:
@@ -73,12 +73,12 @@ class Attacked(simulation._Simulation):
         self._open()
         self.runs(8)
 
-    def runs(self, count: int, *, broken: bool = False, hostile_count: int = 0) -> list[tuple[State, Severity]]:
+    def runs(self, count: int, *, is_broken: bool = False, hostile_count: int = 0) -> list[tuple[State, Severity]]:
         """The state and severity after each of so many intervals."""
         self.hostile_count = hostile_count
         results = []
         for _ in range(count):
-            self._send(self.all_settings[0], HONEST_ROWS, broken)
+            self._send(self.all_settings[0], HONEST_ROWS, is_broken)
             self.now += simulation.EVERY
             results.append(self._monitor())
         return results
@@ -95,9 +95,9 @@ HOLDING = ("one feature missing", "values beyond the range")
 """Rows with which a hostile client goes on after a real fault is mended."""
 
 
-def _play(folder: Path, hostile_rows: Rows, act: Callable[[Attacked], bool]) -> bool:
+def _play(folder: Path, hostile_rows: Rows, act: Callable[[Target], bool]) -> bool:
     number = len(list(folder.iterdir()))
-    service = Attacked(Cell(fault="nulls"), f"sqlite:///{folder / f'{number}.db'}", folder, hostile_rows=hostile_rows)
+    service = Target(Cell(fault="nulls"), f"sqlite:///{folder / f'{number}.db'}", folder, hostile_rows=hostile_rows)
     service.begin()
     try:
         return act(service)
@@ -113,8 +113,8 @@ def forces(folder: Path, hostile_rows: Rows, share: float) -> bool:
 def holds(folder: Path, hostile_rows: Rows, share: float) -> bool:
     """Whether, after a real fault is mended, the hostile client keeps the evidence CRITICAL to the end."""
 
-    def act(each: Attacked) -> bool:
-        assert _is_critical(each.runs(RUNS, broken=True))
+    def act(each: Target) -> bool:
+        assert _is_critical(each.runs(RUNS, is_broken=True))
         return each.runs(2 * RUNS, hostile_count=_count(share))[-1][1] is Severity.CRITICAL
 
     return _play(folder, hostile_rows, act)
@@ -123,7 +123,9 @@ def holds(folder: Path, hostile_rows: Rows, share: float) -> bool:
 def hides(folder: Path, share: float) -> bool:
     """Whether ordinary rows of the hostile client keep the evidence of a real fault from becoming CRITICAL."""
     rows = simulation._people
-    return not _play(folder, rows, lambda each: _is_critical(each.runs(RUNS, broken=True, hostile_count=_count(share))))
+    return not _play(
+        folder, rows, lambda each: _is_critical(each.runs(RUNS, is_broken=True, hostile_count=_count(share)))
+    )
 
 
 def least_share(attack: Callable[[float], bool]) -> float | None:

@@ -7,8 +7,8 @@ from tests.faults.api import BODY
 JSON_BODY = json.dumps({"features": BODY}).encode()
 SIZE = b"Content-Length: %d" % len(JSON_BODY)
 CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(JSON_BODY), JSON_BODY)
-CHUNKED = b"Transfer-Encoding: chunked"
-SMUGGLED = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n%s" % (SIZE, JSON_BODY)
+CHUNK_HEADER = b"Transfer-Encoding: chunked"
+SECOND_REQUEST = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n%s" % (SIZE, JSON_BODY)
 
 
 def raw_request(
@@ -94,32 +94,34 @@ HEADER_LINES = {
 }
 """Header lines of a prediction request with a body of that length."""
 SMUGGLING = {
-    "length and chunks": raw_request(SIZE, CHUNKED, body=b"0\r\n\r\n" + SMUGGLED),
-    "chunks and a length": raw_request(CHUNKED, SIZE, body=b"0\r\n\r\n" + SMUGGLED),
-    "a hidden coding": raw_request(b"Transfer-Encoding: xchunked", b"Content-Length: 0", body=SMUGGLED),
-    "a coding after a tab": raw_request(b"Transfer-Encoding:\tchunked", b"Content-Length: 0", body=SMUGGLED),
-    "a coding with a space": raw_request(b"Transfer-Encoding : chunked", b"Content-Length: 0", body=SMUGGLED),
-    "two codings": raw_request(CHUNKED, b"Transfer-Encoding: identity", body=b"0\r\n\r\n" + SMUGGLED),
-    "identity, then chunked": raw_request(b"Transfer-Encoding: identity, chunked", SIZE, body=b"0\r\n\r\n" + SMUGGLED),
-    "two lengths": raw_request(b"Content-Length: 0", SIZE, body=SMUGGLED),
-    "a coding in HTTP/1.0": raw_request(
-        CHUNKED, SIZE, start=b"POST /v1/predict HTTP/1.0", body=b"0\r\n\r\n" + SMUGGLED
+    "length and chunks": raw_request(SIZE, CHUNK_HEADER, body=b"0\r\n\r\n" + SECOND_REQUEST),
+    "chunks and a length": raw_request(CHUNK_HEADER, SIZE, body=b"0\r\n\r\n" + SECOND_REQUEST),
+    "a hidden coding": raw_request(b"Transfer-Encoding: xchunked", b"Content-Length: 0", body=SECOND_REQUEST),
+    "a coding after a tab": raw_request(b"Transfer-Encoding:\tchunked", b"Content-Length: 0", body=SECOND_REQUEST),
+    "a coding with a space": raw_request(b"Transfer-Encoding : chunked", b"Content-Length: 0", body=SECOND_REQUEST),
+    "two codings": raw_request(CHUNK_HEADER, b"Transfer-Encoding: identity", body=b"0\r\n\r\n" + SECOND_REQUEST),
+    "identity, then chunked": raw_request(
+        b"Transfer-Encoding: identity, chunked", SIZE, body=b"0\r\n\r\n" + SECOND_REQUEST
     ),
-    "a folded coding": raw_request(b"Transfer-Encoding:\r\n chunked", b"Content-Length: 0", body=SMUGGLED),
+    "two lengths": raw_request(b"Content-Length: 0", SIZE, body=SECOND_REQUEST),
+    "a coding in HTTP/1.0": raw_request(
+        CHUNK_HEADER, SIZE, start=b"POST /v1/predict HTTP/1.0", body=b"0\r\n\r\n" + SECOND_REQUEST
+    ),
+    "a folded coding": raw_request(b"Transfer-Encoding:\r\n chunked", b"Content-Length: 0", body=SECOND_REQUEST),
 }
 """Requests in which a proxy and the service might see different ends: at most one answer may be a prediction."""
 BODIES = {
-    "chunks": raw_request(CHUNKED, body=CHUNKS),
+    "chunks": raw_request(CHUNK_HEADER, body=CHUNKS),
     "chunks of one byte": raw_request(
-        CHUNKED, body=b"".join(b"1\r\n%c\r\n" % byte for byte in JSON_BODY) + b"0\r\n\r\n"
+        CHUNK_HEADER, body=b"".join(b"1\r\n%c\r\n" % byte for byte in JSON_BODY) + b"0\r\n\r\n"
     ),
-    "a chunk without an end": raw_request(CHUNKED, body=b"5\r\nabc"),
-    "a chunk of no number": raw_request(CHUNKED, body=b"zz\r\nabc\r\n0\r\n\r\n"),
-    "a negative chunk": raw_request(CHUNKED, body=b"-5\r\nabc\r\n0\r\n\r\n"),
-    "a chunk of 2**64 bytes": raw_request(CHUNKED, body=b"10000000000000000\r\nabc"),
-    "a chunk extension": raw_request(CHUNKED, body=CHUNKS.replace(b"\r\n", b";a=b\r\n", 1)),
-    "an extension of 60,000 bytes": raw_request(CHUNKED, body=b"5;" + b"a" * 60_000 + b"\r\nabcde\r\n0\r\n\r\n"),
-    "trailers": raw_request(CHUNKED, body=CHUNKS[:-2] + b"Host: evil.example\r\nX-A: b\r\n\r\n"),
+    "a chunk without an end": raw_request(CHUNK_HEADER, body=b"5\r\nabc"),
+    "a chunk of no number": raw_request(CHUNK_HEADER, body=b"zz\r\nabc\r\n0\r\n\r\n"),
+    "a negative chunk": raw_request(CHUNK_HEADER, body=b"-5\r\nabc\r\n0\r\n\r\n"),
+    "a chunk of 2**64 bytes": raw_request(CHUNK_HEADER, body=b"10000000000000000\r\nabc"),
+    "a chunk extension": raw_request(CHUNK_HEADER, body=CHUNKS.replace(b"\r\n", b";a=b\r\n", 1)),
+    "an extension of 60,000 bytes": raw_request(CHUNK_HEADER, body=b"5;" + b"a" * 60_000 + b"\r\nabcde\r\n0\r\n\r\n"),
+    "trailers": raw_request(CHUNK_HEADER, body=CHUNKS[:-2] + b"Host: evil.example\r\nX-A: b\r\n\r\n"),
     "half a body": raw_request(body=JSON_BODY[:20]),
     "only a head": raw_request(body=b""),
     "half a head": b"POST /v1/predict HTTP/1.1\r\nHost: loc",

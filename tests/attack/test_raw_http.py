@@ -71,7 +71,7 @@ def test_no_change_of_a_request_breaks_the_service(target: ServerProcess, figure
     counts: dict[int, int] = {}
     ids = set()
     for _ in range(size(150, 20_000)):
-        answer = send(target, _changed(good, source), quiet_seconds=0.02)
+        answer = send(target, _change(good, source), quiet_seconds=0.02)
         ids |= answered_ids(answer)
         for each in statuses(answer):
             counts[each] = counts.get(each, 0) + 1
@@ -95,7 +95,7 @@ def _count(answer: bytes) -> int:
     return len(statuses(answer))
 
 
-def _changed(content: bytes, source: random.Random) -> bytes:
+def _change(content: bytes, source: random.Random) -> bytes:
     for _ in range(source.randint(1, 4)):
         place = source.randrange(len(content) + 1)
         end = min(len(content), place + source.randint(1, 12))

@@ -49,7 +49,7 @@ def test_a_page_of_another_site_moves_nothing(target: ServerProcess, page: Page,
 
     The same page is first pointed at another server, which shows that the browser does send what the service refuses.
     """
-    before = stored_ids(target)
+    first_counts = stored_ids(target)
     with other_site() as (port, _), other_site() as (victim_port, requests):
         page.goto(f"http://{EVIL}:{port}/")
         page.evaluate(ATTACK, [f"http://127.0.0.1:{victim_port}", GOOD])
@@ -60,19 +60,19 @@ def test_a_page_of_another_site_moves_nothing(target: ServerProcess, page: Page,
             page.goto(site)
             read = page.evaluate(ATTACK, [f"http://127.0.0.1:{target.port}", GOOD])
             assert {name: text for name, text in read.items() if text} == {}
-    assert (stored_ids(target), refusal_count(target)) == (before, 0)
+    assert (stored_ids(target), refusal_count(target)) == (first_counts, 0)
     assert is_served(target)
     figure("web pages: kinds of requests sent, rows, refusals", f"{len(set(requests))} from 3 sites, 0, 0")
 
 
 def test_a_name_that_was_rebound_reaches_nothing(target: ServerProcess, page: Page) -> None:
     """The page's own name resolves to this machine, so that the browser takes both for one site."""
-    before = stored_ids(target)
+    first_counts = stored_ids(target)
     page.goto(f"http://{REBOUND}:{target.port}/")
     for path, body in (("/v1/predict", GOOD), ("/v1/state", None), ("/metrics", None), ("/", None)):
         code, text = page.evaluate(OWN_FETCH, [path, body])
         assert (code, json.loads(text)["status"]) == (403, 403), path
-    assert (stored_ids(target), refusal_count(target)) == (before, 0)
+    assert (stored_ids(target), refusal_count(target)) == (first_counts, 0)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
@@ -86,6 +86,6 @@ def test_the_services_own_pages_work(target: ServerProcess, page: Page, path: st
     page.wait_for_function("document.body.innerText.trim() !== ''")
     assert problems == []
     if path == "/docs":  # the dashboard's policy lets its page send nothing
-        before = stored_ids(target)
+        first_counts = stored_ids(target)
         assert page.evaluate(OWN_FETCH, ["/v1/predict", GOOD])[0] == 200
-        assert len(stored_ids(target) - before) == 1
+        assert len(stored_ids(target) - first_counts) == 1

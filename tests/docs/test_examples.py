@@ -59,8 +59,8 @@ def service_section(file: Path) -> Mapping[str, str]:
 def instructions(file: Path) -> list[tuple[str, str]]:
     """The instructions of a container file, with their arguments on one line."""
     lines = [line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in joined.splitlines()]
+    text = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in text.splitlines()]
 
 
 CONTAINER = instructions(EXAMPLES / "container" / "Containerfile")
@@ -135,13 +135,13 @@ def test_the_commands_write_only_into_the_state_directory(
     home.mkdir()
     (made_service / "stillsafe.db").rename(state / "stillsafe.db")
     places = {**PLACES, "/srv/stillsafe": str(made_service), "/var/lib/stillsafe": str(state)}
-    local = [_placed(word, places) for word in command]
-    environment = {key: _placed(value, places) for key, value in variables.items()} | {
+    local = [_place(word, places) for word in command]
+    environment = {key: _place(value, places) for key, value in variables.items()} | {
         "PATH": "/usr/bin:/bin",
         "HOME": str(home),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    before = _contents(made_service)
+    contents = _contents(made_service)
     if "monitor" in name:
         process = subprocess.run(local, cwd=made_service, env=environment, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
@@ -149,11 +149,11 @@ def test_the_commands_write_only_into_the_state_directory(
         with _serving(local, made_service, environment) as connection:
             connection.request("GET", "/metrics")
             assert list(text_string_to_metric_families(connection.getresponse().read().decode()))
-    assert (_contents(made_service), list(home.iterdir())) == (before, [])
+    assert (_contents(made_service), list(home.iterdir())) == (contents, [])
     assert {file.name.partition(".")[0] for file in state.iterdir()} == {"stillsafe"}
 
 
-def _placed(word: str, places: Mapping[str, str]) -> str:
+def _place(word: str, places: Mapping[str, str]) -> str:
     for place, local in places.items():
         word = word.replace(place, local)
     return word

@@ -62,9 +62,9 @@ def test_numbers_alone_make_the_same_table_as_beside_others() -> None:
     rows = [dict(zip(names, row, strict=True)) for row in values]
     numbers = Schema(tuple(FeatureSpec(name, FeatureType.NUMERIC, required=False) for name in names))
     text = FeatureSpec("text", FeatureType.CATEGORY)
-    alone, beside = frame(numbers, rows), frame(Schema((*numbers.features, text)), rows)[names]
-    pd.testing.assert_frame_equal(alone, beside)
-    assert alone.to_numpy().flags["F_CONTIGUOUS"]
+    single, pair = frame(numbers, rows), frame(Schema((*numbers.features, text)), rows)[names]
+    pd.testing.assert_frame_equal(single, pair)
+    assert single.to_numpy().flags["F_CONTIGUOUS"]
     assert frame(numbers, []).to_numpy().shape == (0, 4)
 
 

@@ -67,18 +67,18 @@ def test_two_sources_with_enough_rows_speak_for_the_service(counts: tuple[int, .
 def test_what_sources_add_is_the_deviation_of_all(rows: list[list[int]]) -> None:
     """What sources add does not depend on their order, and sums up to a likelihood ratio, which is never negative."""
     counts, healthy = np.array(rows), (700, 200, 90, 10)
-    added = added_deviation(counts, healthy)
-    assert np.allclose(added_deviation(counts[::-1], healthy)[::-1], added)
-    assert np.isfinite(added).all()
-    assert added.sum() >= -1.0  # a likelihood ratio is zero or more, but for the prior
+    addition = added_deviation(counts, healthy)
+    assert np.allclose(added_deviation(counts[::-1], healthy)[::-1], addition)
+    assert np.isfinite(addition).all()
+    assert addition.sum() >= -1.0  # a likelihood ratio is zero or more, but for the prior
 
 
 def test_the_source_with_unusual_values_adds_most() -> None:
     """A hostile source with a fifth of the rows is ahead of honest ones with a mixture of their own."""
     counts = np.array([[60, 30, 10, 0], [90, 5, 5, 0], [50, 40, 10, 0], [0, 0, 0, 80]])
-    added = added_deviation(counts, (700, 200, 90, 10))
-    assert added.argmax() == 3
-    assert added[3] > 10 * max(added[:3])
+    addition = added_deviation(counts, (700, 200, 90, 10))
+    assert addition.argmax() == 3
+    assert addition[3] > 10 * max(addition[:3])
 
 
 def test_a_deviation_that_goes_with_a_source_is_its_own() -> None:
