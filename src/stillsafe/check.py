@@ -101,7 +101,7 @@ def _load(findings: list[Finding], subject: str, load: Callable[[], T], message:
 
 
 def _keys(engine: Engine) -> list[KeyRecord] | None:
-    """The service's keys, or None if they cannot be read, which another check tells."""
+    """The service's keys, or None if they cannot be read, which another check reports."""
     try:
         return list_keys(engine)
     except StillsafeError:
@@ -145,7 +145,7 @@ def _reference(settings: Settings) -> list[Finding]:
 
 
 def _harm(settings: Settings) -> list[Finding]:
-    """How the loss is measured; nothing where the reference cannot be read, which another check tells."""
+    """How the loss is measured; nothing where the reference cannot be read, which another check reports."""
     try:
         baseline = read_reference(settings.path(settings.model.reference)).baseline
         return [] if baseline is None else list(harm_findings(settings, baseline))

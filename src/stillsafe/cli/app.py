@@ -75,7 +75,7 @@ DEFAULT_CONFIG = Path("stillsafe.toml")
 def main() -> None:
     """Run the command line. The exit code is 0 for success, 1 for a failure and 2 for a wrong configuration.
 
-    Every failure has a message, except that of a command whose output nobody reads any longer.
+    Every failure has a message, except that of a command whose output has no reader any longer.
     """
     logs.set_up("ERROR")  # `monitor`, `serve` and `explain --pending` set a lower level
     is_run = sys.argv[1:2] == [MONITOR] and TRIAL not in sys.argv
@@ -129,7 +129,7 @@ def _has_no_reader(stream: TextIO) -> bool:
 
 
 def _flush_output() -> None:
-    """Write what is still buffered; what nobody reads is discarded, or Python would complain at its end."""
+    """Write what is still buffered; what has no reader is discarded, or Python would complain at its end."""
     try:
         sys.stdout.flush()
     except OSError:

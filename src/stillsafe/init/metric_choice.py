@@ -1,4 +1,4 @@
-"""The metric of a new service: what the owner asks for, or a proposal from the balance of the classes."""
+"""The metric of a new service: the choice of the owner, or a proposal from the balance of the classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class MetricChoice:
     Attributes:
         definitions: the owner's metric and further ones; empty for the default.
         section: the keys of `[harm]`.
-        reason: why, one sentence; empty where nothing needs to be said.
+        reason: why, one sentence; empty where none is needed.
         warnings: what accuracy cannot see, or what the sample cannot show, one sentence each.
     """
 

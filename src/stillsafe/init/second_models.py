@@ -1,6 +1,6 @@
 """Train second models for the fallback, each without some features: boosted trees on the sample.
 
-The owner asks for them: they win more than rules and cannot be read. Each is priced on the held-out rows, as lists are.
+The owner requests them: they win more than rules and cannot be read. Each is priced on the held-out rows, as lists are.
 """
 
 import hashlib

@@ -194,7 +194,7 @@ def contradictions(
 ) -> list[str]:
     """How the second half of a period deviates from its first: a sentence per reading, empty if it does not.
 
-    Nobody asks twice about a period, so the noise that one run in a thousand may show must be rarer here.
+    A period is judged once, so the noise that one run in a thousand may show must be rarer here.
     """
     middle = len(rows) // 2
     if middle < SMALLEST_CHUNK:

@@ -1,4 +1,4 @@
-"""The source of a request as the log holds it: a salted hash of its client, so that the log names nobody."""
+"""The source of a request as the log holds it: a salted hash of its client, so that the log has no names."""
 
 from functools import lru_cache
 

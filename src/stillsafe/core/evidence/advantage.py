@@ -1,6 +1,6 @@
 """The expected advantage of the fallback over the model in one run, from prices that `init` measured on held-out rows.
 
-Damage costs the model what the damage part of the estimated loss says. The fallback that reads no damaged feature loses
+Damage costs the model what the damage part of the estimated loss is. The fallback that reads no damaged feature loses
 nothing by it, so it is ahead as soon as that loss exceeds the model's lead in health. Rows that are hard for the model
 are hard for the fallback too, so a genuine shift counts for neither.
 """

@@ -51,7 +51,7 @@ class RunMeasures:
     """What a window measures, before anything is judged.
 
     Attributes:
-        baseline, tally: the healthy period and the fresh rows without the features that nobody watches.
+        baseline, tally: the healthy period and the fresh rows without the unwatched features.
         shift: their distributions, or None where there are too few rows or no bins.
         measures: those of single counts, with enough rows.
         reading_count: readings that share the false alarm rate.

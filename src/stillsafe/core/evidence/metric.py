@@ -71,7 +71,7 @@ _SCORES = frozenset((Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.RECALL, M
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """A metric with what the owner says about it.
+    """A metric with what the owner sets for it.
 
     Attributes:
         metric: the metric.

@@ -94,7 +94,7 @@ class _Prices:
         self.damage = (estimate.corruption or 0.0) + error if estimate.corruption else 0.0
 
     def possible_loss(self, reading: Reading) -> float:
-        """The upper side of what a reading may cost; infinite where the study says nothing about it."""
+        """The upper side of what a reading may cost; infinite where the study has nothing about it."""
         name, share = reading.feature, (reading.value or 0.0) - (reading.reference or 0.0)
         if name is None:
             return self._output_loss("confidence" if reading.signal is Signal.CONFIDENCE_CHANGE else "prediction")

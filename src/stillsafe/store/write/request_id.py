@@ -65,7 +65,7 @@ def claim_ids(connection: Connection, records: Sequence[PredictionRecord], oldes
 
 
 def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> int:
-    """Insert the ids that nobody has; return how many."""
+    """Insert the ids that are new; return how many."""
     statement, has_names = _insertion(connection.dialect)
     bind = request_ids.c.timestamp.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
     service, rows = database.service_id(connection), []
