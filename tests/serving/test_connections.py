@@ -3,6 +3,8 @@
 import json
 import pickle
 import resource
+import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from stillsafe.serving.connections import PIECE_BYTES, ConnectionRegistry, Limit, server_options
+from stillsafe.serving.connections import MOST_PENDING, PIECE_BYTES, ConnectionRegistry, Limit, server_options
 from stillsafe.settings_sections import Serving
 from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status
 
@@ -74,7 +76,23 @@ def test_a_head_may_have_just_the_bytes_of_the_limit(server: ServerProcess) -> N
     assert _limits_in_log(server) == ["max_head_bytes"]
 
 
-CHUNKED_HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+def test_a_crowd_at_the_door_is_bounded(made_service: Path) -> None:
+    """Connections that wait to be accepted delay those that are served: no more of them wait than the limit."""
+    with serve_folder(made_service) as server, ExitStack() as stack:
+        server.process.send_signal(signal.SIGSTOP)
+        crowd = [stack.enter_context(socket.socket()) for _ in range(MOST_PENDING + 100)]
+        waiting = select.poll()
+        for connection in crowd:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", server.port))
+            waiting.register(connection, select.POLLOUT)
+        sleep(0.5)
+        assert 0 < len(waiting.poll(0)) <= MOST_PENDING + 1  # the kernel's queue holds one more
+        server.process.send_signal(signal.SIGCONT)
+        assert _is_answered(server)
+
+
+CHUNKED_HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = (
     b"GET /" + b"a" * 100,
     START + b"cookie: ",
@@ -102,7 +120,7 @@ def test_endless_lines_are_cut_at_the_limit(server: ServerProcess) -> None:
 def test_a_body_and_a_head_in_one_piece_count_apart(server: ServerProcess) -> None:
     """Requests that follow each other on one connection, each smaller than the limit, are all answered in order."""
     body = json.dumps({"features": 1, "synthetic": True}).ljust(HEAD_BYTES - 100).encode()
-    post = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    post = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     get = START + b"x: " + b"a" * (HEAD_BYTES - 500) + b"\r\n\r\n"
     with server.connect() as connection:
         threading.Thread(target=connection.sendall, args=((post + get) * 50,)).start()
@@ -148,7 +166,7 @@ def test_a_head_that_does_not_end_is_cut(server: ServerProcess) -> None:
 
 def test_a_head_that_drips_is_cut(server: ServerProcess) -> None:
     """A byte from time to time does not keep a connection: neither in a head nor in a body that nobody reads."""
-    for beginning in (START + b"x: ", b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"):
+    for beginning in (START + b"x: ", b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"):
         with server.connect() as connection:
             connection.sendall(beginning)
             began = monotonic()
@@ -187,7 +205,7 @@ def test_connections_at_work_are_kept_and_new_ones_refused(made_service: Path) -
     with serve_folder(made_service, max_connections=5) as server, ExitStack() as stack:
         connections = [stack.enter_context(server.connect()) for _ in range(3)]
         for each in connections:
-            each.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+            each.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
         sleep(0.3)
         with server.connect() as connection:
             assert status(connection) == 503

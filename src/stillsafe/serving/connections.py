@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 10_000
 """Most connections of a process, where the settings set no number and the limit of open files is higher."""
+MOST_PENDING = 256
+"""Most connections that wait to be accepted. The event loop accepts all that wait before it does anything else."""
 RESERVED_DESCRIPTORS = 100
 """Open files that are left to the database, the spool, the model and the log."""
 PIECE_BYTES = 4_096
@@ -295,6 +297,7 @@ def server_options(serving: Serving, exposure: Exposure | None = None) -> dict[s
     return {
         "http": partial(LimitedProtocol, ConnectionRegistry(serving, exposure)),
         "ws": "none",
+        "backlog": MOST_PENDING,
         "timeout_keep_alive": math.ceil(serving.idle_seconds),
     }
 
