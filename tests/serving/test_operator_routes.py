@@ -1,5 +1,6 @@
 """Hold and release over HTTP do what the command line does, with the key's name on record."""
 
+import json
 from typing import Any
 
 import pytest
@@ -77,6 +78,9 @@ def test_a_hold_and_its_release(keyed_service: KeyedService) -> None:
         {"reason": "x", "state": "NORMAL"},
         {"reason": "x", "more": 1},
         {"reason": "\x00"},
+        {"reason": "\u00a0 "},
+        {"reason": "right\u202eleft"},
+        {"reason": "half a pair \ud800"},
         [],
         "hold",
         None,
@@ -85,7 +89,7 @@ def test_a_hold_and_its_release(keyed_service: KeyedService) -> None:
 def test_a_wrong_body_holds_nothing(keyed_service: KeyedService, body: Any) -> None:
     """422 with the part at fault; nothing is recorded, neither as an action nor as a refusal of the model's clients."""
     with keyed_service.client(keyed_service.keys[KeyScope.OPERATE]) as client:
-        answer = client.post("/v1/hold", json=body)
+        answer = client.post("/v1/hold", content=json.dumps(body))  # ASCII, as half a pair needs it
     assert (answer.status_code, bool(answer.json()["violations"])) == (422, True)
     assert (actions(keyed_service.service), keyed_service.service.refusals()) == ([], [])
 

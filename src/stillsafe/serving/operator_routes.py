@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from fastapi import APIRouter, Request
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError
 
 from stillsafe.core.schema import Violation
 from stillsafe.core.state import Memory
@@ -19,6 +19,10 @@ from stillsafe.serving.problems import RefusedRequest, problem, problem_response
 from stillsafe.serving.schemas import Document, HoldDocument
 
 MOST_BYTES = 10_000
+_NOT_IN_A_LINE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Control characters, ends of lines, and marks that change how text is shown."""
+ONE_LINE = rf"^[^{_NOT_IN_A_LINE}]*[^\s{_NOT_IN_A_LINE}][^{_NOT_IN_A_LINE}]*$"
+"""One line of text that is not blank."""
 NEEDS_KEYS = problem(
     403, "Hold and release over HTTP need a key: set `keys = true` in [exposure]. The command line needs none."
 )
@@ -49,15 +53,8 @@ class _ActionBody(Document):
 
     model_config = ConfigDict(extra="forbid", from_attributes=False)
 
-    reason: str = Field(min_length=1, max_length=500, description="Why, in one line; it is recorded.")
-    by: str | None = Field(default=None, min_length=1, max_length=100, description="Who, beside the key's name.")
-
-    @field_validator("reason", "by")
-    @classmethod
-    def _one_line(cls, text: str | None) -> str | None:
-        if text is not None and (not text.strip() or not text.isprintable()):
-            raise ValueError("must be one line of plain text")
-        return None if text is None else text.strip()
+    reason: str = Field(max_length=500, pattern=ONE_LINE, description="Why, in one line; it is recorded.")
+    by: str | None = Field(default=None, max_length=100, pattern=ONE_LINE, description="Who, beside the key's name.")
 
 
 class HoldBody(_ActionBody):
@@ -99,16 +96,17 @@ async def _act(context: Context, request: Request, kind: type[_ActionBody], acti
         raise RefusedRequest(NEEDS_KEYS)
     content = await json_body.read_body(request.scope, request.receive, MOST_BYTES)
     body = _parse(kind, json_body.parse(content))
-    by = key_name if body.by is None else f"{body.by} (key {key_name})"
+    reason = body.reason.strip()
+    by = key_name if body.by is None else f"{body.by.strip()} (key {key_name})"
     try:
-        memory = await asyncio.to_thread(_call(action, by, body.reason, context.clock()))
+        memory = await asyncio.to_thread(_call(action, by, reason, context.clock()))
     except RefusedError as error:
         raise RefusedRequest(problem(409, str(error))) from None
     return HoldDocument(
         state=memory.effective_state.value,
         held=memory.hold is not None,
         by=by,
-        reason=body.reason,
+        reason=reason,
         evidence_says=memory.state.value,
     )
 
