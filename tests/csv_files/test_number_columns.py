@@ -44,6 +44,13 @@ def test_columns_decide_for_themselves() -> None:
     assert not [*columns.doubts()]
 
 
+def test_spaces_between_thousands_are_named() -> None:
+    """They may be an identifier's; one that begins with a zero is no number."""
+    (remark,) = number_columns({"price": ["12 345", "2"]}).remarks()
+    assert remark == "price: ' ' separates thousands, so '12 345' is 12345."
+    assert number_columns({"phone": ["030 123 456", "089 123 456"]}).numbers("phone") is None
+
+
 @pytest.mark.parametrize(("other", "number"), [("0,5", 1.234), ("0.5", 1234)])
 def test_other_columns_decide_what_is_ambiguous(other: str, number: float) -> None:
     """A file has one decimal mark unless its cells show otherwise."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stillsafe.csv_files.dialect import CsvText
 from stillsafe.csv_files.number_marks import (
     MARKS,
+    THOUSANDS,
     ColumnReading,
     column_reading,
     is_missing_word,
@@ -151,13 +152,11 @@ class NumberColumns:
 
     def _thousands_remark(self, name: str, numbers: Mapping[str, float]) -> Iterator[str]:
         mark = "," if numbers is self._readings[name].numbers.get(",") else "."
-        other = "." if mark == "," else ","
-        cell = next((cell for cell in numbers if other in cell), None)
-        if cell is not None:
-            yield (
-                f"{name}: {other!r} separates thousands, so {cell!r} is {numbers[cell]:.15g}. If that is wrong, add "
-                f"--decimal {other!r}."
-            )
+        cells = ((cell, sign) for cell in numbers for sign in THOUSANDS[mark] if sign in cell.strip())
+        cell, other = next(cells, ("", ""))
+        if cell:
+            advice = f" If that is wrong, add --decimal {other!r}." if other in MARKS else ""
+            yield f"{name}: {other!r} separates thousands, so {cell!r} is {numbers[cell]:.15g}.{advice}"
 
     def _missing_remark(self, name: str, numbers: Mapping[str, float]) -> Iterator[str]:
         cells = self._columns[name]

@@ -20,13 +20,14 @@ EXTRA_MISSING = frozenset(
     ]
 )
 """Words for missing values, in small letters, where every other cell of a column is a number."""
-_THOUSANDS = {
+THOUSANDS = {
     ".": ",\u0020\u00a0\u202f\u2009'\u2019",
     ",": ".\u0020\u00a0\u202f\u2009'\u2019",
 }
+"""Decimal mark -> the characters that may separate thousands."""
 _PATTERNS = {
     decimal: re.compile(
-        rf"[+\-\u2212]?(?:\d+|\d{{1,3}}(?P<sign>[{re.escape(_THOUSANDS[decimal])}])\d{{3}}(?:(?P=sign)\d{{3}})*)?"
+        rf"[+\-\u2212]?(?:\d+|[1-9]\d{{0,2}}(?P<sign>[{re.escape(THOUSANDS[decimal])}])\d{{3}}(?:(?P=sign)\d{{3}})*)?"
         rf"(?:{re.escape(decimal)}\d*)?(?:[eE][+\-]?\d+)?"
     )
     for decimal in MARKS
