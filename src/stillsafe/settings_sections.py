@@ -125,7 +125,9 @@ Words = Annotated[tuple[str, ...], Field(strict=False)]
 class Section(BaseModel):
     """Base of every section: frozen, strict in its types, closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
 
 class Service(Section):

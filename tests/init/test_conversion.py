@@ -13,9 +13,19 @@ from sklearn.preprocessing import StandardScaler
 
 from stillsafe import settings
 from stillsafe.core.score import Score
+from stillsafe.errors import ModelError
 from stillsafe.init import conversion
 from stillsafe.model.load import load_model
-from tests.init.services import PERSON, SERVICE_FILES, folder_of, init_service, people, predictions_of
+from tests.init.services import (
+    PERSON,
+    SERVICE_FILES,
+    folder_of,
+    init_service,
+    people,
+    predictions_of,
+    run_init,
+    write_sample,
+)
 
 NUMBERS = ["age", "visits"]
 
@@ -80,3 +90,22 @@ def test_no_trust_is_needed_for_the_result(tmp_path: Path) -> None:
     assert conversion.as_skops(model, rows) is not None
     custom_model = replace(model, estimator=CustomClassifier().fit(table[["age"]], table["stays"]))
     assert conversion.as_skops(custom_model, rows) is None
+
+
+def test_a_type_that_its_owner_trusts_is_converted(tmp_path: Path) -> None:
+    """`--trusted-type` makes the conversion possible, is written to the settings, and opens a skops file as well."""
+    table = people()
+    name = f"{CustomClassifier.__module__}.CustomClassifier"
+    estimator = CustomClassifier().fit(table[["age"]], table["stays"])
+    created_service = init_service(
+        estimator, table[["age"]], tmp_path, trust_joblib=True, trusted_types=(name,), python_path=(Path(),)
+    )
+    model_settings = settings.load(created_service.folder / "stillsafe.toml").model
+    assert (model_settings.format, model_settings.trusted, model_settings.trusted_types) == ("skops", False, (name,))
+    sample = write_sample(table[["age"]], tmp_path)
+    file = created_service.folder / "model.skops"
+    with pytest.raises(ModelError, match="types that are not trusted") as failure:
+        run_init(file, sample, tmp_path / "refused")
+    assert "--trusted-type" in failure.value.remedy
+    again = run_init(file, sample, tmp_path / "again", trusted_types=(name,))
+    assert settings.load(again.folder / "stillsafe.toml").model.trusted_types == (name,)

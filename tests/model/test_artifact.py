@@ -17,8 +17,9 @@ from sklearn.preprocessing import FunctionTransformer
 from skops import io
 
 from stillsafe.errors import ModelError
-from stillsafe.model.artifact import NEVER_TRUSTED, TRUSTED_TYPES, read_estimator, sha256_of
+from stillsafe.model.artifact import read_estimator, sha256_of
 from stillsafe.model.load import load_model
+from stillsafe.model.trusted_types import NEVER_TRUSTED, TRUSTED_TYPES
 from tests.serving.services import GOOD, fitted_pipeline, save_model, settings_of
 
 

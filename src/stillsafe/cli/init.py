@@ -54,6 +54,10 @@ def init(
     module: Annotated[
         list[str] | None, typer.Option(help="A module to import before the model is loaded; repeatable.")
     ] = None,
+    trusted_type: Annotated[
+        list[str] | None,
+        typer.Option(help="Exact name of a further type that a skops file may contain; repeatable."),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="How performance is measured: accuracy, auc, recall, expected_cost, ...")
     ] = None,
@@ -106,6 +110,7 @@ def init(
                 fallback_models=fallback_models,
                 python_path=tuple(python_path or ()),
                 modules=tuple(module or ()),
+                trusted_types=tuple(trusted_type or ()),
                 harm=_harm(metric, positive, cost or []),
                 form=form,
                 now=service.utc_now(),

@@ -15,12 +15,13 @@ TOLERANCE = 1e-9
 """Allowed relative difference of a number: the threads of a forest add in any order."""
 
 
-def as_skops(model: Model, rows: Sequence[Row]) -> bytes | None:
+def as_skops(model: Model, rows: Sequence[Row], trusted_types: Sequence[str] = ()) -> bytes | None:
     """The model's estimator as the content of a skops file.
 
     Args:
         model: the model, read from joblib.
         rows: rows of the sample, which the original and the converted model score.
+        trusted_types: exact names of further types that the file may contain.
 
     Returns:
         None if skops cannot write the estimator, if the file would contain an untrusted type, or if the converted
@@ -31,7 +32,9 @@ def as_skops(model: Model, rows: Sequence[Row]) -> bytes | None:
     compared_rows = rows[:: max(1, len(rows) // MOST_ROWS_COMPARED)]
     try:
         content: bytes = skops.io.dumps(model.estimator)
-        estimator = parse_estimator(content, Path("model.skops"), kind="skops", trusted=False, trusted_types=())
+        estimator = parse_estimator(
+            content, Path("model.skops"), kind="skops", trusted=False, trusted_types=trusted_types
+        )
     except Exception:  # noqa: BLE001 - whatever skops raises, the model stays joblib
         return None
     pairs = zip(model.score(compared_rows), replace(model, estimator=estimator).score(compared_rows), strict=True)

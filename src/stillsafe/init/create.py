@@ -13,7 +13,6 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Schema
 from stillsafe.core.score import Score
-from stillsafe.errors import ConfigurationError
 from stillsafe.init import (
     conversion,
     default_answer,
@@ -33,7 +32,6 @@ from stillsafe.init.rule_proposal import Proposal
 from stillsafe.init.second_models import important_features, with_second_models
 from stillsafe.init.service_folder import ServiceFolder
 from stillsafe.init.time_zone import choose_time_zone
-from stillsafe.model.artifact import sha256_of
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import ConfidenceMethod
@@ -47,11 +45,8 @@ from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.table_file import ANY_FORMAT, TableFormat
 
-VERSION_LENGTH = 8
 SEED = 0
 """Seed of the search for fallback rules."""
-LONGEST_NAME = 100
-"""Longest name of a service or version, as in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +67,7 @@ class ServiceRequest:
         fallback_models: whether second models are trained for the fallback, without the features that may be damaged.
         python_path: folders of the owner's modules that the model needs; folders that PYTHONPATH adds are found.
         modules: modules to import before the model is loaded.
+        trusted_types: exact names of further types that a skops file may contain.
         harm: keys of the section `[harm]`: the owner's metric and what it depends on.
         form: how a CSV sample is written, as far as the owner states it.
     """
@@ -89,6 +85,7 @@ class ServiceRequest:
     fallback_models: bool = False
     python_path: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
+    trusted_types: tuple[str, ...] = ()
     harm: Mapping[str, Any] = field(default_factory=dict)
     form: TableFormat = ANY_FORMAT
 
@@ -134,10 +131,11 @@ class CreatedService:
 
 @dataclass(frozen=True, slots=True)
 class _ModelFile:
-    """The file of the fitted model, and its format by content: `skops` or `joblib`."""
+    """The file of the fitted model, its format by content, `skops` or `joblib`, and further types that it may have."""
 
     path: Path
     format: str
+    trusted_types: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +193,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         ConfigurationError: the sample, an option or the folder is invalid.
     """
     folder = service_folder.inspect_folder(request.out, force=request.force)
-    version, name = _version(request, folder), _name(request.name, folder)
+    version, name = _version_and_name(request, folder)
     progress("Reading the model", None)
     estimator, file_format, own_modules = _read_model(request, folder)
     kind, classes = inspect.kind_and_classes(estimator, request.model_file)
@@ -204,14 +202,14 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     progress("Probing the model on the sample", None)
     scale = inspect.probe_scale(estimator, request.model_file)
     candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
-    model_file = _ModelFile(request.model_file, file_format)
+    model_file = _ModelFile(request.model_file, file_format, request.trusted_types)
     served_model = _serve_model(candidate, data, model_file, folder.min_count, progress)
     study = _study(request, folder, served_model, data, progress)
     service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
     service |= {} if data.columns.times is None else {"timezone": study.timezone}
     text = write.settings_text(
         service=service | dict(folder.log_settings),
-        model=_model_section(folder, served_model, own_modules),
+        model=_model_section(folder, served_model, own_modules, request.trusted_types),
         schema=served_model.model.features,
         remarks=data.schema.remarks,
         owners={"harm": study.choice.section, "min_count": folder.min_count},
@@ -239,6 +237,11 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         study.fallback.proposal,
         study.choice.reason,
     )
+
+
+def _version_and_name(request: ServiceRequest, folder: ServiceFolder) -> tuple[str, str]:
+    version = service_folder.model_version(folder, request.model_file, request.version)
+    return version, service_folder.service_name(folder, request.name)
 
 
 def _study(
@@ -286,7 +289,8 @@ def _serve_model(
     with name_doubtful_columns(data, candidate.estimator):
         model = inspect.probe_model(candidate, data.rows, file, min_count)
     scores = inspect.score_sample(model, data.rows, progress)
-    skops_content = conversion.as_skops(model, data.rows) if file_format == "joblib" else None
+    types = model_file.trusted_types
+    skops_content = conversion.as_skops(model, data.rows, types) if file_format == "joblib" else None
     content = file.read_bytes()
     origin_versions = versions_in_file(content)
     content = content if skops_content is None else with_origin(skops_content, origin_versions)
@@ -297,8 +301,8 @@ def _serve_model(
         )
     elif file_format == "joblib":
         warnings.append(
-            "The model stays a joblib file, because skops cannot store it without trusting further types. A joblib "
-            "file can run any code when it is loaded, so restrict write access to the folder."
+            "The model stays a joblib file, because skops cannot store it without trusting further types (name them "
+            "with --trusted-type). A joblib file can run any code when it is loaded: restrict who may write it."
         )
     try:
         model = equivalence.compile_verified(model, NO_REFERENCE, data.rows)
@@ -343,12 +347,17 @@ def _read_model(request: ServiceRequest, folder: ServiceFolder) -> tuple[Any, st
     file_format = inspect.file_format(request.model_file, request.trust_joblib)
     folders = tuple(each.resolve() for each in request.python_path) or folder.own_modules.folders
     own_modules = OwnModules(folders, request.modules or folder.own_modules.names)
-    estimator, own_modules = inspect.read_with_own_modules(request.model_file, file_format, own_modules)
+    estimator, own_modules = inspect.read_with_own_modules(
+        request.model_file, file_format, own_modules, request.trusted_types
+    )
     return estimator, file_format, own_modules
 
 
-def _model_section(folder: ServiceFolder, served_model: _ServedModel, own_modules: OwnModules) -> dict[str, Any]:
-    written_modules: dict[str, list[str]] = {
+def _model_section(
+    folder: ServiceFolder, served_model: _ServedModel, own_modules: OwnModules, trusted_types: Sequence[str]
+) -> dict[str, Any]:
+    lists: dict[str, list[str]] = {
+        "trusted_types": list(trusted_types) if served_model.file_format == "skops" else [],
         "python_path": [os.path.relpath(each, folder.path) for each in own_modules.folders],
         "modules": list(own_modules.names),
     }
@@ -361,7 +370,7 @@ def _model_section(folder: ServiceFolder, served_model: _ServedModel, own_module
         "reference": folder.file_name("reference.json"),
         "timeout": "2s",
         "compiled": served_model.model.compiled is not None,
-        **{key: names for key, names in written_modules.items() if names},
+        **{key: names for key, names in lists.items() if names},
     }
 
 
@@ -376,32 +385,6 @@ def _files(
         folder.file_name("reference.json"): reference_content(model, reference, facts),
         folder.file_name(f"model.{served_model.file_format}"): served_model.content,
     }
-
-
-def _version(request: ServiceRequest, folder: ServiceFolder) -> str:
-    """The model's version: one that the folder has not used yet.
-
-    Raises:
-        ConfigurationError: the version is too long or already used.
-    """
-    version = request.version
-    if version is None:
-        inspect.file_format(request.model_file, trusted=True)
-        digest = sha256_of(request.model_file)[:VERSION_LENGTH]
-        return digest if digest not in folder.versions else f"{digest}-{folder.generation}"
-    if not 0 < len(version) <= LONGEST_NAME:
-        raise ConfigurationError(f"A version has 1 to {LONGEST_NAME} characters.", "Name another with --version.")
-    if version in folder.versions:
-        problem = f"The version {version!r} has been used in {folder.path}, and its baseline is frozen."
-        raise ConfigurationError(problem, "Name a new one with --version.")
-    return version
-
-
-def _name(name: str | None, folder: ServiceFolder) -> str:
-    service_name = (folder.path.name or "service")[:LONGEST_NAME] if name is None else name
-    if not 0 < len(service_name) <= LONGEST_NAME:
-        raise ConfigurationError(f"A service's name has 1 to {LONGEST_NAME} characters.", "Name another with --name.")
-    return service_name
 
 
 def _sample_warnings(data: SampleData, scores: Sequence[Score], folder: ServiceFolder) -> Iterator[str]:

@@ -70,22 +70,24 @@ def file_format(model_file: Path, trusted: bool) -> str:
     return name
 
 
-def read_model(model_file: Path, file_format: str) -> Any:
-    """Read the estimator.
+def read_model(model_file: Path, file_format: str, trusted_types: Sequence[str] = ()) -> Any:
+    """Read the estimator; a skops file may contain the `trusted_types` beside those that are harmless.
 
     Raises:
         ModelError: with a remedy that needs no settings file, because there is none yet.
     """
     try:
-        return read_estimator(model_file, kind=file_format, trusted=True)
+        return read_estimator(model_file, kind=file_format, trusted=True, trusted_types=trusted_types)
     except ModelError as error:
         if "model.trusted_types" not in error.remedy:
             raise
-        remedy = "If you made the file yourself, save the model with joblib and add --trust-joblib."
+        remedy = "If you know these types and trust the origin of the file, name each one with --trusted-type."
         raise ModelError(error.problem, remedy, file=error.file) from error
 
 
-def read_with_own_modules(model_file: Path, file_format: str, own_modules: OwnModules) -> tuple[Any, OwnModules]:
+def read_with_own_modules(
+    model_file: Path, file_format: str, own_modules: OwnModules, trusted_types: Sequence[str] = ()
+) -> tuple[Any, OwnModules]:
     """Read the estimator, and complete the owner's modules by the folders from which it imported others.
 
     Raises:
@@ -94,7 +96,7 @@ def read_with_own_modules(model_file: Path, file_format: str, own_modules: OwnMo
     """
     own_modules.load()
     earlier_modules = {name for name in sys.modules if name not in own_modules.names}
-    estimator = read_model(model_file, file_format)
+    estimator = read_model(model_file, file_format, trusted_types)
     new_modules = [name for name in sys.modules if name not in earlier_modules and not name.startswith("stillsafe")]
     folders = dict.fromkeys([*own_modules.folders, *folders_of(new_modules)])
     return estimator, replace(own_modules, folders=tuple(folders))

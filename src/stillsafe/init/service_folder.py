@@ -14,10 +14,16 @@ from typing import Any
 
 from stillsafe import settings
 from stillsafe.errors import ConfigurationError
+from stillsafe.init import inspect
+from stillsafe.model.artifact import sha256_of
 from stillsafe.model.load import load_model
 from stillsafe.own_modules import NO_OWN_MODULES, OwnModules
 from stillsafe.settings_sections import Privacy
 from stillsafe.store.disk import write_private
+
+VERSION_LENGTH = 8
+LONGEST_NAME = 100
+"""Longest name of a service or version, as in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,36 @@ def _own_modules(folder: Path, model: Mapping[str, Any]) -> OwnModules:
         for key in ("python_path", "modules")
     )
     return OwnModules(tuple((folder / each).resolve() for each in python_path), names)
+
+
+def model_version(folder: ServiceFolder, model_file: Path, version: str | None) -> str:
+    """The model's version: one that the folder has not used yet; None for the start of the file's hash.
+
+    Raises:
+        ConfigurationError: the version is too long or already used.
+    """
+    if version is None:
+        inspect.file_format(model_file, trusted=True)
+        digest = sha256_of(model_file)[:VERSION_LENGTH]
+        return digest if digest not in folder.versions else f"{digest}-{folder.generation}"
+    if not 0 < len(version) <= LONGEST_NAME:
+        raise ConfigurationError(f"A version has 1 to {LONGEST_NAME} characters.", "Name another with --version.")
+    if version in folder.versions:
+        problem = f"The version {version!r} has been used in {folder.path}, and its baseline is frozen."
+        raise ConfigurationError(problem, "Name a new one with --version.")
+    return version
+
+
+def service_name(folder: ServiceFolder, name: str | None) -> str:
+    """The service's name; None for the name of the folder.
+
+    Raises:
+        ConfigurationError: it is too long or empty.
+    """
+    chosen_name = (folder.path.name or "service")[:LONGEST_NAME] if name is None else name
+    if not 0 < len(chosen_name) <= LONGEST_NAME:
+        raise ConfigurationError(f"A service's name has 1 to {LONGEST_NAME} characters.", "Name another with --name.")
+    return chosen_name
 
 
 def write(folder: ServiceFolder, files: Mapping[str, bytes]) -> None:

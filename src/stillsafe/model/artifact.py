@@ -11,32 +11,11 @@ from typing import Any
 from stillsafe.errors import ModelError
 from stillsafe.model.library_versions import change_text, changes, remedy, running_version, versions_in_file
 from stillsafe.model.missing_class import missing_class, missing_class_error
+from stillsafe.model.trusted_types import NEVER_TRUSTED, TRUSTED_TYPES
 from stillsafe.own_modules import exception_text
 
-# Types that ordinary scikit-learn models contain and skops does not trust by itself. Each is a plain container of
-# numbers or the state of an optimiser; none can call a function that the file chooses.
-TRUSTED_TYPES = (
-    "numpy.dtype",
-    "scipy.interpolate._bsplines.BSpline",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels.ConstantKernel",
-    "sklearn.gaussian_process.kernels.Product",
-    "sklearn.gaussian_process.kernels.RBF",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.multiclass._ConstantPredictor",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.tree._tree.Tree",
-)
 _LIBRARIES = ("sklearn", "numpy", "scipy")
 """Packages whose missing classes are explained by their versions."""
-NEVER_TRUSTED = frozenset(["functools.partial", "operator.methodcaller"])
 
 
 def read_estimator(

@@ -124,7 +124,14 @@ def _difference(plain: "Score", fast: "Score") -> float:
         difference = max(_relative_difference(*pair) for pair in pairs)
         if difference <= TOLERANCE:
             return difference
-    raise OutputsDiffer(f"the compiled model gives {fast}, scikit-learn {plain}")
+    raise OutputsDiffer(f"on a row the compiled model {_phrase(fast)}, and scikit-learn {_phrase(plain)}")
+
+
+def _phrase(score: "Score") -> str:
+    """What a model did with a row, in words."""
+    if score.error is not None:
+        return "gives no answer"
+    return f"answers {score.prediction!r} with confidence {score.confidence:g}"
 
 
 def _relative_difference(one: object, other: object) -> float:
