@@ -56,6 +56,7 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "request_ids": {INSERT: "request_id", UPDATE: "request_id", DELETE: "request_id"},
     "request_duplicates": {INSERT: "request_id", DELETE: "request_id"},
     "api_keys": {INSERT: "keys", UPDATE: "keys"},
+    "labels": {INSERT: "labels", DELETE: "labels"},
     "services": {INSERT: "services", UPDATE: "services"},
     "llm_explanations": {INSERT: "explanations"},
     "explanation_failures": {INSERT: "explanations"},

@@ -11,6 +11,7 @@ from stillsafe.cli import (  # noqa: F401 - each registers its commands
     init,
     key,
     model,
+    labels,
     monitor,
     predictions,
     replay,

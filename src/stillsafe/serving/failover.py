@@ -228,7 +228,7 @@ class Failover:
         Raises:
             StoreError: the store is out or cannot be read.
         """
-        self._require_store()
+        self.require_store()
         with database.reading(self._engine) as connection:
             yield connection
 
@@ -256,12 +256,17 @@ class Failover:
         self._transition(StoreEvent.ROWS_SPOOLED)
         self.spool.append(entries)
 
-    def _require_store(self) -> None:
+    def require_store(self) -> None:
+        """Require that the store answers, for a call that cannot wait for it.
+
+        Raises:
+            StoreUnavailable: it is out.
+        """
         if self._status is StoreStatus.OUT:
             raise StoreUnavailable(self._fault)
 
     def _call_store(self, caller: str, function: Callable[[], R]) -> R:
-        self._require_store()
+        self.require_store()
         try:
             return self._call(caller, function, self._serving.store_timeout_seconds)
         except StoreUnavailable as error:

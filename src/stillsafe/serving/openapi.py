@@ -58,6 +58,18 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
     return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}}, {})
 
 
+def labels_body(most: int) -> dict[str, Any]:
+    """The body of `/v1/labels`: one label, or several."""
+    identifier = {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS}
+    properties = {"prediction_id": identifier, "id": identifier, "label": {"type": ["boolean", "number", "string"]}}
+    single = {"type": "object", "additionalProperties": False, "required": ["label"], "properties": properties}
+    array = {"type": "array", "minItems": 1, "maxItems": most, "items": single}
+    several = {"type": "object", "additionalProperties": False, "required": ["labels"], "properties": {"labels": array}}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": [single, several]}}}}
+    }
+
+
 def _id_shape() -> dict[str, Any]:
     return {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS, "description": ID_HELP}
 

@@ -64,6 +64,7 @@ class LoggedPredictionDocument(Document):
     model_version: str
     system_state: str
     prediction: str | None = Field(description="As text; null where the fallback abstained.")
+    label: str | None = Field(description="The label in force, as text; null where none has come.")
     confidence: float | None
     fallback_used: bool
     decided_by: str | None
@@ -77,6 +78,19 @@ class LoggedPredictionsDocument(Document):
     """The predictions of one id: the one that it belongs to, and duplicates that an outage left."""
 
     predictions: list[LoggedPredictionDocument]
+
+
+class LabelReportDocument(Document):
+    """What became of the labels of a request. They are stored when it is answered."""
+
+    new_count: int = Field(description="First labels of their predictions.")
+    correction_count: int = Field(description="Labels that replaced other ones, which stay as history.")
+    repeat_count: int = Field(description="Labels that were in force already.")
+    absent_count: int
+    unknown_count: int = Field(description="Identifiers that the log does not have.")
+    refusal_count: int = Field(description="Labels that the model cannot have, or entries of another form.")
+    unknown_ids: list[str] = Field(description="The first of them.")
+    refusals: list[str] = Field(description="The first of them.")
 
 
 class VersionDocument(Document):

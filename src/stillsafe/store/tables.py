@@ -360,6 +360,18 @@ api_keys = Table(
     ),
 )
 
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("prediction_id", Name, nullable=False),
+    Column("label", Name, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    _service_id(),
+    Index(None, "prediction_id"),
+    sqlite_autoincrement=True,
+)
+
 feature_schemas = Table(
     "feature_schemas",
     metadata,

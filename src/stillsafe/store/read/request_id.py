@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from stillsafe.core.state import State
 from stillsafe.store import database
+from stillsafe.store.read.labels import label_in_force
 from stillsafe.store.read.requests import RequestTable, logged_versions
 from stillsafe.store.read.row_selection import opaque, own_rows
 from stillsafe.store.records import PredictionRecord, RequestId
@@ -30,6 +31,7 @@ class LoggedPrediction:
 
     Attributes:
         id: the client's id of the request, or None.
+        label: the label in force, as text, or None.
         is_duplicate: whether another answer to the same id came first; the row is no evidence then.
     """
 
@@ -40,6 +42,7 @@ class LoggedPrediction:
     model_version: str
     system_state: str
     prediction: str | None
+    label: str | None
     confidence: float | None
     fallback_used: bool
     decided_by: str | None
@@ -138,7 +141,9 @@ def logged_page(
 
 def _logged_query(connection: Connection) -> Select[Any]:
     log, duplicate = prediction_logs, request_duplicates
-    query = select(log, func.coalesce(request_ids.c.id, duplicate.c.id).label("request_id"), duplicate.c.id.isnot(None))
+    request_id = func.coalesce(request_ids.c.id, duplicate.c.id).label("request_id")
+    label = label_in_force(log.c.prediction_id).label("label")
+    query = select(log, request_id, label, duplicate.c.id.isnot(None).label("is_duplicate"))
     query = query.outerjoin(request_ids, request_ids.c.prediction_id == log.c.prediction_id)
     query = query.outerjoin(duplicate, duplicate.c.prediction_id == log.c.prediction_id)
     return query.where(log.c.service_id == database.service_id(connection))
@@ -148,11 +153,12 @@ def _prediction_of(row: Any) -> LoggedPrediction:
     return LoggedPrediction(
         prediction_id=row.prediction_id,
         id=row.request_id,
-        is_duplicate=bool(row[-1]),
+        is_duplicate=bool(row.is_duplicate),
         timestamp=row.timestamp,
         model_version=row.model_version,
         system_state=row.system_state,
         prediction=row.prediction,
+        label=row.label,
         confidence=row.confidence_score,
         fallback_used=row.fallback_used,
         decided_by=row.decided_by,

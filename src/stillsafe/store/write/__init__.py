@@ -8,5 +8,6 @@
 | baseline_metrics | baselines | |
 | llm_explanations, explanation_failures | explanations | |
 | services | services | |
+| labels | labels | labels |
 | request_ids, request_duplicates | request_id | request_id |
 """

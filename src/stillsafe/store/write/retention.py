@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, delete, insert
 from stillsafe.store import database
 from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.tables import metadata, prediction_logs, prunes
+from stillsafe.store.write.labels import delete_labels_of
 from stillsafe.store.write.request_id import delete_ids_of
 
 
@@ -17,6 +18,7 @@ def delete_requests(connection: Connection, requests: RequestTable, ids: Sequenc
     table = metadata.tables[requests]
     if requests is RequestTable.PREDICTIONS:
         delete_ids_of(connection, ids)
+        delete_labels_of(connection, ids)
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
 
 

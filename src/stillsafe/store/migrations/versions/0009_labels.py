@@ -1,4 +1,4 @@
-"""Clients give their requests ids."""
+"""Clients give their requests ids, and labels come in."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,6 +31,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("prediction_id", name=op.f("pk_request_duplicates")),
     )
     op.create_index(op.f("ix_request_duplicates_service_id_id"), "request_duplicates", ["service_id", "id"])
+    op.create_table(
+        "labels",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("prediction_id", NAME, nullable=False),
+        sa.Column("label", NAME, nullable=False),
+        sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=False),
+        _service_id(),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_labels")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_labels_prediction_id"), "labels", ["prediction_id"])
 
 
 def _service_id() -> sa.Column[int]:

@@ -1,0 +1,59 @@
+"""`labels`: adds what turned out to be true."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stillsafe import service
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.output import print_plain, print_result, progress_bar
+from stillsafe.label_file import find_columns
+from stillsafe.label_intake import LabelForm, LabelReport
+from stillsafe.model.load import load_model
+from stillsafe.monitoring.label_import import add_labels
+
+labels_app = typer.Typer(no_args_is_help=True, help="The labels of predictions.")
+app.add_typer(labels_app, name="labels")
+
+
+@labels_app.callback()
+def labels() -> None:
+    """The labels of predictions: what turned out to be true."""
+
+
+@labels_app.command("add")
+def labels_add(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, with an identifier and a label in each row.")],
+    config: Config = DEFAULT_CONFIG,
+    prediction_id: Annotated[
+        str | None, typer.Option("--prediction-id", help="The column of the service's identifiers: `prediction_id`.")
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--id", help="Or the column of the ids that your requests had: `id`.")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The column of labels: `label`.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be added.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add labels from a file, while the service goes on. Adding a file again changes nothing."""
+    settings = service.settings_of(config)
+    columns = find_columns(file, prediction_id=prediction_id, request_id=request_id, label=label)
+    form = LabelForm(load_model(settings).classes)
+    engine = service.open_store(settings)
+    with progress_bar("Labels") as progress:
+        report = add_labels(engine, file, columns, form, service.utc_now, dry_run=dry_run, progress=progress)
+    print_result(report.document() | {"dry_run": dry_run}, as_json, lambda: print_report(report, dry_run=dry_run))
+
+
+def print_report(report: LabelReport, *, dry_run: bool) -> None:
+    """Print the text of `labels add`: what was added, and what was not and why."""
+    verb = "would be added" if dry_run else "added"
+    print_plain(
+        f"{report.new_count:,} labels {verb}, {report.correction_count:,} corrected, {report.repeat_count:,} known "
+        f"already, {report.absent_count:,} rows without a label."
+    )
+    if report.unknown_count:
+        print_plain(f"{report.unknown_count:,} identifiers are not in the log: {', '.join(report.unknown_ids)}.")
+    if report.refusal_count:
+        print_plain(f"{report.refusal_count:,} rows are refused: {'; '.join(report.refusals)}.")
