@@ -70,7 +70,7 @@ def verdict_of(finding: Finding | None) -> str:
 
 def test_an_active_baseline_below_the_threshold_is_a_warning(settings: Settings, reference: Reference) -> None:
     """With the command that makes a new one: of the sample, or of the log."""
-    active = baseline_of(reference)
+    active = replace(baseline_of(reference), min_count=1)
     assert REFRESH in verdict_of(baseline_finding(settings, reference, active))
     of_log = replace(active, source=BaselineSource.FIRST, created_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert "`stillsafe baseline create`" in verdict_of(baseline_finding(settings, reference, of_log))

@@ -13,6 +13,7 @@ from stillsafe.backtest import fallback_evaluation
 from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import MODEL, Fallback
+from stillsafe.disclosure_check import disclosure_findings
 from stillsafe.errors import StillsafeError
 from stillsafe.exposure_check import exposure_findings
 from stillsafe.fallback_check import fallback_findings
@@ -73,7 +74,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     findings += [*_reference(settings), *_harm(settings), *fallback_findings(settings), _fallback_price(settings)]
     findings += [_shadow_score(settings), _watch(settings)]
     findings += [warning("settings", f"{key} has no effect: {why}") for key, why in settings.ignored_keys.items()]
-    findings += file_findings(settings)
+    findings += [*file_findings(settings), *disclosure_findings(settings)]
     engine = _load(
         findings,
         "database",

@@ -216,8 +216,9 @@ class LogEvent(Enum):
     RULE_FAILED = (
         "a fallback rule failed and was skipped",
         logging.ERROR,
-        "A rule of the fallback raised an error on a row.",
-        ("exception",),
+        "A rule of the fallback raised an error on a row; `error` has its type and line, not its message, which may "
+        "quote the row.",
+        ("rule", "error"),
     )
     SETTING_IGNORED = (
         "setting_ignored",

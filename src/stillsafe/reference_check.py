@@ -79,5 +79,5 @@ def _missing_parts(settings: Settings, reference: Reference) -> Iterator[str]:
         yield "the standard errors of the estimated losses"
     if settings.fallback.model_score is None:
         yield "the prices of the fallback (so `bypass` is `always`)"
-    if baseline.min_count < settings.privacy.min_count:
+    if reference.shows_rare_values or baseline.min_count < settings.privacy.min_count:
         yield f"the threshold of [privacy]: it shows values that fewer than {settings.privacy.min_count} rows share"

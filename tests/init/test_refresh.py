@@ -90,7 +90,19 @@ def test_every_line_of_the_owner_stays(folder: Path) -> None:
     assert {**new["fallback"], **old["fallback"]} == new["fallback"]
     assert (new["policy"], new["features"], new["monitor"]) == (old["policy"], old["features"], old["monitor"])
     new_files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert [name for name in old_files if name != config.name and new_files[name] != old_files[name]] == []
+    changed_names = [name for name in old_files if name != config.name and new_files[name] != old_files[name]]
+    assert changed_names == ["reference.json"]
+
+
+def test_the_previous_reference_loses_what_few_values_share(folder: Path) -> None:
+    """It stays in the folder, and is read as before: the service can go back to it, and it shows no single income."""
+    old = read_reference(folder / "reference.json")
+    assert old.shows_rare_values
+    result = refresh(folder, people())
+    new = read_reference(folder / "reference.json")
+    assert (new.shows_rare_values, new.baseline, new.model) == (False, old.baseline, old.model)
+    assert any("were removed from reference.json" in warning for warning in result.warnings)
+    assert "114143" not in (folder / "reference.json").read_text()
 
 
 def test_own_rules_keep_the_unconditional_bypass(folder: Path) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Schema, Violation
 from stillsafe.serving.openapi import batch_body, predict_body
+from stillsafe.serving.schemas import feature_document
 
 SCHEMA = Schema(
     (
@@ -37,6 +38,16 @@ def test_an_instance_has_every_feature_with_its_limits() -> None:
         "size": {"type": ["string", "null"], "enum": ["S", "L", None]},
         "town": {"type": "string", "maxLength": 50},
     }
+
+
+@pytest.mark.parametrize("log", [LogMode.HASH, LogMode.DROP])
+def test_the_categories_of_a_hidden_feature_are_not_listed(log: LogMode) -> None:
+    """They may be names of persons, and whoever may ask for the schema would learn them."""
+    spec = FeatureSpec("mail", FeatureType.CATEGORY, categories=("a@example.org", "b@example.org"), log=log)
+    assert "example.org" not in str(predict_body(Schema((spec,))))
+    assert "example.org" not in feature_document(spec).model_dump_json()
+    assert isinstance(violation := spec.check("c"), Violation)
+    assert violation.allowed == "one of 2 strings that are not shown"
 
 
 @pytest.mark.parametrize("most", [1, 1_000])

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select
 from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
+from stillsafe.logs import JsonLine
 from stillsafe.serving.predict import answer, answer_requests, record_refusals
 from stillsafe.serving.prediction_request import PredictionRequest, Refusal
 from stillsafe.store import database
@@ -132,9 +133,22 @@ def test_a_rule_that_raises_is_skipped_by_itself_and_logged(service: Service, ca
     assert [record.prediction for record in records] == ["yes", "old"]
     assert "rule 2: old" in records[1].reason
     (failure,) = [each for each in caplog.records if each.message == "a fallback rule failed and was skipped"]
-    assert failure.exc_info is not None
-    assert isinstance(failure.exc_info[1], OverflowError)
-    assert failure.exc_info[1].__notes__ == ["Fallback rule 1: odd"]
+    assert failure.exc_info is None
+    fields = vars(failure)["fields"]
+    assert fields["rule"] == "Fallback rule 1: odd"
+    assert fields["error"].startswith(f"OverflowError at {__file__}:")
+
+
+def test_the_log_of_a_failing_rule_quotes_no_value(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """The message of an exception may have the row's value, as that of `float` has."""
+    name = "carol.4711@example.org"
+    rule = Rule("odd", frozenset(), lambda _row: bool(float(name)), lambda _row: "yes")
+    fallback = replace(service.context.fallback, rules=(rule,))
+    service.decide(State.DEGRADED)
+    answer(fresh(service.context, fallback=fallback), [ROW])
+    line = next(JsonLine().format(each) for each in caplog.records if "rule failed" in each.message)
+    assert "ValueError at" in line
+    assert name not in line
 
 
 def test_observe_mode_never_bypasses(service: Service) -> None:

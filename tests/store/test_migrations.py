@@ -65,7 +65,7 @@ MISSION = {
 }
 OURS = {
     "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error", "synthetic", "service_id", "source"},
-    "baseline_metrics": {"model_version", "source", "active", "document", "service_id"},
+    "baseline_metrics": {"model_version", "source", "active", "document", "is_redacted", "service_id"},
     "current_window_metrics": {
         "id",
         "model_version",
@@ -95,6 +95,7 @@ OURS = {
         "superseded_at",
         "superseded_reason",
         "shadow_problem",
+        "is_redacted",
     },
     "system_state": {
         *("severity", "checked_at", "valid_until", "held", "damaged_features", "memory"),

@@ -12,6 +12,8 @@ from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import error_console, print_plain, print_result, progress_bar
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import registration, retention
+from stillsafe.monitoring.baseline_redaction import redact_baselines
+from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.retention import PruneResult
 from stillsafe.settings_sections import parse_duration
 from stillsafe.store import database
@@ -37,17 +39,23 @@ def db_upgrade(
 
     A database that does not exist is created, empty.
     """
-    engine = service.connect(service.settings_of(config))
+    settings = service.settings_of(config)
+    engine = service.connect(settings)
     current, newest, backup = database.revision(engine), database.known_revisions()[0], None
     if current not in {None, newest} and not no_backup:
         backup = _back_up(engine, str(current), newest)
     database.upgrade(engine)
     if add_service or not registration.has_services(engine):
         registration.ensure_registered(engine)
-    document = {"from": current, "to": newest, "backup": None if backup is None else str(backup)}
+    baseline_ids = redact_baselines(engine, LogFormat.of(settings))
+    database.truncate_write_ahead_log(engine)
+    document: dict[str, object] = {"from": current, "to": newest, "backup": None if backup is None else str(backup)}
+    document["redacted_baselines"] = baseline_ids
     sentence = f"The database is at revision {newest}" + (", as it was before." if current == newest else ".")
     if current is None:
         sentence += " It is new: it has no predictions, no state and no incidents."
+    if baseline_ids:
+        sentence += f" Features that the log hides were removed from: {', '.join(baseline_ids)}."
     print_result(document, as_json, lambda: print_plain(sentence))
     registration.require_registered(engine)
 

@@ -124,7 +124,9 @@ class FeatureSpec:
         elif self.maximum is not None:
             words += f" of at most {self.maximum:g}"
         if self.categories is not None:
-            words = f"one of: {join_names(self.categories, MOST_CATEGORIES_SHOWN)}"
+            is_hidden = self.log is not LogMode.KEEP
+            names = join_names(self.categories, MOST_CATEGORIES_SHOWN)
+            words = f"one of {len(self.categories)} strings that are not shown" if is_hidden else f"one of: {names}"
         return words if self.required else f"{words}, or null"
 
     def check(self, value: object) -> Value | Violation:

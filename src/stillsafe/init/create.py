@@ -409,7 +409,8 @@ def _schema_warnings(inferred_schema: infer.InferredSchema, schema: Schema) -> I
     if closed_features := [spec.name for spec in schema.features if spec.categories is not None]:
         yield (
             "The model fails on categories that it was not trained on, so requests with other categories are refused: "
-            f"{', '.join(closed_features)}."
+            f"{', '.join(closed_features)}. The settings list the categories in clear, and so does /v1/schema unless "
+            "the feature is hidden (`log`): if they are names of persons, train the model to ignore unknown ones."
         )
     if variables := write.shared_variables(schema):
         yield f"Several features have the same name in fallback rules, so there are no rules: {', '.join(variables)}."

@@ -1,7 +1,8 @@
 """`stillsafe init --refresh`: measure a service's sample again, for what its reference file lacks.
 
 The settings stay as their owner wrote them: only the name of the reference file changes, and what is missing is added.
-Nothing is overwritten. The new reference has its own name and identifier, and the previous settings are kept.
+The new reference has its own name and identifier, and the previous settings are kept. The previous reference files
+are kept too, without what few values share and what the log hides.
 """
 
 import os
@@ -28,6 +29,8 @@ from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_reference
 from stillsafe.monitoring.disclosure import Disclosure
+from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.reference_files import redact_files, redaction_sentence
 from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import Settings
 from stillsafe.store.disk import write_private
@@ -137,8 +140,17 @@ def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -
         current.folder / name,
         reference,
         additions.sections,
-        (*data.remarks, *additions.warnings, *baseline_warnings),
+        (*data.remarks, *additions.warnings, *baseline_warnings, *_redact_older_files(current)),
     )
+
+
+def _redact_older_files(current: Settings) -> tuple[str, ...]:
+    """Remove from the previous reference files what a new one would not show; what was done, or what to do."""
+    try:
+        sentence = redaction_sentence(redact_files(current.folder, LogFormat.of(current)))
+    except OSError as error:
+        sentence = f"Older reference files list values of few rows and cannot be written ({error}): delete them."
+    return (sentence,) if sentence else ()
 
 
 def _read_sample(request: RefreshRequest, model: Model, progress: Progress) -> _ScoredRows:

@@ -97,7 +97,7 @@ class Model:
             try:
                 scores[start:end] = self._score_batch(rows[start:end])
             except BaseException as error:  # noqa: BLE001 - third-party code, which may raise more than Exceptions
-                failures[_error_location(error)] += 1
+                failures[error_location(error)] += 1
                 if end - start == 1:
                     scores[start] = _failure(_failure_kind(error))
                 elif halvings > 0:
@@ -212,8 +212,8 @@ def _failure_kind(error: BaseException) -> str:
     return "wrong shape" if isinstance(error, _WrongShapeError) else f"raised {type(error).__name__}"
 
 
-def _error_location(error: BaseException) -> str:
-    """The exception's type, and the file and line that raised it."""
+def error_location(error: BaseException) -> str:
+    """The exception's type, and the file and line that raised it; not its message, which may quote values."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -16,6 +16,7 @@ from stillsafe.errors import ModelError
 from stillsafe.model.compiled.predictors import EquivalenceCheck
 from stillsafe.model.confidence import ConfidenceScale
 from stillsafe.store.codec import dumps, from_document, to_document
+from stillsafe.store.redaction import is_of_older_release, redacted_baseline
 
 REMEDY = "Make the service folder again with `stillsafe init`."
 
@@ -93,6 +94,8 @@ class Reference:
         model: the model that both were measured with.
         format: number of the file's format.
         probes: the model's answers for synthetic rows, with which those at each start are compared.
+        shows_rare_values: whether the file of an older release lists what few values share. The baseline does not:
+            it is read without them.
     """
 
     baseline: Baseline | None = None
@@ -100,10 +103,13 @@ class Reference:
     model: ModelFacts | None = None
     format: int = FORMAT
     probes: ProbeAnswers | None = None
+    shows_rare_values: bool = False
 
     def to_json(self) -> str:
         """The content of the file, canonical JSON."""
-        return dumps(to_document(self))
+        document = to_document(self)
+        del document["shows_rare_values"]
+        return dumps(document)
 
     def profile(self, spec: FeatureSpec) -> FeatureBaseline | None:
         """The healthy profile of a feature; None if there is none, or if it counts hashes instead of values."""
@@ -132,12 +138,15 @@ def read_reference(path: Path) -> Reference:
     if not isinstance(number, int) or number > FORMAT:
         problem = f"The reference file has format {number}, and this version of Stillsafe reads formats up to {FORMAT}."
         raise ModelError(problem, "Update Stillsafe.", file=str(path))
+    document = sections.get("baseline")
+    baseline = _baseline(document)
     return Reference(
-        _section(Baseline, sections.get("baseline")),
+        baseline,
         _section(ConfidenceScale, sections.get("confidence")),
         _section(ModelFacts, sections.get("model")),
         number,
         _section(ProbeAnswers, sections.get("probes")),
+        baseline is not None and is_of_older_release(document),
     )
 
 
@@ -153,6 +162,13 @@ def read_baseline(path: Path) -> Baseline:
     if baseline is None:
         raise ModelError("The file contains no valid reference baseline.", REMEDY, file=str(path))
     return baseline
+
+
+def _baseline(document: Any) -> Baseline | None:
+    """The baseline without what few values of the sample share, whatever release wrote it."""
+    if _section(Baseline, document) is None or not is_of_older_release(document):
+        return _section(Baseline, document)
+    return _section(Baseline, redacted_baseline(document))
 
 
 def _section(kind: type[T], document: Any) -> T | None:

@@ -28,7 +28,10 @@ def bin_codes(column: Column, healthy: FeatureBaseline) -> BinCodes:
         groups = [*((category,) for category in bins.categories), *bins.groups]
         text_codes |= {category: code for code, group in enumerate(groups) for category in group}
         text_codes[None] = bins.missing
-        return np.array([text_codes.get(text, bins.above) for text in texts.vocabulary], dtype=np.int16)[texts.indices]
+        unlisted_bin = bins.below if bins.has_unlisted_rare else bins.above
+        return np.array([text_codes.get(text, unlisted_bin) for text in texts.vocabulary], dtype=np.int16)[
+            texts.indices
+        ]
     numbers = prediction_numbers(column)
     codes = np.zeros(len(numbers), dtype=np.int16)
     for edge in bins.edges:  # there are few edges, so this is faster than a search

@@ -56,7 +56,8 @@ class Fold:
         window, policy = stored_value(Window, run.window), stored_value(Policy, run.policy)
         baseline, memory = run_baseline(self.connection, run), self._memory_before(run)
         rules_version = run.rules_version or FIRST_VERSION
-        if rules_version == RULES_VERSION:
+        is_recomputable = rules_version == RULES_VERSION and not run.is_redacted
+        if is_recomputable:
             decision = decide(policy, baseline, window, memory)
             columns = stored_columns(window, memory, decision) | _row_columns(run, window, memory)
         else:
@@ -66,7 +67,7 @@ class Fold:
             folded_columns = stored_columns(window, memory, decision)
             columns = window_columns(window) | {name: folded_columns[name] for name in _FOLDED_COLUMNS}
             self.not_recomputed[rules_version] = self.not_recomputed.get(rules_version, 0) + 1
-        is_same_wording = rules_version == RULES_VERSION and run.wording_version == WORDING_VERSION
+        is_same_wording = is_recomputable and run.wording_version == WORDING_VERSION
         if not is_same_wording:
             columns.pop("reason", None)
         for what, value in columns.items():

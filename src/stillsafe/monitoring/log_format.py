@@ -16,7 +16,7 @@ from stillsafe.core.schema import OPEN_TYPES, LogMode, Schema, salted_hash
 from stillsafe.monitoring.columns import Columns, DictionaryColumn
 from stillsafe.settings import Settings
 
-_HASH = re.compile("[0-9a-f]{16}")
+HASH = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class LogFormat:
         if not unknown or not healthy:
             return column
         twins: dict[object, str] = {}
-        if any(map(_HASH.fullmatch, healthy)):
+        if any(map(HASH.fullmatch, healthy)):
             twins |= {text: each for text in unknown if (each := salted_hash(text, self.salt)) in healthy}
-        if any(_HASH.fullmatch(text) for text in unknown):
+        if any(HASH.fullmatch(text) for text in unknown):
             plain = {salted_hash(category, self.salt): category for category in healthy}
             twins |= {text: plain[text] for text in unknown if text in plain}
         return _with_texts(column, [twins.get(text, text) for text in column.vocabulary]) if twins else column

@@ -17,7 +17,7 @@ from stillsafe.core.evidence.slot_table import SlotTable
 from stillsafe.core.evidence.watch import watched_part
 from stillsafe.core.schema import OPEN_TYPES, LogMode, salted_hash
 from stillsafe.core.window import Tally
-from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.log_format import HASH, LogFormat
 
 T = TypeVar("T")
 
@@ -58,10 +58,12 @@ def shown_features(baseline: Baseline, log_format: LogFormat) -> tuple[str, ...]
 
 
 def _hashed_feature(feature: FeatureBaseline, salt: str) -> FeatureBaseline:
-    """A categorical feature with the hashes of its categories in their place."""
+    """A categorical feature with the hashes of its categories in their place, unless it has hashes already."""
     bins = feature.bins or Bins()
     group_categories = [category for group in bins.groups for category in group]
     names = (*feature.category_counts, *bins.categories, *group_categories)
+    if all(HASH.fullmatch(name) for name in names):
+        return feature
     hashes = {category: salted_hash(category, salt) for category in names}
     categories, groups = (
         tuple(hashes[category] for category in bins.categories),

@@ -31,6 +31,7 @@ from stillsafe.store.read.runs import RunRecord, feature_schema, run_before
 from stillsafe.store.row_ranges import RowRanges
 
 ROWS_PRUNED = "rows of its time were pruned"
+REDACTED_DOCUMENTS = "values of few rows were removed from it or from its baseline, so it is no longer recountable"
 ROWS_NOT_ARCHIVED = "rows of its time were pruned, and are not in that archive"
 
 
@@ -170,6 +171,8 @@ class Recount:
         stored, new_window = complete("window", run.window), to_document(window)
         if dumps(stored) == dumps(new_window):
             self.windows += 1
+        elif run.is_redacted:
+            self.not_recounted[run.id] = REDACTED_DOCUMENTS
         elif self._is_pruned(run, window):
             self.not_recounted[run.id] = ROWS_PRUNED if self.archive is None else ROWS_NOT_ARCHIVED
         elif (run.rules_version or FIRST_VERSION) != RULES_VERSION:

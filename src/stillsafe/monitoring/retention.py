@@ -95,6 +95,7 @@ def prune(
                 with database.writing(engine) as connection:
                     record_prune(connection, at=now, end=end, counts=counts, archive=archive_folder)
             counts = _delete_all(engine, end, folder, _row_counter(progress, sum(counts)))
+            database.truncate_write_ahead_log(engine)
         predictions, refusals = counts
         return PruneResult(cut, end, held_back_by, predictions, refusals, dry_run, archive_folder)
 

@@ -43,7 +43,8 @@ class RunDetail:
         memory: after the run.
         readings: in their order.
         healthy_error: the model's error in the healthy period, if known.
-        derivations: per reading key, how it came about; empty where other rules than the installed ones judged the run.
+        derivations: per reading key, how it came about; empty where other rules than the installed ones judged the
+            run, or where values of few rows were removed from its documents since.
     """
 
     run: RunRecord
@@ -71,7 +72,8 @@ def run_detail(connection: Connection, run: RunRecord) -> RunDetail:
     baseline = run_baseline(connection, run)
     harm = None if baseline is None else baseline.harm
     derivations: Derivations = {}
-    if run.rules_version == RULES_VERSION and baseline is not None and window is not None:
+    is_recomputable = run.rules_version == RULES_VERSION and not run.is_redacted
+    if is_recomputable and baseline is not None and window is not None:
         is_of_rest = any(reading.sources for reading in readings)
         own_window = window.rest if is_of_rest and window.rest is not None else window
         baseline = composed_baseline(baseline, own_window.slot_counts, policy.evidence)

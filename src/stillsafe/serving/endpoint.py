@@ -217,8 +217,8 @@ class PredictionEndpoint:
             self.metrics.synthetic_requests.inc(len(refusals))
             return
         try:
-            defects = (tuple((each.feature, each.kind) for each in refusal) for refusal in refusals)
-            await self.refusals.submit([Refusal(each, body.source) for each in defects])
+            record = partial(instances.recorded_violation, self.context.model.features)
+            await self.refusals.submit([Refusal(tuple(map(record, each)), body.source) for each in refusals])
         except StillsafeError as error:
             self.metrics.store_errors.inc()
             if not isinstance(error, StoreError):  # those are logged where an outage begins and ends

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
 from stillsafe.serving.body.request_id import KEY_HEADER, MOST_CHARACTERS, REQUEST_ID
@@ -112,7 +112,7 @@ def _feature(spec: FeatureSpec) -> dict[str, Any]:
     }
     limits = {"minimum": spec.minimum, "maximum": spec.maximum}
     shape.update({name: limit for name, limit in limits.items() if limit is not None})
-    if spec.categories is not None:
+    if spec.categories is not None and spec.log is LogMode.KEEP:
         shape["enum"] = [*spec.categories, *([] if spec.required else [None])]
     elif spec.type in TEXT_TYPES:
         shape["maxLength"] = spec.max_length

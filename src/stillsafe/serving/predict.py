@@ -24,7 +24,7 @@ from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
-from stillsafe.model.model import Model
+from stillsafe.model.model import Model, error_location
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
 from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.recording_log import RecordingLog
@@ -357,7 +357,7 @@ def _fallback_drafts(
     drafts: list[Draft] = []
     for answer in context.fallback.answers(rows, state.damaged_features):
         for error in answer.errors:
-            log_event(logger, LogEvent.RULE_FAILED, error=error)
+            log_event(logger, LogEvent.RULE_FAILED, {"rule": _rule_of(error), "error": error_location(error)})
         source = f"Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
         draft = partial(
             new_record,
@@ -369,6 +369,11 @@ def _fallback_drafts(
         )
         drafts.append(draft)
     return drafts
+
+
+def _rule_of(error: Exception) -> str:
+    """The rule that raised an error, as the fallback noted it."""
+    return "; ".join(getattr(error, "__notes__", ()))
 
 
 def _records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> _Records:

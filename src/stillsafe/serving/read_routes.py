@@ -23,7 +23,6 @@ from stillsafe.serving.schemas import (
     BaselineDocument,
     ExplainedIncidentDocument,
     ExplanationDocument,
-    FeatureDocument,
     IncidentDocument,
     IncidentsDocument,
     LiveDocument,
@@ -35,6 +34,7 @@ from stillsafe.serving.schemas import (
     VersionDocument,
     WindowDocument,
     WindowsDocument,
+    feature_document,
 )
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
@@ -172,8 +172,7 @@ def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> 
         """The features of a request and their limits."""
 
         def read() -> SchemaDocument:
-            features = [FeatureDocument.model_validate(spec) for spec in context.model.features.features]
-            return SchemaDocument(features=features)
+            return SchemaDocument(features=[feature_document(spec) for spec in context.model.features.features])
 
         return await _answer(share, read)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stillsafe.core.schema import FeatureSpec, LogMode
 from stillsafe.serving.problems import ProblemDocument
 from stillsafe.store.records import PredictionRecord
 
@@ -258,6 +259,12 @@ class FeatureDocument(Document):
     max_length: int
     log: str
     allowed: str
+
+
+def feature_document(spec: FeatureSpec) -> FeatureDocument:
+    """The hard limits of a feature; the categories of one that the log hides are not shown."""
+    document = FeatureDocument.model_validate(spec)
+    return document if spec.log is LogMode.KEEP else document.model_copy(update={"categories": None})
 
 
 class SchemaDocument(Document):

@@ -221,6 +221,22 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def truncate_write_ahead_log(engine: Engine) -> None:
+    """Move all of SQLite's write-ahead log into the file and empty it: it may hold rows that are deleted since.
+
+    It stays as it is while another process reads from it, and where there is none.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    if engine.dialect.name == "sqlite":
+        with reading(engine) as connection:
+            connection.commit()
+            driver: Any = connection.connection.driver_connection
+            with driver_errors(engine, "written"):
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def back_up(engine: Engine, file: Path) -> None:
     """Copy a SQLite database to a new file, as one snapshot, while others write.
 
@@ -376,6 +392,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # overwrite deleted rows, whatever SQLite's own default
     cursor.close()
 
 

@@ -82,10 +82,14 @@ class Spool:
     def delete_up_to(self, last_id: int) -> None:
         """Delete every entry up to this id, after the database has committed them.
 
+        An empty spool holds nothing of them, in its write-ahead log neither, unless another process reads it just now.
+
         Raises:
             StoreError: the spool cannot be written; the entries stay.
         """
         self._write(lambda c: c.execute("DELETE FROM waiting WHERE id <= ?", (last_id,)))
+        if not self.count():
+            self._execute(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), "written")
 
     def require_writable(self) -> None:
         """Write and sync a probe row, so that a full disk is detected before a request needs the spool.
@@ -154,6 +158,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.executescript(_SCHEMA)
     except sqlite3.Error:
         connection.close()

@@ -168,6 +168,7 @@ baseline_metrics = Table(
     Column("source", Name),
     Column("active", Boolean, nullable=False, server_default=false()),
     Column("document", Document),
+    Column("is_redacted", Boolean, nullable=False, server_default=false()),
 )
 
 current_window_metrics = Table(
@@ -208,6 +209,7 @@ current_window_metrics = Table(
     Column("superseded_at", UtcDateTime),
     Column("superseded_reason", Prose),
     Column("shadow_problem", Prose),
+    Column("is_redacted", Boolean, nullable=False, server_default=false()),
     Index(
         "uq_current_window_metrics_version_window_end",
         "service_id",

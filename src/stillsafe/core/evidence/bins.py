@@ -21,6 +21,7 @@ class Bins:
             category.
         categories: of a category, the most common ones, a bin each.
         groups: of a category, further ones that the model treats alike, a bin for each group.
+        has_unlisted_rare: of a category, whether one that is not listed counts as rare: the rare ones were removed.
     """
 
     edges: tuple[float, ...] = ()
@@ -28,6 +29,7 @@ class Bins:
     highest: float | None = None
     categories: tuple[str, ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()
+    has_unlisted_rare: bool = False
 
     @property
     def ordinary(self) -> int:

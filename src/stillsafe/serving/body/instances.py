@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any
 
-from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
+from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, ViolationKind, summary
 from stillsafe.core.text import display_name
 from stillsafe.serving.body.json_body import BODY, repeated_keys
 from stillsafe.serving.body.request_id import REQUEST_ID, id_violation
@@ -16,6 +16,19 @@ SHOWN_BYTES, SHOWN_SHARE = 16_000, 0.25
 """Violations that a batch may show, in bytes: a number, and a share of its body. Further instances show one each."""
 KEY_BYTES = 60
 """Bytes of the keys of a violation in an answer."""
+UNKNOWN_KEY = "unknown_key"
+"""Kind of a violation: a key beside the features that no request has."""
+UNKNOWN_NAME = "(unknown)"
+"""What is recorded of a name that the client made up: it may be a value of a person in the wrong place."""
+_CLIENT_NAMED_KINDS = frozenset((ViolationKind.UNKNOWN_FEATURE, UNKNOWN_KEY, "repeated"))
+_KNOWN_KEYS = frozenset(("features", "instances", SYNTHETIC))
+
+
+def recorded_violation(schema: Schema, violation: Violation) -> tuple[str, str]:
+    """What of a violation is recorded: its place, unless the client made the name up, and its kind."""
+    is_known = violation.feature in _KNOWN_KEYS or any(spec.name == violation.feature for spec in schema.features)
+    is_own_name = violation.kind in _CLIENT_NAMED_KINDS and not is_known
+    return UNKNOWN_NAME if is_own_name else violation.feature, violation.kind
 
 
 def check_single(schema: Schema, document: object) -> Row | tuple[Violation, ...]:
@@ -143,7 +156,7 @@ def _key_violations(document: Mapping[str, Any], key: str, allowed: str) -> Iter
     *others, last = [f"`{name}`" for name in _keys(key)]
     for name in document:
         if name not in _keys(key):
-            yield Violation(display_name(name), "unknown_key", "no such key", f"only {', '.join(others)} and {last}")
+            yield Violation(display_name(name), UNKNOWN_KEY, "no such key", f"only {', '.join(others)} and {last}")
 
 
 def _repetition(key: str) -> Violation:

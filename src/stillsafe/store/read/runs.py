@@ -51,6 +51,7 @@ class RunRecord:
     superseded_at: datetime | None = None
     superseded_reason: str | None = None
     shadow_problem: str | None = None
+    is_redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,19 @@ def baseline_columns(baseline: Baseline) -> dict[str, Any]:
     }
 
 
+def replace_document(connection: Connection, baseline: Baseline) -> None:
+    """Store a part of a baseline in its place, and mark it as redacted."""
+    columns = {name: value for name, value in baseline_columns(baseline).items() if name != "baseline_id"}
+    connection.execute(
+        update(baseline_metrics)
+        .where(
+            baseline_metrics.c.service_id == database.service_id(connection),
+            baseline_metrics.c.baseline_id == baseline.baseline_id,
+        )
+        .values(**columns, document=to_document(baseline), is_redacted=True)
+    )
+
+
 def mark_active(connection: Connection, baseline: Baseline) -> None:
     """Make a baseline the one active baseline of its model version."""
     same_version = baseline_metrics.c.model_version == baseline.model_version

@@ -65,6 +65,13 @@ class RunRows:
         }
 
 
+def mark_runs_redacted(connection: Connection, baseline_id: str) -> None:
+    """Mark the runs that a baseline judged: it was redacted, so they are neither recomputed nor recounted."""
+    columns = current_window_metrics.c
+    is_own = columns.service_id == database.service_id(connection), columns.baseline_id == baseline_id
+    connection.execute(update(current_window_metrics).where(*is_own).values(is_redacted=True))
+
+
 def record_run(
     connection: Connection,
     policy: Policy,
