@@ -19,7 +19,7 @@ def file_of(engine: Engine) -> Path | None:
 
 
 def revision_of_copy(file: Path) -> str | None:
-    """The schema's revision in a copy that nobody writes; None where it cannot be read. The copy stays as it is."""
+    """The schema's revision in a copy that no process writes; None where it cannot be read. It stays as it is."""
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -2,9 +2,9 @@
 
 Baselines and windows are stored under a threshold of disclosure (`min_count`). Documents of releases without it list
 exact numbers and categories of single rows, and the ends of ranges and the edges of bins are such numbers too. Here
-they become what such a document would show today, as far as it tells without its rows: a rare category counts among
+they become what such a document would show today, as far as that is known without its rows: a rare category counts among
 the values that are not listed, a rare number is not listed, and an end or an edge becomes the roundest number within
-about as many rows of it as the threshold asks for. Documents of that age have a fixed form, so these are plain JSON.
+about as many rows of it as the threshold. Documents of that age have a fixed form, so these are plain JSON.
 """
 
 import math
@@ -199,7 +199,7 @@ class _Numbers:
         """
         edge = self.points[at]
         widths = (edge - self.points[at - 1], self.counts[at - 1]), (self.points[at + 1] - edge, self.counts[at])
-        # In the outermost bins most values lie near the edge, so the denser side tells how far the reach goes.
+        # In the outermost bins most values lie near the edge, so the denser side sets the reach.
         below = above = min(min(MIN_COUNT // 2 / max(count, 1), 0.5) * width for width, count in widths)
         if distinct_numbers:
             below = (edge - max((each for each in distinct_numbers if each < edge), default=edge)) / 2
