@@ -2,9 +2,9 @@
 
 Baselines and windows are stored under a threshold of disclosure (`min_count`). Documents of releases without it list
 exact numbers and categories of single rows, and the ends of ranges and the edges of bins are such numbers too. Here
-they become what such a document would show today, as far as that is known without its rows: a rare category counts among
-the values that are not listed, a rare number is not listed, and an end or an edge becomes the roundest number within
-about as many rows of it as the threshold. Documents of that age have a fixed form, so these are plain JSON.
+they become what such a document would show today, as far as that is known without its rows: a rare category counts
+among the values that are not listed, a rare number is not listed, and an end or an edge becomes the roundest number
+within about as many rows of it as the threshold. Documents of that age have a fixed form, so these are plain JSON.
 """
 
 import math
