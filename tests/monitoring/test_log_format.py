@@ -9,8 +9,8 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.monitoring.baseline import reference_baseline, reference_columns
 from stillsafe.monitoring.columns import Columns
-from stillsafe.monitoring.counted_rows import both_tallies
 from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.window_rows import both_tallies
 from tests.core.healthy import START
 from tests.monitoring.related import by_key
 

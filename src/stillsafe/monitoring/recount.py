@@ -12,11 +12,11 @@ from stillsafe.core.schema import Schema
 from stillsafe.core.window import Window
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ShadowScorer
-from stillsafe.monitoring.counted_rows import both_tallies
 from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, run_difference
 from stillsafe.monitoring.fold import run_baseline
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.run import WindowRowsRead, count_columns, observe, row_marks
+from stillsafe.monitoring.window_rows import both_tallies
 from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.requests import (
     RequestTable,

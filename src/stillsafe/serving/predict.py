@@ -357,7 +357,8 @@ def _fallback_drafts(
     drafts: list[Draft] = []
     for answer in context.fallback.answers(rows, state.damaged_features):
         for error in answer.errors:
-            log_event(logger, LogEvent.RULE_FAILED, {"rule": _rule_of(error), "error": error_location(error)})
+            rule = "; ".join(getattr(error, "__notes__", ()))  # as the fallback noted it
+            log_event(logger, LogEvent.RULE_FAILED, {"rule": rule, "error": error_location(error)})
         source = f"Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
         draft = partial(
             new_record,
@@ -369,11 +370,6 @@ def _fallback_drafts(
         )
         drafts.append(draft)
     return drafts
-
-
-def _rule_of(error: Exception) -> str:
-    """The rule that raised an error, as the fallback noted it."""
-    return "; ".join(getattr(error, "__notes__", ()))
 
 
 def _records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> _Records:

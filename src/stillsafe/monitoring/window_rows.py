@@ -29,7 +29,7 @@ def both_tallies(
 
 
 @dataclass(frozen=True, slots=True)
-class CountedRows:
+class WindowRows:
     """The rows of a window.
 
     Attributes:
