@@ -357,18 +357,12 @@ def _fallback_drafts(
     drafts: list[Draft] = []
     for answer in context.fallback.answers(rows, state.damaged_features):
         for error in answer.errors:
-            rule = "; ".join(getattr(error, "__notes__", ()))  # as the fallback noted it
-            log_event(logger, LogEvent.RULE_FAILED, {"rule": rule, "error": error_location(error)})
+            fields = {"rule": "; ".join(getattr(error, "__notes__", ())), "error": error_location(error)}
+            log_event(logger, LogEvent.RULE_FAILED, fields)
         source = f"Answered by the fallback, {truncate(answer.why, LONGEST_REASON)}."
-        draft = partial(
-            new_record,
-            prediction=answer.answer,
-            confidence_score=None,
-            fallback_used=True,
-            fallback_kind=answer.kind,
-            reason=f"{cause} {NO_PREDICTION if answer.kind == ABSTAIN else source}",
-        )
-        drafts.append(draft)
+        facts = {"prediction": answer.answer, "fallback_kind": answer.kind, "fallback_used": True}
+        reason = f"{cause} {NO_PREDICTION if answer.kind == ABSTAIN else source}"
+        drafts.append(partial(new_record, **facts, confidence_score=None, reason=reason))
     return drafts
 
 
