@@ -1,5 +1,6 @@
 """What one client's connections may take from the others, against a served process and raw sockets."""
 
+import asyncio
 import json
 import pickle
 import resource
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from stillsafe.serving.connections import MOST_PENDING, PIECE_BYTES, ConnectionRegistry, Limit, server_options
+from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import Serving
 from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status
 
@@ -263,3 +265,34 @@ def test_the_limits_of_connections_follow_the_open_files() -> None:
     assert limits[Limit.CONNECTIONS_PER_ADDRESS] == pytest.approx(limits[Limit.CONNECTIONS] / 2, abs=1)
     settings = Serving(max_connections=10, max_connections_per_address=50)
     assert ConnectionRegistry(settings).limits[Limit.CONNECTIONS_PER_ADDRESS] == 10
+
+
+class _Connection:
+    """A connection at work, as the registry sees it."""
+
+    idle_until = None
+
+    def __init__(self, registry: ConnectionRegistry, peer: str) -> None:
+        self.address, self.is_trusted = peer, registry.proxies.trusts(peer)
+        self.loop = asyncio.get_running_loop()
+
+    def cut_if_stalled(self, now: float) -> None:
+        """Nothing is stalled."""
+
+
+def test_a_trusted_proxy_has_no_limit_of_its_own() -> None:
+    """It carries the connections of all clients: only the limit of all connections holds for it."""
+    settings = Serving(max_connections=6, max_connections_per_address=2)
+
+    async def connection_count(peer: str) -> int:
+        registry = ConnectionRegistry(settings, Exposure(trusted_proxies=("10.0.0.0/24",)))
+        count = 0
+        for _ in range(10):
+            connection: Any = _Connection(registry, peer)
+            if registry.admit(connection):
+                registry.note_head(connection)
+                count += 1
+        return count
+
+    assert asyncio.run(connection_count("10.0.0.7")) == 6
+    assert asyncio.run(connection_count("10.0.1.7")) == 2
