@@ -404,6 +404,8 @@ class Feature(Section):
     """Longest accepted string, in characters."""
     log: Annotated[LogMode, Field(strict=False)] = LogMode.KEEP
     """`keep`, `hash` or `drop`: how the log stores the value."""
+    omittable: bool = True
+    """Whether a request may leave out a feature that may be null."""
     watch: bool = True
     """Whether the monitor watches the feature. It is served and logged in any case."""
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}

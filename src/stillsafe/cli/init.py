@@ -186,7 +186,7 @@ def print_service(created_service: "CreatedService") -> None:
     console.print(f"Wrote {escape(str(created_service.folder))}: a {kind.value}, version {version}.")
     table = Table("feature", "type", "missing", "allowed")
     for spec in created_service.schema.features:
-        missing = "refused" if spec.required else "served"
+        missing = "refused" if spec.required else "served" if spec.omittable else "null is served"
         table.add_row(escape(spec.name), spec.type.value, missing, escape(replace(spec, required=True).allowed))
     console.print(table)
     if created_service.model_score is not None and created_service.fallback_score is not None:

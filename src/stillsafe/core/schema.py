@@ -97,6 +97,7 @@ class FeatureSpec:
         categories: the only categories accepted, or None for any: an unseen one is then measured, not refused.
         max_length: longest accepted string, in characters.
         log: how the value appears in the audit log.
+        omittable: whether a request may leave out the feature where it may be null; see `check_instance`.
     """
 
     name: str
@@ -107,6 +108,7 @@ class FeatureSpec:
     categories: tuple[str, ...] | None = None
     max_length: int = 200
     log: LogMode = LogMode.KEEP
+    omittable: bool = True
 
     @property
     def allowed(self) -> str:

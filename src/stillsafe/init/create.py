@@ -25,6 +25,7 @@ from stillsafe.init import (
     service_folder,
     write,
 )
+from stillsafe.init.named_features import NamedFeatures, name_complete_features
 from stillsafe.init.read_sample import SampleData, SampleSource, name_doubtful_columns, read_sample
 from stillsafe.init.reference_file import model_facts, reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
@@ -205,32 +206,32 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     model_file = _ModelFile(request.model_file, file_format, request.trusted_types)
     served_model = _serve_model(candidate, data, model_file, folder.min_count, progress)
     study = _study(request, folder, served_model, data, progress)
+    features = name_complete_features(served_model.model.features, data.rows)
     service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
     service |= {} if data.columns.times is None else {"timezone": study.timezone}
     text = write.settings_text(
         service=service | dict(folder.log_settings),
         model=_model_section(folder, served_model, own_modules, request.trusted_types),
-        schema=served_model.model.features,
+        schema=features.schema,
         remarks=data.schema.remarks,
         owners={"harm": study.choice.section, "min_count": folder.min_count},
         fallback=study.fallback.default,
         proposal=study.fallback.proposal,
     )
-    files = _files(folder, served_model, study.reference, text) | study.fallback.files
     with inspect.suppress_warnings():
-        service_folder.write(folder, files)
+        service_folder.write(folder, _files(folder, served_model, study.reference, text) | study.fallback.files)
     return CreatedService(
         request.out,
         kind,
         version,
         served_model.model.scale.method,
-        served_model.model.features,
+        features.schema,
         study.reference,
         study.fallback.default.answer,
         *default_answer.scores_with_rules(study.fallback.scores, study.fallback.proposal),
         (
             *_sample_warnings(data, served_model.scores, folder),
-            *_schema_warnings(data.schema, served_model.model.features),
+            *_schema_warnings(data.schema, features),
             *data.remarks,
             *study.warnings,
         ),
@@ -403,14 +404,14 @@ def _sample_warnings(data: SampleData, scores: Sequence[Score], folder: ServiceF
         )
 
 
-def _schema_warnings(inferred_schema: infer.InferredSchema, schema: Schema) -> Iterator[str]:
+def _schema_warnings(inferred_schema: infer.InferredSchema, features: NamedFeatures) -> Iterator[str]:
     yield from (f"{name}: {remark}" for name, remark in inferred_schema.remarks.items())
-    yield from inferred_schema.certainty
-    if closed_features := [spec.name for spec in schema.features if spec.categories is not None]:
+    yield from (*inferred_schema.certainty, *features.sentences)
+    if closed_features := [spec.name for spec in features.schema.features if spec.categories is not None]:
         yield (
             "The model fails on categories that it was not trained on, so requests with other categories are refused: "
             f"{', '.join(closed_features)}. The settings list the categories in clear, and so does /v1/schema unless "
             "the feature is hidden (`log`): if they are names of persons, train the model to ignore unknown ones."
         )
-    if variables := write.shared_variables(schema):
+    if variables := write.shared_variables(features.schema):
         yield f"Several features have the same name in fallback rules, so there are no rules: {', '.join(variables)}."

@@ -276,6 +276,8 @@ def _feature(spec: FeatureSpec) -> Iterator[Line]:
     yield "name", spec.name
     yield "type", spec.type.value
     yield "required", spec.required
+    if not spec.omittable:
+        yield "omittable", spec.omittable
     for key, limit in (("minimum", spec.minimum), ("maximum", spec.maximum)):
         if limit is not None:
             yield key, int(limit) if spec.type is FeatureType.INTEGER else limit

@@ -99,7 +99,7 @@ def _instance(schema: Schema) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [spec.name for spec in schema.features if spec.required],
+        "required": [spec.name for spec in schema.features if spec.required or not spec.omittable],
         "properties": {spec.name: _feature(spec) for spec in schema.features},
     }
 

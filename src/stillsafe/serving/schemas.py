@@ -259,6 +259,7 @@ class FeatureDocument(Document):
     max_length: int
     log: str
     allowed: str
+    omittable: bool
 
 
 def feature_document(spec: FeatureSpec) -> FeatureDocument:

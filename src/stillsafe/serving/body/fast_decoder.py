@@ -130,7 +130,9 @@ def _struct(names: Iterable[str], fields: Iterable[tuple[Any, Any]]) -> Any:
 def _field(spec: FeatureSpec) -> tuple[Any, Any]:
     """A feature's type and its default."""
     kind = _kind(spec)
-    return (kind, msgspec.NODEFAULT) if spec.required else (kind | None | UnsetType, UNSET)
+    if spec.required or not spec.omittable:
+        return (kind if spec.required else kind | None), msgspec.NODEFAULT
+    return kind | None | UnsetType, UNSET
 
 
 def _kind(spec: FeatureSpec) -> Any:

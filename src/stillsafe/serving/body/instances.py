@@ -73,7 +73,19 @@ def check_instance(schema: Schema, features: object, most: int = MOST_VIOLATIONS
     names = repeated_keys(features)
     if names:
         return summary([_repetition(name) for name in names[:most]], len(names), most)
-    return schema.validate(features, most)
+    check = schema.validate(features, most)
+    absent = [*_absent_features(schema, features)]
+    if not absent:
+        return check
+    violations = [*absent, *(check if isinstance(check, tuple) else ())]
+    return summary(violations, len(violations), most)
+
+
+def _absent_features(schema: Schema, features: object) -> Iterator[Violation]:
+    """Features that may be null and that a request must name nevertheless."""
+    for spec in schema.features:
+        if not (spec.required or spec.omittable) and isinstance(features, Mapping) and spec.name not in features:
+            yield Violation(spec.name, ViolationKind.MISSING, "the request must name it", spec.allowed)
 
 
 def check_instances(
