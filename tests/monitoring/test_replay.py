@@ -220,7 +220,7 @@ def test_a_run_that_names_no_rules_was_decided_by_the_first(history: Service) ->
 
 #: Table -> its columns that copy nothing: keys, what a decision is recomputed from, and what no stored value implies.
 SOURCES = {
-    "baseline_metrics": {"document", "active"},
+    "baseline_metrics": {"document", "active", "is_redacted"},
     "current_window_metrics": {
         *("id", "policy", "rules_version", "wording_version", "schema_digest", "inherited", "shadow_problem"),
         *("superseded_at", "superseded_reason", "window", "rows"),

@@ -18,7 +18,7 @@ from stillsafe.errors import StoreError
 from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, present_difference, run_difference
 from stillsafe.monitoring.run import stored_columns
 from stillsafe.store.codec import dumps, stored_value, to_document
-from stillsafe.store.read.baselines import baseline_by_id
+from stillsafe.store.read.baselines import baseline_by_id, is_redacted
 from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.row_selection import RowMarks
 from stillsafe.store.read.runs import ActionRecord, RunRecord, superseded_incidents
@@ -56,6 +56,8 @@ class Fold:
         window, policy = stored_value(Window, run.window), stored_value(Policy, run.policy)
         baseline, memory = run_baseline(self.connection, run), self._memory_before(run)
         rules_version = run.rules_version or FIRST_VERSION
+        if run.is_redacted and run.baseline_id is not None and not is_redacted(self.connection, run.baseline_id):
+            return run_difference(run, "is_redacted", True, False)
         is_recomputable = rules_version == RULES_VERSION and not run.is_redacted
         if is_recomputable:
             decision = decide(policy, baseline, window, memory)

@@ -57,6 +57,14 @@ def baseline_by_id(connection: Connection, baseline_id: str) -> Baseline | None:
     return None if document is None else stored_value(Baseline, document)
 
 
+def is_redacted(connection: Connection, baseline_id: str) -> bool:
+    """Whether values were removed from a baseline after it was stored."""
+    query = select(baseline_metrics.c.is_redacted).where(
+        _is_own(connection), baseline_metrics.c.baseline_id == baseline_id
+    )
+    return bool(connection.execute(query).scalar())
+
+
 def active_baseline(connection: Connection, model_version: str) -> Baseline | None:
     """The active baseline of a model version, or None where the version has none."""
     query = select(baseline_metrics.c.document).where(
