@@ -13,6 +13,7 @@ from stillsafe.cli import (  # noqa: F401 - each registers its commands
     labels,
     model,
     monitor,
+    performance,
     predictions,
     replay,
     schedule,

@@ -6,7 +6,15 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
 from stillsafe.serving import endpoint as prediction_endpoint
-from stillsafe.serving import label_routes, openapi, openapi_routes, prediction_routes, problems, read_routes
+from stillsafe.serving import (
+    label_routes,
+    openapi,
+    openapi_routes,
+    performance_routes,
+    prediction_routes,
+    problems,
+    read_routes,
+)
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.fast_path import FastPathApp
 from stillsafe.serving.login_routes import login_routes
@@ -50,6 +58,7 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
     app.include_router(read_routes.status_routes(context))
     app.include_router(prediction_routes.prediction_routes(context))
     app.include_router(label_routes.label_routes(context))
+    app.include_router(performance_routes.performance_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))
     app.include_router(operator_routes(context, actions))
     app.include_router(openapi_routes.openapi_routes())

@@ -94,6 +94,55 @@ class LabelReportDocument(Document):
     refusals: list[str] = Field(description="The first of them.")
 
 
+class EstimateDocument(Document):
+    """A figure with its 95% interval; null where there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class ClassFiguresDocument(Document):
+    """Figures of one class."""
+
+    precision: float
+    recall: float
+    f1: float
+    label_count: int = Field(description="Labels that are this class.")
+
+
+class FiguresDocument(Document):
+    """Realised performance of some answers."""
+
+    label_count: int
+    metrics: dict[str, EstimateDocument]
+    classes: dict[str, ClassFiguresDocument]
+
+
+class PeriodDocument(Document):
+    """Performance of the answers of a time, by their labels."""
+
+    start: datetime
+    end: datetime
+    prediction_count: int
+    label_count: int
+    abstention_count: int = Field(description="Labelled requests without an answer; no metric counts them.")
+    coverage: float | None = Field(description="Share of the answers that have a label.")
+    coverage_of_answers: dict[str, float] = Field(description="The same per answer: missing labels may have a reason.")
+    delay_seconds: float | None = Field(description="Mean time from the request to its label.")
+    overall: FiguresDocument | None
+    model: FiguresDocument | None = Field(description="Of the model's answers.")
+    fallback: FiguresDocument | None = Field(description="Of the fallback's answers.")
+
+
+class PerformanceDocument(Document):
+    """Realised performance of the served model version, newest period first."""
+
+    model_version: str
+    by: str
+    periods: list[PeriodDocument]
+
+
 class VersionDocument(Document):
     """One model version of the service."""
 

@@ -1,0 +1,62 @@
+"""`performance`: how good the answers were, by the labels that have come."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from stillsafe import service
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.output import console, print_plain, print_result
+from stillsafe.errors import ConfigurationError
+from stillsafe.model.label_performance import Estimate, Figures
+from stillsafe.model.load import load_model
+from stillsafe.model.performance_report import Period, PeriodKind, performance_report
+from stillsafe.store import database
+
+
+@app.command()
+def performance(
+    config: Config = DEFAULT_CONFIG,
+    by: Annotated[str, typer.Option(help="`day`, or `window` of the monitor's runs.")] = "day",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """How good the answers were, by the labels that have come, with their coverage and their intervals."""
+    if by not in ("day", "window"):
+        raise ConfigurationError(f"{by!r} is no period.", "Write --by day or --by window.")
+    kind: PeriodKind = "day" if by == "day" else "window"
+    settings = service.settings_of(config)
+    classes = load_model(settings).classes
+    with database.reading(service.open_store(settings)) as connection:
+        periods = performance_report(connection, settings, classes, service.utc_now(), kind=kind, limit=limit)
+    print_result([period.document() for period in periods], as_json, lambda: print_periods(periods))
+
+
+def print_periods(periods: list[Period]) -> None:
+    """Print the text of `performance`: a row per period with labels."""
+    with_labels = [period for period in periods if period.performance.overall is not None]
+    if not with_labels:
+        print_plain("No label has come for these periods. Add them with `stillsafe labels add` or POST /v1/labels.")
+        return
+    table = Table("from (UTC)", "answers", "labels", "metric", "all", "model", "fallback")
+    for period in with_labels:
+        record = period.performance
+        for name in record.overall.metrics if record.overall else ():
+            table.add_row(
+                f"{period.start:%m-%d %H:%M}",
+                f"{record.prediction_count:,}",
+                f"{record.coverage or 0.0:.1%}",
+                name.replace("_", " "),
+                *(_cell(figures, name) for figures in (record.overall, record.model, record.fallback)),
+            )
+    console.print(table)
+    print_plain("Brackets hold 95% intervals. Labels that are missing may be missing for a reason.")
+
+
+def _cell(figures: Figures | None, name: str) -> str:
+    estimate: Estimate | None = None if figures is None else figures.metrics.get(name)
+    if estimate is None:
+        return "-"
+    ends = "" if estimate.low is None else f" \\[{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value:.3f}{ends}"

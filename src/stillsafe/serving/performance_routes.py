@@ -1,0 +1,36 @@
+"""The route of realised performance."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from stillsafe.model.performance_report import PeriodKind, performance_report
+from stillsafe.serving.predict import Context
+from stillsafe.serving.problems import problem_responses
+from stillsafe.serving.schemas import PerformanceDocument, PeriodDocument
+
+MOST_PERIODS = 100
+By = Annotated[PeriodKind, Query(alias="by", description="Days of the service, or windows of the monitor's runs.")]
+PeriodLimit = Annotated[int, Query(alias="limit", ge=1, le=MOST_PERIODS, description="Most periods, newest first.")]
+
+
+def performance_routes(context: Context) -> APIRouter:
+    """`GET /v1/performance`."""
+    routes = APIRouter(prefix="/v1", tags=["labels"])
+
+    @routes.get("/performance", response_model=PerformanceDocument, responses=problem_responses(422, 503))
+    async def performance(kind: By = "day", limit: PeriodLimit = 7) -> Response:
+        """How good the answers were, by the labels that have come."""
+
+        def read() -> bytes:
+            settings, classes = context.settings, context.model.classes
+            with context.reading() as connection:
+                periods = performance_report(connection, settings, classes, context.clock(), kind=kind, limit=limit)
+            documents = [PeriodDocument.model_validate(period.document()) for period in periods]
+            report = PerformanceDocument(model_version=context.model.version, by=kind, periods=documents)
+            return report.model_dump_json().encode()
+
+        return Response(await context.reading_time.run(read), media_type="application/json")
+
+    return routes
