@@ -10,8 +10,12 @@ from stillsafe.core.score import as_text
 from stillsafe.core.state import State
 from stillsafe.store.codec import to_document
 
-_ANSWER_FIELDS = ("probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind")
-_ANSWER_ONLY = frozenset([*_ANSWER_FIELDS, "request_id", "is_repeat"])
+_ANSWER_ONLY = frozenset(
+    [
+        *("probabilities", "monitor_stale", "watched", "judged", "judged_at", "fallback_kind"),
+        *("request_id", "is_repeat"),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,16 @@ class PredictionRecord:
 
     def unlogged_answer(self) -> dict[str, Any]:
         """What the answer has and the log lacks, as plain JSON types: with the logged row it is the whole answer."""
-        fields = {name: to_document(getattr(self, name)) for name in _ANSWER_FIELDS}
-        # As pairs, since stored documents sort the keys of objects, and the answer has the order of the classes.
-        pairs = None if self.probabilities is None else [list(pair) for pair in self.probabilities.items()]
-        return fields | {"prediction": self.prediction, "probabilities": pairs}
+        return {
+            "prediction": self.prediction,
+            # As pairs, since stored documents sort the keys of objects, and the answer has the order of the classes.
+            "probabilities": None if self.probabilities is None else [*map(list, self.probabilities.items())],
+            "monitor_stale": self.monitor_stale,
+            "watched": self.watched,
+            "judged": self.judged,
+            "judged_at": None if self.judged_at is None else self.judged_at.isoformat(),
+            "fallback_kind": self.fallback_kind,
+        }
 
     def spool_document(self) -> dict[str, object]:
         """The logged fields as plain JSON types, as the spool stores them."""

@@ -1,10 +1,9 @@
 """INSERT, UPDATE and DELETE of `request_ids`, and INSERT and DELETE of `request_duplicates`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,8 +17,7 @@ from stillsafe.store.tables import prediction_logs, request_duplicates, request_
 _COLUMNS = ("service_id", "id", "body_hash", "prediction_id", "timestamp", "answer")
 
 
-@dataclass(frozen=True, slots=True)
-class _IdentifiedRecord:
+class _IdentifiedRecord(NamedTuple):
     """A record and its id, which is not None."""
 
     record: PredictionRecord
@@ -69,9 +67,10 @@ def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> 
     statement, has_names = _insertion(connection.dialect)
     bind = request_ids.c.timestamp.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
     service, rows = database.service_id(connection), []
+    driver_times = {time: time if bind is None else bind(time) for time in {pair.record.timestamp for pair in pairs}}
     for pair in pairs:
         text, body_hash, prediction_id, timestamp, answer = pair.values()
-        rows.append((service, text, body_hash, prediction_id, timestamp if bind is None else bind(timestamp), answer))
+        rows.append((service, text, body_hash, prediction_id, driver_times[timestamp], answer))
     parameters: list[Any] = [dict(zip(_COLUMNS, row, strict=True)) for row in rows] if has_names else rows
     return connection.exec_driver_sql(statement, parameters).rowcount
 
