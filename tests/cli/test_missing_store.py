@@ -41,6 +41,9 @@ USES: dict[str, tuple[str, ...]] = {
     "db rename": ("nobody",),
     "incidents list": (),
     "incidents show": ("1",),
+    "key create": ("web", "--scope", "read"),
+    "key list": (),
+    "key revoke": ("web",),
     "windows show": (),
 }
 """Every command that uses the database, by its words."""
