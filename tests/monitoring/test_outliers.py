@@ -83,7 +83,7 @@ def test_one_of_fifty_warns(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("healthy", "is_broken"),
+    ("healthy", "faulty"),
     [
         ((), (HOSTILE,)),
         (HONEST[:1], (HOSTILE,)),
@@ -96,11 +96,11 @@ def test_one_of_fifty_warns(service: Service) -> None:
     ids=["one only", "one of two", "all", "twenty of fifty", "one beside unknown", "unknown", "unknown beside three"],
 )
 def test_what_is_the_service_degrades_it(
-    service: Service, healthy: Sequence[str | None], is_broken: Sequence[str | None]
+    service: Service, healthy: Sequence[str | None], faulty: Sequence[str | None]
 ) -> None:
     """One client only, one of two, all, many of many, and rows of unknown clients: the rules hold as before."""
     traffic = [(200, healthy, None)] if healthy else []
-    decisions = play(service, 3, *traffic, (300, is_broken, foreign))
+    decisions = play(service, 3, *traffic, (300, faulty, foreign))
     assert service.state() is State.DEGRADED
     assert decisions[-1].damaged_features == ("town",)
     assert not any(reading.sources for decision in decisions for reading in decision.readings)
@@ -117,8 +117,8 @@ def test_a_few_of_many_are_named_together(service: Service) -> None:
     pair = (HOSTILE, "b" * 16)
     decisions = play(service, 4, (300, HONEST[:18], None), (300, pair, hollow))
     assert service.state() is State.WARNING
-    name = [reading.sources for reading in decisions[-1].readings if reading.sources]
-    assert name == [tuple(sorted(pair))]
+    outlier_names = [reading.sources for reading in decisions[-1].readings if reading.sources]
+    assert outlier_names == [tuple(sorted(pair))]
     assert "come from 2 clients" in decisions[-1].reason
 
 

@@ -22,7 +22,7 @@ class NamedFeatures:
 
 
 def name_complete_features(schema: Schema, rows: Sequence[Row]) -> NamedFeatures:
-    """Have requests name the features that no row of the sample lacks. A sample of few rows says nothing.
+    """Have requests name the features that no row of the sample lacks. A sample of few rows is no evidence.
 
     Their values may be null where the model copes with that, so that a failed feed is served and watched.
 

@@ -84,15 +84,15 @@ class _Search:
 
     def outliers(self, counts: Mapping[str, int]) -> list[str]:
         """The fewest sources, those first that add most; empty where the others are never calm and enough."""
-        exclusion: list[str] = []
+        outlier_names: list[str] = []
         for _ in range(int(self.policy.evidence.outlier_max_sources)):
-            others = {name: count for name, count in counts.items() if name not in exclusion}
+            others = {name: count for name, count in counts.items() if name not in outlier_names}
             candidate = next(self._candidates(others), None)
             if candidate is None:
                 return []
-            exclusion.append(candidate)
-            if self._is_calm_without(exclusion):
-                return self._necessary(exclusion)
+            outlier_names.append(candidate)
+            if self._is_calm_without(outlier_names):
+                return self._necessary(outlier_names)
         return []
 
     def _candidates(self, counts: Mapping[str, int]) -> Iterator[str]:
@@ -102,17 +102,17 @@ class _Search:
             if speak_for_service(self.policy, others):
                 yield name
 
-    def _necessary(self, exclusion: Sequence[str]) -> list[str]:
+    def _necessary(self, outlier_names: Sequence[str]) -> list[str]:
         """The sources without which the others would not be calm."""
-        necessary = list(exclusion)
-        for name in exclusion[:-1]:
+        necessary = list(outlier_names)
+        for name in outlier_names[:-1]:
             fewer = [each for each in necessary if each != name]
             if self._is_calm_without(fewer):
                 necessary = fewer
         return necessary
 
-    def _is_calm_without(self, exclusion: Sequence[str]) -> bool:
-        rest = self.rest(exclusion)
+    def _is_calm_without(self, outlier_names: Sequence[str]) -> bool:
+        rest = self.rest(outlier_names)
         rest_readings = window_readings(self.policy, self.rows.baseline, rest)
         return is_of_sources(self.policy, replace(self.window, rest=rest), self.readings, rest_readings)
 
@@ -124,12 +124,12 @@ class _Deviations:
     Attributes:
         names: the sources.
         counts: per feature and output, fresh rows by source and bin, and the healthy rows in these bins.
-        broken: (S,) nats of association that the rows of each source lack; zeros where no relation deviates.
+        lost_association: (S,) nats of association that the rows of each source lack; zeros where no relation deviates.
     """
 
     names: Sequence[str]
     counts: Sequence[tuple[NDArray[np.int64], Sequence[float]]]
-    breakdown: NDArray[np.float64]
+    lost_association: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: WindowCounts, baseline: Baseline, window: Window, readings: tuple[Reading, ...]) -> "_Deviations":
@@ -146,8 +146,8 @@ class _Deviations:
         ]
         tables = [(table.reshape(len(names), len(healthy)), healthy) for table, healthy in counts]
         is_broken = any(r.signal is Signal.BROKEN_RELATION_RATE and r.evidence is Evidence.BAD for r in readings)
-        breakdown = _broken_relations(columns, baseline) if is_broken else np.zeros(len(columns))
-        broken_sums = np.bincount(sources, weights=breakdown, minlength=len(names)).astype(np.float64)
+        lost_association = _broken_relations(columns, baseline) if is_broken else np.zeros(len(columns))
+        broken_sums = np.bincount(sources, weights=lost_association, minlength=len(names)).astype(np.float64)
         return cls(names, tables, broken_sums)
 
     def order(self, names: Collection[str]) -> list[str]:
@@ -155,11 +155,11 @@ class _Deviations:
 
         Rounded, and of equal ones the first by name, so that the order of the rows does not matter.
         """
-        choice = np.array([name in names for name in self.names], dtype=np.bool_)
-        addition = self.breakdown[choice] + sum(
-            added_deviation(table[choice], healthy) for table, healthy in self.counts
+        is_chosen = np.array([name in names for name in self.names], dtype=np.bool_)
+        additions = self.lost_association[is_chosen] + sum(
+            added_deviation(table[is_chosen], healthy) for table, healthy in self.counts
         )
-        sums = dict(zip([n for n in self.names if n in names], np.round(addition, DIGITS).tolist(), strict=True))
+        sums = dict(zip([n for n in self.names if n in names], np.round(additions, DIGITS).tolist(), strict=True))
         return sorted((name for name in sums if sums[name] > 0), key=lambda name: (-sums[name], name))
 
 

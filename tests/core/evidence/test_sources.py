@@ -67,18 +67,18 @@ def test_two_sources_with_enough_rows_speak_for_the_service(counts: tuple[int, .
 def test_what_sources_add_is_the_deviation_of_all(rows: list[list[int]]) -> None:
     """What sources add does not depend on their order, and sums up to a likelihood ratio, which is never negative."""
     counts, healthy = np.array(rows), (700, 200, 90, 10)
-    addition = added_deviation(counts, healthy)
-    assert np.allclose(added_deviation(counts[::-1], healthy)[::-1], addition)
-    assert np.isfinite(addition).all()
-    assert addition.sum() >= -1.0  # a likelihood ratio is zero or more, but for the prior
+    additions = added_deviation(counts, healthy)
+    assert np.allclose(added_deviation(counts[::-1], healthy)[::-1], additions)
+    assert np.isfinite(additions).all()
+    assert additions.sum() >= -1.0  # a likelihood ratio is zero or more, but for the prior
 
 
 def test_the_source_with_unusual_values_adds_most() -> None:
     """A hostile source with a fifth of the rows is ahead of honest ones with a mixture of their own."""
     counts = np.array([[60, 30, 10, 0], [90, 5, 5, 0], [50, 40, 10, 0], [0, 0, 0, 80]])
-    addition = added_deviation(counts, (700, 200, 90, 10))
-    assert addition.argmax() == 3
-    assert addition[3] > 10 * max(addition[:3])
+    additions = added_deviation(counts, (700, 200, 90, 10))
+    assert additions.argmax() == 3
+    assert additions[3] > 10 * max(additions[:3])
 
 
 def test_a_deviation_that_goes_with_a_source_is_its_own() -> None:
@@ -134,7 +134,7 @@ def test_refusals_of_others_are_no_obstacle() -> None:
 
 
 def test_unknown_sources_leave_the_readings_alone() -> None:
-    """Nothing is added, and a window that is too small has too little data for the signal too."""
+    """Nothing is additions, and a window that is too small has too little data for the signal too."""
     assert source_readings(POLICY, window(380), BAD, ()) == BAD
     small = source_readings(POLICY, window(20, source_count=3), BAD, ())
     assert small[-1].evidence is Evidence.INSUFFICIENT

@@ -23,7 +23,7 @@ PRIOR_ROWS = 0.5
 """Rows added to each bin, so that an empty one has a share (Jeffreys' prior)."""
 SHORTEST_SHARE = 1e-9
 _NO_MODEL = CLIENT | {Signal.SILENCE_SECONDS}
-"""Signals that say nothing about the model's rows."""
+"""Signals that are no measure of the rows of the model."""
 
 
 def window_readings(
