@@ -81,7 +81,7 @@ def test_a_wrong_header_is_refused(client: TestClient, headers: dict[str, str]) 
 
 def test_a_body_and_a_header_with_two_ids_are_refused(client: TestClient) -> None:
     """Neither of them is more right."""
-    assert client.post("/v1/predict", json={"id": "b", "features": GOOD}, headers=KEY).status_code == 422
+    assert client.post("/v1/predict", json={"id": "b", "features": GOOD}, headers=KEY).status_code == 409
 
 
 def test_a_batch_has_an_id_per_instance(client: TestClient, service: Service) -> None:

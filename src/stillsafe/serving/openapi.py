@@ -5,6 +5,7 @@ from typing import Any
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
+from stillsafe.serving.body.plain_line import PATTERN
 from stillsafe.serving.body.request_id import KEY_HEADER, MOST_CHARACTERS, REQUEST_ID
 from stillsafe.serving.problems import problem_responses
 
@@ -71,7 +72,8 @@ def labels_body(most: int) -> dict[str, Any]:
 
 
 def _id_shape() -> dict[str, Any]:
-    return {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS, "description": ID_HELP}
+    shape = {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": PATTERN}
+    return {**shape, "description": ID_HELP}
 
 
 def _envelope(instance: dict[str, Any]) -> dict[str, Any]:

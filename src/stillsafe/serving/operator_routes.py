@@ -13,16 +13,14 @@ from stillsafe.core.schema import Violation
 from stillsafe.core.state import Memory
 from stillsafe.errors import RefusedError
 from stillsafe.serving.body import json_body
+from stillsafe.serving.body.plain_line import TEXT_PATTERN, is_plain_text
 from stillsafe.serving.client import KEY_NAME
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, problem, problem_responses, schema_problem
 from stillsafe.serving.schemas import Document, HoldDocument
 
 MOST_BYTES = 10_000
-_NOT_IN_A_LINE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-"""Control characters, ends of lines, and marks that change how text is shown."""
-ONE_LINE = rf"^[^{_NOT_IN_A_LINE}]*[^\s{_NOT_IN_A_LINE}][^{_NOT_IN_A_LINE}]*$"
-"""One line of text that is not blank."""
+_LINE: dict[str, Any] = {"pattern": TEXT_PATTERN}
 NEEDS_KEYS = problem(
     403, "Hold and release over HTTP need a key: set `keys = true` in [exposure]. The command line needs none."
 )
@@ -53,8 +51,17 @@ class _ActionBody(Document):
 
     model_config = ConfigDict(extra="forbid", from_attributes=False)
 
-    reason: str = Field(max_length=500, pattern=ONE_LINE, description="Why, in one line; it is recorded.")
-    by: str | None = Field(default=None, max_length=100, pattern=ONE_LINE, description="Who, beside the key's name.")
+    reason: str = Field(max_length=500, description="Why, in one line; it is recorded.", json_schema_extra=_LINE)
+    by: str | None = Field(
+        default=None, max_length=100, description="Who, beside the key's name.", json_schema_extra=_LINE
+    )
+
+    @field_validator("reason", "by")
+    @classmethod
+    def _one_line(cls, text: str | None) -> str | None:
+        if text is not None and not is_plain_text(text):
+            raise ValueError("must be one line of plain text")
+        return None if text is None else text.strip()
 
 
 class HoldBody(_ActionBody):

@@ -79,7 +79,7 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    violations: list[ViolationDocument] = Field(default=[], description="Only with 408, 413, 415 and 422.")
+    violations: list[ViolationDocument] = Field(default=[], description="Only with 408, 409, 413, 415 and 422.")
 
 
 def problem(status: int, detail: str, violations: Sequence[Violation] = (), **headers: str) -> Problem:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 from stillsafe.core.schema import Row, Violation
 from stillsafe.serving.body.json_body import Headers
+from stillsafe.serving.body.plain_line import is_plain_line
 from stillsafe.serving.problems import RefusedRequest, problem
 from stillsafe.store.codec import storable_snapshot
 from stillsafe.store.records import RequestId
@@ -22,7 +23,7 @@ _SALT_BYTES, _HASH_BYTES = 64, 16
 
 def is_request_id(value: object) -> bool:
     """Whether a value of a body can be an id."""
-    return isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS and is_plain_line(value)
 
 
 def id_violation(value: object) -> Violation | None:
@@ -54,11 +55,11 @@ def single_id(body_id: str | None, key: str | None) -> str | None:
     """The id of a request with one instance.
 
     Raises:
-        RefusedRequest: 422 where the body and the header name two ids.
+        RefusedRequest: 409 where the body and the header name two ids.
     """
     if body_id is not None and key is not None and body_id != key:
         violation = Violation(KEY_HEADER, "not_allowed", "another id than in the body", "one id, in one place")
-        raise RefusedRequest(problem(422, f"The header {KEY_HEADER} and the body name two ids.", [violation]))
+        raise RefusedRequest(problem(409, f"The header {KEY_HEADER} and the body name two ids.", [violation]))
     return body_id if key is None else key
 
 
