@@ -42,10 +42,10 @@ def keyed_target(
     file = folder / "stillsafe.toml"
     file.write_text(file.read_text().replace("[exposure]\n", "[exposure]\nkeys = true\n"))
     scopes = [f"--scope={scope}" for scope in ("predict", "read", "operate")]
-    created = stillsafe(folder, "key", "create", "all", *scopes, "--json")
-    assert created.returncode == 0, created.stderr
+    key_output = stillsafe(folder, "key", "create", "all", *scopes, "--json")
+    assert key_output.returncode == 0, key_output.stderr
     with serve_folder(folder) as process:
-        yield process, json.loads(created.stdout)["key"]
+        yield process, json.loads(key_output.stdout)["key"]
 
 
 def test_no_case_fails_any_check(target: ServerProcess, tmp_path: Path, figure: Figure) -> None:
