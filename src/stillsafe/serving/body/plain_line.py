@@ -5,12 +5,12 @@ Control characters, line separators, and characters that hide text or reverse it
 
 import re
 
-_HIDDEN = r"\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-PATTERN = rf"^[^{_HIDDEN}]*$"
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+PATTERN = rf"^[^{_CONTROLS}]*$"
 """As a regular expression of JSON Schema (ECMA-262), with escapes that Python reads the same way."""
-TEXT_PATTERN = rf"^ *[^ {_HIDDEN}][^{_HIDDEN}]*$"
+TEXT_PATTERN = rf"^ *[^ {_CONTROLS}][^{_CONTROLS}]*$"
 """The same, and not of spaces alone."""
-_LINE = re.compile(rf"[^{_HIDDEN}\ud800-\udfff]*")
+_LINE = re.compile(rf"[^{_CONTROLS}\ud800-\udfff]*")
 
 
 def is_plain_line(text: str) -> bool:
