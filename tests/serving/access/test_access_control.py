@@ -23,11 +23,13 @@ OPEN: frozenset[KeyScope] = frozenset()
 EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
     ("POST", "/v1/predict"): frozenset({PREDICT}),
     ("POST", "/v1/predict/batch"): frozenset({PREDICT}),
+    ("POST", "/v1/labels"): frozenset({PREDICT}),
     ("GET", "/v1/schema"): frozenset({PREDICT, READ}),
     **{
         ("GET", path): frozenset({READ})
         for path in (
             *("/v1/state", "/v1/incidents", "/v1/incidents/{incident_id}", "/v1/windows", "/v1/baseline", "/v1/model"),
+            *("/v1/predictions", "/v1/predictions/{prediction_id}", "/v1/performance"),
             *("/metrics", "/", "/docs", "/openapi.json"),
             *("/docs/openapi.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"),
         )
