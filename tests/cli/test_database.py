@@ -62,7 +62,8 @@ def test_an_upgrade_copies_the_file_first(old_service: Path) -> None:
     make_older(f"sqlite:///{old_service / 'stillsafe.db'}")
     assert "stillsafe db upgrade" in stillsafe(old_service, "status").stderr
     process = stillsafe(old_service, "db", "upgrade", "--json")
-    assert json.loads(process.stdout) == {"from": "0001", "to": newest, "backup": str(copy)}, process.stderr
+    report = {"from": "0001", "to": newest, "backup": str(copy), "redacted_baselines": []}
+    assert json.loads(process.stdout) == report, process.stderr
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT count(*) FROM prediction_logs").fetchone() == (101,)
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)

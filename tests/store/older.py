@@ -6,7 +6,8 @@ from sqlalchemy import MetaData, func, insert, select
 
 from stillsafe.store import database
 
-LOST_TABLES = ("alembic_version", "llm_explanations", "explanation_failures", "prunes", "services", "feature_schemas")
+LOST_TABLES = ("alembic_version", "llm_explanations")
+"""Tables of the first schema whose rows are lost: the first is alembic's own, the other has changed since."""
 
 
 def make_older(url: str) -> None:
@@ -18,7 +19,6 @@ def make_older(url: str) -> None:
         rows = {
             name: [dict(row) for row in connection.execute(select(table)).mappings()]
             for name, table in present.tables.items()
-            if name not in LOST_TABLES
         }
         present.drop_all(connection)
         config = Config()
@@ -27,7 +27,8 @@ def make_older(url: str) -> None:
         command.upgrade(config, "0001")
         older = MetaData()
         older.reflect(connection)
-        for name, records in rows.items():
+        for name in [table.name for table in older.sorted_tables if table.name not in LOST_TABLES]:
+            records = rows[name]
             columns = set(older.tables[name].columns.keys())
             older_records = [{key: record[key] for key in record.keys() & columns} for record in records]
             if older_records:
