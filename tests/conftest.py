@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 
+SESSION_LEVEL = logging.getLogger().level
+"""Level of the root logger before any test."""
 pytest_plugins = ["tests.postgres", "tests.faults.figures"]
 
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
-    """Undo the logging configuration of a command, which would otherwise affect the next tests."""
+    """Undo the logging configuration of a command, which would otherwise affect the next tests.
+
+    A fixture of a module or session that ran a command has left its level, so a test begins with the session's.
+    """
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level = list(root.handlers), SESSION_LEVEL
+    root.setLevel(level)
     yield
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)

@@ -44,6 +44,10 @@ USES: dict[str, tuple[str, ...]] = {
     "key create": ("web", "--scope", "read"),
     "key list": (),
     "key revoke": ("web",),
+    "labels add": ("labels.csv",),
+    "performance": (),
+    "predictions show": ("none",),
+    "predictions export": ("copy.csv",),
     "windows show": (),
 }
 """Every command that uses the database, by its words."""
@@ -56,6 +60,8 @@ OTHERS = {
     "schedule install",
     "schedule show",
     "schedule remove",
+    "model show",
+    "model accept",
 }
 """Commands that use no database of the service, or create it."""
 

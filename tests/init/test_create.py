@@ -373,7 +373,7 @@ def test_untrusted_types_in_skops(tmp_path: Path) -> None:
     table = people()[["age", "visits"]]
     model = make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()).fit(table, table["age"] > 50)
     model.steps[0] = ("custom", CustomModel())
-    with pytest.raises(ModelError, match=r"not trusted: .*CustomModel\..*--trust-joblib"):
+    with pytest.raises(ModelError, match=r"not trusted: .*CustomModel\..*--trusted-type"):
         init_service(model, table, tmp_path)
 
 

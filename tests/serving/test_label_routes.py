@@ -97,4 +97,5 @@ def test_the_description_has_both_forms_of_the_body(client: TestClient) -> None:
     """In OpenAPI."""
     shape = json.loads(client.get("/openapi.json").text)["paths"]["/v1/labels"]["post"]["requestBody"]
     single, several = shape["content"]["application/json"]["schema"]["anyOf"]
-    assert several["properties"]["labels"]["items"] == single
+    assert several["properties"]["labels"]["items"]["anyOf"][:-1] == single["anyOf"]
+    assert [form["required"] for form in single["anyOf"]] == [["prediction_id", "label"], ["id", "label"]]

@@ -8,10 +8,8 @@ import typer
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import print_plain, print_result, progress_bar
-from stillsafe.label_file import find_columns
 from stillsafe.label_intake import LabelForm, LabelReport
 from stillsafe.model.load import load_model
-from stillsafe.monitoring.label_import import add_labels
 
 labels_app = typer.Typer(no_args_is_help=True, help="The labels of predictions.")
 app.add_typer(labels_app, name="labels")
@@ -37,10 +35,13 @@ def labels_add(
     as_json: Json = False,
 ) -> None:
     """Add labels from a file, while the service goes on. Adding a file again changes nothing."""
+    from stillsafe.label_file import find_columns
+    from stillsafe.monitoring.label_import import add_labels
+
     settings = service.settings_of(config)
+    engine = service.open_store(settings)
     columns = find_columns(file, prediction_id=prediction_id, request_id=request_id, label=label)
     form = LabelForm(load_model(settings).classes)
-    engine = service.open_store(settings)
     with progress_bar("Labels") as progress:
         report = add_labels(engine, file, columns, form, service.utc_now, dry_run=dry_run, progress=progress)
     print_result(report.document() | {"dry_run": dry_run}, as_json, lambda: print_report(report, dry_run=dry_run))

@@ -207,7 +207,7 @@ def _failure(model: Model, rows: Sequence[Row], scores: Sequence[Score], file: P
         return ConfigurationError(problem, "Add an imputer to the model, or fill in the values of the sample.")
     message = _exception_text(model, failing_rows, error)
     problem = f"The model fails on {len(failing_rows)} of {len(rows)} rows of its own sample: {message}."
-    if sentence := origin_sentence(versions_in_file(file.read_bytes())):
+    if sentence := origin_sentence(versions_in_file(file.read_bytes() if file.exists() else b"")):
         return ModelError(problem, sentence, file=str(file))
     remedy = "Give the sample that belongs to this model, with the columns as they were in training."
     return ModelError(problem, remedy, file=str(file))

@@ -20,6 +20,8 @@ from stillsafe.model.reference import ProbeAnswers, Reference
 
 PROBE_ROWS = 60
 """Each row reaches another part of the model; more would make the reference file of a wide model large."""
+GROUP_ROWS = 20
+"""Rows whose predictions are stored as one mean: as many as may show a value by default (`min_count`)."""
 SEED, EXTREME_SHARE = 2, 0.1
 TOLERANCE = 1e-5
 """Allowed difference of a number, relative to max(1, |number|): models that add thousands of 32-bit numbers round so.
@@ -90,10 +92,24 @@ def _answers(model: Model, names: tuple[str, ...], rows: tuple[tuple[Answer | No
     return ProbeAnswers(
         names,
         rows,
-        tuple(score.prediction for score in scores),
+        _predictions(model, scores),
         tuple(score.confidence for score in scores),
         tuple(_probabilities(score) for score in scores),
     )
+
+
+def _predictions(model: Model, scores: Sequence[Score]) -> tuple[Answer | None, ...]:
+    """The classes; of a regressor, for each row the mean of its group, since a prediction may be a label."""
+    predictions = [score.prediction for score in scores]
+    if model.classes:
+        return tuple(predictions)
+    groups = [predictions[start : start + GROUP_ROWS] for start in range(0, len(predictions), GROUP_ROWS)]
+    means = [_mean([float(each) for each in group if each is not None]) for group in groups]
+    return tuple(None if each is None else mean for group, mean in zip(groups, means, strict=True) for each in group)
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return math.fsum(numbers) / max(len(numbers), 1)
 
 
 def _probabilities(score: Score) -> tuple[float, ...]:

@@ -164,7 +164,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.address = ""
         self.is_trusted = False
         self._most_head_bytes = int(registry.limits[Limit.HEAD_BYTES])
-        self._bytes_since_progress = 0  # without an end of a head and without a byte of a body
+        self._bytes_at_a_stall = 0  # without an end of a head and without a byte of a body
         self._has_sent_head = False
         self._backlog = bytearray()
         self._waiting_since: float | None = None
@@ -194,8 +194,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, in small pieces."""
         size = len(data)
-        if size <= PIECE_BYTES and self._bytes_since_progress + size <= self._most_head_bytes and not self._backlog:
-            self._bytes_since_progress += size
+        if size <= PIECE_BYTES and self._bytes_at_a_stall + size <= self._most_head_bytes and not self._backlog:
+            self._bytes_at_a_stall += size
             super().data_received(data)
         else:
             self._unset_keepalive_if_required()
@@ -204,7 +204,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has ended."""
-        self._bytes_since_progress = 0
+        self._bytes_at_a_stall = 0
         if not self._has_sent_head:
             self._has_sent_head = True
             self.registry.note_head(self)
@@ -212,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""
-        self._bytes_since_progress = 0
+        self._bytes_at_a_stall = 0
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -248,14 +248,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what has arrived, until a request has to wait for the answer to an earlier one."""
         position = 0
         while position < len(self._backlog) and not self.pipeline and not self.transport.is_closing():
-            room = self._most_head_bytes - self._bytes_since_progress
+            room = self._most_head_bytes - self._bytes_at_a_stall
             if room <= 0:
                 self.registry.note(Limit.HEAD_BYTES, self.loop.time())
                 self._refuse(431, f"The head of a request must not exceed {self._most_head_bytes} bytes.")
                 break
             piece = bytes(self._backlog[position : position + min(PIECE_BYTES, room)])
             position += len(piece)
-            self._bytes_since_progress += len(piece)
+            self._bytes_at_a_stall += len(piece)
             super().data_received(piece)
         del self._backlog[:position]
         if self.transport.is_closing():
@@ -270,7 +270,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
 
     def _end_late_head(self) -> None:
-        if self._bytes_since_progress:
+        if self._bytes_at_a_stall:
             seconds = self.registry.limits[Limit.HEAD_SECONDS]
             self._refuse(408, f"The head of a request must arrive within {seconds:g} seconds.")
         else:

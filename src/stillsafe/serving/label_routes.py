@@ -32,7 +32,7 @@ def label_routes(context: Context) -> APIRouter:
     @routes.post(
         "/labels",
         responses={200: {"model": LabelReportDocument}, **problem_responses(400, 404, 408, 413, 415, 422, 503)},
-        openapi_extra=labels_body(MOST_LABELS),
+        openapi_extra=labels_body(MOST_LABELS, context.model.classes),
     )
     async def labels(request: Request) -> Response:
         """Add the labels of predictions. They are durable once this answers."""

@@ -1,12 +1,14 @@
 """The request bodies in OpenAPI, generated from the schema, because the routes read the raw bytes."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
 from stillsafe.serving.body.plain_line import PATTERN
-from stillsafe.serving.body.request_id import KEY_HEADER, MOST_CHARACTERS, REQUEST_ID
+from stillsafe.serving.body.request_id import KEY_HEADER, KEY_PATTERN, MOST_CHARACTERS, REQUEST_ID
 from stillsafe.serving.problems import problem_responses
 
 _TYPES = {
@@ -59,12 +61,23 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
     return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}}, {})
 
 
-def labels_body(most: int) -> dict[str, Any]:
+def labels_body(most: int, classes: Sequence[Answer]) -> dict[str, Any]:
     """The body of `/v1/labels`: one label, or several."""
-    identifier = {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_CHARACTERS}
-    properties = {"prediction_id": identifier, "id": identifier, "label": {"type": ["boolean", "number", "string"]}}
-    single = {"type": "object", "additionalProperties": False, "required": ["label"], "properties": properties}
-    array = {"type": "array", "minItems": 1, "maxItems": most, "items": single}
+    identifier = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": PATTERN}
+    label = {"type": "number"} if not classes else {"enum": list(classes)}
+    forms = [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [name, "label"],
+            "properties": {name: identifier, other: {"type": "null"}, "label": label},
+        }
+        for name, other in (("prediction_id", "id"), ("id", "prediction_id"))
+    ]
+    single = {"anyOf": forms}
+    # An item that is no label breaks no rule of the body, and the largest number is no keyword: see `batch_body`.
+    items = {"anyOf": [*forms, {"description": "Anything else is reported, and the other labels are added."}]}
+    array = {"type": "array", "minItems": 1, "items": items, "description": f"At most {most}; more are answered 413."}
     several = {"type": "object", "additionalProperties": False, "required": ["labels"], "properties": {"labels": array}}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": [single, several]}}}}
@@ -87,7 +100,7 @@ def _body(properties: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any
     shape = {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
     header = {"name": SYNTHETIC_HEADER, "in": "header", "required": False, "description": SYNTHETIC}
     key = {"name": KEY_HEADER, "in": "header", "required": False, "description": ID_HELP}
-    key_shape = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
+    key_shape = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": KEY_PATTERN}
     return {
         "parameters": [
             {**header, "schema": {"type": "string", "enum": ["true", "false"]}},

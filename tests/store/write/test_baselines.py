@@ -27,6 +27,7 @@ def test_the_columns_of_the_mission_are_filled(connection: Connection) -> None:
         "model_version": "1",
         "source": "first",
         "active": False,
+        "is_redacted": False,
         "service_id": 1,
     }
 

@@ -35,6 +35,7 @@ def test_every_column_is_written(connection: Connection) -> None:
         "reason": "because",
         "model_error": "timed out",
         "synthetic": False,
+        "source": None,
         "service_id": 1,
     }
 
@@ -87,4 +88,4 @@ def test_a_refusal_keeps_the_kind_of_error_and_not_the_value(connection: Connect
     append_refusals(connection, [RefusalRecord(START, "1", wrong), RefusalRecord(at(1), "2", ())])
     rows = [tuple(row) for row in connection.execute(select(refusals).order_by(refusals.c.id))]
     expected = [{"feature": "size", "kind": "not_finite"}, {"feature": "town", "kind": "missing"}]
-    assert rows == [(1, START, "1", expected, 1), (2, at(1), "2", [], 1)]
+    assert rows == [(1, START, "1", expected, None, 1), (2, at(1), "2", [], None, 1)]

@@ -20,6 +20,9 @@ MOST_CHARACTERS = 200
 ALLOWED = f"a string of 1 to {MOST_CHARACTERS} printable characters"
 _SALT_BYTES, _HASH_BYTES = 64, 16
 
+KEY_PATTERN = r"^[ -~\u00a0-\u00ac\u00ae-\u00ff]*[!#-~\u00a1-\u00ac\u00ae-\u00ff][ -~\u00a0-\u00ac\u00ae-\u00ff]*$"
+"""A value of the header, as a regular expression of JSON Schema: a plain line of more than spaces and quotes."""
+
 
 def is_request_id(value: object) -> bool:
     """Whether a value of a body can be an id."""
