@@ -110,7 +110,7 @@ def test_set_up_writes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_set_up_names_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     """Every line of a process that serves one service has its name and version, unless the event has its own."""
     set_up("INFO", service="loans", model_version="7")
-    logging.getLogger("uvicorn").info("started")
+    logging.getLogger("library").info("started")
     log_event(logging.getLogger("stillsafe"), LogEvent.SERVING, {"model_version": "8", "process": None})
     first, second = (read(line) for line in capsys.readouterr().err.splitlines())
     assert (first["event"], first["service"], first["model_version"]) == ("started", "loans", "7")
