@@ -22,7 +22,6 @@ MODULES = sorted(file.relative_to(SOURCE).with_suffix("") for file in SOURCE.rgl
 EVERYDAY = frozenset(
     [
         # software
-        *("count", "named", "plain", "trusted", "type"),
         *("app", "body", "chart", "cli", "codec", "column", "connection", "conversion", "core", "create", "dashboard"),
         *(
             "database",

@@ -67,4 +67,4 @@ def test_whether_keys_are_needed_is_true_or_false(value: Any) -> None:
 def test_loopback_is_what_only_this_machine_reaches() -> None:
     """By address, or by its one name; any other name may be anywhere."""
     assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST"]))
-    assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.7", "models.example.com", ""]))  # noqa: S104
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.7", "models.example.com", ""]))  # noqa: S104 - not listened on

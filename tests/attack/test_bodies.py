@@ -70,7 +70,7 @@ KEYS = [
 ]
 MOST_EXTRA_BYTES = 20_000
 """Most bytes by which an answer is longer than the request, apart from the first problem of each instance."""
-MOST_BYTES_PER_INSTANCE = 400
+MOST_BYTES_PER_INSTANCE = 300
 """Most bytes of the one problem that each instance of a batch is told."""
 
 

@@ -36,7 +36,7 @@ def seed_runs(folder: Path) -> None:
         query = f"SELECT {', '.join(columns)} FROM current_window_metrics"  # noqa: S608 - names of our own table
         values = dict(zip(columns, connection.execute(query).fetchone(), strict=True))
         marks = ", ".join("?" * len(columns))
-        insert = f"INSERT INTO current_window_metrics ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT INTO current_window_metrics ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - the same
         end = datetime.fromisoformat(values["window_end"])
         for number in range(RUNS, 0, -1):
             window_end = str(end - number * timedelta(minutes=10))

@@ -137,7 +137,7 @@ def test_each_replacement_has_its_reason_in_the_log(clock: Clock, caplog: pytest
         assert supervisor.processes[0] is not first
         (record,) = caplog.records
         assert record.getMessage() == LogEvent.WORKER_REPLACED.event
-        assert record.fields == {"process": 7, "reason": "it ended with exit code -9"}  # type: ignore[attr-defined]
+        assert record.fields == {"process": 7, "reason": "it ended with exit code -9"}  # type: ignore[attr-defined] # of the log
         process: Any = second.process
         process.exitcode = 3
         supervisor.keep_subprocess_alive()

@@ -47,7 +47,7 @@ def test_the_noise_of_a_rate_is_that_of_the_rules() -> None:
 
 
 def test_every_rate_has_its_words() -> None:
-    """A rate says what it counts and of what; others have derivations of their own, or none (of clients)."""
+    """A rate says what it counts and of what; others have derivations of their own, as those of clients do."""
     others = {Signal.AVG_CONFIDENCE, Signal.BROKEN_RELATION_RATE, Signal.SOURCE_DEVIATION}
     rates = {signal for signal, row in SIGNALS.items() if row.unit in (Unit.SHARE, Unit.SCORE)} - others
     assert RATE_WORDS.keys() == {signal for signal in rates if SIGNALS[signal].metric is None and not _is_loss(signal)}

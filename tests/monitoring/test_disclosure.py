@@ -25,7 +25,7 @@ from stillsafe.monitoring.baseline import reference_baseline, reference_columns
 from stillsafe.monitoring.disclosure import Disclosure, shared_counts, shared_predictions, window_tally
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
-from stillsafe.monitoring.window_counts import both_tallies
+from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, to_document
 from stillsafe.store.read.baselines import active_baseline

@@ -10,7 +10,7 @@ from stillsafe.core.signals import Evidence, Reading
 from stillsafe.monitoring.baseline import reference_baseline, reference_columns
 from stillsafe.monitoring.columns import Columns
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.window_counts import both_tallies
+from stillsafe.monitoring.window_tally import both_tallies
 from tests.core.healthy import START
 from tests.monitoring.related import by_key
 

@@ -11,7 +11,7 @@ from stillsafe.core.schema import LogMode, Schema, salted_hash
 from stillsafe.core.signals import Evidence
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.logged_baseline import logged_baseline, shown_features
-from stillsafe.monitoring.window_counts import both_tallies
+from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store.codec import dumps, from_document, to_document
 from tests.monitoring.related import by_key, classifier, columns_of, machines
 

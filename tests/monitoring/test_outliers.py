@@ -10,7 +10,11 @@ from stillsafe.core.signals import Evidence, Signal
 from stillsafe.core.state import State
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import replay
+from stillsafe.monitoring.run_detail import run_detail
+from stillsafe.store import database
+from stillsafe.store.read.runs import last_run
 from tests.monitoring.conftest import STEP, Service, bare_service, service, settings
+from tests.monitoring.formulas import as_documents, check_reading, reading_document
 
 __all__ = ["bare_service", "service"]
 Change = Callable[[int, Row], None]
@@ -60,6 +64,16 @@ def assert_replays(service: Service) -> None:
     assert result.windows == result.runs > 0
 
 
+def assert_derived(service: Service) -> None:
+    """What the last run reads of its clients can be computed again from the printed steps."""
+    with database.reading(service.engine) as connection:
+        run = last_run(connection)
+        assert run is not None
+        detail = run_detail(connection, run)
+    (reading,) = (each for each in detail.readings if each.signal is Signal.SOURCE_DEVIATION)
+    check_reading(as_documents(detail.derivations[reading.key]), reading_document(reading))
+
+
 @pytest.mark.parametrize("change", [hollow, far, foreign])
 def test_one_client_of_several_warns_and_is_named(service: Service, change: Change) -> None:
     """80 bodies beside 300 honest rows: never DEGRADED, no feature is damaged, and the sentence names the client."""
@@ -73,6 +87,7 @@ def test_one_client_of_several_warns_and_is_named(service: Service, change: Chan
     assert bad[0].value > 0.9
     assert f"come from one client ({HOSTILE}) " in last.reason
     assert_replays(service)
+    assert_derived(service)
 
 
 def test_one_of_fifty_warns(service: Service) -> None:
@@ -169,6 +184,7 @@ def test_calm_sources_are_counted(service: Service) -> None:
     assert run.window.sources == {HONEST[40]: 60, **dict.fromkeys(HONEST[:4], 6)}
     assert (run.window.rest, run.window.outliers) == (None, {})
     assert [r.evidence for r in run.decision.readings if r.signal is Signal.SOURCE_DEVIATION] == [Evidence.OK]
+    assert_derived(service)
 
 
 def test_without_known_sources_nothing_changes(service: Service) -> None:

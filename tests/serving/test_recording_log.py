@@ -34,7 +34,7 @@ def test_each_outage_has_two_lines(caplog: pytest.LogCaptureFixture, outcomes: s
     if "back" in events:
         assert caplog.records[-1].fields["failures"] == 3  # type: ignore[attr-defined] # of the log
     for record in caplog.records:
-        assert set(record.fields) <= {"error", "failures", "seconds", "process"}  # type: ignore[attr-defined]
+        assert set(record.fields) <= {"error", "failures", "seconds", "process"}  # type: ignore[attr-defined] # the same
 
 
 def test_a_store_that_comes_and_goes_does_not_fill_the_log(

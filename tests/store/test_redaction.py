@@ -18,7 +18,7 @@ from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.monitoring import profile
 from stillsafe.monitoring.baseline import reference_baseline, reference_columns
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.window_counts import both_tallies
+from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store.codec import from_document, to_document
 from stillsafe.store.redaction import (
     MIN_COUNT,

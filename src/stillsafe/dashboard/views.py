@@ -20,6 +20,7 @@ from stillsafe.errors import StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings import Settings
 from stillsafe.time_share import TimeShare
+from stillsafe.view_policy import PAGE_HEADERS
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +29,6 @@ RUN_COUNTS = (72, 216, 720)
 SHORTEST_REFRESH_SECONDS, LONGEST_REFRESH_SECONDS = 5, 60
 READING_ROWS = 12  # further rows are folded away
 RUN_ROWS = 15
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    # With `no-referrer` a browser would send `Origin: null` with the form that ends a session, and the gate refuse it.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class _Outage:
@@ -122,7 +113,7 @@ def _page_context(snapshot: Snapshot) -> dict[str, Any]:
 
 def _html(templates: Environment, name: str, status: int, context: dict[str, Any]) -> Response:
     text = templates.get_template(name).render(context)
-    headers = HEADERS | ({"Retry-After": "5"} if status == 503 else {})
+    headers = PAGE_HEADERS | ({"Retry-After": "5"} if status == 503 else {})
     # Stored text may hold half a surrogate pair, which UTF-8 cannot encode, so it is replaced.
     return Response(text.encode("utf-8", "replace"), status, headers, media_type="text/html")
 

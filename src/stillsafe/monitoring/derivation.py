@@ -16,8 +16,9 @@ import numpy as np
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.measures import Measure, RunMeasures
+from stillsafe.core.evidence.sources import worst_deviation
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import OUTPUT_SIGNALS, SIGNALS, Level, Reading, Signal
+from stillsafe.core.signals import OUTPUT_SIGNALS, SIGNALS, Level, Reading, Signal, distance
 from stillsafe.core.window import Tally, Window
 from stillsafe.monitoring.formula import evaluate
 
@@ -118,6 +119,40 @@ def silence_steps(policy: Policy, baseline: Baseline, window: Window, reading: R
         ]
     formula = "'MODERATE' if value > moderate_limit else 'NONE'"
     return (*steps, Step("level", None, "a silence is never severe", formula))
+
+
+def outlier_steps(
+    rest: Window, reading: Reading, whole_readings: tuple[Reading, ...], rest_readings: tuple[Reading, ...]
+) -> tuple[Step, ...]:
+    """The derivation of a deviation that a few clients cause.
+
+    Args:
+        rest: the window without their rows.
+        reading: the deviation.
+        whole_readings: of all rows.
+        rest_readings: of the rest, by which the run is judged.
+    """
+    worst = worst_deviation(whole_readings)
+    other = next(each for each in rest_readings if each.key == worst.key)
+    formula = "max(0, min(1, 1 - rest_deviation * rest_count / (deviation * count)))"
+    return (
+        Step("deviation", distance(worst), f"{worst.key}: how far all new rows are from healthy"),
+        Step("count", reading.sample_count, "new rows"),
+        Step("rest_deviation", distance(other), "the same of the new rows of all other clients"),
+        Step("rest_count", rest.fresh.judged_count, "new rows of all other clients"),
+        Step("value", None, f"share of the deviation, in rows, that {', '.join(reading.sources)} cause", formula),
+        Step("moderate_limit", reading.moderate_limit, "source_deviation_moderate of the policy"),
+        Step("level", reading.level.value, "the others are calm: a warning, and never severe"),
+    )
+
+
+def no_outlier_steps(reading: Reading) -> tuple[Step, ...]:
+    """Why no client is named."""
+    return (
+        Step("value", reading.value, "nothing deviates, or no few clients alone cause it"),
+        Step("moderate_limit", reading.moderate_limit, "source_deviation_moderate of the policy"),
+        Step("level", reading.level.value, "no client is named"),
+    )
 
 
 def too_little_steps(policy: Policy, window: Window, reading: Reading) -> tuple[Step, ...]:

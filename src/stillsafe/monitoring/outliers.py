@@ -26,13 +26,13 @@ from stillsafe.core.signals import DIGITS, Evidence, Reading, Signal
 from stillsafe.core.window import Window
 from stillsafe.monitoring.binning import BATCH_ROWS, BinCodes, bin_codes, feature_bin_codes, one_hot
 from stillsafe.monitoring.columns import Columns, output_columns
-from stillsafe.monitoring.window_counts import WindowCounts
+from stillsafe.monitoring.window_tally import WindowTallies
 
 MOST_SHOWN = 5
 """Sources that a window names, the largest ones."""
 
 
-def with_sources(policy: Policy, rows: WindowCounts, window: Window) -> Window:
+def with_sources(policy: Policy, rows: WindowTallies, window: Window) -> Window:
     """The window with its sources, and without a few outlying ones where it is calm without them.
 
     Args:
@@ -74,7 +74,7 @@ class _Search:
     """The search for the sources without which a window is calm."""
 
     policy: Policy
-    rows: WindowCounts
+    rows: WindowTallies
     window: Window
     readings: tuple[Reading, ...]
     deviations: "_Deviations"
@@ -132,7 +132,9 @@ class _Deviations:
     lost_association: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: WindowCounts, baseline: Baseline, window: Window, readings: tuple[Reading, ...]) -> "_Deviations":
+    def of(
+        cls, rows: WindowTallies, baseline: Baseline, window: Window, readings: tuple[Reading, ...]
+    ) -> "_Deviations":
         baseline = composed_baseline(baseline, window.slot_counts)
         columns = rows.log_format.comparable_columns(rows.columns, baseline)
         baseline = rows.log_format.comparable_baseline(baseline)

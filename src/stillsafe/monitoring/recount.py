@@ -16,7 +16,7 @@ from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete,
 from stillsafe.monitoring.fold import run_baseline
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.run import WindowRowsRead, count_columns, observe, row_marks
-from stillsafe.monitoring.window_counts import both_tallies
+from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.requests import (
     RequestTable,

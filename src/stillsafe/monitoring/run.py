@@ -32,7 +32,7 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.outliers import with_sources
 from stillsafe.monitoring.run_log import log_run, log_skipped
-from stillsafe.monitoring.window_counts import WindowCounts
+from stillsafe.monitoring.window_tally import WindowTallies
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, stored_value, to_document
@@ -245,7 +245,7 @@ def observe(
         clock_jump=_is_clock_jump(connection, rows, last_at),
         min_count=log_format.min_count,
     )
-    window_rows = WindowCounts(columns, judged_refusals, fresh_refusals, baseline, log_format)
+    window_rows = WindowTallies(columns, judged_refusals, fresh_refusals, baseline, log_format)
     return with_sources(rows.policy, window_rows, window_rows.window(empty_window))
 
 

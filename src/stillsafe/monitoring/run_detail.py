@@ -11,6 +11,7 @@ from stillsafe.core.evidence.diagnosis import run_diagnosis
 from stillsafe.core.evidence.measures import RunMeasures, measure_reading, measure_run
 from stillsafe.core.evidence.possible_loss import possible_loss
 from stillsafe.core.evidence.slots import composed_baseline
+from stillsafe.core.evidence.sources import window_readings
 from stillsafe.core.policy import RULES_VERSION, Policy
 from stillsafe.core.signals import METRIC_SIGNALS, Evidence, Reading, Signal
 from stillsafe.core.state import Memory, Streak
@@ -20,6 +21,8 @@ from stillsafe.monitoring.derivation import (
     count_steps,
     evaluated_steps,
     measures_by_key,
+    no_outlier_steps,
+    outlier_steps,
     silence_steps,
     too_little_steps,
 )
@@ -74,10 +77,14 @@ def run_detail(connection: Connection, run: RunRecord) -> RunDetail:
     derivations: Derivations = {}
     is_recomputable = run.rules_version == RULES_VERSION and not run.is_redacted
     if is_recomputable and baseline is not None and window is not None:
-        is_of_rest = any(reading.sources for reading in readings)
-        own_window = window.rest if is_of_rest and window.rest is not None else window
-        baseline = composed_baseline(baseline, own_window.slot_counts, policy.evidence)
-        derivations = derive(policy, baseline, own_window, readings)
+        outlier_reading = next((reading for reading in readings if reading.sources), None)
+        own_window = window.rest if outlier_reading is not None and window.rest is not None else window
+        own_baseline = composed_baseline(baseline, own_window.slot_counts, policy.evidence)
+        derivations = dict(derive(policy, own_baseline, own_window, readings))
+        if outlier_reading is not None:
+            whole_readings = window_readings(policy, baseline, window)
+            steps = outlier_steps(own_window, outlier_reading, whole_readings, readings)
+            derivations[outlier_reading.key] = evaluated_steps(steps)
     return RunDetail(run, policy, window, memory, readings, None if harm is None else harm.healthy_error, derivations)
 
 
@@ -102,7 +109,9 @@ def derive(policy: Policy, baseline: Baseline, window: Window, readings: tuple[R
             derivations[reading.key] = silence_steps(policy, run.baseline, window, reading)
         elif reading.key in measures:
             derivations[reading.key] = count_steps(policy, run, measures[reading.key], reading)
-        elif diagnosis is None or reading.signal is Signal.SOURCE_DEVIATION:
+        elif reading.signal is Signal.SOURCE_DEVIATION:
+            derivations[reading.key] = no_outlier_steps(reading)
+        elif diagnosis is None:
             derivations[reading.key] = ()
         elif reading.signal is Signal.BROKEN_RELATION_RATE and search is not None:
             derivations[reading.key] = relation_steps(policy, run, search, diagnosis, reading)

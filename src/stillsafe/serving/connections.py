@@ -176,7 +176,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """When the connection will have been idle for too long, or None while it has a request."""
         return None if self.timeout_keep_alive_task is None else self.timeout_keep_alive_task.when()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as the base class has it
         """Accept the connection, or refuse it with 503."""
         super().connection_made(transport)
         peer = self.client[0] if self.client else ""

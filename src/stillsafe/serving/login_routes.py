@@ -12,18 +12,9 @@ from stillsafe.serving.access.access_control import AccessControl
 from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.access.permissions import LOGIN, LOGOUT
 from stillsafe.serving.problems import RefusedRequest, problem
+from stillsafe.view_policy import PAGE_HEADERS
 
 PAGE = Template((Path(__file__).parent / "static" / "login.html").read_text(encoding="utf-8"))
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    # With `no-referrer` a browser would send `Origin: null`, which the gate takes for another site's page.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 MOST_BYTES = 4_096
 MOST_SECONDS = 30.0
 FORM = "application/x-www-form-urlencoded"
@@ -94,4 +85,4 @@ def _is_https(request: Request) -> bool:
 
 def _page(next_page: str | None, message: str, status: int) -> Response:
     text = PAGE.substitute(message=message, next=NEXT_PAGES.get(next_page or "", ""))
-    return Response(text, status, HEADERS, media_type="text/html")
+    return Response(text, status, PAGE_HEADERS, media_type="text/html")

@@ -7,8 +7,8 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
-from stillsafe.serving.body.plain_line import PATTERN
 from stillsafe.serving.body.request_id import KEY_HEADER, KEY_PATTERN, MOST_CHARACTERS, REQUEST_ID
+from stillsafe.serving.body.text_rule import PATTERN
 from stillsafe.serving.problems import problem_responses
 
 _TYPES = {

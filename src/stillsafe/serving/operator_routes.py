@@ -13,7 +13,7 @@ from stillsafe.core.schema import Violation
 from stillsafe.core.state import Memory
 from stillsafe.errors import RefusedError
 from stillsafe.serving.body import json_body
-from stillsafe.serving.body.plain_line import TEXT_PATTERN, is_plain_text
+from stillsafe.serving.body.text_rule import TEXT_PATTERN, is_plain_text
 from stillsafe.serving.client import KEY_NAME
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, problem, problem_responses, schema_problem

@@ -46,6 +46,13 @@ def test_few_sources_of_many_may_be_outliers(sources: int, most: int) -> None:
     assert most_outliers(EVIDENCE, sources) == most
 
 
+def test_the_most_outliers_follow_the_policy() -> None:
+    """Both of its numbers decide: the most of many, and the others for each."""
+    assert most_outliers(replace(EVIDENCE, outlier_max_sources=2), 50) == 2
+    assert most_outliers(replace(EVIDENCE, outlier_min_others=9), 50) == 5
+    assert most_outliers(replace(EVIDENCE, outlier_min_others=24), 50) == 2
+
+
 @pytest.mark.parametrize(
     ("counts", "speak"),
     [

@@ -82,12 +82,20 @@ def _deviations(readings: tuple[Reading, ...]) -> list[Reading]:
     return [each for each in readings if each.evidence is Evidence.BAD and each.signal not in _NO_MODEL]
 
 
+def worst_deviation(readings: tuple[Reading, ...]) -> Reading:
+    """Of readings some of which deviate, the one that deviates most beside its limit; severe ones first."""
+    return max(
+        _deviations(readings),
+        key=lambda r: (r.level is Level.SEVERE, distance(r) / (r.moderate_limit or 1.0), r.key),
+    )
+
+
 def _deviation_reading(
     policy: Policy, window: Window, readings: tuple[Reading, ...], rest_readings: tuple[Reading, ...]
 ) -> Reading:
     """The share of the worst deviation that the outliers cause, in rows."""
     deviations, others = _deviations(readings), {reading.key: reading for reading in rest_readings}
-    worst = max(deviations, key=lambda r: (r.level is Level.SEVERE, distance(r) / (r.moderate_limit or 1.0), r.key))
+    worst = worst_deviation(readings)
     rest = others[worst.key]
     rest_count = 0 if window.rest is None else window.rest.fresh.judged_count
     whole_rows = distance(worst) * window.fresh.judged_count

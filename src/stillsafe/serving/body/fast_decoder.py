@@ -42,6 +42,7 @@ class FastBodyDecoder:
         self._single_decoder = msgspec.json.Decoder(_struct(["features"], [(instance, msgspec.NODEFAULT)]))
         self._batch_decoder = msgspec.json.Decoder(_struct(["instances"], [(batch, msgspec.NODEFAULT)]))
         envelope = _struct(["features", REQUEST_ID], [(instance, msgspec.NODEFAULT), (REQUEST_ID_TEXT, UNSET)])
+        # A type that exists at run time only, as the one above.
         envelopes = Annotated[list[envelope], Meta(min_length=1, max_length=most)]  # type: ignore[valid-type]
         self._identified_decoder = msgspec.json.Decoder(envelope)
         self._identified_batch_decoder = msgspec.json.Decoder(_struct(["instances"], [(envelopes, msgspec.NODEFAULT)]))

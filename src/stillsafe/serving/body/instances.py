@@ -1,6 +1,7 @@
 """Instances: the features in a request's body, as clean rows or as violations."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, repeat
 from typing import Any
 
@@ -102,7 +103,7 @@ def check_instances(
     room = SHOWN_BYTES + SHOWN_SHARE * body_bytes
     checks = []
     for features, value in zip(instances, ids or repeat(None), strict=False):
-        check = check_instance(schema, features, MOST_VIOLATIONS_SHOWN if room > 0 else 1)
+        check = check_instance(schema, features, MOST_VIOLATIONS_SHOWN) if room > 0 else _brief_check(schema, features)
         violation = None if value is None else id_violation(value)
         if violation is not None:
             check = (violation, *(check if isinstance(check, tuple) else ()))
@@ -110,6 +111,15 @@ def check_instances(
             room -= sum(KEY_BYTES + len(each.feature) + len(each.problem) + len(each.allowed) for each in check)
         checks.append(check)
     return checks
+
+
+def _brief_check(schema: Schema, features: object) -> Row | tuple[Violation, ...]:
+    """The clean row of one instance, or its first violation, which counts the others."""
+    check = check_instance(schema, features, 1)
+    if not isinstance(check, tuple) or len(check) == 1:
+        return check
+    first, others = check
+    return (replace(first, problem=f"{first.problem}; {others.problem}"),)
 
 
 def batch_instances(document: object, most: int) -> list[Any]:

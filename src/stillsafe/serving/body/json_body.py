@@ -79,6 +79,7 @@ class _InterruptibleDecoder(json.JSONDecoder):
 
     def __init__(self) -> None:
         super().__init__(object_pairs_hook=_object, parse_int=_ascii_number(int), parse_float=_ascii_number(float))
+        # The stubs lack the decoder in Python, which the standard library itself falls back to.
         self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
 

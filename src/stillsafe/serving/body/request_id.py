@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from stillsafe.core.schema import Row, Violation
 from stillsafe.serving.body.json_body import Headers
-from stillsafe.serving.body.plain_line import is_plain_line
+from stillsafe.serving.body.text_rule import is_plain_line
 from stillsafe.serving.problems import RefusedRequest, problem
 from stillsafe.store.codec import storable_snapshot
 from stillsafe.store.records import RequestId

@@ -16,8 +16,7 @@ from stillsafe.store.codec import storable_snapshot
 from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
-from stillsafe.store.write.request_id import claim_ids, mark_duplicates
-from stillsafe.store.write.retention import withdraw_prediction
+from stillsafe.store.write.request_id import claim_ids, mark_duplicates, write_and_delete
 
 _COLUMNS = {
     "timestamp": "timestamp",
@@ -56,9 +55,14 @@ def append_first_predictions(
 
 
 def try_append(connection: Connection, record: PredictionRecord) -> None:
-    """Insert a prediction and delete it: the commit then fails where that of an answer would, and leaves no row."""
+    """Insert a prediction and take it back, then write as much: the commit fails where that of an answer would.
+
+    No row is left.
+    """
+    savepoint = connection.begin_nested()
     append_predictions(connection, [record])
-    withdraw_prediction(connection, record.prediction_id)
+    savepoint.rollback()
+    write_and_delete(connection, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, delete, select, update
+from sqlalchemy import Connection, Dialect, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
@@ -91,6 +91,14 @@ def _transfer(connection: Connection, pair: _IdentifiedRecord, owner: IdOwner) -
     statement = update(request_ids).where(request_ids.c.service_id == database.service_id(connection), *is_unchanged)
     values = {"body_hash": body_hash, "prediction_id": prediction_id, "timestamp": timestamp}
     return connection.execute(statement.values(answer=pair.record.unlogged_answer(), **values)).rowcount == 1
+
+
+def write_and_delete(connection: Connection, record: PredictionRecord) -> None:
+    """Write a record's reason beside an id of its own, and delete it: a trial of the store, which leaves nothing."""
+    values = {"id": record.prediction_id, "prediction_id": record.prediction_id, "timestamp": record.timestamp}
+    owner = {"service_id": database.service_id(connection), "body_hash": "", "answer": {"reason": record.reason}}
+    connection.execute(insert(request_ids).values(**values, **owner))
+    connection.execute(delete(request_ids).where(request_ids.c.prediction_id == record.prediction_id))
 
 
 def mark_duplicates(connection: Connection, records: Sequence[PredictionRecord]) -> None:

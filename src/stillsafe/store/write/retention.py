@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, delete, insert
 
 from stillsafe.store import database
 from stillsafe.store.read.requests import RequestTable
-from stillsafe.store.tables import metadata, prediction_logs, prunes
+from stillsafe.store.tables import metadata, prunes
 from stillsafe.store.write.labels import delete_labels_of
 from stillsafe.store.write.request_id import delete_ids_of
 
@@ -20,11 +20,6 @@ def delete_requests(connection: Connection, requests: RequestTable, ids: Sequenc
         delete_ids_of(connection, ids)
         delete_labels_of(connection, ids)
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
-
-
-def withdraw_prediction(connection: Connection, prediction_id: str) -> None:
-    """Delete a prediction that was stored for a trial."""
-    connection.execute(delete(prediction_logs).where(prediction_logs.c.prediction_id == prediction_id))
 
 
 def record_prune(

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from stillsafe.serving.body.plain_line import PATTERN, TEXT_PATTERN, is_plain_line, is_plain_text
+from stillsafe.serving.body.text_rule import PATTERN, TEXT_PATTERN, is_plain_line, is_plain_text
 
 
 @pytest.mark.parametrize("text", ["a", "Jürgen Müller", "注文 7/ü#€", "", " ", " a ", "\u00a0", "😀"])

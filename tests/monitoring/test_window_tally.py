@@ -7,11 +7,11 @@ import numpy as np
 from stillsafe.core.window import Tally, Window
 from stillsafe.monitoring.columns import RowOutcomes, columns_from_snapshots
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.window_counts import WindowCounts, both_tallies
+from stillsafe.monitoring.window_tally import WindowTallies, both_tallies
 from tests.monitoring.conftest import START, settings
 
 
-def counted_rows(folder: object, sources: list[str | None], fresh: list[bool]) -> WindowCounts:
+def counted_rows(folder: object, sources: list[str | None], fresh: list[bool]) -> WindowTallies:
     """One row of each source, with its number as its size."""
     log_format = LogFormat.of(settings(folder))  # type: ignore[arg-type] # a path
     n = len(sources)
@@ -24,7 +24,7 @@ def counted_rows(folder: object, sources: list[str | None], fresh: list[bool]) -
         sources=sources,
     )
     columns = columns_from_snapshots([{"size": float(i)} for i in range(n)], log_format.schema, outcomes)
-    return WindowCounts(columns, ["a", None], ["a", "b", None, None], None, log_format)
+    return WindowTallies(columns, ["a", None], ["a", "b", None, None], None, log_format)
 
 
 EMPTY = Window(START, START + timedelta(minutes=15), "1", Tally(), Tally())

@@ -29,7 +29,7 @@ def both_tallies(
 
 
 @dataclass(frozen=True, slots=True)
-class WindowCounts:
+class WindowTallies:
     """The rows of a window.
 
     Attributes:
