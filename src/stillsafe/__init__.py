@@ -4,18 +4,18 @@ The public names are the ones in `__all__`; everything else may change from one 
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stillsafe.core.baseline import Baseline
-from stillsafe.core.decide import Decision, decide
-from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Level, Reading, Signal
-from stillsafe.core.state import Memory, Severity, State
-from stillsafe.core.window import Window
-from stillsafe.errors import StillsafeError
-
 if TYPE_CHECKING:
+    from stillsafe.core.baseline import Baseline
+    from stillsafe.core.decide import Decision, decide
+    from stillsafe.core.policy import Policy
+    from stillsafe.core.signals import Evidence, Level, Reading, Signal
+    from stillsafe.core.state import Memory, Severity, State
+    from stillsafe.core.window import Window
+    from stillsafe.errors import StillsafeError
     from stillsafe.service import backtest, create_app
 
 __all__ = [
@@ -37,13 +37,36 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `create_app` on first use: the core needs neither model nor web framework."""
-    if name == "create_app":
-        from stillsafe import service
+_HOMES = {
+    "Baseline": "core.baseline",
+    "Decision": "core.decide",
+    "Evidence": "core.signals",
+    "Level": "core.signals",
+    "Memory": "core.state",
+    "Policy": "core.policy",
+    "Reading": "core.signals",
+    "Severity": "core.state",
+    "Signal": "core.signals",
+    "State": "core.state",
+    "StillsafeError": "errors",
+    "Window": "core.window",
+    "create_app": "service",
+    "decide": "core.decide",
+}
+"""Public name -> the module that has it."""
 
-        return service.create_app
-    raise AttributeError(f"module 'stillsafe' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: the core needs neither model nor web framework, and the help needs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stillsafe' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"stillsafe.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})
 
 
 class _Package(ModuleType):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -118,12 +119,37 @@ def test_a_broken_socket_is_no_closed_output(made_service: Path, function: str, 
     assert "start.py:8" in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("status --config nowhere.toml", 2, "nowhere.toml"),
+        ("windows show 77", 1, "no run '77'"),
+        ("status --nonsense", 2, "No such option"),
+        ("windows --limit 0", 2, "--limit"),
+        ("nonsense", 2, "No such command"),
+    ],
+)
+def test_errors_for_programs_are_json(run: Command, words: str, code: int, sentence: str) -> None:
+    """With `--json` every failure is one JSON document on standard error, also that of a wrong option."""
+    exit_code, out, errors = run(*words.split(), "--json")
+    error = json.loads(errors)
+    assert (exit_code, out, error["exit_code"]) == (code, "", code)
+    assert sentence in error["error"]
+    assert error["kind"]
+
+
+def test_the_version_is_that_of_the_package(run: Command) -> None:
+    """`--version` prints the name and the version that is installed."""
+    assert run("--version") == (0, f"stillsafe {metadata.version('stillsafe')}\n", "")
+
+
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_closed_output_is_quiet(made_service: Path, size: int) -> None:
     """A command whose output nobody reads any longer, such as one before `head`, ends without a word."""
     start = made_service / "start.py"
     start.write_text(
-        f"from stillsafe import cli\ncli.status.print_result = lambda *_: print('x' * {size})\ncli.main()\n"
+        "from stillsafe import cli\nfrom stillsafe.cli import status\n"
+        f"status.print_result = lambda *_: print('x' * {size})\ncli.main()\n"
     )
     with subprocess.Popen(
         [sys.executable, str(start), "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=made_service

@@ -13,7 +13,7 @@ from stillsafe.cli.output import colour_markup, format_number, format_time, json
 def test_json_has_iso_times_and_no_nan() -> None:
     """Times are ISO 8601, and NaN, which JSON does not have, is refused."""
     text = json_text({"at": datetime(2026, 1, 1, tzinfo=UTC), "name": "é"})
-    assert json.loads(text) == {"at": "2026-01-01 00:00:00+00:00", "name": "é"}
+    assert json.loads(text) == {"at": "2026-01-01T00:00:00Z", "name": "é"}
     assert "é" in text
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_text(float("nan"))
@@ -32,10 +32,28 @@ def test_unknown_words_have_no_markup() -> None:
 
 
 def test_times_and_numbers_are_short() -> None:
-    """Times to the second, numbers with three digits, a dash for nothing."""
-    assert format_time(datetime(2026, 1, 1, 8, 30, 5, 123, tzinfo=UTC)) == "2026-01-01 08:30:05 UTC"
-    assert format_time("2026-01-01T08:30:05.123+00:00") == "2026-01-01T08:30:05"
+    """Times to the second in one format, whatever they come as; numbers with three digits, a dash for nothing."""
+    assert format_time(datetime(2026, 1, 1, 8, 30, 5, 123, tzinfo=UTC)) == "2026-01-01T08:30:05Z"
+    assert format_time("2026-01-01T09:30:05.123+01:00") == format_time("2026-01-01 08:30:05") == "2026-01-01T08:30:05Z"
     assert (format_number(0.12345), format_number(None)) == ("0.123", "-")
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+def test_rows_are_never_cut(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every cell is printed whole at any width: as a table where it fits, and as paragraphs elsewhere."""
+    monkeypatch.setattr(output, "console", Console(width=width, soft_wrap=True, highlight=False))
+    rows = [{"baseline": f"20260101T083005Z-{n:032x}", "made": "2026-01-01T08:30:05Z", "active": ""} for n in range(3)]
+    output.print_rows(rows)
+    text = capsys.readouterr().out
+    assert all(cell in text for row in rows for cell in row.values())
+    assert "…" not in text
+    assert ("made: " in text) == (width <= 80)
+
+
+def test_no_rows_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without rows there is no empty table."""
+    output.print_rows([])
+    assert capsys.readouterr().out == ""
 
 
 def test_progress_is_only_shown_on_a_terminal(

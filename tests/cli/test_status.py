@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stillsafe.cli.status import exit_code
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store import database
 from stillsafe.store.write.services import register_service
@@ -34,6 +35,33 @@ def test_a_degraded_service_is_shown_with_its_incident(run: Command, made_servic
     assert "estimated_accuracy_loss: deviating for 3 runs, severe for 3" in text
     assert f"Calm runs: 0 of {status['recovery_runs_needed']} needed to recover" in text
     assert "see `stillsafe explain`" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({}, 0),
+        ({"state": "WARNING"}, 3),
+        ({"state": "DEGRADED"}, 4),
+        ({"state": "DEGRADED", "stale": True}, 4),
+        ({"stale": True}, 5),
+        ({"judged": False}, 5),
+        ({"watched": False}, 5),
+        ({"state": "WARNING", "stale": True}, 5),
+    ],
+)
+def test_the_exit_code_tells_the_state(facts: dict[str, object], code: int) -> None:
+    """DEGRADED is told whatever else is true; a WARNING or NORMAL that nobody vouches for is neither."""
+    assert exit_code({"state": "NORMAL", "stale": False, "judged": True, "watched": True} | facts) == code
+
+
+def test_the_exit_code_is_asked_for(run: Command, made_service: Path) -> None:
+    """Without `--exit-code` a status that could be read is a success, whatever the state is."""
+    assert run("status", "--exit-code")[0] == 5
+    degrade(run, made_service)
+    assert run("status")[0] == 0
+    code, out, _ = run("status", "--exit-code", "--json")
+    assert (code, document(out)["state"]) == (4, "DEGRADED")
 
 
 def test_features_that_are_not_watched_are_named(run: Command, made_service: Path) -> None:

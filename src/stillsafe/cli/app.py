@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
-from typer.core import TyperGroup
 
 from stillsafe import logs
+from stillsafe.cli.command_table import CommandGroup
 from stillsafe.cli.json_lines import JsonLineStream, json_lines_only
-from stillsafe.cli.output import print_error
+from stillsafe.cli.output import json_text, print_error
 from stillsafe.errors import ConfigurationError, RunAhead, SchemaMismatch, StillsafeError
 from stillsafe.logs import LogEvent, log_event
 
 logger = logging.getLogger(__name__)
 
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_MISCONFIGURED = 0, 1, 2
+EXIT_WARNING, EXIT_DEGRADED, EXIT_UNKNOWN = 3, 4, 5
 MONITOR, TRIAL = "monitor", "--try"
 
 
@@ -30,7 +31,7 @@ class _BrokenConnection(Exception):
     """A broken pipe that is not the command's output, such as that of a socket."""
 
 
-class _Commands(TyperGroup):
+class _Commands(CommandGroup):
     """The commands. typer ends a command silently for every broken pipe, so only that of the output may reach it."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -58,10 +59,29 @@ app = typer.Typer(
         "until they can."
     ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_Commands.app = app
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version  # here, because its import costs as much as that of typer
+
+        sys.stdout.write(f"stillsafe {version('stillsafe')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+    del version
+
 
 Config = Annotated[
     Path,
@@ -81,7 +101,7 @@ def main() -> None:
     is_run = sys.argv[1:2] == [MONITOR] and TRIAL not in sys.argv
     with json_lines_only() if is_run else nullcontext():
         try:
-            app()
+            sys.exit(app(standalone_mode=not is_json_asked()))  # otherwise typer prints what is wrong with an option
         except StillsafeError as error:
             is_misconfigured = isinstance(error, ConfigurationError | SchemaMismatch | RunAhead)
             exit_code = EXIT_MISCONFIGURED if is_misconfigured else EXIT_FAILURE
@@ -90,6 +110,8 @@ def main() -> None:
             cause = error.__cause__ or error
             _report(_sentence(cause), cause, EXIT_FAILURE, with_traceback=False)
         except Exception as error:  # noqa: BLE001 - no failure may end without a message
+            if message := _wrong_use(error):
+                _report(message, error, EXIT_MISCONFIGURED, with_traceback=False)
             _report(_sentence(error), error, EXIT_FAILURE, with_traceback=not isinstance(error, OSError))
         finally:
             _flush_output()
@@ -100,6 +122,9 @@ def _report(sentence: str, error: BaseException, exit_code: int, *, with_traceba
     if isinstance(sys.stderr, JsonLineStream):
         fields = {"message": sentence, "kind": type(error).__name__, "exit_code": exit_code}
         log_event(logger, LogEvent.RUN_FAILED, fields, error=error if with_traceback else None)
+    elif is_json_asked():
+        fields = {"error": sentence, "kind": type(error).__name__, "exit_code": exit_code}
+        sys.stderr.write(json_text(fields))
     else:
         if with_traceback:
             traceback.print_exception(error)
@@ -107,11 +132,22 @@ def _report(sentence: str, error: BaseException, exit_code: int, *, with_traceba
     sys.exit(exit_code)
 
 
+def is_json_asked() -> bool:
+    """Whether a program reads the result: the command line has `--json`."""
+    return "--json" in sys.argv
+
+
 def _sentence(error: BaseException) -> str:
     """An unexpected error with its type and the line of code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"The command failed: {type(error).__name__}: {error}{where}."
+
+
+def _wrong_use(error: Exception) -> str | None:
+    """What typer says about a wrong command or option; None for any other error. Its class has no public name."""
+    is_wrong_use = getattr(error, "exit_code", None) == EXIT_MISCONFIGURED and hasattr(error, "format_message")
+    return error.format_message() if is_wrong_use else None  # type: ignore[attr-defined] # tried in the line above
 
 
 def _closed_outputs() -> list[TextIO]:
@@ -142,12 +178,6 @@ def _discard_output(streams: list[TextIO]) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
-
-
-def fail(sentence: str) -> NoReturn:
-    """Print why the command failed, and exit with 1."""
-    print_error(sentence)
-    sys.exit(EXIT_FAILURE)
 
 
 def parse_time(text: str) -> datetime:

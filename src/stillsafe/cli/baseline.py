@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, fail, parse_time
-from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
+from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result, print_rows
 from stillsafe.core.baseline import Baseline
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.monitoring import baseline as baselines
 from stillsafe.monitoring import extension
 from stillsafe.monitoring.clock_sentences import clock_sentences
@@ -110,7 +110,7 @@ def baseline_show(
         current = active_baseline(connection, settings.model.version)
         baseline = baseline_by_id(connection, baseline_id) if baseline_id else current
     if baseline is None:
-        fail("there is no such baseline; `stillsafe baseline list` shows them.")
+        raise RefusedError("there is no such baseline; `stillsafe baseline list` shows them.")
     active = current is not None and current.baseline_id == baseline.baseline_id
     print_result(baseline_document(baseline, active=active), as_json, lambda: print_baseline(baseline, active=active))
 
@@ -141,15 +141,16 @@ def print_baseline(baseline: Baseline, *, active: bool) -> None:
 
 def print_baselines(records: list[BaselineRecord]) -> None:
     """Print the text of `baseline list`: a row per baseline."""
-    table = Table("baseline", "model version", "made (UTC)", "predictions", "confidence", "active")
-    for record in records:
-        baseline = record.baseline
-        table.add_row(
-            escape(baseline.baseline_id),
-            escape(baseline.model_version),
-            f"{baseline.created_at:%Y-%m-%d %H:%M:%S}",
-            str(baseline.sample_size),
-            format_number(baseline.avg_confidence),
-            "yes" if record.active else "",
-        )
-    console.print(table)
+    print_rows([_row(record) for record in records])
+
+
+def _row(record: BaselineRecord) -> dict[str, str]:
+    baseline = record.baseline
+    return {
+        "baseline": escape(baseline.baseline_id),
+        "model version": escape(baseline.model_version),
+        "made": format_time(baseline.created_at),
+        "predictions": str(baseline.sample_size),
+        "confidence": format_number(baseline.avg_confidence),
+        "active": "yes" if record.active else "",
+    }

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
-from stillsafe.cli.output import error_console, print_plain, print_result, progress_bar
+from stillsafe.cli.output import error_console, format_time, print_plain, print_result, progress_bar
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import registration, retention
 from stillsafe.monitoring.baseline_redaction import redact_baselines
@@ -162,7 +162,7 @@ def print_prune(result: PruneResult, dialect: str, vacuumed_file: bool) -> None:
     """Print the text of `prune`: what was deleted, what was kept and why, and the size of the file."""
     verb = "would be deleted" if result.dry_run else "archived and deleted" if result.archive else "deleted"
     counts = f"{result.prediction_count} predictions and {result.refusal_count} refusals"
-    print_plain(f"{counts} from before {result.pruned_before:%Y-%m-%d %H:%M:%S} UTC {verb}.")
+    print_plain(f"{counts} from before {format_time(result.pruned_before)} {verb}.")
     if result.held_back_by:
         print_plain(f"Newer rows are kept because a run needs them: {result.held_back_by}.")
     if result.dry_run or not result.prediction_count + result.refusal_count:

@@ -10,8 +10,9 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from stillsafe import incident_explanation, logs, service
-from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, Json, Limit, app, fail
+from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, Json, Limit, app
 from stillsafe.cli.output import console, format_time, print_error, print_plain, print_result
+from stillsafe.errors import RefusedError
 from stillsafe.incident_explanation import Outcome
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -94,7 +95,7 @@ def _explain_pending(engine: Engine, settings: Settings, as_json: bool) -> None:
 def _show_request(engine: Engine, settings: Settings, incident_id: str, as_json: bool) -> None:
     request = incident_explanation.request_preview(engine, settings, incident_id)
     if request is None:
-        fail("the run of this incident is no longer stored, so there is nothing to send.")
+        raise RefusedError("the run of this incident is no longer stored, so there is nothing to send.")
     payload, messages = request
     print_result({"payload": json.loads(payload), "messages": messages}, as_json, lambda: print_messages(messages))
 
@@ -107,7 +108,7 @@ def _require_incident(engine: Engine, incident_id: str | None) -> IncidentRecord
         else:
             incident = next(iter(recent_incidents(connection, 1)), None)
     if incident is None:
-        fail(f"There is no incident {incident_id!r}." if incident_id else "There has been no incident.")
+        raise RefusedError(f"There is no incident {incident_id!r}." if incident_id else "There has been no incident.")
     return incident
 
 

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.hold import log_action
-from stillsafe.cli.output import console, error_console, format_time, print_plain, print_result
+from stillsafe.cli.output import error_console, format_time, print_plain, print_result, print_rows
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving.access import keys
 from stillsafe.serving.access.keys import KeyScope
@@ -93,15 +92,15 @@ def _print_keys(records: list[KeyRecord]) -> None:
     if not records:
         print_plain("There is no key. Make one with `stillsafe key create NAME --scope predict`.")
         return
-    table = Table(box=None)
-    for heading in ("name", "scopes", "rate", "created", "revoked"):
-        table.add_column(heading)
-    for record in records:
-        table.add_row(
-            escape(record.name),
-            ", ".join(record.scopes),
-            "-" if record.rate_per_minute is None else f"{record.rate_per_minute}/min",
-            format_time(record.created_at),
-            "" if record.revoked_at is None else format_time(record.revoked_at),
-        )
-    console.print(table)
+    print_rows(
+        [
+            {
+                "name": escape(record.name),
+                "scopes": ", ".join(record.scopes),
+                "rate": "-" if record.rate_per_minute is None else f"{record.rate_per_minute}/min",
+                "created": format_time(record.created_at),
+                "revoked": "" if record.revoked_at is None else format_time(record.revoked_at),
+            }
+            for record in records
+        ]
+    )

@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from rich import progress as rich_progress
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
 
 from stillsafe.cli.json_lines import JsonLineStream
 from stillsafe.progress import Progress, no_progress
@@ -23,8 +25,12 @@ error_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def json_text(document: Any, indent: int | None = 2) -> str:
-    """A JSON document as text; times as ISO 8601, never NaN."""
-    return json.dumps(document, indent=indent, default=str, allow_nan=False, ensure_ascii=False) + "\n"
+    """A JSON document as text; times as ISO 8601 in UTC with all their digits, never NaN."""
+    return json.dumps(document, indent=indent, default=_json_value, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _json_value(value: Any) -> str:
+    return _in_utc(value).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def print_json(document: Any) -> None:
@@ -63,9 +69,46 @@ def colour_markup(word: str, styles: Mapping[str, str]) -> str:
     return f"[{styles[word]}]{word}[/]" if word in styles else escape(word)
 
 
+def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows as a table where the terminal is wide enough, and each as a paragraph elsewhere: nothing is cut.
+
+    Args:
+        rows: column -> text with markup. Each row has the columns of the first one, whose first column names the row;
+            a column `reason` has sentences, which may take several lines.
+    """
+    if not rows:
+        return
+    widths = {name: max(cell_len(name), *(_width(row[name]) for row in rows)) for name in rows[0] if name != "reason"}
+    table = Table(*(Column(name, min_width=widths.get(name), overflow="fold") for name in rows[0]))
+    for row in rows:
+        table.add_row(*row.values())
+    if sum(widths.values()) + 3 * len(rows[0]) + 1 <= console.width:  # a border and two spaces beside each cell
+        console.print(table)
+        return
+    for (_, heading), *cells in (list(row.items()) for row in rows):
+        console.print(heading)
+        for name, cell in cells:
+            if cell:
+                console.print(f"  {name}: {cell}")
+
+
 def format_time(at: datetime | str) -> str:
-    """A time to the second: a UTC datetime, or ISO 8601 text as it is stored."""
-    return at[:19] if isinstance(at, str) else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    """A time in UTC to the second as ISO 8601, such as 2026-01-31T12:00:00Z.
+
+    Args:
+        at: an aware datetime, or ISO 8601 text; without an offset, either is UTC.
+    """
+    time = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{_in_utc(time):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _width(cell: str) -> int:
+    """Columns of the terminal that a text with markup takes."""
+    return cell_len(Text.from_markup(cell).plain)
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def format_number(value: float | None) -> str:
@@ -83,6 +126,8 @@ def progress_bar(activity: str) -> Iterator[Progress]:
     if not error_console.is_terminal:
         yield no_progress
         return
+    from rich import progress as rich_progress  # here, because its import is a third of that of the help
+
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, fail, parse_time
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
 from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result, progress_bar
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.monitoring import log_export
 from stillsafe.store import database
 from stillsafe.store.read.request_id import LoggedPrediction, prediction_by_id, predictions_of_request
@@ -39,7 +39,7 @@ def predictions_show(
             prediction = prediction_by_id(connection, prediction_id or "")
             predictions = [] if prediction is None else [prediction]
     if not predictions:
-        fail("The log has no such prediction.")
+        raise RefusedError("The log has no such prediction.")
     documents = [asdict(each) for each in predictions]
     print_result(documents if request_id is not None else documents[0], as_json, lambda: print_predictions(predictions))
 
@@ -64,7 +64,7 @@ def predictions_export(
 def print_predictions(predictions: list[LoggedPrediction]) -> None:
     """Print the text of `predictions show`: a table of fields for each."""
     for prediction in predictions:
-        table = Table("field", "value", title=escape(prediction.prediction_id))
+        table = Table("field", Column("value", overflow="fold"), title=escape(prediction.prediction_id))
         values = asdict(prediction)
         features = values.pop("features")
         values["timestamp"] = format_time(prediction.timestamp)

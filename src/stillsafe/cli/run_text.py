@@ -7,7 +7,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Column, Table
 
-from stillsafe.cli.output import SEVERITY_STYLE, STATE_STYLE, WIDE, colour_markup, console, print_plain
+from stillsafe.cli.output import (
+    SEVERITY_STYLE,
+    STATE_STYLE,
+    colour_markup,
+    console,
+    format_time,
+    print_plain,
+    print_rows,
+)
 from stillsafe.core.evidence.sentences import limit_texts, number_text, sentence
 from stillsafe.core.signals import SIGNALS, Evidence, Level, Reading, excess
 from stillsafe.monitoring.derivation import Step
@@ -66,7 +74,7 @@ def _print_headline(detail: RunDetail) -> None:
     run = detail.run
     state = colour_markup(run.state_after or "", STATE_STYLE)
     severity = colour_markup(run.severity or "", SEVERITY_STYLE)
-    span = f"{run.window_start:%Y-%m-%d %H:%M:%S} to {run.window_end:%H:%M:%S} UTC"
+    span = f"{format_time(run.window_start)} to {format_time(run.window_end)}"
     version = escape(str(run.model_version))
     console.print(f"[bold]Run {run.id}[/], {span}, version {version}, baseline {escape(str(run.baseline_id))}")
     console.print(f"  State {escape(run.state_before or '')} to {state}, severity {severity}, evidence {run.evidence}")
@@ -78,16 +86,7 @@ def _print_headline(detail: RunDetail) -> None:
 
 def _print_readings(detail: RunDetail, readings: list[Reading]) -> None:
     order = sorted(readings, key=lambda r: (_LEVEL_ORDER[r.level], -excess(r), r.key))
-    rows = [_reading_cells(detail, reading) for reading in order]
-    if console.width >= WIDE:
-        table = Table(*rows[0])
-        for row in rows:
-            table.add_row(*row.values())
-        console.print(table)
-    else:
-        for row in rows:
-            cells = [f"{name} {cell}" for name, cell in row.items() if name not in ("reading", "level") and cell]
-            console.print(f"{row['reading']} {row['level']}: {', '.join(cells)}")
+    print_rows([_reading_cells(detail, reading) for reading in order])
     print_plain(
         "A value beyond its limit deviates; a broken relation must exceed noise, too. Noise is the distance from the "
         "reference that chance alone explains. "

@@ -58,7 +58,7 @@ def _require_trial(config: Path, settings: Settings, python: Path) -> None:
     """Try the entry in cron's environment.
 
     Raises:
-        ConfigurationError: a run there would fail, or would watch another database.
+        ConfigurationError: a run there would or would watch another database.
     """
     problem = schedule.trial_problem(config, python=python) or database_problem(config, settings)
     if problem is not None:

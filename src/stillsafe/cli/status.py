@@ -10,7 +10,17 @@ from rich.markup import escape
 from sqlalchemy import Connection, Engine
 
 from stillsafe import incident_explanation, service
-from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, Config, Json, app
+from stillsafe.cli.app import (
+    DEFAULT_CONFIG,
+    EXIT_DEGRADED,
+    EXIT_FAILURE,
+    EXIT_SUCCESS,
+    EXIT_UNKNOWN,
+    EXIT_WARNING,
+    Config,
+    Json,
+    app,
+)
 from stillsafe.cli.output import STATE_STYLE, colour_markup, console, format_time, print_result
 from stillsafe.cli.windows import window_document
 from stillsafe.core.policy import Policy
@@ -28,13 +38,22 @@ from stillsafe.store.read.runs import RunRecord, last_run
 from stillsafe.store.read.state import StateRecord
 from stillsafe.store.read.versions import service_names, version_names
 
+ByExitCode = Annotated[
+    bool,
+    typer.Option("--exit-code", help="Exit with 3 for WARNING, 4 for DEGRADED, 5 for a state that nobody vouches for."),
+]
 All = Annotated[bool, typer.Option("--all", help="One line for each service of the database.")]
 TIMEOUT_SECONDS = 10.0
 """How long the database may take to answer before its state counts as unknown."""
 
 
 @app.command()
-def status(config: Config = DEFAULT_CONFIG, as_json: Json = False, every_service: All = False) -> None:
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Json = False,
+    every_service: All = False,
+    by_exit_code: ByExitCode = False,
+) -> None:
     """Show whether the model can be trusted, since when and why, and whether the monitor itself runs."""
     settings = service.settings_of(config)
     if every_service:
@@ -53,6 +72,21 @@ def status(config: Config = DEFAULT_CONFIG, as_json: Json = False, every_service
         print_result(outage, as_json, lambda: print_outage(outage))
         sys.exit(EXIT_FAILURE)
     print_result(document, as_json, lambda: print_status(document))
+    if by_exit_code:
+        sys.exit(exit_code(document))
+
+
+def exit_code(document: dict[str, Any]) -> int:
+    """The exit code that tells a program the state: the first of the following that is true.
+
+    4: DEGRADED. 5: nobody vouches for the state, since the monitor is stale, the service is not judged, or the model
+    version has no active baseline. 3: WARNING. 0: NORMAL.
+    """
+    if document["state"] == "DEGRADED":
+        return EXIT_DEGRADED
+    if document["stale"] or not document["judged"] or not document["watched"]:
+        return EXIT_UNKNOWN
+    return EXIT_WARNING if document["state"] == "WARNING" else EXIT_SUCCESS
 
 
 def status_document(engine: Engine, settings: Settings, now: datetime, spooled_rows: int) -> dict[str, Any]:

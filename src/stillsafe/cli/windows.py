@@ -5,14 +5,24 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, fail, parse_time
-from stillsafe.cli.output import STATE_STYLE, WIDE, colour_markup, console, format_number, print_plain, print_result
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, parse_time
+from stillsafe.cli.output import (
+    STATE_STYLE,
+    WIDE,
+    colour_markup,
+    console,
+    format_number,
+    format_time,
+    print_plain,
+    print_result,
+    print_rows,
+)
 from stillsafe.cli.run_text import print_run, run_document
 from stillsafe.core.text import truncate
 from stillsafe.core.window import Tally, Window
+from stillsafe.errors import RefusedError
 from stillsafe.monitoring.run_detail import RunDetail, run_detail
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
@@ -54,11 +64,12 @@ def windows_show(
         else:
             record = run_by_id(connection, int(run)) if run.isdigit() else run_at(connection, parse_time(run))
         if record is None:
-            fail("The monitor has never run." if run == NEWEST else f"There is no run {run!r}: `windows` lists them.")
+            unknown = f"There is no run {run!r}: `windows` lists them."
+            raise RefusedError("The monitor has never run." if run == NEWEST else unknown)
         detail = run_detail(connection, record)
     if why is not None and not matching_keys(detail, why):
         signals = ", ".join(sorted({reading.signal.value for reading in detail.readings}))
-        fail(f"Run {detail.run.id} has no reading {why!r}. It has: {signals}.")
+        raise RefusedError(f"Run {detail.run.id} has no reading {why!r}. It has: {signals}.")
     keys = matching_keys(detail, why) if why is not None else []
     document = window_document(record) | run_document(detail, keys)
     print_result(document, as_json, lambda: print_run(detail, keys))
@@ -79,23 +90,22 @@ def print_windows(runs: list[RunRecord]) -> None:
     if not runs:
         print_plain("The monitor has never run. Start it with `stillsafe monitor`.")
         return
-    wide = console.width >= WIDE
-    columns = ["run", "until (UTC)", "new", "confidence", "low", "evidence", "severity", "state"]
-    table = Table(*columns, *(["reason"] if wide else []))
-    for run in runs:
-        fresh = stored_value(Window, run.window).fresh if run.window is not None else Tally()
-        cells = [
-            str(run.id),
-            f"{run.window_end:%m-%d %H:%M:%S}",
-            str(fresh.prediction_count) + (" (shadow)" if run.shadow else ""),
-            format_number(fresh.avg_confidence),
-            format_number(fresh.low_confidence_rate),
-            run.evidence or "",
-            run.severity or "",
-            colour_markup(run.state_after or "", STATE_STYLE),
-        ]
-        table.add_row(*cells, *([escape(truncate(run.reason or "", LONGEST_REASON))] if wide else []))
-    console.print(table)
+    print_rows([_row(run) for run in runs])
     console.print(
         "The counts are of predictions that no earlier run had counted. `stillsafe windows show RUN` has every reading."
     )
+
+
+def _row(run: RunRecord) -> dict[str, str]:
+    fresh = stored_value(Window, run.window).fresh if run.window is not None else Tally()
+    row = {
+        "run": str(run.id),
+        "until": format_time(run.window_end),
+        "new": str(fresh.prediction_count) + (" (shadow)" if run.shadow else ""),
+        "confidence": format_number(fresh.avg_confidence),
+        "low": format_number(fresh.low_confidence_rate),
+        "evidence": run.evidence or "",
+        "severity": run.severity or "",
+        "state": colour_markup(run.state_after or "", STATE_STYLE),
+    }
+    return row | ({"reason": escape(truncate(run.reason or "", LONGEST_REASON))} if console.width >= WIDE else {})
