@@ -22,7 +22,20 @@ MODULES = sorted(file.relative_to(SOURCE).with_suffix("") for file in SOURCE.rgl
 EVERYDAY = frozenset(
     [
         # software
-        *("app", "body", "chart", "cli", "codec", "column", "connection", "conversion", "core", "create", "dashboard"),
+        *(
+            "app",
+            "body",
+            "chart",
+            "cli",
+            "codec",
+            "column",
+            "command",
+            "connection",
+            "conversion",
+            "core",
+            "create",
+            "dashboard",
+        ),
         *(
             "database",
             "deadline",
