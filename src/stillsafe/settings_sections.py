@@ -120,6 +120,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 FixedAnswer = Annotated[bool | int | float | str | None, PlainValidator(_scalar)]
 # A list or an enum's value comes as a TOML type, which pydantic converts only where it is not strict.
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+ClassNames = Annotated[tuple[Annotated[bool | int | float | str, PlainValidator(_scalar)], ...], Field(strict=False)]
 
 
 class Section(BaseModel):
@@ -161,12 +162,14 @@ class ModelFile(Section):
     """The file's SHA-256: no other file is served."""
     version: str = Field(min_length=1, max_length=100)
     """The model's version in predictions and baselines. A new model needs a new one."""
-    format: Literal["skops", "joblib"] = "skops"
-    """`skops` runs no code when it is loaded; `joblib` can run any code."""
+    format: Literal["skops", "lightgbm", "xgboost", "catboost", "joblib"] = "skops"
+    """`skops`, or a booster's own format, which run no code when loaded; `joblib` can run any code."""
     trusted: bool = False
     """Must be true for joblib: it confirms that the file comes from a source you trust."""
     trusted_types: Words = ()
     """Further exact type names that a skops file may contain."""
+    classes: ClassNames = ()
+    """Classes of a LightGBM or XGBoost file, which has only their numbers, in that order; by default 0, 1, ..."""
     python_path: Words = ()
     """Folders of your own modules that the model or the fallback function needs; searched first, as PYTHONPATH is."""
     modules: Words = ()

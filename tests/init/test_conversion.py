@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stillsafe import settings
 from stillsafe.core.score import Score
-from stillsafe.errors import ModelError
+from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import conversion
+from stillsafe.model.boosters.lightgbm import LightGBMModel
 from stillsafe.model.load import load_model
 from tests.init.services import (
     PERSON,
@@ -26,6 +28,7 @@ from tests.init.services import (
     run_init,
     write_sample,
 )
+from tests.model.boosters.tables import cat, extreme, light
 
 NUMBERS = ["age", "visits"]
 
@@ -109,3 +112,83 @@ def test_a_type_that_its_owner_trusts_is_converted(tmp_path: Path) -> None:
     assert "--trusted-type" in failure.value.remedy
     again = run_init(file, sample, tmp_path / "again", trusted_types=(name,))
     assert settings.load(again.folder / "stillsafe.toml").model.trusted_types == (name,)
+
+
+BOOSTERS = {
+    "lightgbm": (light(), "model.txt"),
+    "xgboost": (extreme(), "model.ubj"),
+    "catboost": (cat(), "model.cbm"),
+}
+
+
+@pytest.mark.parametrize("library", sorted(BOOSTERS))
+def test_a_booster_becomes_a_file_of_its_library(library: str, tmp_path: Path) -> None:
+    """The folder has the library's own format, which runs no code, with the classes that it lacks."""
+    estimator, name = BOOSTERS[library]
+    table = people()
+    labels = table["age"].gt(50).astype(int)
+    estimator.fit(table[NUMBERS], np.where(labels == 1, "old", "young") if library != "xgboost" else labels)
+    created_service = init_service(estimator, table, tmp_path, trust_joblib=True)
+    model = settings.load(created_service.folder / "stillsafe.toml").model
+    assert (model.format, model.file, model.trusted) == (library, name, False)
+    assert model.classes == (("old", "young") if library == "lightgbm" else ())
+    assert any(f"own format of {library}" in warning for warning in created_service.warnings)
+    rows: list[Any] = table[NUMBERS].head(20).to_dict("records")
+    answers = predictions_of(created_service.folder, *rows)
+    assert [answer["prediction"] for answer in answers] == estimator.predict(table[NUMBERS].head(20)).tolist()
+    own = [list(each) for each in estimator.predict_proba(table[NUMBERS].head(20)).astype(float).tolist()]
+    assert [list(answer["probabilities"].values()) for answer in answers] == own
+
+
+def test_what_a_native_format_lacks_is_stored_as_skops(tmp_path: Path) -> None:
+    """A number that means missing, and a pipeline around a booster, are stored as skops, which holds adapters."""
+    table = people()
+    labels = table["age"].gt(50).astype(int)
+    pipeline = make_pipeline(StandardScaler(), light()).fit(table[NUMBERS], labels)
+    own_missing = extreme(missing=3).fit(table[NUMBERS], labels)
+    for number, estimator in enumerate((pipeline, own_missing)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        created_service = init_service(estimator, table, folder, trust_joblib=True)
+        assert settings.load(created_service.folder / "stillsafe.toml").model.format == "skops"
+        rows: list[Any] = table[NUMBERS].head(9).to_dict("records")
+        answers = [list(each["probabilities"].values()) for each in predictions_of(created_service.folder, *rows)]
+        assert answers == estimator.predict_proba(table[NUMBERS].head(9)).astype(float).tolist()
+
+
+def test_a_booster_that_answers_otherwise_than_its_library_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapters inside a model are compared with the objects that its file has."""
+    table = people()
+    estimator = light().fit(table[NUMBERS], table["age"].gt(50).astype(int))
+    answer = LightGBMModel.library_output
+    monkeypatch.setattr(LightGBMModel, "library_output", lambda self, inputs: answer(self, inputs) / 2)
+    with pytest.raises(ModelError, match="otherwise inside Stillsafe"):
+        init_service(estimator, table, tmp_path, trust_joblib=True)
+
+
+def test_the_owner_names_the_classes_of_a_file(tmp_path: Path) -> None:
+    """A file of LightGBM has the classes 0 and 1; the owner gives them the names of the label column."""
+    table = people()
+    estimator = light().fit(table[NUMBERS], table["stays"])
+    estimator.booster_.save_model(str(tmp_path / "model.txt"))
+    sample = write_sample(table, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"class of the model \(0, 1\).*--class"):
+        run_init(tmp_path / "model.txt", sample, tmp_path / "unnamed", label="stays")
+    with pytest.raises(ModelError, match="2 classes, and 1 are named"):
+        run_init(tmp_path / "model.txt", sample, tmp_path / "one", label="stays", classes=("no",))
+    run_init(tmp_path / "model.txt", sample, tmp_path / "out", label="stays", classes=("no", "yes"))
+    assert settings.load(tmp_path / "out" / "stillsafe.toml").model.classes == ("no", "yes")
+    rows: list[Any] = table[NUMBERS].head(9).to_dict("records")
+    answers = [answer["prediction"] for answer in predictions_of(tmp_path / "out", *rows)]
+    assert answers == estimator.predict(table[NUMBERS].head(9)).tolist()
+
+
+def test_a_search_is_stored_as_what_it_found(tmp_path: Path) -> None:
+    """What skops cannot hold of a search is its search: the best estimator answers the same."""
+    table = people()
+    search = GridSearchCV(extreme(), {"max_depth": [2, 3]}, cv=2).fit(table[NUMBERS], table["age"].gt(50).astype(int))
+    created_service = init_service(search, table, tmp_path, trust_joblib=True)
+    model = settings.load(created_service.folder / "stillsafe.toml").model
+    assert model.format == "skops"

@@ -33,7 +33,10 @@ MOST_FEATURES, SMALLEST_LOSS = 5, 0.005  # features in the impact sentence, and 
 def init(
     sample: Annotated[Path, typer.Option(help="Healthy data that the model was not trained on: CSV or Parquet.")],
     model: Annotated[
-        Path | None, typer.Option(help="The fitted model: a .skops file, or .joblib with --trust-joblib.")
+        Path | None,
+        typer.Option(
+            help="The fitted model: .skops, a booster's .txt, .json, .ubj or .cbm, or .joblib with --trust-joblib."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column with the true labels, if the sample has one.")] = None,
     out: Annotated[Path | None, typer.Option(help="The service folder to write; default: service.")] = None,
@@ -64,6 +67,12 @@ def init(
     positive: Annotated[str | None, typer.Option(help="The class that recall, precision and AUC are about.")] = None,
     cost: Annotated[
         list[str] | None, typer.Option(help="Of expected_cost: LABEL:PREDICTION=NUMBER, for each error; repeatable.")
+    ] = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="A class of a LightGBM or XGBoost file, which has only 0, 1, ...; repeat it in their order."
+        ),
     ] = None,
     force: Annotated[
         bool,
@@ -113,6 +122,7 @@ def init(
                 trusted_types=tuple(trusted_type or ()),
                 harm=_harm(metric, positive, cost or []),
                 form=form,
+                classes=tuple(class_names or ()),
                 now=service.utc_now(),
                 salt=secrets.token_hex(16),
             ),

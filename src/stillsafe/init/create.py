@@ -36,7 +36,7 @@ from stillsafe.init.time_zone import choose_time_zone
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import ConfidenceMethod
-from stillsafe.model.library_versions import Versions, origin_sentence, versions_in_file, with_origin
+from stillsafe.model.library_versions import origin_sentence
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import NO_REFERENCE
 from stillsafe.monitoring.clock_sentences import clock_sentences
@@ -55,7 +55,7 @@ class ServiceRequest:
     """What to create a service from.
 
     Attributes:
-        model_file: the fitted model, skops or (if trusted) joblib.
+        model_file: the fitted model: skops, a booster's own format, or (if trusted) joblib.
         sample_file: healthy data that the model was not trained on, CSV or Parquet.
         out: the folder to write.
         now: the time of creation, aware UTC.
@@ -71,6 +71,7 @@ class ServiceRequest:
         trusted_types: exact names of further types that a skops file may contain.
         harm: keys of the section `[harm]`: the owner's metric and what it depends on.
         form: how a CSV sample is written, as far as the owner states it.
+        classes: names for the classes of a booster's file, which has 0, 1 and so on; empty to leave them.
     """
 
     model_file: Path
@@ -89,6 +90,7 @@ class ServiceRequest:
     trusted_types: tuple[str, ...] = ()
     harm: Mapping[str, Any] = field(default_factory=dict)
     form: TableFormat = ANY_FORMAT
+    classes: tuple[str, ...] = ()
 
     @property
     def sample_source(self) -> SampleSource:
@@ -132,7 +134,7 @@ class CreatedService:
 
 @dataclass(frozen=True, slots=True)
 class _ModelFile:
-    """The file of the fitted model, its format by content, `skops` or `joblib`, and further types that it may have."""
+    """The file of the fitted model, its format by content, and further types that it may have."""
 
     path: Path
     format: str
@@ -144,16 +146,14 @@ class _ServedModel:
     """The model as the service will load it: its file, its scores on the sample, and warnings about it."""
 
     model: Model
-    file_format: str
-    content: bytes
-    origin_versions: Versions
+    file: conversion.StoredModel
     scores: list[Score]
     warnings: list[str]
 
     @property
     def sha256(self) -> str:
         """Hash of the model file."""
-        return hashlib.sha256(self.content).hexdigest()
+        return hashlib.sha256(self.file.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,33 +285,18 @@ def _model_warnings(
 def _serve_model(
     candidate: Model, data: SampleData, model_file: _ModelFile, min_count: int, progress: Progress
 ) -> _ServedModel:
-    """The model with its scale and tolerated schema; as skops and compiled, if its predictions stay the same."""
+    """The model with its scale and tolerated schema; converted and compiled, if its predictions stay the same."""
     file, file_format = model_file.path, model_file.format
     with name_doubtful_columns(data, candidate.estimator):
         model = inspect.probe_model(candidate, data.rows, file, min_count)
     scores = inspect.score_sample(model, data.rows, progress)
-    types = model_file.trusted_types
-    skops_content = conversion.as_skops(model, data.rows, types) if file_format == "joblib" else None
-    content = file.read_bytes()
-    origin_versions = versions_in_file(content)
-    content = content if skops_content is None else with_origin(skops_content, origin_versions)
-    warnings = [sentence] if (sentence := origin_sentence(origin_versions)) else []
-    if skops_content is not None:
-        warnings.append(
-            "The joblib model was saved as skops, which runs no code when it is loaded; its predictions are the same."
-        )
-    elif file_format == "joblib":
-        warnings.append(
-            "The model stays a joblib file, because skops cannot store it without trusting further types (name them "
-            "with --trusted-type). A joblib file can run any code when it is loaded: restrict who may write it."
-        )
+    stored = conversion.stored_model(model, data.rows, file.read_bytes(), file_format, model_file.trusted_types)
+    warnings = [each for each in (origin_sentence(stored.origin_versions), stored.sentence) if each]
     try:
         model = equivalence.compile_verified(model, NO_REFERENCE, data.rows)
     except CannotCompile as error:
         warnings.append(f"The model is not compiled, so scikit-learn predicts, which is slower: {error}.")
-    return _ServedModel(
-        model, file_format if skops_content is None else "skops", content, origin_versions, scores, warnings
-    )
+    return _ServedModel(model, stored, scores, warnings)
 
 
 def _fallback(
@@ -351,6 +336,7 @@ def _read_model(request: ServiceRequest, folder: ServiceFolder) -> tuple[Any, st
     estimator, own_modules = inspect.read_with_own_modules(
         request.model_file, file_format, own_modules, request.trusted_types
     )
+    estimator = inspect.with_classes(estimator, file_format, request.classes, request.model_file)
     return estimator, file_format, own_modules
 
 
@@ -358,20 +344,21 @@ def _model_section(
     folder: ServiceFolder, served_model: _ServedModel, own_modules: OwnModules, trusted_types: Sequence[str]
 ) -> dict[str, Any]:
     lists: dict[str, list[str]] = {
-        "trusted_types": list(trusted_types) if served_model.file_format == "skops" else [],
+        "trusted_types": list(trusted_types) if served_model.file.format == "skops" else [],
         "python_path": [os.path.relpath(each, folder.path) for each in own_modules.folders],
         "modules": list(own_modules.names),
     }
     return {
-        "file": folder.file_name(f"model.{served_model.file_format}"),
+        "file": folder.file_name(served_model.file.file_name),
         "sha256": served_model.sha256,
         "version": served_model.model.version,
-        "format": served_model.file_format,
-        "trusted": served_model.file_format == "joblib",
+        "format": served_model.file.format,
+        "trusted": served_model.file.format == "joblib",
         "reference": folder.file_name("reference.json"),
         "timeout": "2s",
         "compiled": served_model.model.compiled is not None,
         **{key: names for key, names in lists.items() if names},
+        **({"classes": list(served_model.file.classes)} if served_model.file.classes else {}),
     }
 
 
@@ -380,11 +367,11 @@ def _files(
 ) -> dict[str, bytes]:
     """File name -> content of the folder: settings, reference and model."""
     model = served_model.model
-    facts = model_facts(model, served_model.sha256, served_model.origin_versions)
+    facts = model_facts(model, served_model.sha256, served_model.file.origin_versions)
     return {
         DEFAULT_FILE: settings_text.encode(),
         folder.file_name("reference.json"): reference_content(model, reference, facts),
-        folder.file_name(f"model.{served_model.file_format}"): served_model.content,
+        folder.file_name(served_model.file.file_name): served_model.file.content,
     }
 
 

@@ -29,6 +29,7 @@ from stillsafe.core.schema import (
 from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
 from stillsafe.init.conversion import equal_scores
+from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.model import Model
 from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns
 
@@ -235,6 +236,8 @@ def _tolerated_categories(
 def _encoder_categories(estimator: Any) -> Iterator[set[str]]:
     """The fitted categories of each column of each encoder inside a model."""
     for part in estimator_parts(estimator):
+        if isinstance(part, BoosterModel):
+            yield from ({str(c) for c in values or () if isinstance(c, str)} for values in part.categories.values())
         if isinstance(fitted_categories := getattr(part, "categories_", None), list):
             yield from ({str(c) for c in column if isinstance(c, str)} for column in fitted_categories)
 

@@ -18,6 +18,7 @@ from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import infer
 from stillsafe.model.artifact import read_estimator
 from stillsafe.model.batch_independence import batch_dependence
+from stillsafe.model.boosters.formats import HEAD, native_format
 from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method, scale_from
 from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.library_versions import origin_sentence, versions_in_file
@@ -52,17 +53,27 @@ def _drop_record(_record: logging.LogRecord) -> bool:
 
 
 def file_format(model_file: Path, trusted: bool) -> str:
-    """`skops` or `joblib`, by content: a skops file is a zip archive, whatever its name.
+    """The format of a model file by its content, whatever its name: a skops file is a zip archive.
+
+    Returns:
+        `skops`, `joblib`, or the library whose own format it is: `lightgbm`, `xgboost` or `catboost`.
 
     Raises:
         ModelError: the file cannot be read, or is joblib without being trusted.
     """
     try:
         with model_file.open("rb") as handle:
-            name = "skops" if handle.read(2) == b"PK" else "joblib"
+            head = handle.read(HEAD)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ModelError(f"The model cannot be read: {reason}.", "Check --model.", file=str(model_file)) from error
+    name = "skops" if head.startswith(b"PK") else native_format(head) or "joblib"
+    if name == "joblib" and head.lstrip().startswith((b"{", b"[")):
+        raise ModelError(
+            "It is a JSON file, but not one of XGBoost's `save_model`.",
+            "Save the model in its library's format: LightGBM's `save_model` (.txt), CatBoost's (.cbm).",
+            file=str(model_file),
+        )
     if name == "joblib" and not trusted:
         problem = "It is not a skops file, and a joblib file can run any code when it is opened."
         remedy = "Save the model with `skops.io.dump`, or add --trust-joblib if you made the file yourself."
@@ -100,6 +111,26 @@ def read_with_own_modules(
     new_modules = [name for name in sys.modules if name not in earlier_modules and not name.startswith("stillsafe")]
     folders = dict.fromkeys([*own_modules.folders, *folders_of(new_modules)])
     return estimator, replace(own_modules, folders=tuple(folders))
+
+
+def with_classes(estimator: Any, file_format: str, classes: Sequence[str], file: Path) -> Any:
+    """The estimator of a booster's file with the names that the owner gives its classes; whole numbers are numbers.
+
+    Raises:
+        ConfigurationError: the file names its classes itself.
+        ModelError: their number is wrong.
+    """
+    if not classes:
+        return estimator
+    if file_format not in ("lightgbm", "xgboost"):
+        raise ConfigurationError(
+            "--class names the classes of a file of LightGBM or XGBoost, which has 0, 1 and so on.", "Leave it out."
+        )
+    try:
+        names = [int(name) for name in classes] if all(name.isdecimal() for name in classes) else list(classes)
+        return estimator.with_classes(names)
+    except ModelError as error:
+        raise ModelError(error.problem, error.remedy, file=str(file)) from error
 
 
 def kind_and_classes(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answer, ...]]:

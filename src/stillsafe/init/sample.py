@@ -9,6 +9,7 @@ import pandas as pd
 
 from stillsafe import table_file
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.parts import encoded_columns
 from stillsafe.table_file import ANY_FORMAT, ANY_KINDS, TIMESTAMP, ColumnKinds, CsvTable, TableFormat
 
@@ -58,14 +59,21 @@ def column_kinds(file: Path, estimator: Any, label: str | None, form: TableForma
     Raises:
         ConfigurationError: the file cannot be read, or columns occur twice.
     """
-    fitted_names = getattr(estimator, "feature_names_in_", None)
-    expected = () if fitted_names is None else tuple(str(name) for name in fitted_names)
+    if isinstance(estimator, BoosterModel):
+        estimator.take_names(table_file.column_names(file, "sample", form, _fitted_names(estimator)))
+    expected = _fitted_names(estimator)
     wanted_names = [*expected, *([] if label is None else [label])]
     file_names = table_file.column_names(file, "sample", form, wanted_names)
     categories = encoded_columns(estimator, expected or [each for each in file_names if each not in (label, TIMESTAMP)])
     texts = {name: tuple(each for each in values if isinstance(each, str)) for name, values in categories.items()}
     surplus = {*file_names} - {*wanted_names} if expected else ()
     return ColumnKinds({name: values for name, values in texts.items() if values}, (), frozenset(surplus), wanted_names)
+
+
+def _fitted_names(estimator: Any) -> tuple[str, ...]:
+    """The columns that the model was fitted with; empty if it was fitted without names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return () if names is None else tuple(str(name) for name in names)
 
 
 def _with_texts(table: pd.DataFrame, texts: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from stillsafe import settings
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import inspect
 from stillsafe.model.artifact import sha256_of
+from stillsafe.model.boosters.formats import FILE_NAMES
 from stillsafe.model.load import load_model
 from stillsafe.own_modules import NO_OWN_MODULES, OwnModules
 from stillsafe.settings_sections import Privacy
@@ -200,7 +201,8 @@ def generation_of(path: Path) -> int:
     names = {file.name for file in path.iterdir()}
     generation = 2
     while any(
-        numbered_name(name, generation) in names for name in ("model.skops", "model.joblib", "reference.json")
+        numbered_name(name, generation) in names
+        for name in ("model.skops", "model.joblib", *FILE_NAMES, "reference.json")
     ) or (numbered_name(settings.DEFAULT_FILE, generation - 1) in names):
         generation += 1
     return generation

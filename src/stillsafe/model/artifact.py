@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stillsafe.errors import ModelError
+from stillsafe.model.boosters.adoption import adopt
+from stillsafe.model.boosters.formats import NATIVE_FORMATS, parse_native
 from stillsafe.model.library_versions import change_text, changes, remedy, running_version, versions_in_file
 from stillsafe.model.missing_class import missing_class, missing_class_error
 from stillsafe.model.trusted_types import NEVER_TRUSTED, TRUSTED_TYPES
@@ -25,7 +27,7 @@ def read_estimator(
 
     Args:
         path: the file.
-        kind: `skops`, which runs no code, or `joblib`, which may run any code.
+        kind: `skops`, `lightgbm`, `xgboost` or `catboost`, which run no code, or `joblib`, which may run any code.
         trusted: whether a joblib file may be opened at all.
         trusted_types: exact names of further types that a skops file may contain.
 
@@ -68,8 +70,10 @@ def _read(path: Path) -> bytes:
 
 def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, trusted_types: Sequence[str]) -> Any:
     """Parse the bytes of a model file; see `read_estimator`. `path` is only used in error messages."""
+    if kind in NATIVE_FORMATS:
+        return parse_native(content, path, kind)
     if kind == "joblib":
-        return _parse_joblib(content, path, trusted)
+        return _with_adapters(_parse_joblib(content, path, trusted), path)
     import skops.io
 
     try:
@@ -85,6 +89,14 @@ def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, tru
         raise ModelError(
             f"The file is not a readable skops file: {type(error).__name__}.", remedy, file=str(path)
         ) from error
+
+
+def _with_adapters(estimator: Any, path: Path) -> Any:
+    """The estimator with adapters in place of boosters."""
+    try:
+        return adopt(estimator)
+    except ModelError as error:
+        raise ModelError(error.problem, error.remedy, file=str(path)) from error
 
 
 def _allowed_types(types: Sequence[str], path: Path, trusted_types: Sequence[str]) -> list[str]:

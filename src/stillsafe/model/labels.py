@@ -29,7 +29,8 @@ def parse_labels(values: Sequence[object], classes: Sequence[Answer]) -> list[An
         class_names = ", ".join(repr(name) for name in classes[:MOST_CLASSES_NAMED])
         valid_values = f"a class of the model ({class_names})" if classes else "a finite number"
         raise ConfigurationError(
-            f"No value of the label column is {valid_values}.", "Name the label column with --label."
+            f"No value of the label column is {valid_values}.",
+            "Name the label column with --label, or the classes of a booster's file with --class.",
         )
     return parsed_values
 

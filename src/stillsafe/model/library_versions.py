@@ -22,6 +22,8 @@ from stillsafe.model.parts import estimator_parts
 SKLEARN = "scikit-learn"
 DISTRIBUTIONS = {"sklearn": SKLEARN}
 """Distributions of packages whose names differ. Those of all others are named like the package."""
+SMALLER_DISTRIBUTIONS = {"xgboost": "xgboost-cpu"}
+"""Distributions of the same package without support for graphics cards, which have the same versions."""
 _VERSION = r"(\d+(?:\.\d+)+(?:(?:a|b|rc|\.post|\.dev)\d+)*)"
 _IN_PICKLE = re.compile(rb"_sklearn_version.{1,12}?" + _VERSION.encode(), re.DOTALL)
 _IN_SKOPS = re.compile(r'"_sklearn_version":\s*\{[^{}]*"content":\s*"\\"' + _VERSION)
@@ -53,7 +55,8 @@ def running_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return None
+        smaller = SMALLER_DISTRIBUTIONS.get(distribution)
+        return None if smaller is None else running_version(smaller)
 
 
 def versions_in_file(content: bytes) -> dict[str, str]:

@@ -3,11 +3,13 @@
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from stillsafe.errors import ModelError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.artifact import parse_estimator, read_verified
+from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import QUANTILES, ConfidenceMethod, ConfidenceScale, choose_method
@@ -31,6 +33,8 @@ def load_model(settings: Settings) -> Model:
     settings.own_modules.load()
     estimator = parse_estimator(content, path, kind=file.format, trusted=file.trusted, trusted_types=file.trusted_types)
     _use_one_job(estimator)
+    if isinstance(estimator, BoosterModel):
+        estimator = _with_names(estimator, settings, path)
     reference = read_reference(settings.path(file.reference))
     schema = settings.schema_of_features
     try:
@@ -68,6 +72,17 @@ def features_required_by_model(model: Model, reference: Reference) -> list[str]:
     if complete.error:
         return []
     return [name for name, score in zip(optional_names, incomplete, strict=True) if score.error]
+
+
+def _with_names(booster: BoosterModel, settings: Settings, path: Path) -> BoosterModel:
+    """The booster with the names of its classes and columns that its file lacks."""
+    booster.take_names(settings.schema_of_features.names)
+    if not settings.model.classes:
+        return booster
+    try:
+        return booster.with_classes(settings.model.classes)
+    except ModelError as error:
+        raise ModelError(f"`model.classes` does not fit. {error.problem}", error.remedy, file=str(path)) from error
 
 
 def _compile(model: Model, reference: Reference) -> Model:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import FrameType
 
 from stillsafe.errors import ModelError
+from stillsafe.model.boosters.adapter import library_remedy
+from stillsafe.model.boosters.adoption import LIBRARIES
 from stillsafe.own_modules import exception_text
 
 SETTING = '[model], for example python_path = ["."] for the folder of the settings (of `init`: --python-path)'
@@ -44,6 +46,8 @@ def _problem(module: str, name: str, error: BaseException) -> tuple[str, str]:
             f"in {SETTING}.",
         )
     package = module.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package in LIBRARIES:
+        return f"The model needs {package}, which is not installed.", library_remedy(package)
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return (
             f"{owner}, and Python does not find that module here.",

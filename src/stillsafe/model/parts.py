@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from stillsafe.model.boosters.adapter import BoosterModel
+
 DEEPEST = 12
 """Deepest nesting of estimators that is searched."""
 
@@ -38,6 +40,9 @@ def encoded_columns(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any
     """
     columns: dict[str, tuple[Any, ...]] = {}
     for part, part_names in _parts_with_columns(estimator, names):
+        if isinstance(part, BoosterModel):
+            columns |= part.encoded_columns(part_names)
+            continue
         category_lists = getattr(part, "categories_", None)
         flags = getattr(part, "is_categorical_", None)  # gradient boosting on histograms with categorical features
         if isinstance(category_lists, list) and len(category_lists) == len(part_names):

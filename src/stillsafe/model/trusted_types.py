@@ -54,16 +54,21 @@ TRUSTED_TYPES = (
     "sklearn.utils._bunch.Bunch",
     "sklearn.utils._metadata_requests.MetadataRequest",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
+    "stillsafe.model.boosters.adapter.UnfittedBooster",
+    "stillsafe.model.boosters.catboost.CatBoostModel",
+    "stillsafe.model.boosters.lightgbm.LightGBMModel",
+    "stillsafe.model.boosters.xgboost.XGBoostModel",
     *(f"sklearn.feature_selection._univariate_selection.{name}" for name in _SELECTION),
     *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),
     *(f"sklearn.metrics._dist_metrics.{name}Distance{bits}" for name in _DISTANCES for bits in (32, 64)),
     *(f"sklearn.metrics.{module}.{name}" for module, names in _METRICS.items() for name in names),
     *(f"sklearn.model_selection._split.{name}" for name in _SPLITTERS),
 )
-"""Types that ordinary scikit-learn models contain.
+"""Types that ordinary scikit-learn models contain, and the adapters of boosters.
 
-Each is a container of numbers or of other types of this list, the state of an optimiser, or a function that computes a
-number from arrays. None can call a function that the file chooses and this list lacks.
+Each is a container of numbers or of other types of this list, the state of an optimiser, a function that computes a
+number from arrays, or a booster in its library's own format. None can call a function that the file chooses and this
+list lacks.
 """
 
 NEVER_TRUSTED = frozenset(["functools.partial", "operator.methodcaller"])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillsafe.core.schema import Row, Schema
+from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.compiled.preprocessing import CannotCompile, Encoder, encoder
 from stillsafe.model.compiled.trees import FEW, Tree, tree_ensemble
 from stillsafe.model.confidence import ConfidenceMethod, Numbers, choose_method, raw_confidence
@@ -79,11 +80,15 @@ def compile_model(estimator: Any, schema: Schema) -> CompiledModel:
         raise CannotCompile("the pipeline has no names for its input columns")
     last = steps[-1]
     columns = schema.names if names is None else [str(name) for name in names]
+    if isinstance(last, BoosterModel):
+        return CompiledModel(encoder(steps[:-1], schema, columns, last), _booster(steps[:-1], last), last)
     return CompiledModel(encoder(steps[:-1], schema, columns), _evaluator(last), last)
 
 
 def predict_raw(estimator: Any, inputs: Any, method: ConfidenceMethod, *, classifies: bool) -> RawOutput:
     """The raw output of a fitted estimator, for inputs in the form that it was fitted with."""
+    if isinstance(estimator, BoosterModel):
+        return estimator.raw_output(inputs)
     predictions = np.asarray(estimator.predict(inputs), None if classifies else np.float64)
     if method is ConfidenceMethod.CLASS_PROBABILITY:
         return predictions, None, np.asarray(estimator.predict_proba(inputs), np.float64)
@@ -119,6 +124,16 @@ def _evaluator(last: Any) -> Evaluate:
     if make := _EVALUATORS.get(type(last).__name__):
         return make(last)
     return lambda matrix: predict_raw_matrix(last, matrix)
+
+
+def _booster(steps: Sequence[Any], last: BoosterModel) -> Evaluate:
+    """A booster of another library. XGBoost reads the zeros of a sparse matrix as missing values."""
+    is_sparse = bool(steps) and any(
+        getattr(steps[-1], name, False) is True for name in ("sparse_output_", "sparse_output")
+    )
+    if is_sparse and last.library == "xgboost":
+        return lambda matrix: last.evaluate(np.where(matrix == 0, np.nan, matrix))
+    return last.evaluate
 
 
 def _boosting(last: Any) -> Evaluate:

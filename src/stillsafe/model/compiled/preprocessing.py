@@ -14,13 +14,14 @@ import numpy as np
 
 from stillsafe.core.schema import FeatureType, Row, Schema
 from stillsafe.errors import StillsafeError
+from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.confidence import Numbers
 
 Values = list[list[Any]]
 """Per row the values of some columns, None for missing."""
 Block = Numbers | Values
 Step = Callable[[Block], Block]
-Encoder = Callable[[Sequence[Row]], Numbers]
+Encoder = Callable[[Sequence[Row]], Any]
 
 _UNSEEN_CATEGORY = "\x00 never seen \x00"
 _NUMBERS = {FeatureType.NUMERIC, FeatureType.INTEGER}
@@ -30,17 +31,18 @@ class CannotCompile(StillsafeError):
     """A part of the model, or the way in which it is used, is not supported by the compiler."""
 
 
-def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str]) -> Encoder:
+def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str], booster: BoosterModel | None = None) -> Encoder:
     """Compile fitted transformers.
 
     Args:
         steps: the transformers of a pipeline, in order.
         schema: the features of the rows.
         names: the input columns of the first step, in its order.
+        booster: takes what the steps give, texts as well; None for an estimator that takes a matrix of numbers.
 
     Returns:
-        A function from n clean rows to an (n, width) float64 matrix. It raises ValueError for the same rows as the
-        fitted steps.
+        A function from n clean rows to an (n, width) float64 matrix, or to what the booster takes.
+        It raises ValueError for the same rows as the fitted steps.
 
     Raises:
         CannotCompile: a step, or the way in which it is used, is not supported.
@@ -51,8 +53,10 @@ def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str]) -> Encod
     else:
         first, rest = _select(schema, names), _chain(active)
 
-    def encode(rows: Sequence[Row]) -> Numbers:
-        return _numbers(rest(first(rows)))
+    finish = _numbers if booster is None else booster.encode_values
+
+    def encode(rows: Sequence[Row]) -> Any:
+        return finish(rest(first(rows)))
 
     return encode
 
