@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import (
@@ -11,7 +12,6 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingRegressor,
     RandomForestRegressor,
-    VotingClassifier,
     VotingRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
@@ -20,11 +20,31 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale, choose_method, raw_confidence, scale_from
+from stillsafe.model.confidence import (
+    ConfidenceMethod,
+    ConfidenceScale,
+    answer_probability,
+    choose_method,
+    raw_confidence,
+    scale_from,
+)
 
 X, Y = make_regression(200, 4, noise=5, random_state=0)
 XC, YC = make_classification(200, 4, n_informative=3, n_redundant=0, n_classes=3, random_state=0)
 FOREST = RandomForestRegressor(10, random_state=0)
+
+
+class BareClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """A classifier that answers without any score."""
+
+    def fit(self, _inputs: Any, labels: Any) -> "BareClassifier":
+        """Learn the classes."""
+        self.classes_ = np.unique(labels)
+        return self
+
+    def predict(self, inputs: Any) -> Any:
+        """The first class."""
+        return np.repeat(self.classes_[:1], len(inputs))
 
 
 @pytest.mark.parametrize(
@@ -65,18 +85,25 @@ def test_a_classifier_without_probabilities_gets_the_rank_of_its_margin() -> Non
 
 
 def test_a_probability_is_its_own_confidence() -> None:
-    """The top class's probability, untouched, and no scale."""
+    """The top class's probability, untouched, and no scale; the confidence is that of the answer."""
     model = LogisticRegression().fit(XC, YC)
     scale = scale_from(model, XC)
-    assert scale == ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY)
+    assert scale == ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY, of_answer=True)
     expected = model.predict_proba(XC).max(axis=1)
     np.testing.assert_array_equal(scale.confidence(raw_confidence(model, XC)[1]), expected)
 
 
 def test_a_classifier_with_neither_is_refused() -> None:
-    """A model without probabilities and margins has no confidence, so it cannot be served."""
+    """A model without probabilities, margins and votes has no confidence, so it cannot be served."""
     with pytest.raises(ValueError, match="neither probabilities nor margins"):
-        choose_method(VotingClassifier([("a", LinearSVC()), ("b", LinearSVC())]).fit(XC, YC))
+        choose_method(BareClassifier().fit(XC, YC))
+
+
+def test_an_answer_has_its_own_probability() -> None:
+    """An answer against the likeliest class has its own probability; one that is no class, the largest."""
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.3, 0.7]])
+    confidences = answer_probability(np.array(["no", "yes", "other"]), probabilities, ("no", "yes"))
+    assert confidences.tolist() == [0.8, 0.2, 0.7]
 
 
 def test_agreement_and_typicality_give_the_highest_confidence() -> None:

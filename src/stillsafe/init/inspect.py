@@ -149,8 +149,25 @@ def kind_and_classes(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answe
     except NotFittedError:
         raise ModelError("The model is not fitted.", "Fit it, then save it again.", file=str(file)) from None
     except (ValueError, TypeError, AttributeError) as error:
-        remedy = "Stillsafe serves fitted scikit-learn classifiers and regressors with one prediction per row."
-        raise ModelError(f"The model cannot be served: {error}.", remedy, file=str(file)) from error
+        raise ModelError(f"The model cannot be served: {error}.", _wrapper(estimator), file=str(file)) from error
+
+
+def _wrapper(estimator: Any) -> str:
+    """How a model that is no classifier or regressor with one prediction per row can be served."""
+    members = getattr(estimator, "estimators_", None)
+    if isinstance(members, list) and isinstance(getattr(estimator, "classes_", None), list):
+        return "Serve one model per output: each of its `estimators_` is a model of its own, for a service of its own."
+    if hasattr(estimator, "cluster_centers_"):
+        return (
+            "Serve the classifier that gives the same answers: KNeighborsClassifier(1).fit(model.cluster_centers_, "
+            "range(len(model.cluster_centers_)))."
+        )
+    if hasattr(estimator, "fit_predict") and getattr(estimator, "novelty", None) is False:
+        return "Fit it with novelty=True, which lets it judge new rows."
+    return (
+        "Stillsafe serves fitted classifiers, regressors and anomaly detectors of scikit-learn, LightGBM, XGBoost and "
+        "CatBoost, with one prediction per row."
+    )
 
 
 def probe_scale(estimator: Any, file: Path) -> ConfidenceScale:

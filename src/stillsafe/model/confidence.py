@@ -4,6 +4,7 @@ For a classifier with probabilities it is the probability of the predicted class
 a fixed scale, so their confidence is the rank of that score among the scores on healthy data.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,11 +26,18 @@ class ConfidenceMethod(StrEnum):
     CLASS_PROBABILITY = "class_probability"
     """Probability of the predicted class."""
     MARGIN_RANK = "margin_rank"
-    """Rank of the decision function's margin."""
+    """Rank of the decision function's margin; also of an anomaly detector."""
+    VOTE_SHARE = "vote_share"
+    """Share of the votes for the predicted class, of an ensemble that votes by majority."""
     ENSEMBLE_SPREAD = "ensemble_spread"
     """Rank of the agreement among the members of an ensemble."""
     PREDICTION_TYPICALITY = "prediction_typicality"
     """How close a regressor's prediction is to the healthy median."""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the raw score is the confidence, so that no scale is needed."""
+        return self in (ConfidenceMethod.CLASS_PROBABILITY, ConfidenceMethod.VOTE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +46,27 @@ class ConfidenceScale:
 
     Attributes:
         method: how the raw score is computed.
-        quantiles: the 0th to 100th percentile of the raw score on healthy data; empty for CLASS_PROBABILITY.
+        quantiles: the 0th to 100th percentile of the raw score on healthy data; empty for a share.
+        of_answer: whether a probability is that of the answer, which need not be the likeliest class where a
+            threshold decides; false in references of earlier versions, whose baselines have the top probability.
     """
 
     method: ConfidenceMethod
     quantiles: tuple[float, ...] = ()
+    of_answer: bool = False
 
     def confidence(self, raw: Numbers) -> Numbers:
         """Raw scores to confidences in [0, 1], NaN where the raw score is NaN.
 
         With F the distribution function on healthy data:
 
-        - CLASS_PROBABILITY: the raw score itself, the top class's probability.
+        - CLASS_PROBABILITY and VOTE_SHARE: the raw score itself.
         - MARGIN_RANK: F(margin), so the widest margin has the highest confidence.
         - ENSEMBLE_SPREAD: 1 - F(spread), so the closest agreement has the highest confidence.
         - PREDICTION_TYPICALITY: with m the healthy median and d = |prediction - m|, the share of healthy
           predictions further from m, F(m - d) + 1 - F(m + d).
         """
-        if self.method is ConfidenceMethod.CLASS_PROBABILITY:
+        if self.method.is_share:
             return raw
         if self.method is ConfidenceMethod.MARGIN_RANK:
             return self._rank(raw)
@@ -85,7 +96,11 @@ def choose_method(estimator: Any) -> ConfidenceMethod:
     if hasattr(estimator, "classes_"):
         if hasattr(estimator, "decision_function"):
             return ConfidenceMethod.MARGIN_RANK
+        if getattr(_innermost(estimator, None)[0], "voting", None) == "hard":
+            return ConfidenceMethod.VOTE_SHARE
         raise ValueError("the classifier gives neither probabilities nor margins")
+    if hasattr(estimator, "decision_function"):  # an anomaly detector: a regressor has none
+        return ConfidenceMethod.MARGIN_RANK
     innermost = _innermost(estimator, None)[0]
     return ConfidenceMethod.ENSEMBLE_SPREAD if _is_ensemble(innermost) else ConfidenceMethod.PREDICTION_TYPICALITY
 
@@ -95,7 +110,7 @@ def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbe
 
     CLASS_PROBABILITY: the top class's probability. MARGIN_RANK: |d| of a binary decision function, the top minus
     the second of several. ENSEMBLE_SPREAD: standard deviation of the members' predictions.
-    PREDICTION_TYPICALITY: the prediction.
+    VOTE_SHARE: the share of the votes for the class with most. PREDICTION_TYPICALITY: the prediction.
 
     Raises:
         ValueError: see `choose_method`.
@@ -106,6 +121,8 @@ def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbe
             return method, top_probability(np.asarray(estimator.predict_proba(inputs), dtype=np.float64))
         case ConfidenceMethod.MARGIN_RANK:
             return method, margin(np.asarray(estimator.decision_function(inputs), dtype=np.float64))
+        case ConfidenceMethod.VOTE_SHARE:
+            return method, _vote_share(*_innermost(estimator, inputs))
         case ConfidenceMethod.ENSEMBLE_SPREAD:
             return method, _spread(*_innermost(estimator, inputs))
         case ConfidenceMethod.PREDICTION_TYPICALITY:
@@ -125,8 +142,8 @@ def scale_from(estimator: Any, healthy: Any, min_count: int = 1) -> ConfidenceSc
         ValueError: no healthy row has a finite score, or see `choose_method`.
     """
     method, raw = raw_confidence(estimator, healthy)
-    if method is ConfidenceMethod.CLASS_PROBABILITY:
-        return ConfidenceScale(method)
+    if method.is_share:
+        return ConfidenceScale(method, of_answer=True)
     finite = raw[np.isfinite(raw)]
     if not len(finite):
         raise ValueError("no healthy row has a finite score")
@@ -138,6 +155,14 @@ def scale_from(estimator: Any, healthy: Any, min_count: int = 1) -> ConfidenceSc
 def top_probability(probabilities: Numbers) -> Numbers:
     """The largest probability of each row."""
     return np.asarray(probabilities.max(axis=1))
+
+
+def answer_probability(predictions: Any, probabilities: Numbers, classes: Sequence[Any]) -> Numbers:
+    """(n,) the probability of each answer; of an answer that is no class, the largest of its row."""
+    positions = {name: position for position, name in enumerate(classes)}
+    columns = np.array([positions.get(answer, -1) for answer in predictions.tolist()], np.intp)
+    answers = probabilities[np.arange(len(columns)), columns]
+    return np.where(columns < 0, top_probability(probabilities), answers) if (columns < 0).any() else answers
 
 
 def margin(decisions: Numbers) -> Numbers:
@@ -178,6 +203,13 @@ def _is_ensemble(estimator: Any) -> bool:
     """Whether each member predicts the target. Boosting keeps its stages in an array: only their sum predicts it."""
     members = getattr(estimator, "estimators_", None)
     return isinstance(members, list) and len(members) > 1 and all(hasattr(m, "predict") for m in members)
+
+
+def _vote_share(ensemble: Any, inputs: Any) -> Numbers:
+    votes = np.asarray(ensemble.transform(inputs))  # (n, members) positions of classes
+    weights = np.ones(votes.shape[1]) if ensemble.weights is None else np.asarray(ensemble._weights_not_none, float)
+    shares = [(votes == position) @ weights for position in range(len(ensemble.classes_))]
+    return np.asarray(np.max(shares, axis=0) / weights.sum())
 
 
 def _spread(ensemble: Any, inputs: Any) -> Numbers:

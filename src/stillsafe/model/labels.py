@@ -25,6 +25,15 @@ def parse_labels(values: Sequence[object], classes: Sequence[Answer]) -> list[An
     """
     labels = {value: _class(value, classes) if classes else _finite_number(value) for value in set(values)}
     parsed_values = [labels[value] for value in values]
+    if tuple(classes) == (-1, 1) and {as_text(value) for value in labels if labels[value] is None} & {
+        "0",
+        "0.0",
+        "False",
+    }:
+        raise ConfigurationError(
+            "The model answers -1 for an outlier and 1 for any other row, and the labels are 0 and 1.",
+            "Recode the label column: -1 for an outlier, 1 for any other row.",
+        )
     if all(label is None for label in parsed_values):
         class_names = ", ".join(repr(name) for name in classes[:MOST_CLASSES_NAMED])
         valid_values = f"a class of the model ({class_names})" if classes else "a finite number"

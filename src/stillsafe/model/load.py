@@ -12,7 +12,7 @@ from stillsafe.model.artifact import parse_estimator, read_verified
 from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
-from stillsafe.model.confidence import QUANTILES, ConfidenceMethod, ConfidenceScale, choose_method
+from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method
 from stillsafe.model.model import Model, classes_of, kind_of
 from stillsafe.model.probe_rows import has_arbitrary_category, probe_row
 from stillsafe.model.reference import REMEDY, Reference, read_reference
@@ -119,9 +119,9 @@ def _use_one_job(estimator: Any) -> None:
 
 def _scale(estimator: Any, reference: Reference) -> ConfidenceScale:
     method = choose_method(estimator)
-    if method is ConfidenceMethod.CLASS_PROBABILITY:
-        return ConfidenceScale(method)
     scale = reference.confidence
+    if method.is_share:
+        return ConfidenceScale(method, of_answer=scale is not None and scale.of_answer)
     if scale is None or scale.method is not method:
         raise ValueError(f"its confidence ({method.value}) needs a scale, which the reference file lacks")
     if len(scale.quantiles) != QUANTILES or not _is_increasing(scale.quantiles):

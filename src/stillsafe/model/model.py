@@ -21,13 +21,15 @@ from stillsafe.core.schema import Row, Schema
 from stillsafe.core.score import Score, as_text
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.compiled.predictors import CompiledModel, RawOutput, predict_raw
-from stillsafe.model.confidence import ConfidenceScale, top_probability, transform_inputs
+from stillsafe.model.confidence import ConfidenceScale, answer_probability, top_probability, transform_inputs
 from stillsafe.model.frame import frame, inputs_of
 
 logger = logging.getLogger(__name__)
 
 NOT_SCORED = "not asked"
 """The error of a row that was only scored together with failing rows. The prediction log stores this text."""
+DETECTOR_CLASSES = (-1, 1)
+"""What an anomaly detector answers: -1 for an outlier, 1 for any other row."""
 TOLERANCE = 1e-6
 """By how much a probability may lie outside [0, 1]."""
 
@@ -112,7 +114,11 @@ class Model:
         if probabilities is not None:
             if probabilities.shape != (len(rows), len(self.classes)):
                 raise _WrongShapeError
-            raw = top_probability(probabilities)
+            raw = (
+                answer_probability(predictions, probabilities, self.classes)
+                if self.scale.of_answer and predictions.shape == (len(rows),)
+                else top_probability(probabilities)
+            )
         if raw is None or not predictions.shape == raw.shape == (len(rows),):
             raise _WrongShapeError
         confidences = self.scale.confidence(raw)
@@ -148,16 +154,16 @@ class Model:
 
 
 def kind_of(estimator: Any) -> ModelKind:
-    """Classifier or regressor.
+    """Classifier or regressor. An anomaly detector is a classifier with the classes -1 (an outlier) and 1.
 
     Raises:
         ValueError: it is neither, is not fitted, or predicts several values per row.
     """
-    from sklearn.base import is_classifier, is_regressor
+    from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
     if not hasattr(estimator, "predict"):
         raise ValueError(f"{type(estimator).__name__} makes no predictions")
-    if is_classifier(estimator):
+    if is_classifier(estimator) or is_outlier_detector(estimator):
         return ModelKind.CLASSIFIER
     if is_regressor(estimator):
         return ModelKind.REGRESSOR
@@ -173,6 +179,8 @@ def classes_of(estimator: Any) -> tuple[Answer, ...]:
     if kind_of(estimator) is ModelKind.REGRESSOR:
         return ()
     fitted_classes = getattr(estimator, "classes_", None)
+    if fitted_classes is None and hasattr(estimator, "decision_function"):
+        return DETECTOR_CLASSES
     if fitted_classes is None:
         raise ValueError("the classifier is not fitted")
     classes = tuple(_plain(c) for c in fitted_classes)

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.judging import Conditions, VersionCondition, version_conditions
+from stillsafe.model.decision_threshold import decision_threshold
 from stillsafe.serving import predict
 from stillsafe.serving.access.access_control import has_scope
 from stillsafe.serving.access.keys import KeyScope
@@ -345,12 +346,16 @@ def _baseline(connection: Connection, version: str) -> BaselineDocument:
 
 def _model(context: Context, baseline_id: str | None) -> ModelDocument:
     model, model_settings = context.model, context.settings.model
+    threshold = decision_threshold(model.estimator, model.classes)
     return ModelDocument(
         version=model.version,
         kind=model.kind.value,
         classes=list(model.classes),
         features=list(model.features.names),
         confidence_method=model.scale.method.value,
+        decision_threshold=None if threshold is None else threshold.value,
+        decision_class=None if threshold is None else threshold.answer,
+        decision_score=None if threshold is None else threshold.score,
         compiled=model.compiled is not None,
         estimator=type(model.estimator).__name__,
         format=model_settings.format,

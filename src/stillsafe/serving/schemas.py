@@ -284,6 +284,11 @@ class ModelDocument(Document):
     classes: list[AnswerValue]
     features: list[str]
     confidence_method: str
+    decision_threshold: float | None = Field(
+        description="The `decision_score` of `decision_class` from which on it is the answer; null where none is set."
+    )
+    decision_class: AnswerValue | None = Field(description="The class that the threshold is about.")
+    decision_score: str | None = Field(description="`predict_proba` or `decision_function`.")
     estimator: str
     compiled: bool
     format: str

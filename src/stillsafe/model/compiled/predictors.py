@@ -97,7 +97,8 @@ def predict_raw(estimator: Any, inputs: Any, method: ConfidenceMethod, *, classi
 
 def predict_raw_matrix(last: Any, matrix: Numbers) -> RawOutput:
     """The raw output of a fitted estimator for the rows of a matrix, with column names if it was fitted with names."""
-    names, method, classifies = getattr(last, "feature_names_in_", None), choose_method(last), hasattr(last, "classes_")
+    names, method = getattr(last, "feature_names_in_", None), choose_method(last)
+    classifies = hasattr(last, "classes_") or hasattr(last, "decision_function")
     if names is None:
         return predict_raw(last, matrix, method, classifies=classifies)
     import pandas as pd
