@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test matrix test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
+.PHONY: demo test matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -34,6 +34,9 @@ attack: .venv/ready  ## hostile clients, pages, operators and days, at length, w
 
 matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
 	$(BIN)/python -m tests.matrix
+
+models: .venv/ready  ## every estimator with every kind of table and file format, through a whole life; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.models
 
 test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains the demo's incident; minutes
 	$(BIN)/pytest -s tests/observer/real_model.py

@@ -5,6 +5,7 @@
 WORD limits the cases to those whose name contains it. Exit code 1 if a case fails.
 """
 
+import logging
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ def main() -> int:
     cases = [case for case in all_cases() if word in str(case)]
     failure_count = 0
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     for case in cases:
         start, problem = time.process_time(), ""
         with tempfile.TemporaryDirectory(prefix="stillsafe-models-") as folder:

@@ -106,7 +106,10 @@ def _initialise(case: Case, estimator: Any, folder: Path) -> Settings:
     file = _save(case, estimator, folder)
     label = None if labels is None else "label"
     run_init(file, folder / "sample.csv", folder / "out", label=label, trust_joblib=case.form == "joblib")
-    settings = service.settings_of(with_store(folder / "out") / "stillsafe.toml")
+    config = with_store(folder / "out") / "stillsafe.toml"
+    # A default answer can be as good as a model with a broken feature, which would then go on answering.
+    config.write_text(config.read_text().replace('bypass = "when_it_pays"', 'bypass = "always"'))
+    settings = service.settings_of(config)
     assert settings.model.format in case.stored_formats
     return settings
 
@@ -127,7 +130,7 @@ def _save(case: Case, estimator: Any, folder: Path) -> Path:
 def _compare(client: TestClient, estimator: Any, case: Case, table: pd.DataFrame) -> None:
     """The answers, one by one and in a batch, are those of the library's own call on the same rows."""
     rows = rows_of(people(case.kind, 60, seed=2))
-    batch = client.post("/v1/predict/batch", json={"instances": rows}).json()["predictions"]
+    batch = client.post("/v1/predict/batch", json={"instances": rows}).json()["results"]
     single = [client.post("/v1/predict", json={"features": row}).json() for row in rows[:10]]
     compiled = client.get("/v1/model").json()["compiled"]
     predictions = np.asarray(estimator.predict(table)).ravel().tolist()
