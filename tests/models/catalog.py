@@ -91,6 +91,10 @@ def _regressors() -> list[tuple[str, Any]]:
     return [("a", linear_model.Ridge()), ("b", tree.DecisionTreeRegressor(max_depth=3))]
 
 
+def _scaled(estimator: Any) -> Any:
+    return make_pipeline(StandardScaler(), estimator)
+
+
 def _fixed() -> Any:
     return model_selection.FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3)
 
@@ -123,9 +127,9 @@ ENTRIES: list[Entry] = [
     *_entries(
         CLASSIFIER,
         LogisticRegression=linear_model.LogisticRegression,
-        SGDClassifier=lambda: linear_model.SGDClassifier(loss="log_loss", random_state=0),
+        SGDClassifier=lambda: _scaled(linear_model.SGDClassifier(loss="log_loss", random_state=0)),
         RidgeClassifier=linear_model.RidgeClassifier,
-        Perceptron=lambda: linear_model.Perceptron(random_state=0),
+        Perceptron=lambda: _scaled(linear_model.Perceptron(random_state=0)),
         LinearSVC=svm.LinearSVC,
         SVC=svm.SVC,
         KNeighborsClassifier=neighbors.KNeighborsClassifier,

@@ -37,15 +37,15 @@ def decision_threshold(estimator: Any, classes: Sequence[Answer]) -> DecisionThr
     if len(classes) != 2:
         return None
     if isinstance(estimator, BoosterModel):
-        value = estimator.decision_threshold
-        return None if value is None else DecisionThreshold(value, classes[1], "predict_proba")
+        threshold = estimator.decision_threshold
+        return None if threshold is None else DecisionThreshold(threshold, classes[1], "predict_proba")
     name = type(estimator).__name__
     if name not in ("FixedThresholdClassifier", "TunedThresholdClassifierCV"):
         return None
     score = estimator.response_method
     if score == "auto":
         score = "predict_proba" if hasattr(estimator, "predict_proba") else "decision_function"
-    value = getattr(estimator, "best_threshold_", getattr(estimator, "threshold", "auto"))
+    value: Any = getattr(estimator, "best_threshold_", getattr(estimator, "threshold", "auto"))
     if value == "auto":
         value = _BY_PROBABILITY if score == "predict_proba" else _BY_MARGIN
     positive = getattr(estimator, "pos_label", None)

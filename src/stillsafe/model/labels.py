@@ -25,11 +25,8 @@ def parse_labels(values: Sequence[object], classes: Sequence[Answer]) -> list[An
     """
     labels = {value: _class(value, classes) if classes else _finite_number(value) for value in set(values)}
     parsed_values = [labels[value] for value in values]
-    if tuple(classes) == (-1, 1) and {as_text(value) for value in labels if labels[value] is None} & {
-        "0",
-        "0.0",
-        "False",
-    }:
+    unknown_texts = {str(value) for value, label in labels.items() if label is None}
+    if tuple(classes) == (-1, 1) and unknown_texts & {"0", "0.0", "False"}:
         raise ConfigurationError(
             "The model answers -1 for an outlier and 1 for any other row, and the labels are 0 and 1.",
             "Recode the label column: -1 for an outlier, 1 for any other row.",
