@@ -38,7 +38,7 @@ SQL_LIBRARIES = frozenset({"sqlalchemy", "sqlite3", "alembic", "psycopg"})
 SQL_NAMES_OUTSIDE = frozenset({"Connection", "Engine"})
 """Names of SQLAlchemy that modules outside the store may import, because they pass connections to the store."""
 
-MODEL_LIBRARIES = frozenset({"sklearn", "skops", "joblib"})
+MODEL_LIBRARIES = frozenset({"sklearn", "skops", "joblib", "lightgbm", "xgboost", "catboost"})
 MODEL_PACKAGES = ("model", "init", "demo")
 OBSERVER_CALLER = "incident_explanation"
 

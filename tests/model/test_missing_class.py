@@ -52,6 +52,26 @@ def test_a_module_that_is_not_found(tmp_path: Path, file: str) -> None:
         assert words in message
 
 
+class WithoutLightGBM:
+    """An import system in which LightGBM is not installed."""
+
+    def find_spec(self, name: str, *_arguments: object) -> None:
+        """Nothing, and no other finder is used for LightGBM."""
+        if name == "lightgbm":
+            raise ModuleNotFoundError("No module named 'lightgbm'", name="lightgbm")
+
+
+def test_a_library_of_boosters_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the library and the extra that installs it."""
+    (tmp_path / "model.joblib").write_bytes(b"clightgbm.sklearn\nLGBMClassifier\n.")
+    for name in ("lightgbm", "lightgbm.sklearn"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [WithoutLightGBM(), *sys.meta_path])
+    message = message_of(tmp_path / "model.joblib")
+    assert "needs lightgbm, which is not installed" in message
+    assert "pip install 'stillsafe[lightgbm]'" in message
+
+
 def test_a_class_of_a_script(tmp_path: Path) -> None:
     """A class of `__main__` can be found by no other process, so it must move to a module."""
     message = message_of(save_elsewhere(tmp_path, "__main__"))

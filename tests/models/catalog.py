@@ -32,9 +32,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests.models.tables import KINDS, NUMBERS
 
 CLASSIFIER, REGRESSOR, DETECTOR = "classifier", "regressor", "detector"
-LIGHT = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
-EXTREME = {"n_estimators": 10, "n_jobs": 1}
-CAT = {"iterations": 10, "verbose": False, "allow_writing_files": False, "thread_count": 1}
+LIGHT: dict[str, Any] = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
+EXTREME: dict[str, Any] = {"n_estimators": 10, "n_jobs": 1}
+CAT: dict[str, Any] = {"iterations": 10, "verbose": False, "allow_writing_files": False, "thread_count": 1}
 
 
 @dataclass(frozen=True, slots=True)

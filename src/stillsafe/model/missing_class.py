@@ -46,7 +46,7 @@ def _problem(module: str, name: str, error: BaseException) -> tuple[str, str]:
             f"in {SETTING}.",
         )
     package = module.partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package in LIBRARIES:
+    if isinstance(error, ModuleNotFoundError) and error.name == package and package in LIBRARIES:
         return f"The model needs {package}, which is not installed.", library_remedy(package)
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return (

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xgboost
 
-LIGHT = {"n_estimators": 8, "verbose": -1, "n_jobs": 1}
-EXTREME = {"n_estimators": 8, "n_jobs": 1}
-CAT = {"iterations": 8, "verbose": False, "allow_writing_files": False, "thread_count": 1}
+LIGHT: dict[str, Any] = {"n_estimators": 8, "verbose": -1, "n_jobs": 1}
+EXTREME: dict[str, Any] = {"n_estimators": 8, "n_jobs": 1}
+CAT: dict[str, Any] = {"iterations": 8, "verbose": False, "allow_writing_files": False, "thread_count": 1}
 CITIES = ["Bonn", "Kiel", "Ulm"]
 
 

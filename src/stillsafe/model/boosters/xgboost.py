@@ -96,7 +96,7 @@ def adapter_of(part: Any) -> XGBoostModel | UnfittedBooster | None:
     if not part.__sklearn_is_fitted__():
         return UnfittedBooster(CLASSIFIER if name in _CLASSIFIERS else REGRESSOR)
     model = _model_of(_best_rounds(part.get_booster()))
-    model.missing = float(part.missing)
+    model.missing = math.nan if part.missing is None else float(part.missing)
     return model
 
 
