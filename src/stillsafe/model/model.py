@@ -178,9 +178,11 @@ def classes_of(estimator: Any) -> tuple[Answer, ...]:
     """
     if kind_of(estimator) is ModelKind.REGRESSOR:
         return ()
-    fitted_classes = getattr(estimator, "classes_", None)
-    if fitted_classes is None and hasattr(estimator, "decision_function"):
+    from sklearn.base import is_outlier_detector
+
+    if is_outlier_detector(estimator):
         return DETECTOR_CLASSES
+    fitted_classes = getattr(estimator, "classes_", None)
     if fitted_classes is None:
         raise ValueError("the classifier is not fitted")
     classes = tuple(_plain(c) for c in fitted_classes)
