@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -19,6 +18,7 @@ from stillsafe.init import infer, inspect
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.model import Model, ModelKind
 from tests.init.services import people, save_model
+from tests.model.models import BareClassifier
 
 FILE = Path("model.skops")
 TABLE = people()[["age", "visits"]]
@@ -62,10 +62,9 @@ def test_the_kind_comes_with_the_classes() -> None:
 
 
 def test_a_model_without_confidence_is_refused() -> None:
-    """A classifier with neither probabilities nor margins gets a remedy."""
-    voting = VotingClassifier([("a", LinearSVC()), ("b", LinearSVC())]).fit(TABLE, OLD)
+    """A classifier with neither probabilities nor margins nor votes gets a remedy."""
     with pytest.raises(ModelError, match="CalibratedClassifierCV"):
-        inspect.probe_scale(voting, FILE)
+        inspect.probe_scale(BareClassifier().fit(TABLE, OLD), FILE)
 
 
 def test_a_probed_model_has_its_scale_and_schema() -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import (
@@ -28,23 +27,11 @@ from stillsafe.model.confidence import (
     raw_confidence,
     scale_from,
 )
+from tests.model.models import BareClassifier
 
 X, Y = make_regression(200, 4, noise=5, random_state=0)
 XC, YC = make_classification(200, 4, n_informative=3, n_redundant=0, n_classes=3, random_state=0)
 FOREST = RandomForestRegressor(10, random_state=0)
-
-
-class BareClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
-    """A classifier that answers without any score."""
-
-    def fit(self, _inputs: Any, labels: Any) -> "BareClassifier":
-        """Learn the classes."""
-        self.classes_ = np.unique(labels)
-        return self
-
-    def predict(self, inputs: Any) -> Any:
-        """The first class."""
-        return np.repeat(self.classes_[:1], len(inputs))
 
 
 @pytest.mark.parametrize(

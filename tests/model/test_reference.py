@@ -46,7 +46,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_reference(path) == REFERENCE
     assert read_baseline(path) == BASELINE
     document = json.loads(path.read_text())
-    assert document["confidence"] == {"method": "margin_rank", "quantiles": [0.0, 0.5, 1.0]}
+    assert document["confidence"] == {"method": "margin_rank", "of_answer": False, "quantiles": [0.0, 0.5, 1.0]}
     assert document["model"] == {
         "kind": "classifier",
         "classes": ["no", "yes"],
