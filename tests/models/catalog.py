@@ -91,15 +91,15 @@ def _regressors() -> list[tuple[str, Any]]:
     return [("a", linear_model.Ridge()), ("b", tree.DecisionTreeRegressor(max_depth=3))]
 
 
-def _scaled(estimator: Any) -> Any:
+def _scaling_pipeline(estimator: Any) -> Any:
     return make_pipeline(StandardScaler(), estimator)
 
 
-def _fixed() -> Any:
+def _fixed_threshold() -> Any:
     return model_selection.FixedThresholdClassifier(linear_model.LogisticRegression(), threshold=0.3)
 
 
-def _tuned() -> Any:
+def _tuned_threshold() -> Any:
     return model_selection.TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2, thresholds=9)
 
 
@@ -111,7 +111,7 @@ def _target() -> Any:
     return compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=StandardScaler())
 
 
-def _calibrated() -> Any:
+def _calibrated_svm() -> Any:
     return calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2)
 
 
@@ -127,9 +127,9 @@ ENTRIES: list[Entry] = [
     *_entries(
         CLASSIFIER,
         LogisticRegression=linear_model.LogisticRegression,
-        SGDClassifier=lambda: _scaled(linear_model.SGDClassifier(loss="log_loss", random_state=0)),
+        SGDClassifier=lambda: _scaling_pipeline(linear_model.SGDClassifier(loss="log_loss", random_state=0)),
         RidgeClassifier=linear_model.RidgeClassifier,
-        Perceptron=lambda: _scaled(linear_model.Perceptron(random_state=0)),
+        Perceptron=lambda: _scaling_pipeline(linear_model.Perceptron(random_state=0)),
         LinearSVC=svm.LinearSVC,
         SVC=svm.SVC,
         KNeighborsClassifier=neighbors.KNeighborsClassifier,
@@ -147,7 +147,7 @@ ENTRIES: list[Entry] = [
         HistGradientBoostingClassifier=lambda: ensemble.HistGradientBoostingClassifier(max_iter=8),
         MLPClassifier=lambda: neural_network.MLPClassifier((8,), max_iter=2000, random_state=0),
         OneVsRestClassifier=lambda: multiclass.OneVsRestClassifier(linear_model.LogisticRegression()),
-        CalibratedClassifierCV=_calibrated,
+        CalibratedClassifierCV=_calibrated_svm,
         GridSearchCV=_search,
     ),
     Entry(
@@ -163,8 +163,8 @@ ENTRIES: list[Entry] = [
         format="joblib",
     ),
     Entry("StackingClassifier", CLASSIFIER, lambda: ensemble.StackingClassifier(_members(), cv=2), format="joblib"),
-    Entry("FixedThresholdClassifier", CLASSIFIER, _fixed, format="joblib"),
-    Entry("TunedThresholdClassifierCV", CLASSIFIER, _tuned, format="joblib"),
+    Entry("FixedThresholdClassifier", CLASSIFIER, _fixed_threshold, format="joblib"),
+    Entry("TunedThresholdClassifierCV", CLASSIFIER, _tuned_threshold, format="joblib"),
     *_entries(
         REGRESSOR,
         LinearRegression=linear_model.LinearRegression,

@@ -68,10 +68,10 @@ def live(case: Case, folder: Path) -> None:
     clock = Clock()
     with TestClient(service.create_app(settings, clock=clock)) as client:
         _compare(client, estimator, case, table)
-        assert _run(client, settings, clock, case, broken=False) == "NORMAL"
-        states = [_run(client, settings, clock, case, broken=True) for _ in range(MOST_RUNS)]
+        assert _run(client, settings, clock, case, is_broken=False) == "NORMAL"
+        states = [_run(client, settings, clock, case, is_broken=True) for _ in range(MOST_RUNS)]
         assert "DEGRADED" in states, states
-        states = [_run(client, settings, clock, case, broken=False) for _ in range(MOST_RUNS)]
+        states = [_run(client, settings, clock, case, is_broken=False) for _ in range(MOST_RUNS)]
         assert states[-1] == "NORMAL", states
 
 
@@ -149,10 +149,10 @@ def _assert_equal(numbers: Sequence[Any], own_numbers: Any, *, compiled: bool) -
     assert np.allclose(np.asarray(numbers, float), np.asarray(own_numbers, float), tolerance, tolerance)
 
 
-def _run(client: TestClient, settings: Settings, clock: Clock, case: Case, *, broken: bool) -> str:
+def _run(client: TestClient, settings: Settings, clock: Clock, case: Case, *, is_broken: bool) -> str:
     """Ten minutes of traffic, and one run of the monitor; the state after it."""
     table = people(case.kind, BATCH, seed=int(clock.now.timestamp()))
-    rows = [{**row, "income": BROKEN_INCOME} if broken else row for row in rows_of(table[columns_of(case.kind)])]
+    rows = [{**row, "income": BROKEN_INCOME} if is_broken else row for row in rows_of(table[columns_of(case.kind)])]
     answer = client.post("/v1/predict/batch", json={"instances": rows})
     assert answer.status_code == 200, answer.text
     clock.now += EVERY

@@ -35,8 +35,8 @@ def _row(entry: Entry) -> str:
 
 def with_table(text: str) -> str:
     """A page with the present table between its marks."""
-    before, _, rest = text.partition(START)
-    return f"{before}{START}{table()}{END}{rest.partition(END)[2]}"
+    start, _, rest = text.partition(START)
+    return f"{start}{START}{table()}{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
