@@ -11,7 +11,9 @@ import pytest
 
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import sample
+from stillsafe.model.boosters.adoption import adopt
 from tests.init.services import people, write_sample
+from tests.model.boosters.tables import light
 
 MODEL_WITH_NAMES = SimpleNamespace(feature_names_in_=np.array(["visits", "age"], dtype=object))
 MODEL_WITHOUT_NAMES = SimpleNamespace(n_features_in_=4)
@@ -124,3 +126,14 @@ def test_a_time_that_is_none() -> None:
         match=r"The column 'timestamp' has values that are not times, such as 'noon-ish' in row 1\. Write",
     ):
         sample.split_columns(people().assign(timestamp="noon-ish"), MODEL_WITH_NAMES, label=None, file=FILE)
+
+
+def test_a_booster_takes_the_names_of_the_file(tmp_path: Path) -> None:
+    """LightGBM stores `home age` as `home_age`: the sample's own name is expected, and further columns are not."""
+    table = people().rename(columns={"age": "home age"})
+    estimator = adopt(light().fit(table[["home age", "visits"]], table["stays"]))
+    path = write_sample(table, tmp_path)
+    assert estimator.feature_names_in_.tolist() == ["home_age", "visits"]
+    kinds = sample.column_kinds(path, estimator, "stays")
+    assert list(kinds.expected) == ["home age", "visits", "stays"]
+    assert {*kinds.surplus} == {*table.columns} - {*kinds.expected}

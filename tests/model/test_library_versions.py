@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import catboost
+import lightgbm
 import pytest
 import sklearn
 import skops.io
+import xgboost
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
@@ -12,7 +15,9 @@ from sklearn.svm import SVC
 from stillsafe.errors import ModelError
 from stillsafe.model import library_versions
 from stillsafe.model.artifact import parse_estimator
+from stillsafe.model.boosters.adoption import adopt
 from stillsafe.model.library_versions import running_versions, versions_in_file
+from tests.model.boosters.tables import binary, cat, extreme, homes, light, numbers
 from tests.model.versions import OTHER_VERSION, content_of
 from tests.serving.services import fitted_pipeline, sample
 
@@ -54,6 +59,17 @@ def test_the_libraries_of_a_model() -> None:
     sparse_machine = SVC().fit(sample()[["age"]].to_numpy(), sample()["member"])
     assert "scikit-learn" in running_versions(sparse_machine)
     assert library_versions.running_version("no-such-distribution") is None
+
+
+BOOSTERS = {"lightgbm": (light(), lightgbm), "xgboost": (extreme(), xgboost), "catboost": (cat(), catboost)}
+
+
+@pytest.mark.parametrize("name", sorted(BOOSTERS))
+def test_the_library_of_a_booster(name: str) -> None:
+    """An adapter has the version of its booster's library, whichever distribution that came in."""
+    estimator, library = BOOSTERS[name]
+    versions = running_versions(adopt(estimator.fit(numbers(homes()), binary(homes()))))
+    assert versions[name] == library.__version__
 
 
 def test_one_sentence_has_both_versions_and_the_remedy() -> None:

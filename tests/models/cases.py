@@ -24,7 +24,7 @@ def forms_of(entry: Entry, kind: str) -> list[str]:
     """The formats that `init` can get an estimator in."""
     if entry.format in BOOSTER_FORMATS:
         return ["joblib", entry.format] if entry.takes(kind) else ["joblib"]
-    return ["joblib", "skops"] if entry.format == "skops" and entry.library == "sklearn" else ["joblib"]
+    return ["joblib", "skops"]
 
 
 def all_cases() -> list[Case]:

@@ -40,12 +40,12 @@ class Case:
 
     @property
     def stored_formats(self) -> tuple[str, ...]:
-        """The formats in which `init` may store it: only what skops cannot hold stays joblib."""
+        """The formats in which `init` may store it."""
         if self.form != "joblib":
             return (self.form,)
         if self.entry.format in BOOSTER_FORMATS:  # a pipeline around a booster is skops
             return (self.entry.format if self.entry.takes(self.kind) else "skops",)
-        return ("skops",) if self.entry.format == "skops" else ("skops", "joblib")
+        return ("skops",)
 
 
 BOOSTER_FORMATS = ("lightgbm", "xgboost", "catboost")

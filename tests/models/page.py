@@ -12,12 +12,10 @@ PAGE = Path(__file__).parents[2] / "docs/models.md"
 START, END = "<!-- table -->\n", "<!-- end of table -->\n"
 _FILES = {
     "skops": ".skops, .joblib",
-    "joblib": ".joblib",
     "lightgbm": ".txt, .joblib",
     "xgboost": ".json, .ubj, .joblib",
     "catboost": ".cbm, .joblib",
 }
-_STORED = {"skops": "skops", "joblib": "joblib, if skops cannot hold it"}
 
 
 def table() -> str:
@@ -28,7 +26,7 @@ def table() -> str:
 
 def _row(entry: Entry) -> str:
     own = "by itself" if entry.takes("missing") else "with a step before it"
-    stored = _STORED.get(entry.format, f"its own format (`{entry.format}`)")
+    stored = "skops" if entry.format == "skops" else f"its own format (`{entry.format}`)"
     files = _FILES[entry.format] if "LGBMClassifier)" not in entry.name else ".joblib"
     return f"| {entry.name} | {entry.task} | {files} | {stored} | {own} | {own} |"
 

@@ -60,7 +60,8 @@ def column_kinds(file: Path, estimator: Any, label: str | None, form: TableForma
         ConfigurationError: the file cannot be read, or columns occur twice.
     """
     if isinstance(estimator, BoosterModel):
-        estimator.take_names(table_file.column_names(file, "sample", form, _fitted_names(estimator)))
+        names = table_file.column_names(file, "sample", form, _fitted_names(estimator))
+        estimator.take_names([each for each in names if each not in (label, TIMESTAMP)])
     expected = _fitted_names(estimator)
     wanted_names = [*expected, *([] if label is None else [label])]
     file_names = table_file.column_names(file, "sample", form, wanted_names)
