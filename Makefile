@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
+.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -31,6 +31,10 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; half an hour
 	scripts/ensure-debian-packages chromium nginx
 	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack tests/docs/test_examples.py tests/docs/test_security_page.py
+
+test-versions:  ## the tests that touch libraries, on the oldest and on the newest versions; needs uv; half an hour each
+	scripts/test-versions oldest $(PYTHON)
+	scripts/test-versions newest $(PYTHON)
 
 matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
 	$(BIN)/python -m tests.matrix
