@@ -127,9 +127,9 @@ def _default(about: Any) -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield "Every command takes `--help`. Exit codes: 0 done, 1 failed, 2 misconfigured; `status --exit-code` exits with"
-    yield "3 for WARNING, 4 for DEGRADED and 5 where the monitor is stale or the service is not judged. With `--json`, a"
-    yield "failure is one JSON document on standard error. Times are ISO 8601 in UTC."
+    yield "Every command takes `--help`. Exit codes: 0 done, 1 failed, 2 misconfigured; `status --exit-code` exits"
+    yield "with 3 for WARNING, 4 for DEGRADED and 5 where the monitor is stale or the service is not judged."
+    yield "With `--json`, a failure is one JSON document on standard error. Times are ISO 8601 in UTC."
     root = typer.main.get_command(command_line)
     for path, command in _walk("stillsafe", root):
         yield ""
