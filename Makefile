@@ -7,7 +7,7 @@ demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; se
 	$(BIN)/stillsafe demo
 
 test: check  ## every check and every test; 20 minutes
-	scripts/ensure-debian-packages chromium cron faketime
+	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	$(BIN)/pytest -n 2 -m "not serial"
 	$(BIN)/pytest -m serial
 
@@ -29,7 +29,7 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
 
 attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; half an hour
-	scripts/ensure-debian-packages chromium nginx
+	scripts/ensure-debian-packages chromium nginx openssl prometheus
 	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack tests/docs/test_examples.py tests/docs/test_security_page.py
 
 test-versions:  ## the tests that touch libraries, on the oldest and on the newest versions; needs uv; half an hour each

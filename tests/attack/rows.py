@@ -15,6 +15,11 @@ def stored_ids(target: ServerProcess) -> set[str]:
     return {str(value) for (value,) in _rows(target, "SELECT prediction_id FROM prediction_logs")}
 
 
+def stored_sources(target: ServerProcess) -> dict[str | None, int]:
+    """How many rows of the prediction log each source has."""
+    return dict(_rows(target, "SELECT source, count(*) FROM prediction_logs GROUP BY source"))
+
+
 def refusal_count(target: ServerProcess) -> int:
     """The number of recorded refusals."""
     return int(_rows(target, "SELECT count(*) FROM refusals")[0][0])

@@ -44,6 +44,7 @@ def test_the_proxy_keeps_what_the_service_relies_on() -> None:
     for directive in (
         "proxy_set_header Host $http_host;",
         "proxy_set_header X-Forwarded-For $remote_addr;",
+        'proxy_set_header Forwarded "";',
         "proxy_next_upstream off;",
         "proxy_http_version 1.1;",
     ):

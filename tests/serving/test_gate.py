@@ -154,7 +154,9 @@ def test_no_foreign_name_is_served_on_loopback(service: Service, application: Fa
             for lines in ([f"Host: {name}"], [*page, "Content-Type: application/json"]):
                 for method, path in PATHS:
                     answer = raw(port, lines, good, method, path)
-                    assert status_of(answer) in ((403, 400) if parser == "h11" else (403,)), (host, path)
+                    is_probe = name == "10.0.0.7" and path.startswith("/health/")
+                    codes = (200,) if is_probe else (403, 400) if parser == "h11" else (403,)
+                    assert status_of(answer) in codes, (host, path)
     assert (service.log(), service.refusals()) == ([], [])
 
 
@@ -169,6 +171,24 @@ def test_every_name_of_this_machine_is_served_on_loopback(service: Service, appl
             connection.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
             assert status_of(connection.recv(65_536)) == 200
     assert (len(service.log()), service.refusals()) == (len(OWN_HOSTS), [])
+
+
+@pytest.mark.parametrize("root", ["", "/mounted"])
+def test_health_is_told_under_any_address_and_no_name(root: str) -> None:
+    """A probe has the address of a proxy; no name that a page could have given this machine is one."""
+    gate = Gate(["models.example"])
+    hosts = {b"10.0.0.7:8443": True, b"[2001:db8::1]": True, b"10.0.0.7.evil.example": False, b"evil.example": False}
+    paths = {"/health/live": True, "/health/ready": True, "/v1/state": False, "/": False, "/healthy": False}
+    for host, is_address in hosts.items():
+        for path, is_health in paths.items():
+            scope = {
+                "method": "GET",
+                "path": root + path,
+                "root_path": root,
+                "server": ("127.0.0.1", 8000),
+                "headers": [(b"host", host)],
+            }
+            assert (gate.problem(scope) is None) is (is_address and is_health), (host, path)
 
 
 def test_a_repeated_header_of_origin_is_refused(service: Service, application: FastAPI) -> None:
@@ -277,7 +297,7 @@ def test_which_names_are_served_where(names: list[str], address: str | None, hos
     A probe by address, which a container's platform sends, therefore needs no setting.
     """
     server = None if address is None else (address, 8000)
-    scope = {"type": "http", "method": "GET", "server": server, "headers": [(b"host", host.encode())]}
+    scope = {"method": "GET", "path": "/v1/state", "server": server, "headers": [(b"host", host.encode())]}
     assert (Gate(names).problem(scope) is None) == is_served
 
 
@@ -325,6 +345,6 @@ def test_hostile_names_fill_no_memory() -> None:
     gate = Gate()
     for number in range(3 * CACHE_SIZE):
         for host in (b"%d.example" % number, b"%d" % number * 1000):
-            scope = {"type": "http", "method": "GET", "server": ("127.0.0.1", 1), "headers": [(b"host", host)]}
+            scope = {"method": "GET", "path": "/", "server": ("127.0.0.1", 1), "headers": [(b"host", host)]}
             assert gate.problem(scope) is not None
     assert gate._is_allowed.cache_info().currsize == CACHE_SIZE

@@ -34,7 +34,11 @@ def create(
         typer.Option(help="What the key may be used for; repeat it for several.", show_default=False),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(help="Most requests a minute in each process, such as 600/min; default: any number.")
+        str | None,
+        typer.Option(
+            help="Most requests a minute in each process, such as 600/min; each instance and label counts. "
+            "Default: any number."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

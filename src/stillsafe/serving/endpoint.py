@@ -17,6 +17,7 @@ from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import metrics, predict
+from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body, request_id
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
@@ -142,6 +143,7 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
+            charge_items(scope, len(checks))
             texts = request_id.batch_ids(texts, body.key)
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]

@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import Scope
 
 from stillsafe.core.schema import Violation
+from stillsafe.serving.access.permissions import HEALTH, served_path
 from stillsafe.serving.body.json_body import BODY
 from stillsafe.serving.problems import Problem, problem
 from stillsafe.settings_exposure import ANY_HOST
@@ -55,7 +56,8 @@ class Gate:
     Args:
         allowed_hosts: lower-case names that clients may use; `*` is any. On connections to loopback the names of
             this machine are allowed as well, and without this list any name elsewhere. The address that a
-            connection was made to is always allowed, because no DNS name stands behind it.
+            connection was made to is always allowed, because no DNS name stands behind it; for `/health/*` any
+            address, because probes come by that of a proxy.
     """
 
     def __init__(self, allowed_hosts: Sequence[str] = ()) -> None:
@@ -64,7 +66,7 @@ class Gate:
 
         @lru_cache(maxsize=CACHE_SIZE)
         def is_allowed(address: str | None, host: bytes) -> bool:
-            own, name = _own_address(address), host_name(host)
+            own, name = _address_of(address), host_name(host)
             if ANY_HOST in names or (own is not None and name == str(own)):
                 return True
             if address == _LOCALHOST or (own is not None and own.is_loopback):
@@ -81,7 +83,8 @@ class Gate:
             return AMBIGUOUS
         host, server = headers.get(b"host"), scope.get("server")
         if host is not None and not (
-            len(host) <= MOST_HOST_BYTES and self._is_allowed(server[0] if server else None, host)
+            len(host) <= MOST_HOST_BYTES
+            and (self._is_allowed(server[0] if server else None, host) or _is_probe_by_address(scope, host))
         ):
             return FOREIGN_HOST
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
@@ -100,6 +103,11 @@ def _is_followed_link(method: str, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a person follows a link in a window of its own: the page with the link cannot read the answer."""
     navigation = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest"))
     return method in ("GET", "HEAD") and navigation == (b"navigate", b"document")
+
+
+def _is_probe_by_address(scope: Scope, host: bytes) -> bool:
+    """Whether health is asked for under an address."""
+    return served_path(scope).startswith(HEALTH) and _address_of(host_name(host)) is not None
 
 
 def machine_names() -> frozenset[str]:
@@ -131,8 +139,8 @@ def _repeats_origin(pairs: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(counts[name] > 1 for name in _ORIGIN_NAMES)
 
 
-def _own_address(address: str | None) -> IPv4Address | IPv6Address | None:
-    """The address that a connection was made to; None for a Unix socket, or a server without one."""
+def _address_of(address: str | None) -> IPv4Address | IPv6Address | None:
+    """The address in a text; None for a name, a Unix socket, or a server without an address."""
     try:
         own = ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from stillsafe.core.schema import Violation, summary
 from stillsafe.core.text import display_name
 from stillsafe.label_intake import LabelForm, LabelItem, LabelReport, take_in
+from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.body import json_body
 from stillsafe.serving.body.request_id import MOST_CHARACTERS, is_request_id
 from stillsafe.serving.openapi import labels_body
@@ -38,12 +39,15 @@ def label_routes(context: Context) -> APIRouter:
         """Add the labels of predictions. They are durable once this answers."""
         most_bytes = context.settings.serving.max_body_bytes
         content = await json_body.read_body(request.scope, request.receive, most_bytes)
-        return Response(await share.run(lambda: _add(context, form, content)), media_type="application/json")
+        report, count = await share.run(lambda: _add(context, form, content))
+        charge_items(request.scope, count)
+        return Response(report, media_type="application/json")
 
     return routes
 
 
-def _add(context: Context, form: LabelForm, content: bytes) -> bytes:
+def _add(context: Context, form: LabelForm, content: bytes) -> tuple[bytes, int]:
+    """The report as JSON, and how many labels the body has."""
     document = json_body.parse(content, interruptible=True)
     is_single = isinstance(document, Mapping) and "labels" not in document
     entries = [document] if is_single else _entries(document)
@@ -58,7 +62,7 @@ def _add(context: Context, form: LabelForm, content: bytes) -> bytes:
     report.add(_take_in(context, items))
     if is_single and report.unknown_count:
         raise RefusedRequest(problem(404, "The log has no prediction with this identifier."))
-    return json.dumps(report.document()).encode()
+    return json.dumps(report.document()).encode(), len(entries)
 
 
 def _take_in(context: Context, items: Sequence[LabelItem]) -> LabelReport:

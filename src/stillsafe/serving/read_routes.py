@@ -249,7 +249,7 @@ def _readiness(context: Context) -> ReadinessDocument:
     """Readiness for a client that may not read: nothing of the inside, and no cause of a failure."""
     try:
         document = _ready(context)
-    except StoreError:
+    except (StoreError, RefusedRequest):
         raise RefusedRequest(NOT_READY) from None
     return ReadinessDocument(status=document.status, judged=document.judged)
 

@@ -163,6 +163,21 @@ def test_a_rate_is_kept_and_told(keyed_service: KeyedService) -> None:
     assert keyed_service.service.refusals() == []
 
 
+def test_each_item_of_a_request_counts(keyed_service: KeyedService) -> None:
+    """Neither batches nor labels get past a rate; a request may leave a debt, of which the next one is told."""
+    bodies: dict[str, Any] = {
+        "/v1/predict/batch": {"instances": [GOOD, {}, GOOD, GOOD]},
+        "/v1/labels": {"labels": [{"prediction_id": "x", "label": "1"}] * 4},
+    }
+    keys = {path: keyed_service.create(path[4:].replace("/", "-"), PREDICT, rate_per_minute=5) for path in bodies}
+    for path, key in keys.items():
+        with keyed_service.client(key) as client:
+            answers = [client.post(path, json=bodies[path]) for _ in range(3)]
+            assert [each.status_code for each in answers] == [200, 200, 429]
+            assert 36 < int(answers[-1].headers["retry-after"]) <= 48  # 3 of debt and one, at 12 seconds each
+    assert len(keyed_service.service.log()) == 6
+
+
 def test_the_last_keys_stay_valid_while_the_store_is_out(keyed_service: KeyedService) -> None:
     """A server that never read any lets nobody in: 503. Health goes on without them."""
     with database.writing(keyed_service.service.engine) as connection:
@@ -209,7 +224,14 @@ def test_health_says_no_internals_without_a_key(keyed_service: KeyedService, pat
 
 
 def test_health_does_not_say_why_it_fails(keyed_service: KeyedService) -> None:
-    """503 without the store's words; the key gets them."""
+    """503 without the store's words, and without those about a model that answers as never before; a key gets both."""
+    consistency = keyed_service.service.context.consistency
+    with keyed_service.client() as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(consistency), "problem", "The model answers otherwise", raising=False)
+        short = client.get("/health/ready")
+        full = client.get("/health/ready", headers={"X-API-Key": keyed_service.keys[READ]})
+    assert (short.status_code, short.json()["detail"]) == (503, "The service is not ready.")
+    assert (full.status_code, "answers otherwise" in full.json()["detail"]) == (503, True)
     keyed_service.service.close_store()
     with database.writing(keyed_service.service.engine) as connection:
         connection.execute(text("ALTER TABLE system_state RENAME TO state_away"))

@@ -16,8 +16,8 @@ from starlette.types import Scope
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving.access.key_cache import KeyCache, KeyTable
 from stillsafe.serving.access.keys import UNKNOWN, KeyScope
-from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes
-from stillsafe.serving.access.rate_limit import TokenBucket
+from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes, served_path
+from stillsafe.serving.access.rate_limit import BUCKET, TokenBucket
 from stillsafe.serving.access.session import Sessions
 from stillsafe.serving.client import KEY_NAME
 from stillsafe.serving.predict import Context
@@ -68,7 +68,7 @@ class AccessControl:
         Raises:
             StoreError: the keys could never be read.
         """
-        method, path = scope["method"], _path(scope)
+        method, path = scope["method"], served_path(scope)
         needs = required_scopes(method, path)
         keys = set(presented_keys(scope["headers"]))
         if not needs and not keys and not _has_cookie(scope):
@@ -83,7 +83,7 @@ class AccessControl:
             return None
         if record is None:
             return self._unknown_client(scope, path)
-        return self._refuse_known(record, needs)
+        return self._refuse_known(scope, record, needs)
 
     def count_unknown(self) -> None:
         """Count and log a key that is not valid."""
@@ -102,15 +102,17 @@ class AccessControl:
             return RedirectResponse(location, 303, headers={"Cache-Control": "no-store"})
         return self._refuse(INVALID_KEY if has_key else MISSING_KEY, UNKNOWN, NO_KEY).response()
 
-    def _refuse_known(self, record: KeyRecord, needs: frozenset[KeyScope]) -> Response | None:
+    def _refuse_known(self, scope: Scope, record: KeyRecord, needs: frozenset[KeyScope]) -> Response | None:
         """Refuse a valid key that lacks the scope, or that makes too many requests."""
         if needs.isdisjoint(record.scopes):
             names = " or ".join(f"`{each}`" for each in sorted(needs))
             return self._refuse(problem(403, f"The key lacks the scope {names}."), record.name, NO_SCOPE).response()
         if record.rate_per_minute is not None:
-            seconds = self._bucket(record.id, record.rate_per_minute).seconds_until_next(monotonic())
+            bucket = scope[BUCKET] = self._bucket(record.id, record.rate_per_minute)
+            seconds = bucket.seconds_until_next(monotonic())
             if seconds:
-                detail = f"The key may make {record.rate_per_minute} requests a minute."
+                rate = record.rate_per_minute
+                detail = f"The key may make {rate} requests a minute; each instance or label of a request counts."
                 refusal = problem(429, detail, Retry_After=str(ceil(seconds)))
                 return self._refuse(refusal, record.name, TOO_MANY).response()
         self._count(record.name, ADMISSION)
@@ -157,13 +159,6 @@ def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
 
 def _has_cookie(scope: Scope) -> bool:
     return any(name == b"cookie" for name, _ in scope["headers"])
-
-
-def _path(scope: Scope) -> str:
-    """The path below the one under which the app is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return (path.removeprefix(root) or "/") if root and path.startswith(root) else path
 
 
 def _valid_keys(context: Context) -> list[KeyRecord]:

@@ -1,5 +1,7 @@
 """Which scope each request needs. A path that is not named needs the most careful one of its method."""
 
+from starlette.types import Scope
+
 from stillsafe.serving.access.keys import KeyScope
 
 HEALTH = "/health/"
@@ -16,6 +18,13 @@ _PREDICT = frozenset({KeyScope.PREDICT})
 _READ = frozenset({KeyScope.READ})
 _OPERATE = frozenset({KeyScope.OPERATE})
 _SCHEMA = frozenset({KeyScope.PREDICT, KeyScope.READ})
+
+
+def served_path(scope: Scope) -> str:
+    """The path of a request below the one under which the app is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return (path.removeprefix(root) or "/") if root and path.startswith(root) else path
 
 
 def required_scopes(method: str, path: str) -> frozenset[KeyScope]:
