@@ -20,7 +20,7 @@ from benchmarks import spread
 from benchmarks.console import Benchmark, Steps, console, machine, steps
 from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
-from benchmarks.serving import growth, results, visit, workload
+from benchmarks.serving import growth, keys, results, visit, workload
 from benchmarks.serving.contenders import CONTENDERS, REFERENCE, Contender, Ours, Place
 from benchmarks.serving.load import Load, LoadFailed
 from benchmarks.serving.visit import Disagrees, Visit
@@ -178,6 +178,24 @@ def _features(benchmark: ServingBenchmark) -> dict[str, Any]:
     return _plain(loads)
 
 
+def _keys(benchmark: ServingBenchmark) -> dict[str, Any]:
+    """Throughput with keys against without; the table."""
+    work = workload.make(workload.flights(), benchmark.folder / "keyed")
+    rounds, loads = benchmark.options.rounds, {}
+    with steps(benchmark.output, "With keys", len(STORES)) as bar:
+        for name, ours in STORES.items():
+            loads[name] = keys.measure(
+                ours,
+                lambda: benchmark.place(work),
+                rounds=rounds,
+                seconds=benchmark.options.seconds,
+                report=bar.describe,
+            )
+            bar.advance()
+    benchmark.show(results.growth_table("With keys", "64 connections", loads, keys.OFF))
+    return _plain(loads)
+
+
 def _load(benchmark: ServingBenchmark, contender: Contender, work: Workload) -> Load:
     place = benchmark.place(work)
     server = replace(contender.prepare(place), many=None)  # a large batch of wide rows is too large a body
@@ -192,7 +210,7 @@ def _plain(loads: dict[str, dict[str, list[Load]]]) -> dict[str, Any]:
     }
 
 
-PARTS = {"servers": _servers, "history": _history, "features": _features}
+PARTS = {"servers": _servers, "history": _history, "features": _features, "keys": _keys}
 
 if __name__ == "__main__":
     main()

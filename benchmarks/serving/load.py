@@ -26,7 +26,7 @@ class Load:
     p99_ms: float
 
 
-def run(port: int, path: str, bodies: Path, *, connections: int, seconds: float) -> Load:
+def run(port: int, path: str, bodies: Path, *, connections: int, seconds: float, key: str = "") -> Load:
     """Send requests to a server on this machine for some seconds.
 
     Args:
@@ -35,13 +35,14 @@ def run(port: int, path: str, bodies: Path, *, connections: int, seconds: float)
         bodies: JSON, one a line.
         connections: kept open, each with one request at a time.
         seconds: how long, rounded up to whole ones.
+        key: that each request presents, or empty for none.
 
     Raises:
         LoadFailed: an answer was not 2xx, or did not come.
     """
     options = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command = ["wrk", *options, "--timeout", "20s", "--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--"]
-    process = subprocess.run([*command, path, str(bodies)], capture_output=True, text=True, check=False)  # noqa: S603
+    process = subprocess.run([*command, path, str(bodies), key], capture_output=True, text=True, check=False)  # noqa: S603
     return read(process.stdout or process.stderr)
 
 

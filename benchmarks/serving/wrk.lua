@@ -1,10 +1,14 @@
--- Requests out of a file, one a line, over and over; at the end one line with what became of them.
+-- Requests out of a file, one a line, over and over, with a key if one is given; at the end one line with what became of them.
 local bodies, place, path = {}, 0, nil
 
 function init(arguments)
   path = arguments[1]
+  local headers = { ["Content-Type"] = "application/json" }
+  if arguments[3] and arguments[3] ~= "" then
+    headers["Authorization"] = "Bearer " .. arguments[3]
+  end
   for line in io.lines(arguments[2]) do
-    bodies[#bodies + 1] = wrk.format("POST", path, { ["Content-Type"] = "application/json" }, line)
+    bodies[#bodies + 1] = wrk.format("POST", path, headers, line)
   end
 end
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pandas as pd
 import pytest
-from benchmarks.serving import contenders, load, results, visit, workload
+from benchmarks.serving import contenders, keys, load, results, visit, workload
 from benchmarks.serving.contenders import CONTENDERS, REFERENCE, Ours, Place, Server
 from benchmarks.serving.load import Load, LoadFailed
 from benchmarks.serving.visit import Disagrees, Visit
@@ -120,3 +121,15 @@ def test_nobody_is_timed_who_answers_otherwise(
     other = replace(work, answers=(*work.answers[:77], wrong(work.answers[77]), *work.answers[78:]))
     with visit.up(server, place), pytest.raises(Disagrees):
         visit.check(server, place.port, other)
+
+
+def test_a_key_is_needed_where_its_cost_is_measured(work: Workload, tmp_path: Path) -> None:
+    """The load with keys is one of a service that refuses requests without; the key's rate is never reached."""
+    plain_server, place = prepare_server(work, tmp_path)
+    server, key = keys.with_key(plain_server, place)
+    address = f"http://127.0.0.1:{place.port}{server.one.path}"
+    body = server.one.body(work.rows[:1])
+    with visit.up(server, place):
+        assert httpx2.post(address, json=body).status_code == 401
+        answer = httpx2.post(address, json=body, headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200
