@@ -220,6 +220,26 @@ def test_connections_at_work_are_kept_and_new_ones_refused(made_service: Path) -
         assert _limits_in_log(server) == ["max_connections_per_address"]
 
 
+SLOW_BODY = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+SLOW_CHUNKS = CHUNKED_HEAD + b"1\r\n{\r\n"
+UNREAD = request("/docs/swagger-ui-bundle.js") * 10
+
+
+@pytest.mark.parametrize("beginning", [SLOW_BODY, SLOW_CHUNKS, UNREAD], ids=["body", "chunks", "unread"])
+def test_stalled_connections_lock_nobody_out(made_service: Path, beginning: bytes) -> None:
+    """Clients that owe a body, or read no answer, are no work: after a moment a new client takes the place of one."""
+    with serve_folder(made_service, max_connections=8) as server, ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for each in connections:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            each.connect(("127.0.0.1", server.port))
+            each.sendall(beginning)
+        sleep(3.5)
+        for _ in range(3):
+            assert _is_answered(server)
+        assert _limits_in_log(server) == ["max_connections_per_address"]
+
+
 def test_more_silent_connections_than_descriptors_lock_nobody_out(made_service: Path) -> None:
     """The limit of all connections is below that of open files, so the service goes on reading its database."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
@@ -271,6 +291,7 @@ class _Connection:
     """A connection at work, as the registry sees it."""
 
     idle_until = None
+    stall_seconds = 0.0
 
     def __init__(self, registry: ConnectionRegistry, peer: str) -> None:
         self.address, self.is_trusted = peer, registry.proxies.trusts(peer)

@@ -42,7 +42,9 @@ SWEEP_SECONDS = 1.0
 SPELL_SECONDS = 60.0
 """A limit that was not reached for so long is logged again when it is reached."""
 MOST_SEARCHED = 256
-"""Most connections among which the one that was idle longest is searched."""
+"""Most connections among which the one that was idle or stalled longest is searched."""
+STALL_SECONDS = 1.0
+"""A client that owes the rest of a request, or reads nothing of an answer, for so long is not at work."""
 
 
 class Limit(StrEnum):
@@ -67,8 +69,12 @@ class _Group:
         silent = next(iter(self.silent), None)
         if silent is not None:
             return silent
-        idle = [each for each in islice(self.open, MOST_SEARCHED) if each.idle_until is not None]
-        return min(idle, key=lambda each: each.idle_until or 0.0, default=None)
+        some = list(islice(self.open, MOST_SEARCHED))
+        idle = [each for each in some if each.idle_until is not None]
+        if idle:
+            return min(idle, key=lambda each: each.idle_until or 0.0)
+        stalled = [each for each in some if each.stall_seconds >= STALL_SECONDS]
+        return max(stalled, key=lambda each: each.stall_seconds, default=None)
 
 
 class ConnectionRegistry:
@@ -95,7 +101,10 @@ class ConnectionRegistry:
         self._is_sweeping = False
 
     def admit(self, connection: "LimitedProtocol") -> bool:
-        """Whether a new connection may stay. One that has no request at the moment is closed in its favour."""
+        """Whether a new connection may stay.
+
+        One that has no request is closed in its favour, or else one whose client keeps the service waiting.
+        """
         group = self._groups[connection.address]
         own_limit = () if connection.is_trusted else ((group, Limit.CONNECTIONS_PER_ADDRESS),)
         for each, limit in (*own_limit, (self._all, Limit.CONNECTIONS)):
@@ -170,11 +179,20 @@ class LimitedProtocol(HttpToolsProtocol):
         self._waiting_since: float | None = None
         self._waiting_after: object = None
         self._unread_bytes, self._unread_since = 0, 0.0
+        self._body_since: float | None = None
 
     @property
     def idle_until(self) -> float | None:
         """When the connection will have been idle for too long, or None while it has a request."""
         return None if self.timeout_keep_alive_task is None else self.timeout_keep_alive_task.when()
+
+    @property
+    def stall_seconds(self) -> float:
+        """For how long the client owes the rest of a body, or reads nothing; 0 if it does neither."""
+        begins = [] if self._body_since is None else [self._body_since]
+        if self._unread_bytes:
+            begins.append(self._unread_since)
+        return self.loop.time() - min(begins) if begins else 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as the base class has it
         """Accept the connection, or refuse it with 503."""
@@ -208,7 +226,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._has_sent_head:
             self._has_sent_head = True
             self.registry.note_head(self)
+        self._body_since = self.loop.time()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request has ended."""
+        self._body_since = None
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""

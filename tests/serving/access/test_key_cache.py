@@ -96,6 +96,41 @@ def test_an_old_list_is_not_used_for_a_second(monkeypatch: pytest.MonkeyPatch) -
     assert key_cache.LONGEST_SECONDS + key_cache.PATIENCE_SECONDS < 2
 
 
+def test_an_outage_delays_requests_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they wait for a store that does not answer, and for one that fails: once, and again after a pause."""
+    now, waits = [0.0], []
+    monkeypatch.setattr(key_cache, "monotonic", lambda: now[0])
+
+    async def wait(_tasks: object, timeout: float) -> None:
+        waits.append(timeout)
+        await asyncio.sleep(0.05)
+        now[0] += 0.5
+
+    store = Store()
+
+    async def story() -> None:
+        cache = KeyCache(store)
+        await cache.table()
+        monkeypatch.setattr(asyncio, "wait", wait)
+        store.is_open.clear()
+        store.error, now[0] = StoreError("out"), 10.0
+        for _ in range(20):
+            assert (await cache.table()).key(b"one")
+        assert waits == pytest.approx([key_cache.PATIENCE_SECONDS, key_cache.PATIENCE_SECONDS - 0.5])
+        store.is_open.set()
+        await asyncio.sleep(0.2)
+        for _ in range(20):
+            now[0] += key_cache.LONGEST_SECONDS + 0.1
+            assert (await cache.table()).key(b"one")
+            await asyncio.sleep(0.02)
+        assert len(waits) == 2
+        store.error, store.records, now[0] = None, [], now[0] + 3600
+        assert not (await cache.table()).by_id
+        assert len(waits) == 3
+
+    asyncio.run(story())
+
+
 def test_the_last_list_holds_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the store does not answer at all, after a short wait; without any list there is an error."""
     now = [0.0]

@@ -22,6 +22,8 @@ LONGEST_SECONDS = 1.0
 """Age after which a request waits for the new ones."""
 PATIENCE_SECONDS = 0.8
 """How long it waits for a store that does not answer before it goes on with the known ones."""
+OUTAGE_SECONDS = 10.0
+"""For so long after a failure no request waits: in an outage each of them would."""
 LONGEST_FIRST_SECONDS = 10.0
 """How long it waits where no keys are known yet."""
 
@@ -59,7 +61,7 @@ class KeyCache:
         self._read = read
         self._records: Sequence[KeyRecord] = ()
         self._table: KeyTable | None = None
-        self._checked_at = float("-inf")
+        self._checked_at = self._renewal_at = self._failed_at = float("-inf")
         self._renewal: asyncio.Task[None] | None = None
         self._log = RecordingLog(LogEvent.KEYS_UNREADABLE, LogEvent.KEYS_READABLE)
 
@@ -73,16 +75,24 @@ class KeyCache:
         if age >= RENEWAL_SECONDS or self._table is None:
             renewal = self._renew()
             if age >= LONGEST_SECONDS or self._table is None:
-                timeout = LONGEST_FIRST_SECONDS if self._table is None else PATIENCE_SECONDS
-                await asyncio.wait({renewal}, timeout=timeout)
+                timeout = LONGEST_FIRST_SECONDS if self._table is None else self._patience()
+                if timeout > 0:
+                    await asyncio.wait({renewal}, timeout=timeout)
         if self._table is None:
             raise StoreError("The keys cannot be read, so nobody is let in.")
         return self._table
+
+    def _patience(self) -> float:
+        """How many seconds a request waits for the keys of now. A store that does not answer delays once."""
+        now = monotonic()
+        is_out = now - self._failed_at < OUTAGE_SECONDS
+        return 0.0 if is_out else self._renewal_at + PATIENCE_SECONDS - now
 
     def _renew(self) -> asyncio.Task[None]:
         """The one task that reads the keys now."""
         if self._renewal is None or self._renewal.done() or self._renewal.get_loop() is not asyncio.get_running_loop():
             self._renewal = asyncio.create_task(self._read_keys())
+            self._renewal_at = monotonic()
         return self._renewal
 
     async def _read_keys(self) -> None:
@@ -91,6 +101,7 @@ class KeyCache:
             records = await asyncio.to_thread(self._read)
         except StoreError as error:
             self._log.note_failure(error)
+            self._failed_at = monotonic()
         else:
             self._log.note_success()
             if self._table is None or records != self._records:
