@@ -145,6 +145,13 @@ class LogEvent(Enum):
         "minute without.",
         ("limit", "value", "process"),
     )
+    REQUEST_UNREADABLE = (
+        "request_unreadable",
+        logging.WARNING,
+        "Requests could not be read: no HTTP (`rubbish`), or for another protocol (`upgrade`). Logged once per reason, "
+        "and again after a minute without.",
+        ("reason", "process"),
+    )
     LISTENING = (
         "listening",
         logging.INFO,

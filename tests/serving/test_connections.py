@@ -270,6 +270,21 @@ def test_a_client_that_reads_no_answer_is_cut(server: ServerProcess) -> None:
     assert _limits_in_log(server) == ["idle_seconds"]
 
 
+def test_requests_that_cannot_be_read_fill_no_log(server: ServerProcess) -> None:
+    """Neither what is no HTTP nor a protocol that is not spoken: a line each, however many there are."""
+    upgrade = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n"
+    requests = [b"rubbish\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n"]
+    requests += [upgrade % b"websocket", upgrade % b"h2c"]
+    line_count = len(server.log_file.read_text().splitlines())
+    for _ in range(10):
+        for content in requests:
+            with server.connect() as connection:
+                connection.sendall(content)
+                assert connection.recv(65_536)
+    lines = server.log_file.read_text().splitlines()[line_count:]
+    assert sorted(json.loads(line)["reason"] for line in lines) == ["rubbish", "upgrade"]
+
+
 def test_workers_have_the_limits(made_service: Path) -> None:
     """The options reach a worker process, which gets them pickled."""
     assert pickle.loads(pickle.dumps(server_options(Serving())))["ws"] == "none"  # noqa: S301 - its own bytes

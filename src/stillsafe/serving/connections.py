@@ -97,7 +97,7 @@ class ConnectionRegistry:
         }
         self._all = _Group()
         self._groups: defaultdict[str, _Group] = defaultdict(_Group)
-        self._reached_at: dict[Limit, float] = {}
+        self._noted_at: dict[str, float] = {}
         self._is_sweeping = False
 
     def admit(self, connection: "LimitedProtocol") -> bool:
@@ -141,10 +141,16 @@ class ConnectionRegistry:
             limit: the limit.
             now: seconds of the event loop's clock.
         """
-        if now - self._reached_at.get(limit, -math.inf) > SPELL_SECONDS:
-            fields = {"limit": limit.value, "value": self.limits[limit], "process": os.getpid()}
-            log_event(logger, LogEvent.CONNECTION_LIMIT, fields)
-        self._reached_at[limit] = now
+        self._log(limit, now, LogEvent.CONNECTION_LIMIT, limit=limit.value, value=self.limits[limit])
+
+    def note_unreadable(self, reason: str, now: float) -> None:
+        """A request cannot be read; arguments and log as of `note`."""
+        self._log(reason, now, LogEvent.REQUEST_UNREADABLE, reason=reason)
+
+    def _log(self, spell: str, now: float, event: LogEvent, **fields: object) -> None:
+        if now - self._noted_at.get(spell, -math.inf) > SPELL_SECONDS:
+            log_event(logger, event, {**fields, "process": os.getpid()})
+        self._noted_at[spell] = now
 
     def _begin_sweeps(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_sweeping:
@@ -159,6 +165,18 @@ class ConnectionRegistry:
             self._begin_sweeps(loop)
 
 
+class _ServerLogger(logging.LoggerAdapter[logging.Logger]):
+    """uvicorn's logger without its warnings, each of which any client can cause any number of times."""
+
+    @property
+    def level(self) -> int:
+        """That of the logger."""
+        return self.logger.level
+
+    def warning(self, msg: object, *_args: object, **_options: Any) -> None:
+        """Nothing: the registry notes what they say."""
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the limits of a registry.
 
@@ -169,6 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, registry: ConnectionRegistry, **options: Any) -> None:
         super().__init__(**options)
+        self.logger = _ServerLogger(self.logger)  # type: ignore[assignment] # of which only this is called
         self.registry = registry
         self.address = ""
         self.is_trusted = False
@@ -245,6 +264,14 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._backlog:
             self._unset_keepalive_if_required()
             self.loop.call_soon(self._parse)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self.registry.note_unreadable("rubbish", self.loop.time())
+        super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.registry.note_unreadable("upgrade", self.loop.time())
 
     def cut_if_stalled(self, now: float) -> None:
         """End the connection if its client owes a head, or reads none of its answers, for too long.
