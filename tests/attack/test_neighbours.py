@@ -13,8 +13,8 @@ from statistics import median, quantiles
 
 import pytest
 
-from tests.attack.conftest import size
-from tests.attack.hostile_clients import ONE_CONNECTION, READERS, acting
+from tests.attack.conftest import LONG, size
+from tests.attack.hostile_clients import MORE_OF_ONE_CONNECTION, MORE_READERS, ONE_CONNECTION, READERS, acting
 from tests.attack.rows import is_served
 from tests.cli.commands import log_predictions, stillsafe
 from tests.faults.api import BODY
@@ -22,6 +22,7 @@ from tests.faults.figures import Figure
 from tests.serving.server_process import ServerProcess, serve_folder
 
 ROOT = Path(__file__).parents[2]
+ACTS = {**ONE_CONNECTION, **READERS, **(MORE_OF_ONE_CONNECTION if LONG else {}), **(MORE_READERS if LONG else {})}
 NEIGHBOURS = 4
 RUNS = 400
 
@@ -68,11 +69,10 @@ def neighbours(target: ServerProcess, seconds: float) -> tuple[dict[str, int], l
     return statuses, [each for output in outputs for each in output["durations"]]
 
 
-@pytest.mark.parametrize("name", [*ONE_CONNECTION, *READERS])
+@pytest.mark.parametrize("name", ACTS)
 def test_neighbours_are_answered(busy_target: ServerProcess, name: str, figure: Figure) -> None:
     """Every prediction of the others is answered with 200, and afterwards the service is as before."""
-    acts = {**ONE_CONNECTION, **READERS}[name]
-    with acting(acts, busy_target.port):
+    with acting(ACTS[name], busy_target.port):
         statuses, durations = neighbours(busy_target, size(1, 20))
     assert set(statuses) == {"200"}
     assert len(durations) >= NEIGHBOURS

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from stillsafe.serving.batcher import BatcherClosed, MicroBatcher
+from stillsafe.serving.batcher import SHARED_SECONDS, BatcherClosed, MicroBatcher
 
 T = TypeVar("T")
 
@@ -71,12 +71,12 @@ def test_all_that_waits_is_answered_by_one_call() -> None:
 
 
 def test_a_batch_stops_at_the_limit_and_splits_no_request() -> None:
-    """What does not fit waits for the next batch; a large request is a batch of its own, in its turn."""
+    """What does not fit waits for the next batch; a large request is alone in its batches, and the others go before."""
 
     async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
         tasks = await _collect(batcher, answer, [1], [2], [3], [4, 5, 6, 7, 8], [9])
         await asyncio.gather(*tasks)
-        assert answer.batches == [[0], [1, 2], [3], [4, 5, 6, 7, 8], [9]]
+        assert answer.batches == [[0], [1, 2], [3], [4, 5], [9], [6, 7], [8]]
 
     _run(story, max_batch=2)
 
@@ -147,5 +147,34 @@ def test_requests_over_the_limit_are_answered_before_the_batcher_closes() -> Non
         tasks = await _collect(batcher, answer, [1], [2, 3])
         await batcher.close()
         assert await asyncio.gather(*tasks) == [[0], [1], [4, 9]]
+
+    _run(story, max_batch=2)
+
+
+def test_a_large_request_takes_turns_with_others() -> None:
+    """In parts of the limit while others come, in order within itself; after a second without others as a whole."""
+
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        large = [1, 2, 3, 4, 5]
+        tasks = await _collect(batcher, answer, large, [6], large, [7])
+        squares = [1, 4, 9, 16, 25]
+        assert await asyncio.gather(*tasks) == [[0], squares, [36], squares, [49]]
+        assert answer.batches == [[0], [1, 2], [6], [1, 2], [7], [3, 4], [3, 4], [5, 5]]
+        batcher._shared_at -= SHARED_SECONDS
+        answer.batches.clear()
+        assert await batcher.submit(large) == squares
+        assert answer.batches == [large]
+
+    _run(story, max_batch=2)
+
+
+def test_an_error_in_a_part_is_the_whole_request_s() -> None:
+    """Its remaining parts are not answered; others are."""
+
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        tasks = await _collect(batcher, answer, [1, 2, 13, 4, 5], [6])
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [results[0], type(results[1]), results[2]] == [[0], RuntimeError, [36]]
+        assert answer.batches == [[0], [1, 2], [6], [13, 4]]
 
     _run(story, max_batch=2)

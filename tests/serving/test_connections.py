@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from stillsafe.serving.connections import MOST_PENDING, PIECE_BYTES, ConnectionRegistry, Limit, server_options
+from stillsafe.serving.connections import (
+    MOST_HEADERS,
+    MOST_PENDING,
+    PIECE_BYTES,
+    ConnectionRegistry,
+    Limit,
+    server_options,
+)
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import Serving
 from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status
@@ -268,6 +275,35 @@ def test_a_client_that_reads_no_answer_is_cut(server: ServerProcess) -> None:
         assert monotonic() - began < 15
     assert _is_answered(server)
     assert _limits_in_log(server) == ["idle_seconds"]
+
+
+def test_a_request_has_a_hundred_headers_at_most(server: ServerProcess) -> None:
+    """One more is 431, whether the request has a body or another one behind it; the service goes on."""
+    for count, expected in ((MOST_HEADERS, 200), (MOST_HEADERS + 1, 431)):
+        for rest in (b"", b"x", request()):
+            body = b"content-length: %d\r\n" % len(rest)
+            with server.connect() as connection:
+                connection.sendall(START + b"a:b\r\n" * (count - 2) + body + b"\r\n" + rest)
+                assert status(connection) == expected
+    assert "Traceback" not in server.log_file.read_text()
+
+
+def test_a_trailer_is_no_header(server: ServerProcess) -> None:
+    """A proxy that decides by headers has not seen it: neither a host, nor a site, nor a content type."""
+    body = b'{"features": 1}'
+    for trailer in (b"Origin: http://evil.example", b"Content-Type: text/plain", b"Host: evil.example"):
+        with server.connect() as connection:
+            connection.sendall(CHUNKED_HEAD + b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, trailer))
+            assert status(connection) == 422
+
+
+def test_a_body_in_small_chunks_delays_nobody(server: ServerProcess) -> None:
+    """Its parsing pauses after each slice; it is answered all the same, and so is what follows on its connection."""
+    body = b"1\r\n \r\n" * 100_000 + b"0\r\n\r\n"
+    with server.connect(timeout=60) as connection:
+        threading.Thread(target=connection.sendall, args=((CHUNKED_HEAD + body + request()) * 2,)).start()
+        assert _is_answered(server)
+        assert _statuses(connection, 4) == [422, 200] * 2
 
 
 def test_requests_that_cannot_be_read_fill_no_log(server: ServerProcess) -> None:

@@ -47,6 +47,7 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
         title=context.settings.service.name,
         description=DESCRIPTION,
         version=version("stillsafe"),
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -61,7 +62,7 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
     app.include_router(performance_routes.performance_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))
     app.include_router(operator_routes(context, actions))
-    app.include_router(openapi_routes.openapi_routes())
+    app.include_router(openapi_routes.openapi_routes(app.openapi))
     if app.access is not None:
         app.include_router(login_routes(app.access))
     if pages is not None:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from stillsafe.errors import StillsafeError
@@ -21,12 +21,17 @@ class BatcherClosed(StillsafeError):
     """The service is shutting down and accepts no more requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request(Generic[T, R]):
-    """One request: its items, and the future that receives their answers."""
+SHARED_SECONDS = 1.0
+"""A large request is answered in parts if another one came within so many seconds, and else as a whole."""
 
-    items: tuple[T, ...]
+
+@dataclass(slots=True)
+class _Request(Generic[T, R]):
+    """One request: its items without an answer, the answers so far, and the future that receives all of them."""
+
+    items: Sequence[T]
     answers: "asyncio.Future[list[R]]"
+    known_answers: list[R] = field(default_factory=list)
 
 
 class MicroBatcher(Generic[T, R]):
@@ -35,13 +40,15 @@ class MicroBatcher(Generic[T, R]):
     Args:
         answer: returns as many answers as it gets items, in order; runs in a thread. An error that it raises is
             raised by every request of that batch.
-        max_batch: most items in a batch. A request with more is answered by itself, so no other request waits for it.
+        max_batch: most items in a batch. A request with more is answered by itself: in parts of so many items, between
+            which others have their turn, if there are others, and else as a whole, which takes less time.
     """
 
     def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int) -> None:
         self._answer = answer
         self._max_batch = max_batch
         self._queue: deque[_Request[T, R]] = deque()
+        self._shared_at = float("-inf")
         self._arrival: asyncio.Event
         self._worker: asyncio.Task[None] | None = None
 
@@ -54,7 +61,7 @@ class MicroBatcher(Generic[T, R]):
             self._worker = loop.create_task(self._work(), name="stillsafe-batcher")
 
     async def submit(self, items: Sequence[T]) -> list[R]:
-        """Answer items, in order. The items of one call share a batch.
+        """Answer items, in order. The items of one call share a batch, unless they are too many.
 
         Raises:
             BatcherClosed: it was never started, or is closed.
@@ -64,7 +71,7 @@ class MicroBatcher(Generic[T, R]):
             return []
         if self._worker is None:
             raise BatcherClosed("The service is shutting down.")
-        request: _Request[T, R] = _Request(tuple(items), asyncio.get_running_loop().create_future())
+        request: _Request[T, R] = _Request(items, asyncio.get_running_loop().create_future())
         self._queue.append(request)
         self._arrival.set()
         return await request.answers
@@ -81,7 +88,8 @@ class MicroBatcher(Generic[T, R]):
             while self._queue or self._worker is not None:
                 self._arrival.clear()
                 if self._queue:
-                    await self._answer_batch(self._next_batch(), thread)
+                    batch = self._next_batch()
+                    await self._answer_batch(batch, self._part_size(batch), thread)
                 else:
                     # The event wakes this task once per loop iteration, so requests of one iteration share a batch.
                     await self._arrival.wait()
@@ -94,20 +102,32 @@ class MicroBatcher(Generic[T, R]):
             batch.append(self._queue.popleft())
         return batch
 
-    async def _answer_batch(self, batch: list[_Request[T, R]], thread: Executor) -> None:
+    def _part_size(self, batch: list[_Request[T, R]]) -> int:
+        """How many items of each request of a batch are answered now."""
+        now, size = asyncio.get_running_loop().time(), len(batch[0].items)
+        if size <= self._max_batch or (self._queue and len(self._queue[-1].items) <= self._max_batch):
+            self._shared_at = now
+        return self._max_batch if now - self._shared_at < SHARED_SECONDS else size
+
+    async def _answer_batch(self, batch: list[_Request[T, R]], part_size: int, thread: Executor) -> None:
         # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
         requests = [request for request in batch if not request.answers.done()]
-        items = [item for request in requests for item in request.items]
+        parts = [request.items[:part_size] for request in requests]
+        items = [item for part in parts for item in part]
         if not items:
             return
         try:
             answers = iter(await asyncio.get_running_loop().run_in_executor(thread, self._answer, items))
-            answer_lists = [[next(answers) for _ in request.items] for request in requests]
+            answer_lists = [[next(answers) for _ in part] for part in parts]
         except Exception as error:  # noqa: BLE001 - each request of the batch raises it; the worker must go on
             for request in requests:
                 if not request.answers.done():
                     request.answers.set_exception(error)
             return
         for request, answer_list in zip(requests, answer_lists, strict=True):
-            if not request.answers.done():
-                request.answers.set_result(answer_list)
+            request.known_answers += answer_list
+            request.items = request.items[part_size:]
+            if request.items:
+                self._queue.append(request)
+            elif not request.answers.done():
+                request.answers.set_result(request.known_answers)

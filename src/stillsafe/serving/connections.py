@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import islice
+from time import thread_time
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stillsafe.logs import LogEvent, log_event
@@ -33,10 +35,14 @@ MOST_PENDING = 256
 """Most connections that wait to be accepted. The event loop accepts all that wait before it does anything else."""
 RESERVED_DESCRIPTORS = 100
 """Open files that are left to the database, the spool, the model and the log."""
-PIECE_BYTES = 4_096
+PIECE_BYTES = 2_048
 """Most bytes that are parsed at a time: as many requests as fit into them may delay all other connections."""
-MOST_BACKLOG_BYTES = 1_000_000
-"""Most bytes of later requests that wait for an earlier one's answer; a client that sends more is cut off."""
+SLICE_SECONDS = 0.0005
+"""Longest time for which one connection's bytes are parsed before all others have their turn, a piece more at most."""
+PAUSES = 3.0
+"""Pause after such a slice, as a multiple of its time: one client's parsing takes a quarter of a core at most."""
+MOST_HEADERS = 100
+"""Most headers of a request, as web servers have it: each costs the framework's time many times over."""
 SWEEP_SECONDS = 1.0
 """How often all connections are searched for stalled ones."""
 SPELL_SECONDS = 60.0
@@ -165,6 +171,17 @@ class ConnectionRegistry:
             self._begin_sweeps(loop)
 
 
+class _HeldFlow(FlowControl):
+    """Flow control that reads nothing more while bytes of the client wait to be parsed."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless it is held."""
+        if not self.is_held:
+            super().resume_reading()
+
+
 class _ServerLogger(logging.LoggerAdapter[logging.Logger]):
     """uvicorn's logger without its warnings, each of which any client can cause any number of times."""
 
@@ -195,6 +212,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._bytes_at_a_stall = 0  # without an end of a head and without a byte of a body
         self._has_sent_head = False
         self._backlog = bytearray()
+        self._is_slice_due = False
+        self._held_flow: _HeldFlow
         self._waiting_since: float | None = None
         self._waiting_after: object = None
         self._unread_bytes, self._unread_since = 0, 0.0
@@ -216,6 +235,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as the base class has it
         """Accept the connection, or refuse it with 503."""
         super().connection_made(transport)
+        self.flow = self._held_flow = _HeldFlow(transport)
         peer = self.client[0] if self.client else ""
         self.is_trusted = self.registry.proxies.trusts(peer)
         self.address = client_network(peer)
@@ -237,33 +257,43 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self._unset_keepalive_if_required()
             self._backlog += data
-            self._parse()
+            if not self._is_slice_due:
+                self._parse()
 
     def on_headers_complete(self) -> None:
         """A head has ended."""
         self._bytes_at_a_stall = 0
+        if self.transport.is_closing():
+            return
+        if len(self.headers) > MOST_HEADERS:
+            self.registry.note_unreadable("headers", self.loop.time())
+            self._refuse(431, f"A request must not have more than {MOST_HEADERS} headers.")
+            return
         if not self._has_sent_head:
             self._has_sent_head = True
             self.registry.note_head(self)
         self._body_since = self.loop.time()
         super().on_headers_complete()
+        self.headers = []  # trailers are no headers: a proxy has not seen them, which says who a client is
 
     def on_message_complete(self) -> None:
         """A request has ended."""
         self._body_since = None
-        super().on_message_complete()
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has arrived."""
         self._bytes_at_a_stall = 0
-        super().on_body(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
 
     def on_response_complete(self) -> None:
         """An answer is sent: parse the requests that wait for it."""
         super().on_response_complete()
-        if self._backlog:
+        if self._backlog and not self._is_slice_due:
             self._unset_keepalive_if_required()
-            self.loop.call_soon(self._parse)
+            self._parse_later(0.0)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -296,9 +326,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end_late_head()
 
     def _parse(self) -> None:
-        """Parse what has arrived, until a request has to wait for the answer to an earlier one."""
-        position = 0
-        while position < len(self._backlog) and not self.pipeline and not self.transport.is_closing():
+        """Parse what has arrived, until a request has to wait for the answer to an earlier one, or for a slice."""
+        position, begin, seconds = 0, thread_time(), 0.0
+        self._is_slice_due = False
+        while self._may_parse(position) and seconds < SLICE_SECONDS:
             room = self._most_head_bytes - self._bytes_at_a_stall
             if room <= 0:
                 self.registry.note(Limit.HEAD_BYTES, self.loop.time())
@@ -308,14 +339,24 @@ class LimitedProtocol(HttpToolsProtocol):
             position += len(piece)
             self._bytes_at_a_stall += len(piece)
             super().data_received(piece)
+            seconds = thread_time() - begin
+        if self._may_parse(position):
+            self._parse_later(PAUSES * seconds)
         del self._backlog[:position]
         if self.transport.is_closing():
             self._backlog.clear()
-        elif self._backlog:
+        self._held_flow.is_held = bool(self._backlog)
+        if self._backlog:
             self.flow.pause_reading()
-            if len(self._backlog) > MOST_BACKLOG_BYTES:
-                self.registry.note(Limit.HEAD_BYTES, self.loop.time())
-                self.transport.abort()
+        elif not self.pipeline:
+            self.flow.resume_reading()
+
+    def _may_parse(self, position: int) -> bool:
+        return position < len(self._backlog) and not self.pipeline and not self.transport.is_closing()
+
+    def _parse_later(self, seconds: float) -> None:
+        self._is_slice_due = True
+        self.loop.call_later(seconds, self._parse)
 
     def _is_at_work(self) -> bool:
         return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)

@@ -5,7 +5,7 @@ FastAPI's routes and the fast path call the same two methods.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ Checks = Sequence[Row | tuple[Violation, ...]]
 Reply = PredictionRecord | IdConflict
 LARGE_BYTES = 16_384
 """Wrong bodies that are not longer cost too little to leave the event loop."""
+PART_RESULTS = 100
+"""Results of a batch that are encoded in one turn of the event loop."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
 _encode = msgspec.json.Encoder().encode
 
@@ -150,8 +152,12 @@ class PredictionEndpoint:
             refusals = [each for each in checks if isinstance(each, tuple)]
             records, _ = await asyncio.gather(self._answer(requests), self._record_refusals(refusals, body))
             if refusals and body.is_large:
-                return await asyncio.to_thread(_batch_document, checks, records)
-            return _batch_document(checks, records)
+                return b"".join(await asyncio.to_thread(list, _batch_document(checks, records)))
+            parts = []
+            for part in _batch_document(checks, records):
+                parts.append(part)
+                await asyncio.sleep(0)  # a large answer delays no other
+            return b"".join(parts)
 
     async def _read(self, body: _Body, scope: Scope, receive: Receive) -> None:
         body.source = source_of(client_of(scope, scope.get(KEY_NAME)), self.context.settings.service.hash_salt)
@@ -239,14 +245,17 @@ def build(context: Context) -> PredictionEndpoint:
     )
 
 
-def _batch_document(checks: Checks, replies: Sequence[Reply]) -> bytes:
-    """The answer to a batch, as JSON: per instance its prediction or its problem."""
-    iterator = iter(replies)
-    results = [
-        _reply_document(next(iterator)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
-        for check in checks
-    ]
-    return _encode({"results": results})
+def _batch_document(checks: Checks, replies: Sequence[Reply]) -> Iterator[bytes]:
+    """The answer to a batch, as JSON in parts: per instance its prediction or its problem."""
+    iterator, separator = iter(replies), b'{"results":['
+    for start in range(0, len(checks), PART_RESULTS):
+        results = [
+            _reply_document(next(iterator)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
+            for check in checks[start : start + PART_RESULTS]
+        ]
+        yield separator + _encode(results)[1:-1]
+        separator = b","
+    yield b"]}"
 
 
 def _reply_document(reply: Reply) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -21,6 +22,8 @@ from stillsafe.store import database
 from stillsafe.time_share import TimeShare
 
 MOST_LABELS, MOST_SHOWN = 1_000, 20
+SLICE_LABELS = 200
+"""Most labels of one transaction, during which predictions on SQLite wait. A repeated delivery stores nothing twice."""
 ID_ALLOWED = f"either `prediction_id` or `id`, a string of 1 to {MOST_CHARACTERS} printable characters"
 KEYS = ("prediction_id", "id", "label")
 
@@ -39,15 +42,27 @@ def label_routes(context: Context) -> APIRouter:
         """Add the labels of predictions. They are durable once this answers."""
         most_bytes = context.settings.serving.max_body_bytes
         content = await json_body.read_body(request.scope, request.receive, most_bytes)
-        report, count = await share.run(lambda: _add(context, form, content))
-        charge_items(request.scope, count)
-        return Response(report, media_type="application/json")
+        body = await share.run(lambda: _read_labels(form, content))
+        for start in range(0, len(body.items), SLICE_LABELS):
+            body.report.add(await share.run(partial(_take_in, context, body.items[start : start + SLICE_LABELS])))
+        charge_items(request.scope, body.label_count)
+        if body.is_single and body.report.unknown_count:
+            raise RefusedRequest(problem(404, "The log has no prediction with this identifier."))
+        return Response(json.dumps(body.report.document()), media_type="application/json")
 
     return routes
 
 
-def _add(context: Context, form: LabelForm, content: bytes) -> tuple[bytes, int]:
-    """The report as JSON, and how many labels the body has."""
+class _Labels(NamedTuple):
+    """A body: the labels that can be stored, how many it has, whether it is a single one, a report of the others."""
+
+    items: Sequence[LabelItem]
+    label_count: int
+    is_single: bool
+    report: LabelReport
+
+
+def _read_labels(form: LabelForm, content: bytes) -> _Labels:
     document = json_body.parse(content, interruptible=True)
     is_single = isinstance(document, Mapping) and "labels" not in document
     entries = [document] if is_single else _entries(document)
@@ -59,10 +74,7 @@ def _add(context: Context, form: LabelForm, content: bytes) -> tuple[bytes, int]
         if not isinstance(check, LabelItem):
             report.refuse(f"labels[{index}]: {check[0]}")
     items = [check for check in checks if isinstance(check, LabelItem)]
-    report.add(_take_in(context, items))
-    if is_single and report.unknown_count:
-        raise RefusedRequest(problem(404, "The log has no prediction with this identifier."))
-    return json.dumps(report.document()).encode(), len(entries)
+    return _Labels(items, len(entries), is_single, report)
 
 
 def _take_in(context: Context, items: Sequence[LabelItem]) -> LabelReport:

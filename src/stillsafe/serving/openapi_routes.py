@@ -1,11 +1,14 @@
 """The page `/docs`, which shows the OpenAPI document in a browser: Swagger UI from an installed package."""
 
 import hashlib
+from collections.abc import Callable
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 FOLDER = Path(__file__).parent / "static"
 SWAGGER_UI = files("fastapi_swagger.resources")
@@ -20,11 +23,19 @@ CONTENT_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Nothing from another address, and no page of another address around it. Swagger UI sets styles at its elements."""
+MOST_ROOTS = 8
+"""Most paths under which an app is mounted whose document is kept."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
-def openapi_routes() -> APIRouter:
-    """`/docs` and the files that it loads, by addresses relative to it, so that it works in a mounted app."""
+def openapi_routes(make_document: Callable[[], dict[str, Any]]) -> APIRouter:
+    """`/openapi.json`, which is encoded once, and `/docs` with the files that it loads.
+
+    These are loaded by addresses relative to the page, so that it works in a mounted app.
+
+    Args:
+        make_document: the OpenAPI document.
+    """
     routes = APIRouter(include_in_schema=False)
     html = (FOLDER / "openapi.html").read_bytes()
     contents = {
@@ -37,6 +48,18 @@ def openapi_routes() -> APIRouter:
     async def page() -> Response:
         headers = {**HEADERS, "Content-Security-Policy": CONTENT_POLICY, "Cache-Control": "no-store"}
         return Response(html, headers=headers, media_type="text/html")
+
+    @lru_cache(maxsize=MOST_ROOTS)
+    def document_below(root: str) -> bytes:
+        document = make_document()
+        own_servers = [{"url": root}] if root else []
+        servers = own_servers + [each for each in document.get("servers", []) if each.get("url") != root]
+        return bytes(JSONResponse({**document, **({"servers": servers} if servers else {})}).body)
+
+    @routes.api_route("/openapi.json", methods=["GET", "HEAD"])
+    async def openapi(request: Request) -> Response:
+        content = document_below(request.scope.get("root_path", "").rstrip("/"))
+        return Response(content, media_type="application/json")
 
     for name, content in contents.items():
         _add_file(routes, name, content)

@@ -37,6 +37,7 @@ from stillsafe.serving.schemas import (
     WindowsDocument,
     feature_document,
 )
+from stillsafe.serving.shared_reading import SharedReading
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
 from stillsafe.store.read.runs import recent_figures
@@ -181,7 +182,7 @@ def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> 
 def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     """`/health/*` and `/metrics`."""
     routes = APIRouter(tags=["health"])
-    scrape_time = TimeShare()
+    scrape_time, readiness = TimeShare(), SharedReading(partial(_ready, context))
 
     @routes.get("/health/live")
     async def live() -> LiveDocument:
@@ -191,11 +192,11 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     ready_document = ReadyDocument | ReadinessDocument if context.settings.exposure.keys else ReadyDocument
 
     @routes.get("/health/ready", response_model=ready_document, responses=problem_responses(503))
-    def ready(request: Request) -> ReadyDocument | ReadinessDocument:
+    async def ready(request: Request) -> ReadyDocument | ReadinessDocument:
         """Whether predictions can be answered and recorded, and whether the monitor runs."""
         if not context.settings.exposure.keys or has_scope(request.scope, KeyScope.READ):
-            return _ready(context)
-        return _readiness(context)
+            return await readiness.result()
+        return await _without_internals(readiness)
 
     @routes.get(
         "/metrics",
@@ -245,10 +246,10 @@ def _ready(context: Context) -> ReadyDocument:
     )
 
 
-def _readiness(context: Context) -> ReadinessDocument:
+async def _without_internals(readiness: SharedReading[ReadyDocument]) -> ReadinessDocument:
     """Readiness for a client that may not read: nothing of the inside, and no cause of a failure."""
     try:
-        document = _ready(context)
+        document = await readiness.result()
     except (StoreError, RefusedRequest):
         raise RefusedRequest(NOT_READY) from None
     return ReadinessDocument(status=document.status, judged=document.judged)
