@@ -58,8 +58,10 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "api_keys": {INSERT: "keys", UPDATE: "keys"},
     "labels": {INSERT: "labels", DELETE: "labels"},
     "services": {INSERT: "services", UPDATE: "services"},
-    "llm_explanations": {INSERT: "explanations"},
+    "llm_explanations": {INSERT: "explanations", UPDATE: "erasures"},
     "explanation_failures": {INSERT: "explanations"},
+    "erasures": {INSERT: "erasures", UPDATE: "erasures"},
+    "erasure_marks": {INSERT: "erasures"},
 }
 """Table -> verb -> the one module of `store/write` that has such statements. A verb without a module has none."""
 

@@ -24,7 +24,7 @@ def graph() -> grimp.ImportGraph:
         ("stillsafe.store.write.predictions", "stillsafe.serving.predict"),
         ("stillsafe.store.write.baselines", "stillsafe.monitoring"),
         ("stillsafe.store.write.decisions", "stillsafe.monitoring"),
-        ("stillsafe.store.write.retention", "stillsafe.monitoring.retention"),
+        ("stillsafe.store.write.retention", "stillsafe.monitoring"),
         ("stillsafe.store.write.keys", "stillsafe.serving.access.keys"),
         ("stillsafe.store.write.explanations", "stillsafe.incident_explanation"),
     ],

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stillsafe.core.text import join_names
+from stillsafe.errors import StillsafeError
 from stillsafe.findings import Finding, ok, warning
+from stillsafe.monitoring import erasure
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.reference_files import disclosing_files
 from stillsafe.settings import Settings
@@ -32,8 +34,24 @@ def disclosure_findings(settings: Settings) -> Iterator[Finding]:
         names = join_names([file.name for file in copies], MOST_NAMES)
         message = f"{names}: copies from before an upgrade, which removed values of few rows from the database."
         yield warning(SUBJECT, f"{message} Delete them when you need not go back.")
-    if not files and not copies:
+    open_count = unfinished_erasures(settings)
+    if open_count:
+        message = f"{open_count} erasures were interrupted, so rows that should be gone may be there."
+        yield warning(SUBJECT, f"{message} Run `stillsafe erase --resume`.")
+    if not files and not copies and not open_count:
         yield ok(SUBJECT, "no older copy of reference or database lists values of few rows")
+
+
+def unfinished_erasures(settings: Settings) -> int:
+    """Erasures that were interrupted; 0 where the database cannot be read, which other findings report."""
+    engine = database.connect(settings.database_url, settings.service.name)
+    try:
+        database.require_current(engine)
+        return len(erasure.unfinished_erasures(engine))
+    except StillsafeError:
+        return 0
+    finally:
+        engine.dispose()
 
 
 def older_copies(settings: Settings) -> list[Path]:

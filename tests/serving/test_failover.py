@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Engine, select
 from stillsafe.core.state import State
 from stillsafe.errors import RunRefused, StoreError, StoreUnavailable
 from stillsafe.serving.failover import UNKNOWN, Failover, ServingState, StoreStatus, drain_spool
-from stillsafe.serving.predict import PREDICTION, write_spooled
+from stillsafe.serving.predict import write_spooled
 from stillsafe.settings_sections import Serving
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
-from stillsafe.store.spool import Entry, Spool, SpooledEntry
+from stillsafe.store.spool import PREDICTION, Entry, Spool, SpooledEntry
 from stillsafe.store.tables import prediction_logs
 from tests.faults.api import wait_until
 from tests.store.conftest import prediction, write

@@ -5,7 +5,7 @@ identify the rows: adding the same rows twice stores them once.
 """
 
 import json
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
-_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE, "source": None}
+_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE, "source": None, "request_id": None}
 """Columns that archives of older releases lack, and their values there."""
 _WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
@@ -67,6 +67,49 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
         sync(partial_file)
         partial_file.replace(file)
         sync(file.parent)
+
+
+def erase_rows(
+    file: Path, requests: RequestTable, is_erased: Callable[[Mapping[str, Any]], bool], *, dry_run: bool = False
+) -> int:
+    """Write a file again without some of its rows, and return how many there were.
+
+    A file without such rows stays as it is. One whose write is interrupted has all its rows.
+
+    Args:
+        file: of the archive.
+        requests: the table of its rows.
+        is_erased: whether a row is to go; its documents are text.
+        dry_run: only count them.
+
+    Raises:
+        RefusedError: the file cannot be read or written.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema, partial_file = _schema(requests), file.with_name(file.name + _PARTIAL_SUFFIX)
+    with _file_errors(file), parquet.ParquetFile(file) as old_file:
+        count = sum(is_erased(row) for batch in old_file.iter_batches() for row in batch.to_pylist())
+        if dry_run or not count:
+            return count
+        create_private(partial_file)
+        with parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
+            for batch in old_file.iter_batches():
+                stays = pa.array([not is_erased(row) for row in batch.to_pylist()], pa.bool_())
+                table = pa.Table.from_batches([batch], old_file.schema_arrow).filter(stays)
+                writer.write_table(_with_all_columns(table, schema))
+        sync(partial_file)
+        partial_file.replace(file)
+        sync(file.parent)
+    return count
+
+
+def archive_files(folder: Path, requests: RequestTable) -> list[Path]:
+    """The files of a folder, sorted; what an interrupted write left there is deleted."""
+    for partial_file in folder.glob(f"{PREFIXES[requests]}-*.parquet{_PARTIAL_SUFFIX}"):
+        partial_file.unlink(missing_ok=True)
+    return sorted(folder.glob(f"{PREFIXES[requests]}-*.parquet"))
 
 
 def archived_ids(folder: Path, requests: RequestTable) -> list[int]:
@@ -233,7 +276,7 @@ def _schema(requests: RequestTable) -> Any:
     columns += [("system_state", text), ("input_summary", text), ("prediction", text)]
     columns += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
     columns += [("decided_by", text), ("reason", text), ("model_error", text)]
-    columns += [("synthetic", pa.bool_()), ("service_id", pa.int64()), ("source", text)]
+    columns += [("synthetic", pa.bool_()), ("service_id", pa.int64()), ("source", text), ("request_id", text)]
     return pa.schema(columns)
 
 

@@ -18,6 +18,7 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.run import WindowRowsRead, count_columns, observe, row_marks
 from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store.codec import dumps, stored_value, to_document
+from stillsafe.store.read.erasures import erased_rows
 from stillsafe.store.read.requests import (
     RequestTable,
     WindowRows,
@@ -32,6 +33,7 @@ from stillsafe.store.row_ranges import RowRanges
 
 ROWS_PRUNED = "rows of its time were pruned"
 REDACTED_DOCUMENTS = "values of few rows were removed from it or from its baseline, so it is no longer recountable"
+ROWS_ERASED = "rows of its time were erased"
 ROWS_NOT_ARCHIVED = "rows of its time were pruned, and are not in that archive"
 
 
@@ -158,6 +160,7 @@ class Recount:
         self.connection, self.log_format, self.archive = connection, log_format, archive
         self.model_version, self.score = model_version, score
         self.pruned_before = pruned_before(connection)
+        self.erased_rows = erased_rows(connection)
         self.windows = 0
         self.not_recounted: dict[int, str] = {}
 
@@ -173,6 +176,8 @@ class Recount:
             self.windows += 1
         elif run.is_redacted:
             self.not_recounted[run.id] = REDACTED_DOCUMENTS
+        elif self._is_erased(run, window):
+            self.not_recounted[run.id] = ROWS_ERASED
         elif self._is_pruned(run, window):
             self.not_recounted[run.id] = ROWS_PRUNED if self.archive is None else ROWS_NOT_ARCHIVED
         elif (run.rules_version or FIRST_VERSION) != RULES_VERSION:
@@ -194,6 +199,41 @@ class Recount:
         document = None if run.schema_digest is None else feature_schema(self.connection, run.schema_digest)
         log_format = replace(self.log_format, min_count=stored_value(Window, run.window).min_count)
         return log_format if document is None else replace(log_format, schema=stored_value(Schema, document))
+
+    def _is_erased(self, run: RunRecord, new_window: Window) -> bool:
+        """Whether a window lacks no more rows than were erased of it."""
+        window = stored_value(Window, run.window)
+        fresh, total = self._erased_counts(run)
+        if not window.total.prediction_count:  # its silence was counted from an earlier request
+            newest, version = run.last_prediction_row or 0, run.model_version
+            is_older = any(
+                row_id <= newest for row_id, model_version, _ in self.erased_rows if model_version == version
+            )
+            return is_older and not new_window.total.prediction_count
+        missing = window.total.prediction_count - new_window.total.prediction_count
+        missing_fresh = window.fresh.prediction_count - new_window.fresh.prediction_count
+        is_same_otherwise = window.total.refusal_count == new_window.total.refusal_count
+        return 0 < missing <= total and 0 <= missing_fresh <= fresh and is_same_otherwise
+
+    def _erased_counts(self, run: RunRecord) -> tuple[int, int]:
+        """Erased rows that a run read fresh, and of its whole window, which earlier runs may have read."""
+        own = [(row_id, hour) for row_id, version, hour in self.erased_rows if version == run.model_version]
+        if run.rows is None:
+            span = run.window_start - timedelta(hours=1), run.window_end
+            count = sum(span[0] < hour < span[1] for _, hour in own)
+            return count, count
+        read = RowRanges(stored_value(RowMarks, run.rows["predictions"]).read)
+        earlier = self._overlapping_reads(run)
+        fresh = sum(row_id in read for row_id, _ in own)
+        return fresh, fresh + sum(row_id in earlier and row_id not in read for row_id, _ in own)
+
+    def _overlapping_reads(self, run: RunRecord) -> RowRanges:
+        """The rows that earlier runs of the version read, whose windows overlap this one."""
+        earlier, ranges = run_before(self.connection, run.model_version or "", run.id), RowRanges()
+        while earlier is not None and earlier.rows is not None and earlier.window_end > run.window_start:
+            ranges |= RowRanges(stored_value(RowMarks, earlier.rows["predictions"]).read)
+            earlier = run_before(self.connection, earlier.model_version or "", earlier.id)
+        return ranges
 
     def _is_pruned(self, run: RunRecord, new_window: Window) -> bool:
         """Whether rows of a window were deleted on purpose.

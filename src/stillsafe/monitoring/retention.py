@@ -13,13 +13,13 @@ from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
+from stillsafe.store.read.request_id import rows_with_ids
 from stillsafe.store.read.requests import (
     RequestTable,
     last_request_at,
     oldest_request_at,
     request_count,
     request_ids,
-    request_rows,
 )
 from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import version_states
@@ -158,7 +158,7 @@ def _groups(
 def _rows(engine: Engine, requests: RequestTable, ids: Sequence[int]) -> Iterator[list[dict[str, Any]]]:
     for batch in _batches(ids):
         with database.reading(engine) as connection:
-            rows = request_rows(connection, requests, batch)
+            rows = rows_with_ids(connection, requests, batch)
         yield rows
 
 

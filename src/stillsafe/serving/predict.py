@@ -32,10 +32,11 @@ from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
+from stillsafe.store.read.erasures import erased_records
 from stillsafe.store.read.request_id import IdOwner, repeated_answers
 from stillsafe.store.read.state import state_and_watch
 from stillsafe.store.records import PredictionRecord, RefusalRecord
-from stillsafe.store.spool import Entry, SpooledEntry
+from stillsafe.store.spool import PREDICTION, Entry, SpooledEntry
 from stillsafe.store.write.predictions import (
     append_first_predictions,
     append_missing_predictions,
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Draft = Callable[..., PredictionRecord]
 """A record that still lacks `prediction_id`, `timestamp`, `input_summary` and `source`."""
-PREDICTION, REFUSALS = "prediction", "refusals"
+REFUSALS = "refusals"
 LONGEST_REASON = 300
 TIMED_OUT = "timed out"
 NO_PREDICTION = "No prediction, as the settings demand: a person or another system takes over."
@@ -228,7 +229,7 @@ def record_refusals(context: Context, refusals: Sequence[Refusal]) -> list[None]
 
 
 def write_spooled(connection: Connection, entries: Sequence[SpooledEntry], keep: timedelta = timedelta.max) -> None:
-    """Write entries of the spool, in order, except those that the log holds already.
+    """Write entries of the spool, in order, except those that the log holds already or that were erased.
 
     Args:
         connection: of the transaction.
@@ -237,6 +238,8 @@ def write_spooled(connection: Connection, entries: Sequence[SpooledEntry], keep:
     """
     documents = [each.entry.document for each in entries if each.entry.kind == PREDICTION]
     predictions = [from_document(PredictionRecord, each) for each in documents]
+    erased_ids = erased_records(connection, predictions)
+    predictions = [record for record in predictions if record.prediction_id not in erased_ids]
     times = [record.timestamp for record in predictions if record.request_id is not None]
     oldest = min(times) - keep if times and keep < timedelta.max else None
     append_missing_predictions(connection, predictions, oldest)

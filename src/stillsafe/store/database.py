@@ -221,10 +221,13 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def truncate_write_ahead_log(engine: Engine) -> None:
+def truncate_write_ahead_log(engine: Engine) -> bool:
     """Move all of SQLite's write-ahead log into the file and empty it: it may hold rows that are deleted since.
 
     It stays as it is while another process reads from it, and where there is none.
+
+    Returns:
+        Whether it is empty now; True where there is none.
 
     Raises:
         StoreError: the database cannot be written.
@@ -234,7 +237,8 @@ def truncate_write_ahead_log(engine: Engine) -> None:
             connection.commit()
             driver: Any = connection.connection.driver_connection
             with driver_errors(engine, "written"):
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                return not driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return True
 
 
 def back_up(engine: Engine, file: Path) -> None:

@@ -18,6 +18,8 @@ from stillsafe.store.codec import loads, storable_json
 from stillsafe.store.disk import create_private, try_lock_file
 
 R = TypeVar("R")
+PREDICTION = "prediction"
+"""Kind of an entry that is an answered request."""
 BUSY_TIMEOUT_SECONDS = 2.0
 """A spool that another process locks for longer counts as unwritable, because its request is waiting."""
 _SCHEMA = """
@@ -76,8 +78,28 @@ class Spool:
         Raises:
             StoreError: the spool cannot be read.
         """
-        rows = self._read("SELECT id, kind, document FROM waiting ORDER BY id LIMIT ?", limit)
-        return [SpooledEntry(number, Entry(kind, loads(document))) for number, kind, document in rows]
+        return self.entries_after(0, limit)
+
+    def entries_after(self, last_id: int, limit: int) -> list[SpooledEntry]:
+        """The oldest entries with a higher id, in order of arrival.
+
+        Raises:
+            StoreError: the spool cannot be read.
+        """
+        query = "SELECT id, kind, document FROM waiting WHERE id > ? ORDER BY id LIMIT ?"
+        return [
+            SpooledEntry(number, Entry(kind, loads(document)))
+            for number, kind, document in self._read(query, last_id, limit)
+        ]
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Delete some entries for good, from the write-ahead log too; only while `try_lock` is held.
+
+        Raises:
+            StoreError: the spool cannot be written; the entries stay.
+        """
+        self._write(lambda c: c.executemany("DELETE FROM waiting WHERE id = ?", [(each,) for each in ids]))
+        self._execute(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), "written")
 
     def delete_up_to(self, last_id: int) -> None:
         """Delete every entry up to this id, after the database has committed them.

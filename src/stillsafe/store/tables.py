@@ -380,3 +380,38 @@ feature_schemas = Table(
     Column("digest", Name, primary_key=True),
     Column("document", Document, nullable=False),
 )
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", Name, nullable=False),
+    Column("reason", Prose, nullable=False),
+    Column("salt", Name, nullable=False),
+    Column("prediction_count", Integer, nullable=False, server_default="0"),
+    Column("label_count", Integer, nullable=False, server_default="0"),
+    Column("archived_count", Integer, nullable=False, server_default="0"),
+    Column("spooled_count", Integer, nullable=False, server_default="0"),
+    Column("text_count", Integer, nullable=False, server_default="0"),
+    Column("marked_at", UtcDateTime),
+    Column("completed_at", UtcDateTime),
+    _service_id(),
+    Index(None, "service_id", "at"),
+)
+
+erasure_marks = Table(
+    "erasure_marks",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("erasure_id", Integer, nullable=False),
+    Column("kind", Name, nullable=False),
+    Column("feature", Name),
+    Column("hash", Name, nullable=False),
+    Column("row_id", RowId),
+    Column("hour", UtcDateTime),
+    Column("model_version", Name),
+    _service_id(),
+    Index(None, "erasure_id", "hash"),
+    sqlite_autoincrement=True,
+)

@@ -12,7 +12,9 @@ from stillsafe.store.read.request_id import (
     prediction_by_id,
     predictions_of_request,
     repeated_answers,
+    rows_with_ids,
 )
+from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.write.predictions import append_first_predictions, append_missing_predictions, append_predictions
 from tests.store.conftest import START, at, identified_prediction, prediction
 
@@ -64,3 +66,12 @@ def test_another_service_has_ids_and_predictions_of_its_own(engine: Engine) -> N
         assert append_first_predictions(connection, [identified_prediction(2)], START) == {}
         assert prediction_by_id(connection, "p1") is None
         assert [each.prediction_id for each in predictions_of_request(connection, "a")] == ["p2"]
+
+
+def test_whole_rows_have_the_ids_of_their_requests(connection: Connection) -> None:
+    """An owner's and a duplicate's; refusals have none."""
+    append_first_predictions(connection, [identified_prediction(7, "order"), prediction(1)], START)
+    append_missing_predictions(connection, [identified_prediction(8, "order")])
+    rows = rows_with_ids(connection, RequestTable.PREDICTIONS, [1, 2, 3])
+    assert {row["prediction_id"]: row["request_id"] for row in rows} == {"p7": "order", "p1": None, "p8": "order"}
+    assert rows_with_ids(connection, RequestTable.REFUSALS, [1]) == []

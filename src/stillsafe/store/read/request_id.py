@@ -1,6 +1,6 @@
 """Queries for the ids that clients gave their requests, and for single predictions."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from stillsafe.core.state import State
 from stillsafe.store import database
 from stillsafe.store.read.labels import label_in_force
-from stillsafe.store.read.requests import RequestTable, logged_versions
+from stillsafe.store.read.requests import RequestTable, logged_versions, request_rows
 from stillsafe.store.read.row_selection import opaque, own_rows
 from stillsafe.store.records import PredictionRecord, RequestId
 from stillsafe.store.tables import prediction_logs, request_duplicates, request_ids
@@ -106,6 +106,19 @@ def predictions_of_request(connection: Connection, request_id: str) -> list[Logg
         ids += connection.execute(query.order_by(table.c.timestamp)).scalars()
     predictions = [prediction_by_id(connection, each) for each in ids]
     return [each for each in predictions if each is not None]
+
+
+def rows_with_ids(connection: Connection, requests: RequestTable, row_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Whole rows as `request_rows`; predictions with the id of their request, or None."""
+    rows = request_rows(connection, requests, row_ids)
+    if requests is not RequestTable.PREDICTIONS:
+        return rows
+    texts: dict[str, str] = {}
+    for table in (request_duplicates, request_ids):
+        query = select(table.c.prediction_id, table.c.id)
+        query = query.where(table.c.prediction_id.in_([row["prediction_id"] for row in rows]))
+        texts |= {row.prediction_id: row.id for row in connection.execute(query)}
+    return [row | {"request_id": texts.get(row["prediction_id"])} for row in rows]
 
 
 def duplicate_count(connection: Connection) -> int:

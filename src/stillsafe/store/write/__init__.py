@@ -6,8 +6,9 @@
 | prunes | retention | |
 | current_window_metrics, system_state, incidents, operator_actions, feature_schemas | decisions | |
 | baseline_metrics | baselines | |
-| llm_explanations, explanation_failures | explanations | |
+| llm_explanations, explanation_failures | explanations; erasures replaces texts | |
 | services | services | |
 | labels | labels | labels |
+| erasures, erasure_marks | erasures | |
 | request_ids, request_duplicates | request_id | request_id |
 """

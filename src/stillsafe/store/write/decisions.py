@@ -209,6 +209,12 @@ def restore_incident(connection: Connection, steps: Sequence[Incident]) -> None:
     connection.execute(update(incidents).where(is_this).values(columns))
 
 
+def replace_window(connection: Connection, run_id: int, document: Any) -> None:
+    """Replace the document of a run's window by one without values of rows that are erased."""
+    run = current_window_metrics
+    connection.execute(update(current_window_metrics).where(run.c.id == run_id).values(window=document))
+
+
 def _valid_until(policy: Policy, end: datetime) -> datetime:
     """When the monitor counts as stale after a run."""
     return end + timedelta(seconds=policy.evidence.state_valid_intervals * policy.every_seconds)

@@ -46,6 +46,6 @@ def vacuum_database(engine: Engine) -> None:
                 return
             driver.autocommit = True
             try:
-                driver.execute("VACUUM prediction_logs, refusals")
+                driver.execute("VACUUM prediction_logs, refusals, labels, request_ids, request_duplicates")
             finally:
                 driver.autocommit = False
