@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, mean_absolute_error
 
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.model.label_performance import realised_performance
+from stillsafe.model.label_performance import positive_class, realised_performance
 from stillsafe.store.read.labels import OutcomeGroup
 
 
@@ -114,3 +114,33 @@ def test_one_label_has_no_interval_of_a_mean() -> None:
     overall = realised_performance([_group("1.0", "2.0", 1)], ()).overall
     assert overall is not None
     assert overall.metrics["bias"].low is None
+
+
+def test_intervals_of_a_class_are_those_of_its_shares() -> None:
+    """Precision and recall by Wilson; F1 by the share of hits among all that is the class; each holds its figure."""
+    overall = realised_performance(GROUPS, ("no", "yes")).overall
+    assert overall is not None
+    for each in overall.classes.values():
+        for name, (low, high) in each.intervals.items():
+            assert 0 <= low < getattr(each, name) < high <= 1
+    estimate = overall.metrics["balanced_accuracy"]
+    recalls, sizes = [25 / 35, 40 / 45], [35, 45]
+    reach = 1.959964 * np.sqrt(sum(r * (1 - r) / n for r, n in zip(recalls, sizes, strict=True))) / 2
+    assert estimate.high == pytest.approx(estimate.value + reach)
+
+
+def test_the_rarer_label_is_positive() -> None:
+    """Of two that are equally rare the second; labels that are no class do not count."""
+    assert positive_class([_group("yes", "yes", 2), _group("yes", "no", 3)], ("no", "yes")) == "yes"
+    assert positive_class([_group("yes", "yes", 3), _group("yes", "no", 2)], ("no", "yes")) == "no"
+    assert positive_class([_group("yes", "other", 3), _group("yes", None, 2)], (0, 1)) == "1"
+
+
+def test_a_regressors_errors_have_intervals() -> None:
+    """Of the root too: the roots of the ends of the mean square."""
+    overall = realised_performance([_group("2.0", "1.0", 3), _group("5.0", "7.5", 2)], ()).overall
+    assert overall is not None
+    for estimate in overall.metrics.values():
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low <= estimate.value <= estimate.high

@@ -1,22 +1,41 @@
-"""Periods of the report of realised performance."""
+"""The report of realised performance: its periods, its versions, its positive class."""
 
-from datetime import UTC, datetime, timedelta
+import pytest
 
-from stillsafe.model.performance_report import day_spans
+from stillsafe.model.performance_report import PeriodKind, performance_report
+from stillsafe.store import database
+from stillsafe.store.write.labels import append_labels
+from tests.monitoring.conftest import START, STEP, Service, bare_service, service
 
-NOW = datetime(2026, 3, 30, 12, tzinfo=UTC)
-
-
-def test_days_are_those_of_the_service() -> None:
-    """Newest first, without a gap; a day on which the clocks change has 23 hours."""
-    spans = day_spans(NOW, "Europe/Berlin", 3)
-    assert spans[0] == (datetime(2026, 3, 29, 22, tzinfo=UTC), datetime(2026, 3, 30, 22, tzinfo=UTC))
-    assert [start for start, _ in spans[:-1]] == [end for _, end in spans[1:]]
-    assert spans[1][1] - spans[1][0] == timedelta(hours=23)
+__all__ = ["bare_service", "service"]
 
 
-def test_there_are_as_many_days_as_asked_for() -> None:
-    """The first one contains now."""
-    spans = day_spans(NOW, "UTC", 5)
-    assert len(spans) == 5
-    assert spans[0][0] <= NOW < spans[0][1]
+@pytest.mark.parametrize(
+    ("kind", "periods"),
+    [("day", [("1", 300), ("1", 0), ("1", 2000)]), ("version", [("2", 50), ("1", 2300)]), ("window", [("1", 300)])],
+)
+def test_each_kind_has_its_periods(service: Service, kind: PeriodKind, periods: list[tuple[str, int]]) -> None:
+    """Newest first; a version has its whole time."""
+    service.step()
+    service.send(50, version="2")
+    with database.reading(service.engine) as connection:
+        report = performance_report(connection, service.settings, (0, 1), START + 2 * STEP, kind=kind, limit=9)
+    counts = [(period.model_version, period.performance.prediction_count) for period in report]
+    assert counts[: len(periods)] == periods
+    assert [period.start for period in report] == sorted((period.start for period in report), reverse=True)
+
+
+def test_probabilities_are_measured_where_the_confidence_is_one(service: Service) -> None:
+    """Of one class in all periods: the rarer label."""
+    service.step()
+    with database.writing(service.engine) as connection:
+        append_labels(connection, [(f"p{number}", str(int(number % 3 > 0))) for number in range(1, 2200)], START)
+        for is_probability in (False, True):
+            now = START + STEP
+            report = performance_report(
+                connection, service.settings, (0, 1), now, limit=3, has_probabilities=is_probability
+            )
+            figures = [period.performance.model for period in report if period.performance.model is not None]
+            assert len(figures) == 2
+            assert all(("log_loss" in each.metrics) is is_probability for each in figures)
+            assert all(bool(each.calibration) is is_probability for each in figures)

@@ -1,5 +1,6 @@
 """The archive: files are complete, hold each row once, and are read as the log is."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from stillsafe.errors import RefusedError
-from stillsafe.monitoring.archive import Archive, add_rows, archive_file, archived_ids
+from stillsafe.monitoring.archive import Archive, add_rows, archive_file, archive_files, archived_ids, erase_rows
 from stillsafe.store.read.requests import RequestTable
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -35,6 +36,7 @@ def prediction(row_id: int, **changes: Any) -> dict[str, Any]:
         "synthetic": False,
         "service_id": 1,
         "source": "0123456789abcdef",
+        "request_id": None,
     }
     return row | changes
 
@@ -188,3 +190,21 @@ def test_a_foreign_file_is_refused_with_its_name(tmp_path: Path) -> None:
         Archive(tmp_path).window_rows((DAY, DAY), "1", lambda _at, _id: True, (), fresh=True)
     with pytest.raises(RefusedError, match=r"predictions-latest\.parquet: it cannot be read or written"):
         archived_ids(tmp_path, PREDICTIONS)
+
+
+def test_rows_are_erased_from_a_file(tmp_path: Path) -> None:
+    """All others stay as they are; a trial counts; what an interrupted write left is deleted."""
+    file = add_predictions(tmp_path, *(prediction(i) for i in range(1, 5)))
+    bytes_before = file.read_bytes()
+
+    def is_even(row: Mapping[str, Any]) -> bool:
+        return bool(row["id"] % 2 == 0)
+
+    assert erase_rows(file, PREDICTIONS, is_even, dry_run=True) == 2
+    assert file.read_bytes() == bytes_before
+    (tmp_path / f"{file.name}.partial").write_text("half a row")
+    assert archive_files(tmp_path, PREDICTIONS) == [file]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert erase_rows(file, PREDICTIONS, is_even) == 2
+    assert parquet.read_table(file, partitioning=None).to_pylist() == [prediction(1), prediction(3)]
+    assert erase_rows(file, PREDICTIONS, is_even) == 0

@@ -20,7 +20,8 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import ReplayResult, replay
 from stillsafe.monitoring.retention import PruneResult
 from stillsafe.store import database
-from stillsafe.store.read.requests import RequestTable, last_request_at, request_ids, request_rows
+from stillsafe.store.read.request_id import rows_with_ids
+from stillsafe.store.read.requests import RequestTable, last_request_at, request_ids
 from stillsafe.store.write.retention import delete_requests, record_prune, vacuum_database
 from tests.monitoring.conftest import START, Service
 
@@ -168,7 +169,7 @@ def test_with_its_archive_every_window_recounts(service: Service, tmp_path: Path
 def test_the_archive_holds_what_the_log_held(old: Service, tmp_path: Path) -> None:
     """Each row is in one file, by day and version; a later prune adds rows to a file."""
     with database.reading(old.engine) as connection:
-        first_rows = request_rows(connection, RequestTable.PREDICTIONS, ids(old)[:1])
+        first_rows = rows_with_ids(connection, RequestTable.PREDICTIONS, ids(old)[:1])
     everything, refusal_ids = ids(old), ids(old, RequestTable.REFUSALS)
     folder = tmp_path / "kept" / "archive"
     prune(old, 2.5 * DAY, folder)

@@ -3,33 +3,39 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import console, print_plain, print_result
 from stillsafe.errors import ConfigurationError
-from stillsafe.model.label_performance import Estimate, Figures
+from stillsafe.model.label_performance import Figures
 from stillsafe.model.load import load_model
 from stillsafe.model.performance_report import Period, PeriodKind, performance_report
+from stillsafe.model.probability_performance import Estimate
 from stillsafe.store import database
+
+KINDS: dict[str, PeriodKind] = {"day": "day", "window": "window", "version": "version"}
 
 
 @app.command()
 def performance(
     config: Config = DEFAULT_CONFIG,
-    by: Annotated[str, typer.Option(help="`day`, or `window` of the monitor's runs.")] = "day",
+    by: Annotated[str, typer.Option(help="`day`, `window` of the monitor's runs, or `version` of the model.")] = "day",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 7,
     as_json: Json = False,
 ) -> None:
     """How good the answers were, by the labels that have come, with their coverage and their intervals."""
-    if by not in ("day", "window"):
-        raise ConfigurationError(f"{by!r} is no period.", "Write --by day or --by window.")
-    kind: PeriodKind = "day" if by == "day" else "window"
+    kind = KINDS.get(by)
+    if kind is None:
+        raise ConfigurationError(f"{by!r} is no period.", f"Write --by {', --by '.join(KINDS)}.")
     settings = service.settings_of(config)
-    classes = load_model(settings).classes
+    model, now = load_model(settings), service.utc_now()
     with database.reading(service.open_store(settings)) as connection:
-        periods = performance_report(connection, settings, classes, service.utc_now(), kind=kind, limit=limit)
+        periods = performance_report(
+            connection, settings, model.classes, now, kind=kind, limit=limit, has_probabilities=model.has_probabilities
+        )
     print_result([period.document() for period in periods], as_json, lambda: print_periods(periods))
 
 
@@ -39,12 +45,13 @@ def print_periods(periods: list[Period]) -> None:
     if not with_labels:
         print_plain("No label has come for these periods. Add them with `stillsafe labels add` or POST /v1/labels.")
         return
-    table = Table("from (UTC)", "answers", "labels", "metric", "all", "model", "fallback")
+    table = Table("version or from (UTC)", "answers", "labels", "metric", "all", "model", "fallback")
+    has_versions = len({period.model_version for period in periods}) > 1
     for period in with_labels:
         record = period.performance
         for name in record.overall.metrics if record.overall else ():
             table.add_row(
-                f"{period.start:%m-%d %H:%M}",
+                escape(period.model_version) if has_versions else f"{period.start:%m-%d %H:%M}",
                 f"{record.prediction_count:,}",
                 f"{record.coverage or 0.0:.1%}",
                 name.replace("_", " "),

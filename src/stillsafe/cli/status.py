@@ -27,6 +27,7 @@ from stillsafe.core.policy import Policy
 from stillsafe.core.state import recovery_runs_needed
 from stillsafe.errors import SchemaMismatch, StoreError
 from stillsafe.judging import VersionCondition, version_conditions
+from stillsafe.label_summary import recent_summary
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value, to_document
@@ -95,14 +96,12 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
     with database.reading(engine) as connection:
         conditions = version_conditions(connection, settings.policy, version, now)
         served_version = conditions.served_version
-        baseline, state, run = (
-            active_baseline(connection, version),
-            served_version.record.state,
-            served_version.record.last_run,
-        )
+        record, baseline = served_version.record, active_baseline(connection, version)
+        state, run = record.state, record.last_run
         open_incidents = recent_incidents(connection, 1, unresolved_only=True)
         predictions = prediction_count(connection, version)
         failures = explanation_failure_count(connection)
+        summary = recent_summary(connection, now, version)
     memory = state.memory if state else None
     return {
         "store": "up",
@@ -112,7 +111,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         **state_fields(state),
         "judged": served_version.judged,
         "judged_at": served_version.judged_at,
-        "unjudged_since": served_version.record.unjudged_since,
+        "unjudged_since": record.unjudged_since,
         "not_judged": served_version.sentence,
         "headline": conditions.headline.value,
         "versions": [version_document(each) for each in conditions.versions],
@@ -122,6 +121,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "watched": baseline is not None,
         "baseline_id": baseline.baseline_id if baseline else None,
         "prediction_count": predictions,
+        "realised": None if summary is None else {**summary.document(), "sentence": summary.sentence},
         "unwatched_features": list(settings.policy.unwatched_features),
         "watch": settings.watch_sentence,
         "calm_runs": memory.calm_runs if memory else 0,
@@ -277,8 +277,7 @@ def print_status(document: dict[str, Any]) -> None:
     if document["mode"] == "observe":
         console.print("  Mode: observe. The model is never bypassed, whatever the state.")
     console.print(f"  Model version {escape(document['model_version'])}, {document['prediction_count']} predictions")
-    if document["watch"]:
-        console.print(f"  {escape(document['watch'])}")
+    _print_labels_and_watch(document)
     for key, streak in document["streaks"].items():
         console.print(f"  {escape(key)}: deviating for {streak['deviating']} runs, severe for {streak['severe']}")
     if document["state"] == "DEGRADED" and not document["held"]:
@@ -291,6 +290,13 @@ def print_status(document: dict[str, Any]) -> None:
     if document["explanations_pending"]:
         counts = f"{document['explanations_pending']} pending, {document['explanation_failures']} attempts failed"
         console.print(f"  Explanations by the language model: {counts}; see `stillsafe explain --pending`")
+
+
+def _print_labels_and_watch(document: dict[str, Any]) -> None:
+    if document["realised"]:
+        console.print(f"  Labels of the last 7 days: {escape(document['realised']['sentence'])}")
+    if document["watch"]:
+        console.print(f"  {escape(document['watch'])}")
 
 
 def _print_judging(document: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """`windows`: the last monitoring runs, and one of them in full."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from sqlalchemy import Connection
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, parse_time
@@ -23,6 +25,7 @@ from stillsafe.cli.run_text import print_run, run_document
 from stillsafe.core.text import truncate
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RefusedError
+from stillsafe.label_summary import LabelSummary, label_summaries
 from stillsafe.monitoring.run_detail import RunDetail, run_detail
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
@@ -43,7 +46,9 @@ def windows(context: typer.Context, config: Config = DEFAULT_CONFIG, limit: Limi
         return
     with database.reading(service.open_store(service.settings_of(config))) as connection:
         runs = recent_runs(connection, limit)
-    print_result([window_document(run) for run in runs], as_json, lambda: print_windows(runs))
+        summaries = {run.id: each for run in runs for each in run_summary(connection, run)}
+    documents = [window_document(run) | {"realised": realised_document(summaries.get(run.id))} for run in runs]
+    print_result(documents, as_json, lambda: print_windows(runs, summaries))
 
 
 @windows_app.command("show")
@@ -66,12 +71,13 @@ def windows_show(
         if record is None:
             unknown = f"There is no run {run!r}: `windows` lists them."
             raise RefusedError("The monitor has never run." if run == NEWEST else unknown)
-        detail = run_detail(connection, record)
+        detail, summaries = run_detail(connection, record), run_summary(connection, record)
     if why is not None and not matching_keys(detail, why):
         signals = ", ".join(sorted({reading.signal.value for reading in detail.readings}))
         raise RefusedError(f"Run {detail.run.id} has no reading {why!r}. It has: {signals}.")
     keys = matching_keys(detail, why) if why is not None else []
-    document = window_document(record) | run_document(detail, keys)
+    summary = next(iter(summaries), None)
+    document = window_document(record) | run_document(detail, keys) | {"realised": realised_document(summary)}
     print_result(document, as_json, lambda: print_run(detail, keys))
 
 
@@ -85,18 +91,30 @@ def window_document(run: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in asdict(run).items() if name not in LARGE_DOCUMENTS}
 
 
-def print_windows(runs: list[RunRecord]) -> None:
+def run_summary(connection: Connection, run: RunRecord) -> list[LabelSummary]:
+    """The labels of a run's window; empty where no label has ever come."""
+    return label_summaries(connection, [(run.window_start, run.window_end)], run.model_version or "")
+
+
+def realised_document(summary: LabelSummary | None) -> dict[str, Any] | None:
+    """The JSON of the realised performance of a window; None where no label has ever come."""
+    if summary is None:
+        return None
+    return {name: value for name, value in summary.document().items() if name not in ("start", "end")}
+
+
+def print_windows(runs: list[RunRecord], summaries: Mapping[int, LabelSummary]) -> None:
     """Print the text of `windows`: a row per run."""
     if not runs:
         print_plain("The monitor has never run. Start it with `stillsafe monitor`.")
         return
-    print_rows([_row(run) for run in runs])
+    print_rows([_row(run, summaries) for run in runs])
     console.print(
         "The counts are of predictions that no earlier run had counted. `stillsafe windows show RUN` has every reading."
     )
 
 
-def _row(run: RunRecord) -> dict[str, str]:
+def _row(run: RunRecord, summaries: Mapping[int, LabelSummary]) -> dict[str, str]:
     fresh = stored_value(Window, run.window).fresh if run.window is not None else Tally()
     row = {
         "run": str(run.id),
@@ -108,4 +126,8 @@ def _row(run: RunRecord) -> dict[str, str]:
         "severity": run.severity or "",
         "state": colour_markup(run.state_after or "", STATE_STYLE),
     }
+    if summaries:
+        summary = summaries.get(run.id)
+        value = None if summary is None else summary.value
+        row["realised"] = "-" if summary is None or value is None else f"{value:.3f} of {summary.label_count}"
     return row | ({"reason": escape(truncate(run.reason or "", LONGEST_REASON))} if console.width >= WIDE else {})

@@ -14,9 +14,11 @@ from markupsafe import Markup, escape
 from sqlalchemy import Engine
 
 from stillsafe.dashboard import charts, deviations, formatting
+from stillsafe.dashboard.realised import label_context, read_days
 from stillsafe.dashboard.snapshot import Snapshot, take_snapshot
 from stillsafe.dashboard.status_banner import build_banner, is_stale
 from stillsafe.errors import StoreError
+from stillsafe.label_summary import RecentSummaries
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings import Settings
 from stillsafe.time_share import TimeShare
@@ -59,6 +61,7 @@ def router(
     style = (FOLDER / "static" / "stillsafe.css").read_bytes()
     templates = build_templates()
     outage = _Outage()
+    summaries = RecentSummaries(partial(read_days, engine, settings))
     templates.globals |= {"style_version": hashlib.sha256(style).hexdigest()[:12], "run_counts": RUN_COUNTS}
     templates.globals["settings"] = settings
 
@@ -68,13 +71,13 @@ def router(
         refresh = None if request.query_params.get("refresh") == "off" else _refresh_seconds(settings)
         context = {"now": now, "refresh": refresh, "run_count": run_count}
         try:
-            snapshot = take_snapshot(engine, settings, now, run_count)
+            snapshot, days = take_snapshot(engine, settings, now, run_count), summaries(now)
         except StoreError as error:
             outage.report(error)
             outage_context = {"problem": str(error), "has_failover": engine.dialect.name != "sqlite"}
             return _html(templates, "unavailable.html", 503, context | outage_context)
         outage.is_known = False
-        return _html(templates, "page.html", 200, {**context, **_page_context(snapshot)})
+        return _html(templates, "page.html", 200, {**context, **_page_context(snapshot), **label_context(days)})
 
     @pages.api_route("/", methods=["GET", "HEAD"])
     async def dashboard(request: Request) -> Response:

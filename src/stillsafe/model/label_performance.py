@@ -6,38 +6,33 @@ approximation. Labels that are missing may be missing for a reason, so the cover
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.core.fallback import Answer
 from stillsafe.core.score import as_text
+from stillsafe.label_summary import share_interval
+from stillsafe.model.probability_performance import CalibrationBin, Estimate, Z, mean_estimate, probability_metrics
 from stillsafe.store.read.labels import OutcomeGroup
-
-Z = 1.959964
-"""The 97.5% quantile of the normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with the ends of its interval; None where the rows give none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """Precision, recall and F1 of one class, and the labels that are it."""
+    """Precision, recall and F1 of one class, and the labels that are it.
+
+    Attributes:
+        intervals: each of the three -> the ends of its interval, where rows give one.
+    """
 
     precision: float
     recall: float
     f1: float
     label_count: int
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +41,18 @@ class Figures:
 
     Attributes:
         label_count: labelled answers.
-        metrics: metric -> figure: of a classifier `accuracy`, `balanced_accuracy` and, with costs, `expected_cost`; of
-            a regressor `mean_absolute_error`, `root_mean_squared_error`, `bias` and `mape`.
+        metrics: metric -> figure: of a classifier `accuracy`, `balanced_accuracy` and, with costs, `expected_cost`;
+            with two classes and probabilities also `log_loss`, `brier_score`, `roc_auc` and `pr_auc`; of a regressor
+            `mean_absolute_error`, `root_mean_squared_error`, `bias` and `mape`.
         classes: of a classifier, class -> its figures.
+        calibration: answers by their probability, of the positive class of two, or of the answer; without
+            probabilities empty.
     """
 
     label_count: int
     metrics: Mapping[str, Estimate]
     classes: Mapping[str, ClassFigures]
+    calibration: tuple[CalibrationBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,10 @@ class RealisedPerformance:
 
 
 def realised_performance(
-    groups: Sequence[OutcomeGroup], classes: Sequence[Answer], definitions: Sequence[MetricDefinition] = ()
+    groups: Sequence[OutcomeGroup],
+    classes: Sequence[Answer],
+    definitions: Sequence[MetricDefinition] = (),
+    positive: str | None = None,
 ) -> RealisedPerformance:
     """The realised performance of the predictions of a time.
 
@@ -90,7 +92,10 @@ def realised_performance(
         groups: the predictions, counted.
         classes: the model's classes; empty for a regressor.
         definitions: the owner's metrics, of which the expected cost is computed.
+        positive: the class of two whose probabilities are measured; None: the rarer of the labels.
     """
+    if len(classes) == 2:
+        positive = positive or positive_class(groups, classes)
     with_label = [group for group in groups if group.label is not None]
     answers = [group for group in with_label if group.prediction is not None]
     total, label_count = _count(groups), _count(with_label)
@@ -99,7 +104,7 @@ def realised_performance(
     def figures(rows: Sequence[OutcomeGroup]) -> Figures | None:
         if not rows:
             return None
-        return _class_figures(rows, classes, costs) if classes else _number_figures(rows)
+        return _class_figures(rows, classes, costs, positive) if classes else _number_figures(rows)
 
     return RealisedPerformance(
         prediction_count=total,
@@ -112,6 +117,16 @@ def realised_performance(
         model=figures([group for group in answers if not group.fallback_used]),
         fallback=figures([group for group in answers if group.fallback_used]),
     )
+
+
+def positive_class(groups: Sequence[OutcomeGroup], classes: Sequence[Answer]) -> str:
+    """The rarer label of two classes; the second one where they are equally rare."""
+    counts = {as_text(each): 0 for each in classes}
+    for group in groups:
+        if group.label in counts:
+            counts[group.label] += group.count
+    first, second = counts
+    return first if counts[first] < counts[second] else second
 
 
 def _count(groups: Sequence[OutcomeGroup]) -> int:
@@ -129,7 +144,9 @@ def _coverage_of_answers(groups: Sequence[OutcomeGroup]) -> dict[str, float]:
     return {name: _count([g for g in rows[name] if g.label is not None]) / _count(rows[name]) for name in names}
 
 
-def _class_figures(rows: Sequence[OutcomeGroup], classes: Sequence[Answer], costs: MetricDefinition | None) -> Figures:
+def _class_figures(
+    rows: Sequence[OutcomeGroup], classes: Sequence[Answer], costs: MetricDefinition | None, positive: str | None
+) -> Figures:
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support, recall_score
 
     labels, answers = [str(row.label) for row in rows], [str(row.prediction) for row in rows]
@@ -140,7 +157,7 @@ def _class_figures(rows: Sequence[OutcomeGroup], classes: Sequence[Answer], cost
     recall = recall_score(labels, answers, labels=present, average="macro", sample_weight=weights, zero_division=0)
     metrics = {
         "accuracy": _share_estimate(accuracy, count),
-        "balanced_accuracy": Estimate(float(recall)),
+        "balanced_accuracy": _balanced_estimate(float(recall), labels, answers, weights),
     }
     if costs is not None:
         matrix = {(label, answer): cost for label, answer, cost in costs.costs}
@@ -148,13 +165,51 @@ def _class_figures(rows: Sequence[OutcomeGroup], classes: Sequence[Answer], cost
             matrix.get((label, answer), 0.0) + (costs.fallback_cost if row.fallback_used else 0.0)
             for label, answer, row in zip(labels, answers, rows, strict=True)
         ]
-        metrics["expected_cost"] = _mean_estimate(np.repeat(row_costs, weights))
+        metrics["expected_cost"] = mean_estimate(np.repeat(row_costs, weights))
     columns = precision_recall_fscore_support(labels, answers, labels=names, sample_weight=weights, zero_division=0)
     by_class = {
-        name: ClassFigures(float(precision), float(recall), float(f1), round(float(support)))
+        name: ClassFigures(
+            float(precision),
+            float(recall),
+            float(f1),
+            round(float(support)),
+            _class_intervals(name, labels, answers, weights),
+        )
         for name, precision, recall, f1, support in zip(names, *columns, strict=True)
     }
-    return Figures(count, metrics, by_class)
+    further_metrics, calibration = probability_metrics(rows, positive)
+    return Figures(count, metrics | further_metrics, by_class, calibration)
+
+
+def _balanced_estimate(value: float, labels: Sequence[str], answers: Sequence[str], weights: Sequence[int]) -> Estimate:
+    """The mean of the classes' recalls; each is a share of its own labels, so their variances add up."""
+    sizes, hits = Counter[str](), Counter[str]()
+    for label, answer, weight in zip(labels, answers, weights, strict=True):
+        sizes[label] += weight
+        hits[label] += weight * (label == answer)
+    variance = sum(hits[name] * (size - hits[name]) / size**3 for name, size in sizes.items()) / len(sizes) ** 2
+    reach = Z * math.sqrt(variance)
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
+
+
+def _class_intervals(
+    name: str, labels: Sequence[str], answers: Sequence[str], weights: Sequence[int]
+) -> dict[str, tuple[float, float]]:
+    """Wilson's intervals of precision, recall and F1.
+
+    F1 is 2j / (1 + j), where j is the share of hits among all rows whose label or answer is the class. It grows with j,
+    so the ends of the interval of j give those of F1.
+    """
+    rows = list(zip(labels, answers, weights, strict=True))
+    hits = sum(weight for label, answer, weight in rows if label == answer == name)
+    wholes = {
+        "precision": sum(weight for _, answer, weight in rows if answer == name),
+        "recall": sum(weight for label, _, weight in rows if label == name),
+        "f1": sum(weight for label, answer, weight in rows if name in (label, answer)),
+    }
+    shares = {key: _share_estimate(hits / whole, whole) for key, whole in wholes.items() if whole}
+    ends = {key: (each.low or 0.0, 0.0 if each.high is None else each.high) for key, each in shares.items()}
+    return {key: (2 * a / (1 + a), 2 * b / (1 + b)) if key == "f1" else (a, b) for key, (a, b) in ends.items()}
 
 
 def _number_figures(rows: Sequence[OutcomeGroup]) -> Figures:
@@ -165,28 +220,23 @@ def _number_figures(rows: Sequence[OutcomeGroup]) -> Figures:
     answers = np.repeat([float(row.prediction or "nan") for row in rows], weights)
     distances = answers - labels
     metrics = {
-        "mean_absolute_error": _mean_estimate(np.abs(distances), mean_absolute_error(labels, answers)),
-        "root_mean_squared_error": Estimate(math.sqrt(float(mean_squared_error(labels, answers)))),
-        "bias": _mean_estimate(distances),
+        "mean_absolute_error": mean_estimate(np.abs(distances), mean_absolute_error(labels, answers)),
+        "root_mean_squared_error": _root(mean_estimate(distances**2, mean_squared_error(labels, answers))),
+        "bias": mean_estimate(distances),
     }
     is_counted = labels != 0
     if is_counted.any():
         error = mean_absolute_percentage_error(labels[is_counted], answers[is_counted])
-        metrics["mape"] = Estimate(float(error))
+        shares = np.abs(distances[is_counted] / labels[is_counted])
+        metrics["mape"] = mean_estimate(shares, float(error))
     return Figures(len(labels), metrics, {})
+
+
+def _root(square: Estimate) -> Estimate:
+    ends = [None if end is None else math.sqrt(max(0.0, end)) for end in (square.low, square.high)]
+    return Estimate(math.sqrt(square.value), *ends)
 
 
 def _share_estimate(share: float, count: int) -> Estimate:
     """A share with its Wilson interval."""
-    centre = share + Z * Z / (2 * count)
-    reach = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    whole = 1 + Z * Z / count
-    return Estimate(share, max(0.0, (centre - reach) / whole), min(1.0, (centre + reach) / whole))
-
-
-def _mean_estimate(values: NDArray[np.float64], mean: float | None = None) -> Estimate:
-    value = float(values.mean() if mean is None else mean)
-    if len(values) < 2:
-        return Estimate(value)
-    reach = Z * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(value, value - reach, value + reach)
+    return Estimate(share, *share_interval(share, count))

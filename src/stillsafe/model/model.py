@@ -21,7 +21,13 @@ from stillsafe.core.schema import Row, Schema
 from stillsafe.core.score import Score, as_text
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.compiled.predictors import CompiledModel, RawOutput, predict_raw
-from stillsafe.model.confidence import ConfidenceScale, answer_probability, top_probability, transform_inputs
+from stillsafe.model.confidence import (
+    ConfidenceMethod,
+    ConfidenceScale,
+    answer_probability,
+    top_probability,
+    transform_inputs,
+)
 from stillsafe.model.frame import frame, inputs_of
 
 logger = logging.getLogger(__name__)
@@ -68,6 +74,11 @@ class Model:
     estimator: Any
     scale: ConfidenceScale
     compiled: CompiledModel | None = None
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the confidence of an answer is its probability."""
+        return bool(self.classes) and self.scale.method is ConfidenceMethod.CLASS_PROBABILITY
 
     def score(self, rows: Sequence[Row], most_halvings: int | None = None) -> list[Score]:
         """Score rows, one score per row, in order. Never raises; a row on which the model fails costs only itself.

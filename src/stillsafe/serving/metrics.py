@@ -19,6 +19,7 @@ from stillsafe.core.schema import Violation
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
 from stillsafe.judging import VersionCondition, version_conditions
+from stillsafe.label_summary import LabelSummary, RecentSummaries, recent_summary
 from stillsafe.serving.failover import Failover
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict
@@ -133,6 +134,7 @@ class _StoreGauges(Collector):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._summaries = RecentSummaries(self._read_summaries)
 
     def describe(self) -> Iterable[Metric]:
         """No names in advance, because registering must not need the database."""
@@ -174,7 +176,13 @@ class _StoreGauges(Collector):
             _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", incident_count),
             _gauge("stillsafe_explanation_failures", failures_help, failure_count),
             _gauge("stillsafe_explanations_pending", pending_help, pending_count),
+            *_label_gauges(self._summaries(now)),
         ]
+
+    def _read_summaries(self, now: datetime) -> list[LabelSummary]:
+        with self._context.reading() as connection:
+            summary = recent_summary(connection, now, self._context.model.version)
+        return [] if summary is None else [summary]
 
     def _state_gauges(self, record: StateRecord | None) -> Iterable[Metric]:
         current = record.state if record else State.NORMAL
@@ -188,6 +196,22 @@ class _StoreGauges(Collector):
         if record is not None and record.checked_at is not None:
             help_text = "End of the last run's window, in Unix time."
             yield _gauge("stillsafe_last_monitor_run_timestamp_seconds", help_text, record.checked_at.timestamp())
+
+
+def _label_gauges(summaries: Sequence[LabelSummary]) -> Iterator[Metric]:
+    """Labels of the served version's answers of the last seven days, and what they show."""
+    for summary in summaries:
+        yield _gauge("stillsafe_labelled_answers", "Answers of the last 7 days with a label.", summary.label_count)
+        if summary.coverage is not None:
+            yield _gauge("stillsafe_label_coverage", "Share of the answers of the last 7 days.", summary.coverage)
+        if summary.delay_seconds is not None:
+            help_text = "Mean time from request to label, of the answers of the last 7 days."
+            yield _gauge("stillsafe_label_delay_seconds", help_text, summary.delay_seconds)
+        if summary.value is not None:
+            help_text = "By the labels of the last 7 days: accuracy, or mean absolute error."
+            gauge = GaugeMetricFamily("stillsafe_realised_performance", help_text, labels=["metric"])
+            gauge.add_metric([summary.metric], summary.value)
+            yield gauge
 
 
 def _judging_gauges(served_version: VersionCondition, now: datetime) -> Iterator[Metric]:

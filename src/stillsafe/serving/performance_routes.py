@@ -1,6 +1,6 @@
 """The route of realised performance."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -11,7 +11,7 @@ from stillsafe.serving.problems import problem_responses
 from stillsafe.serving.schemas import PerformanceDocument, PeriodDocument
 
 MOST_PERIODS = 100
-By = Annotated[PeriodKind, Query(alias="by", description="Days of the service, or windows of the monitor's runs.")]
+By = Annotated[PeriodKind, Query(alias="by", description="Days, windows of the monitor's runs, or versions.")]
 PeriodLimit = Annotated[int, Query(alias="limit", ge=1, le=MOST_PERIODS, description="Most periods, newest first.")]
 
 
@@ -24,9 +24,10 @@ def performance_routes(context: Context) -> APIRouter:
         """How good the answers were, by the labels that have come."""
 
         def read() -> bytes:
-            settings, classes = context.settings, context.model.classes
+            model, has_probabilities = context.model, context.model.has_probabilities
+            choice: Any = {"kind": kind, "limit": limit, "has_probabilities": has_probabilities}
             with context.reading() as connection:
-                periods = performance_report(connection, settings, classes, context.clock(), kind=kind, limit=limit)
+                periods = performance_report(connection, context.settings, model.classes, context.clock(), **choice)
             documents = [PeriodDocument.model_validate(period.document()) for period in periods]
             report = PerformanceDocument(model_version=context.model.version, by=kind, periods=documents)
             return report.model_dump_json().encode()

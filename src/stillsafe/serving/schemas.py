@@ -109,6 +109,15 @@ class ClassFiguresDocument(Document):
     recall: float
     f1: float
     label_count: int = Field(description="Labels that are this class.")
+    intervals: dict[str, tuple[float, float]] = Field(description="The 95% interval of each of the three.")
+
+
+class CalibrationBinDocument(Document):
+    """Labelled answers with about the same probability."""
+
+    probability: float = Field(description="Their mean, of the positive class of two, else of the answer.")
+    share: float = Field(description="How many of them really are that class.")
+    label_count: int
 
 
 class FiguresDocument(Document):
@@ -117,6 +126,7 @@ class FiguresDocument(Document):
     label_count: int
     metrics: dict[str, EstimateDocument]
     classes: dict[str, ClassFiguresDocument]
+    calibration: list[CalibrationBinDocument] = Field(description="Empty where the answers have no probabilities.")
 
 
 class PeriodDocument(Document):
@@ -124,6 +134,7 @@ class PeriodDocument(Document):
 
     start: datetime
     end: datetime
+    model_version: str
     prediction_count: int
     label_count: int
     abstention_count: int = Field(description="Labelled requests without an answer; no metric counts them.")

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import Connection
 
 from stillsafe.store.read.labels import (
     LabelEntry,
     OutcomeGroup,
+    OutcomeSums,
     current_labels,
+    has_labels,
     label_history,
     logged_ids,
     outcome_groups,
+    outcome_sums,
 )
 from stillsafe.store.read.request_id import prediction_by_id
 from stillsafe.store.write.labels import append_labels
@@ -49,3 +53,32 @@ def test_predictions_are_counted_by_answer_label_and_source(connection: Connecti
     delays = {group.label and group.fallback_used: round(group.delay_seconds or 0) for group in groups}
     assert delays == {False: 600, True: 360, None: 0}
     assert isinstance(groups[0], OutcomeGroup)
+
+
+def test_sums_agree_with_groups(connection: Connection) -> None:
+    """Predictions, labels in force, hits, distance and delay; corrected labels and abstentions count as in groups."""
+    append_predictions(connection, [prediction(number, at(number)) for number in range(6)])
+    assert not has_labels(connection)
+    append_labels(connection, [("p0", "no"), ("p1", "yes"), ("p2", "no")], at(30))
+    append_labels(connection, [("p0", "yes")], at(60))
+    sums = outcome_sums(connection, at(0), at(5), "1")
+    groups = outcome_groups(connection, at(0), at(5), "1", with_confidence=True)
+    assert has_labels(connection)
+    assert (sums.prediction_count, sums.label_count, sums.hit_count) == (5, 3, 2)
+    assert sums.coverage == 0.6
+    assert sums.delay_seconds == pytest.approx(60 * (60 + 29 + 28) / 3, abs=0.01)
+    assert {(each.label, each.confidence, each.count) for each in groups} == {
+        (None, None, 2),
+        ("yes", 0.9, 2),
+        ("no", 0.9, 1),
+    }
+
+
+def test_numbers_have_a_mean_distance(connection: Connection) -> None:
+    """Of the labelled ones; without any there is none."""
+    records = [replace(prediction(number), prediction=float(number)) for number in range(4)]
+    append_predictions(connection, records)
+    append_labels(connection, [("p1", "1.5"), ("p3", "2.0")], at(1))
+    assert outcome_sums(connection, at(0), at(5), "1").distance == pytest.approx(0.75)
+    assert outcome_sums(connection, at(7), at(8), "1") == OutcomeSums(0, 0, 0, None, None)
+    assert OutcomeSums(0, 0, 0, None, None).coverage is None

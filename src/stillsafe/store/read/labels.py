@@ -1,16 +1,20 @@
 """Queries for labels: the one in force of each prediction, and those that it replaced."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Float, ScalarSelect, Select, and_, case, cast, exists, func, select
 
 from stillsafe.store import database
 from stillsafe.store.read.row_selection import evidence_rows, own_rows
 from stillsafe.store.tables import labels, prediction_logs
 
 SECONDS_OF_DAY = 86400.0
+NUMBER = r"^-?[0-9.]+(e[-+]?[0-9]+)?$"
+_LABEL = labels.alias("label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class OutcomeGroup:
         fallback_used: whether the fallback answered.
         count: predictions.
         delay_seconds: mean time from the request to the label, or None without a label.
+        confidence: of the model in a labelled answer, where they are counted by it too; else None.
     """
 
     prediction: str | None
@@ -62,26 +67,106 @@ class OutcomeGroup:
     fallback_used: bool
     count: int
     delay_seconds: float | None
+    confidence: float | None = None
 
 
-def outcome_groups(connection: Connection, start: datetime, end: datetime, model_version: str) -> list[OutcomeGroup]:
-    """The predictions of one version in `[start, end)` that are evidence, counted by answer, label and source."""
-    log, label = prediction_logs, labels.alias("label")
-    if connection.dialect.name == "sqlite":
-        delay = (func.julianday(label.c.arrived_at) - func.julianday(log.c.timestamp)) * SECONDS_OF_DAY
-    else:
-        delay = func.extract("epoch", label.c.arrived_at - log.c.timestamp)
-    keys = log.c.prediction, label.c.label, log.c.fallback_used
-    query = select(*keys, func.count(), func.avg(delay)).select_from(log)
-    query = query.outerjoin(label, label.c.prediction_id == log.c.prediction_id)
-    in_span = log.c.timestamp >= start, log.c.timestamp < end
-    newer = labels.alias("newer")
-    is_newest = ~exists().where(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
-    conditions = *own_rows(connection, log, model_version), *evidence_rows(log), *in_span, is_newest
+def outcome_groups(
+    connection: Connection, start: datetime, end: datetime, model_version: str, *, with_confidence: bool = False
+) -> list[OutcomeGroup]:
+    """The predictions of one version in `[start, end)` that are evidence, counted by answer, label and source.
+
+    Args:
+        connection: of the service.
+        start: of the time, aware UTC.
+        end: of the time, aware UTC.
+        model_version: the version.
+        with_confidence: whether labelled answers are counted by their confidence too.
+    """
+    log, label = prediction_logs, _LABEL
+    confidence = case((label.c.label.isnot(None), log.c.confidence_score), else_=None)
+    keys = [log.c.prediction, label.c.label, log.c.fallback_used, *([confidence] if with_confidence else [])]
+    query = select(func.count(), func.avg(_delay(connection)), *keys)
+    rows = connection.execute(_labelled(connection, query, start, end, model_version).group_by(*keys))
     return [
-        OutcomeGroup(prediction, text, bool(by_fallback), int(count), None if text is None else float(mean))
-        for prediction, text, by_fallback, count, mean in connection.execute(query.where(*conditions).group_by(*keys))
+        OutcomeGroup(prediction, text, bool(by_fallback), int(count), None if text is None else float(mean), *others)
+        for count, mean, prediction, text, by_fallback, *others in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeSums:
+    """Predictions of a time that are evidence, and how many of those with a label were right.
+
+    Attributes:
+        prediction_count: predictions.
+        label_count: those that are answers and have a label.
+        hit_count: of these, the ones whose answer is the label.
+        distance: mean distance between answer and label where both are numbers, or None without labels.
+        delay_seconds: mean time from the request to the label, or None without labels.
+        example: one of the answers, or None without any.
+    """
+
+    prediction_count: int
+    label_count: int
+    hit_count: int
+    distance: float | None
+    delay_seconds: float | None
+    example: str | None = None
+
+    @property
+    def are_decimals(self) -> bool:
+        """Whether the answers are decimal numbers, as a regressor gives them."""
+        text = self.example or ""
+        return "." in text and re.fullmatch(NUMBER, text) is not None
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the predictions that have a label, or None without predictions."""
+        return self.label_count / self.prediction_count if self.prediction_count else None
+
+
+def outcome_sums(connection: Connection, start: datetime, end: datetime, model_version: str) -> OutcomeSums:
+    """The sums of the predictions of one version in `[start, end)`, by one query."""
+    log, label = prediction_logs, _LABEL
+    has_label = and_(label.c.label.isnot(None), log.c.prediction.isnot(None))
+    numbers: list[ColumnElement[Any]] = [log.c.prediction, label.c.label]
+    if connection.dialect.name == "postgresql":  # it refuses to cast a class that is no number
+        numbers = [case((column.op("~")(NUMBER), column), else_=None) for column in numbers]
+    distance = func.abs(cast(numbers[0], Float) - cast(numbers[1], Float))
+    query = select(
+        func.count(),
+        func.count().filter(has_label),
+        func.count().filter(has_label, log.c.prediction == label.c.label),
+        func.avg(distance).filter(has_label),
+        func.avg(_delay(connection)).filter(has_label),
+        func.max(log.c.prediction),
+    )
+    return OutcomeSums(*connection.execute(_labelled(connection, query, start, end, model_version)).one())
+
+
+def has_labels(connection: Connection) -> bool:
+    """Whether any label has ever come."""
+    is_own = labels.c.service_id == database.service_id(connection)
+    return connection.execute(select(labels.c.id).where(is_own).limit(1)).scalar() is not None
+
+
+def _delay(connection: Connection) -> ColumnElement[Any]:
+    label_time, time = _LABEL.c.arrived_at, prediction_logs.c.timestamp
+    if connection.dialect.name == "sqlite":
+        return (func.julianday(label_time) - func.julianday(time)) * SECONDS_OF_DAY
+    seconds: ColumnElement[Any] = func.extract("epoch", label_time - time)
+    return seconds
+
+
+def _labelled(
+    connection: Connection, query: Select[Any], start: datetime, end: datetime, model_version: str
+) -> Select[Any]:
+    """A query of the predictions of a time that are evidence, each with the label in force, if any."""
+    log, label, newer = prediction_logs, _LABEL, labels.alias("newer")
+    query = query.select_from(log).outerjoin(label, label.c.prediction_id == log.c.prediction_id)
+    in_span = log.c.timestamp >= start, log.c.timestamp < end
+    is_newest = ~exists().where(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
+    return query.where(*own_rows(connection, log, model_version), *evidence_rows(log), *in_span, is_newest)
 
 
 def label_in_force(prediction_id: ColumnElement[str]) -> ScalarSelect[str]:
