@@ -10,7 +10,7 @@ from stillsafe.errors import ConfigurationError
 from stillsafe.table_file import column_names, is_parquet
 
 PREDICTION_ID, REQUEST_ID, LABEL = "prediction_id", "id", "label"
-BATCH_ROWS = 1_000
+BATCH_ROWS = 10_000
 
 
 class LabelColumns(NamedTuple):

@@ -14,8 +14,7 @@ from sqlalchemy import Connection
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.score import as_text
-from stillsafe.store.read.labels import current_labels, logged_ids
-from stillsafe.store.read.request_id import id_owners
+from stillsafe.store.read.labels import LabelTarget, label_targets
 from stillsafe.store.write.labels import append_labels
 
 MOST_EXAMPLES = 20
@@ -129,39 +128,37 @@ def take_in(connection: Connection, items: Sequence[LabelItem], at: datetime, *,
 
     Args:
         connection: of the service; the labels are durable once it has committed.
-        items: at most a few thousand, since each identifier is a SQL parameter.
+        items: those of one transaction.
         at: the time of arrival, aware UTC.
         dry_run: store nothing.
     """
     report = LabelReport()
-    owners = id_owners(connection, {item.request_id for item in items if item.request_id is not None})
-    pairs = [
-        (
-            item.prediction_id or (owners[item.request_id or ""].prediction_id if item.request_id in owners else None),
-            item,
-        )
-        for item in items
-    ]
-    # An id has a prediction in the log, and it is erased with it.
-    known_ids = {owner.prediction_id for owner in owners.values()}
-    known_ids |= logged_ids(connection, {item.prediction_id for item in items if item.prediction_id is not None})
-    labels_in_force = current_labels(connection, known_ids)
+    targets = {
+        by_request_id: _targets(connection, items, by_request_id=by_request_id) for by_request_id in (False, True)
+    }
+    labels_in_force: dict[str, str | None] = {}
     new_pairs: list[tuple[str, str]] = []
-    for prediction_id, item in pairs:
-        if prediction_id is None or prediction_id not in known_ids:
+    for item in items:
+        target = targets[item.prediction_id is None].get(item.name)
+        if target is None:
             report.unknown_count += 1
-            report.unknown_ids = [*report.unknown_ids, item.name][:MOST_EXAMPLES]
+            if len(report.unknown_ids) < MOST_EXAMPLES:
+                report.unknown_ids.append(item.name)
             continue
-        previous = labels_in_force.get(prediction_id)
+        prediction_id = target.prediction_id
+        previous = labels_in_force.get(prediction_id, target.label)
         if previous == item.label:
             report.repeat_count += 1
             continue
-        report.new_count, report.correction_count = (
-            report.new_count + (previous is None),
-            report.correction_count + (previous is not None),
-        )
+        report.new_count += previous is None
+        report.correction_count += previous is not None
         labels_in_force[prediction_id] = item.label
         new_pairs.append((prediction_id, item.label))
     if not dry_run:
         append_labels(connection, new_pairs, at)
     return report
+
+
+def _targets(connection: Connection, items: Sequence[LabelItem], *, by_request_id: bool) -> dict[str, LabelTarget]:
+    names = sorted({item.name for item in items if (item.prediction_id is None) is by_request_id})
+    return label_targets(connection, names, by_request_id=by_request_id) if names else {}

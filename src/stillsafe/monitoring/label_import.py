@@ -1,8 +1,10 @@
-"""Adds the labels of a file to the store, batch by batch, while the service goes on."""
+"""Adds the labels of a file to the store while the service goes on: sorted, in transactions of a few milliseconds."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -14,7 +16,13 @@ from stillsafe.store import database
 from stillsafe.table_file import MISSING_WORDS
 
 PAUSE_SHARE = 0.5
-"""Pause after a batch, as a share of its time: SQLite has one writer, and the requests' rows wait for it."""
+"""Pause after a transaction, as a share of its time: SQLite has one writer, and the requests' rows wait for it."""
+HOLD_SECONDS = 0.01
+"""Longest time that a transaction should last; each has as many labels as that allows."""
+FEWEST_ROWS, MOST_ROWS = 50, 5_000
+"""Labels of one transaction."""
+PART_ROWS = 250_000
+"""Labels that are sorted together, so that neighbours share pages of the indexes, and are in memory at once."""
 
 
 def add_labels(
@@ -42,24 +50,65 @@ def add_labels(
         ConfigurationError: the file cannot be read; the labels before the defect are stored.
         StoreError: the database cannot be used; the labels of complete batches are stored.
     """
-    total, count, report = row_count(file), 0, LabelReport()
-    for rows in label_batches(file, columns):
-        began = time.perf_counter()
-        items = _items(rows, columns, form, report)
-        with database.reading(engine) if dry_run else database.writing(engine) as connection:
-            report.add(take_in(connection, items, clock(), dry_run=dry_run))
-        count += len(rows)
+    total, count, report, size = row_count(file), 0, LabelReport(), FEWEST_ROWS
+    for part in _parts(file, columns):
+        # The labels of one prediction stay in the order of the file.
+        items = sorted(_items(part, columns, form, report), key=attrgetter("name"))
+        position = 0
+        while position < len(items):
+            batch = items[position : position + size]
+            seconds = _add(engine, batch, clock, report, dry_run=dry_run)
+            position += len(batch)
+            size = _next_size(size, seconds)
+            share = (count + len(part) * position / len(items)) / max(total, count + len(part))
+            progress(f"Labels: {count + len(part) * position // len(items):,} of {total:,}", share)
+            if not dry_run:
+                time.sleep(PAUSE_SHARE * seconds)
+        count += len(part)
         progress(f"Labels: {count:,} of {max(total, count):,}", count / max(total, count))
-        if not dry_run:
-            time.sleep(PAUSE_SHARE * (time.perf_counter() - began))
     return report
+
+
+def _add(
+    engine: Engine, items: Sequence[LabelItem], clock: Callable[[], datetime], report: LabelReport, *, dry_run: bool
+) -> float:
+    """Add labels in one transaction; return how long it had the database to itself, in seconds."""
+    with database.reading(engine) as connection:
+        trial = take_in(connection, items, clock(), dry_run=True)
+    if dry_run or not trial.new_count + trial.correction_count:
+        report.add(trial)
+        return 0.0
+    # The trial has brought the pages into memory, so the transaction that repeats its queries is short.
+    with database.writing(engine) as connection:
+        began = time.perf_counter()
+        part_report = take_in(connection, items, clock())
+    report.add(part_report)
+    return time.perf_counter() - began
+
+
+def _next_size(size: int, seconds: float) -> int:
+    """The labels of the next transaction: fewer after one that took too long, more after a short one."""
+    factor = 0.5 if seconds > HOLD_SECONDS else 1.25
+    return min(MOST_ROWS, max(FEWEST_ROWS, round(size * factor)))
+
+
+def _parts(file: Path, columns: LabelColumns) -> Iterator[list[LabelRow]]:
+    part: list[LabelRow] = []
+    for rows in label_batches(file, columns):
+        part += rows
+        if len(part) >= PART_ROWS:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _items(rows: Sequence[LabelRow], columns: LabelColumns, form: LabelForm, report: LabelReport) -> list[LabelItem]:
     """The labels of rows; what is absent or wrong is counted in the report."""
-    items = []
+    items: list[LabelItem] = []
+    text_of = lru_cache(maxsize=1_000, typed=True)(form.text)
     for row in rows:
-        text = form.text(row.label)
+        text = text_of(row.label) if isinstance(row.label, Hashable) else None
         if text is None and _is_absent(row.label):
             report.absent_count += 1
         elif row.key is None:

@@ -7,19 +7,20 @@ from sqlalchemy import Connection
 
 from stillsafe.store.read.labels import (
     LabelEntry,
+    LabelTarget,
     OutcomeGroup,
     OutcomeSums,
     current_labels,
     has_labels,
     label_history,
-    logged_ids,
+    label_targets,
     outcome_groups,
     outcome_sums,
 )
 from stillsafe.store.read.request_id import prediction_by_id
 from stillsafe.store.write.labels import append_labels
-from stillsafe.store.write.predictions import append_predictions
-from tests.store.conftest import at, prediction
+from stillsafe.store.write.predictions import append_first_predictions, append_predictions
+from tests.store.conftest import at, identified_prediction, prediction
 
 
 def test_the_last_label_to_arrive_is_in_force(connection: Connection) -> None:
@@ -36,8 +37,15 @@ def test_the_last_label_to_arrive_is_in_force(connection: Connection) -> None:
 def test_identifiers_of_the_log_are_told_from_others(connection: Connection) -> None:
     """A label of a prediction that was never made has no place."""
     append_predictions(connection, [prediction(1)])
-    assert logged_ids(connection, ["p1", "p2"]) == {"p1"}
-    assert logged_ids(connection, []) == set()
+    append_first_predictions(connection, [identified_prediction(7, "order")], at(0))
+    append_labels(connection, [("p7", "yes"), ("p7", "no")], at(5))
+    assert label_targets(connection, ["p1", "p2", "p7"], by_request_id=False) == {
+        "p1": LabelTarget("p1", None),
+        "p7": LabelTarget("p7", "no"),
+    }
+    assert label_targets(connection, ["order", "p1"], by_request_id=True) == {"order": LabelTarget("p7", "no")}
+    assert label_targets(connection, [], by_request_id=True) == {}
+    assert label_targets(connection, ["\x00", "a'b%s?:x"], by_request_id=False) == {}
 
 
 def test_predictions_are_counted_by_answer_label_and_source(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Queries for labels: the one in force of each prediction, and those that it replaced."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Float, ScalarSelect, Select, and_, case, cast, exists, func, select
 
 from stillsafe.store import database
+from stillsafe.store.codec import dumps, storable
 from stillsafe.store.read.row_selection import evidence_rows, own_rows
-from stillsafe.store.tables import labels, prediction_logs
+from stillsafe.store.tables import labels, prediction_logs, services
 
 SECONDS_OF_DAY = 86400.0
 NUMBER = r"^-?[0-9.]+(e[-+]?[0-9]+)?$"
@@ -25,20 +26,46 @@ class LabelEntry:
     arrived_at: datetime
 
 
-def logged_ids(connection: Connection, prediction_ids: Collection[str]) -> set[str]:
-    """Those of these identifiers that the log has."""
-    log = prediction_logs
-    is_own = log.c.service_id == database.service_id(connection)
-    return set(
-        connection.execute(select(log.c.prediction_id).where(log.c.prediction_id.in_(prediction_ids), is_own)).scalars()
-    )
-
-
 def current_labels(connection: Connection, prediction_ids: Collection[str]) -> dict[str, str]:
     """The label of each of these predictions that has one: the last that arrived."""
     table = labels
     query = select(table.c.prediction_id, table.c.label).where(table.c.prediction_id.in_(prediction_ids))
     return {row.prediction_id: row.label for row in connection.execute(query.order_by(table.c.id))}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTarget:
+    """The prediction that an identifier means, and its label in force as text, or None."""
+
+    prediction_id: str
+    label: str | None
+
+
+def label_targets(connection: Connection, keys: Sequence[str], *, by_request_id: bool) -> dict[str, LabelTarget]:
+    """The target of each identifier that has one, by one statement of the driver.
+
+    Args:
+        connection: of the service.
+        keys: the service's identifiers of predictions, or the clients' ids; sorted ones share pages of the index.
+        by_request_id: which of the two they are.
+    """
+    is_sqlite, service = connection.dialect.name == "sqlite", database.service_id(connection)
+    mark = "?" if is_sqlite else "%s"
+    source = f"json_each({mark}) AS k" if is_sqlite else f"unnest({mark}::text[]) AS k(value)"
+    if by_request_id:
+        owner = f"JOIN request_ids AS p ON p.id = k.value AND p.service_id = {mark}"
+    else:
+        # Without a second service the index alone has the answer.
+        is_shared = connection.execute(select(func.count()).select_from(services)).scalar_one() > 1
+        condition = f"AND p.service_id = {mark}" if is_shared or not service else f"AND {mark} > 0"
+        owner = f"JOIN prediction_logs AS p ON p.prediction_id = k.value {condition}"
+    join = f"CROSS {owner}" if is_sqlite else owner
+    label = "(SELECT l.label FROM labels AS l WHERE l.prediction_id = p.prediction_id ORDER BY l.id DESC LIMIT 1)"
+    statement = f"SELECT k.value, p.prediction_id, {label} FROM {source} {join}"  # noqa: S608 - no value is in it
+    texts = [storable(key) for key in keys]
+    values = dumps(texts) if is_sqlite else texts
+    rows = connection.exec_driver_sql(statement, (values, service))
+    return {key: LabelTarget(prediction_id, text) for key, prediction_id, text in rows}
 
 
 def label_history(connection: Connection, prediction_id: str) -> list[LabelEntry]:
