@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
     ),
     "Keep": (
         CommandEntry("db", "database", "The database's schema, its copies and its name."),
+        CommandEntry("erase", "erase", "Delete the rows of a person, on record."),
         CommandEntry("prune", "database", "Delete old predictions while the service goes on."),
     ),
 }
