@@ -46,6 +46,7 @@ EVERYDAY = frozenset(
             "folder",
             "formatting",
             "frame",
+            "thread",
         ),
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
         *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from stillsafe.core.state import Memory, Severity, State
     from stillsafe.core.window import Window
     from stillsafe.errors import StillsafeError
+    from stillsafe.guard import Guard
     from stillsafe.service import backtest, create_app
 
 __all__ = [
     "Baseline",
     "Decision",
     "Evidence",
+    "Guard",
     "Level",
     "Memory",
     "Policy",
@@ -41,6 +43,7 @@ _HOMES = {
     "Baseline": "core.baseline",
     "Decision": "core.decide",
     "Evidence": "core.signals",
+    "Guard": "guard",
     "Level": "core.signals",
     "Memory": "core.state",
     "Policy": "core.policy",

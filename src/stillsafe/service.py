@@ -189,6 +189,31 @@ def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, 
     return engine, failover
 
 
+def serving_context(settings: Settings, clock: Clock, like: Context | None = None) -> Context:
+    """What answering needs: model and fallback are loaded, and the store is open.
+
+    Args:
+        settings: of the service.
+        clock: the current time, aware UTC.
+        like: a context of the same settings, such as that of the parent process, whose model and fallback are used.
+
+    Raises:
+        ConfigurationError: settings, model or fallback rules are wrong.
+        StoreError: the database cannot be used.
+    """
+    if like is None:
+        model = load_model(settings)
+        consistency = consistency_of(model, settings)
+        log_consistency(consistency, settings)
+        fallback = fallback_of(settings)
+    else:
+        model, consistency, fallback = like.model, like.consistency, like.fallback
+    engine, failover = open_store_with_failover(settings, clock)
+    fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
+    log_event(logger, LogEvent.SERVING, fields)
+    return Context(settings, engine, model, fallback, clock, new_id, failover=failover, consistency=consistency)
+
+
 def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> FastAPI:
     """The API and the dashboard as an ASGI application.
 
@@ -201,14 +226,8 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
         StoreError: the database cannot be used.
     """
     settings = settings_of(config)
-    model = load_model(settings)
-    consistency = consistency_of(model, settings)
-    log_consistency(consistency, settings)
-    fallback = fallback_of(settings)
-    engine, failover = open_store_with_failover(settings, clock)
-    context = Context(settings, engine, model, fallback, clock, new_id, failover=failover, consistency=consistency)
-    fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
-    log_event(logger, LogEvent.SERVING, fields)
+    context = serving_context(settings, clock)
+    engine = context.engine
     pages = views.router(engine, settings, clock, context.reading_time)
     actions = OperatorActions(
         partial(hold.hold, engine, settings.model.version), partial(hold.release, engine, settings.model.version)

@@ -66,6 +66,7 @@ def database_address(value: str) -> str:
     Raises:
         ValueError: it is not one. The message never quotes the address, which may contain a password.
     """
+    value = re.sub(r"^postgres://", "postgresql://", value)  # libpq's other name, which hosting providers hand out
     if not _DATABASE_ADDRESS.match(value):
         raise ValueError("must begin with sqlite:/// or postgresql://")
     if value.startswith("sqlite") and (":memory:" in value or value.partition("://")[2] in ("", "/")):
@@ -202,6 +203,8 @@ class Serving(Section):
     """The address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """The port to listen on."""
+    root_path: Annotated[str, Field(pattern=r"^(/[^/?#]+)*$")] = ""
+    """The path under which a proxy serves this, such as `/models/stay`, whether or not it removes it."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Larger requests are refused (413)."""
     max_batch: int = Field(default=1_000, ge=1)

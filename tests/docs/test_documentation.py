@@ -124,11 +124,37 @@ def test_the_recipes_run(made_service: Path, labelled_sample: pd.DataFrame) -> N
             run(block.text, made_service)
 
 
+def how_to_code(word: str) -> str:
+    """The Python code of the how-to that has a word."""
+    page = blocks(ROOT / "docs" / "how-to.md")
+    (code,) = [each.text for each in page if each.language == "python" and word in each.text]
+    return code
+
+
+def test_the_guard_of_the_how_to_answers(
+    made_service: Path,
+    labelled_sample: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The code of the how-to, with the features of the service."""
+    row = labelled_sample.drop(columns="benign").iloc[0].to_dict()
+    monkeypatch.chdir(made_service.parent)
+    with_store(made_service)
+    code = (
+        how_to_code("Guard(").replace('{"age": 30, "town": "Ulm"}', repr(row)).replace("service/", f"{made_service}/")
+    )
+    names: dict[str, Any] = {}
+    exec(compile(code, "how-to", "exec"), names)  # noqa: S102 - it is the documentation's own
+    names["guard"].close()
+    assert capsys.readouterr().out.split()[1:] == ["model", "NORMAL"]
+
+
 def test_the_mounted_application_of_the_how_to_answers(
     made_service: Path, labelled_sample: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The code of the how-to, in the folder of a service, gives an application that answers below its path."""
-    (code,) = [each.text for each in blocks(ROOT / "docs" / "how-to.md") if each.language == "python"]
+    code = how_to_code("create_app")
     monkeypatch.chdir(made_service)
     with_store(made_service)
     names: dict[str, Any] = {}

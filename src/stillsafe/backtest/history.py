@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
+from stillsafe.core.schema import TEXT_TYPES, FeatureType, Schema
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.frame_rows import feature_values, plain_values
 from stillsafe.model.reference import read_reference
 from stillsafe.settings import Settings
 
@@ -66,8 +67,8 @@ def read_history(frame: "pd.DataFrame", schema: Schema, label: str | None = None
     micros = None
     if TIMESTAMP in table and TIMESTAMP not in schema.names:
         table, micros = in_time_order(table)
-    labels = None if label is None else _plain_values(table[label])
-    columns = {spec.name: _feature_values(spec, table[spec.name]) for spec in schema.features}
+    labels = None if label is None else plain_values(table[label])
+    columns = {spec.name: feature_values(spec, table[spec.name]) for spec in schema.features}
     return History(columns, micros, label, labels)
 
 
@@ -129,24 +130,3 @@ def _label_column(table: "pd.DataFrame", schema: Schema, label: str | None) -> s
         remedy = f"Columns besides the features: {', '.join(others)}." if others else "It has only the features."
         raise ConfigurationError(f"The history has no column {label!r}.", remedy)
     return label
-
-
-def _feature_values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[object]:
-    """The values of one feature. A table from elsewhere may have numbers where the schema has texts."""
-    values = _plain_values(column)
-    return [_as_text(value) for value in values] if spec.type in TEXT_TYPES else values
-
-
-def _plain_values(column: "pd.Series[Any]") -> list[object]:
-    present = column.notna().to_numpy().tolist()
-    values = column.astype(object).tolist()
-    return [
-        (value.item() if isinstance(value, np.generic) else value) if is_present else None
-        for value, is_present in zip(values, present, strict=True)
-    ]
-
-
-def _as_text(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, int | float) else value

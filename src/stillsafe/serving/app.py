@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stillsafe.serving import endpoint as prediction_endpoint
 from stillsafe.serving import (
+    inference_routes,
     label_routes,
     openapi,
     openapi_routes,
@@ -17,6 +18,7 @@ from stillsafe.serving import (
 )
 from stillsafe.serving.endpoint import PredictionEndpoint
 from stillsafe.serving.fast_path import FastPathApp
+from stillsafe.serving.inference import response_to
 from stillsafe.serving.login_routes import login_routes
 from stillsafe.serving.operator_routes import OperatorActions, operator_routes
 from stillsafe.serving.predict import Context
@@ -54,10 +56,11 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
         strict_content_type=False,
         responses=problem_responses(403, 500),
     )
-    problems.add_problem_handlers(app)
+    problems.add_problem_handlers(app, response_to)
     app.include_router(_predict_routes(endpoint))
     app.include_router(read_routes.status_routes(context))
     app.include_router(prediction_routes.prediction_routes(context))
+    app.include_router(inference_routes.inference_routes(endpoint))
     app.include_router(label_routes.label_routes(context))
     app.include_router(performance_routes.performance_routes(context))
     app.include_router(read_routes.health_routes(context, endpoint.metrics))

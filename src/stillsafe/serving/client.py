@@ -33,6 +33,15 @@ def client_of(scope: Scope, key_name: str | None) -> str:
     return f"address:{address}" if address else ""
 
 
+def path_below(scope: Scope) -> str:
+    """The path of a request below the one under which a proxy, or another application, has this application."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if not root or not path.startswith(root) or path[len(root) : len(root) + 1] not in ("", "/"):
+        return path
+    return path[len(root) :] or "/"
+
+
 @lru_cache(maxsize=CACHE_SIZE)
 def client_network(address: str) -> str:
     """The client that an address stands for: an IPv4 address, or the 64 bits of IPv6 that one site has to itself.

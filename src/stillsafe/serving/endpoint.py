@@ -16,12 +16,14 @@ from starlette.types import Receive, Scope
 from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
-from stillsafe.serving import metrics, predict
+from stillsafe.serving import inference, metrics, predict
 from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.batcher import MicroBatcher
-from stillsafe.serving.body import instances, json_body, request_id
+from stillsafe.serving.body import instances, json_body, request_id, tensors
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
+from stillsafe.serving.body.tensors import InferenceRequest
 from stillsafe.serving.client import KEY_NAME, client_of
+from stillsafe.serving.inference import inference_document
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal
@@ -159,11 +161,42 @@ class PredictionEndpoint:
                 await asyncio.sleep(0)  # a large answer delays no other
             return b"".join(parts)
 
-    async def _read(self, body: _Body, scope: Scope, receive: Receive) -> None:
+    async def infer(self, scope: Scope, receive: Receive) -> bytes:
+        """The answer to a request of the Open Inference Protocol, as JSON. A wrong row refuses the whole request.
+
+        Raises: as `predict`.
+        """
+        with self.metrics.infer_seconds.time():
+            body = _Body()
+            try:
+                binary_start = json_body.inference_header_length(scope["headers"])
+                await self._read(body, scope, receive, binary=binary_start is not None)
+                request, checks = await self._parse(body, partial(self._parsed_tensors, body, binary_start))
+                refusals = [check for check in checks if isinstance(check, tuple)]
+                if refusals:
+                    raise RefusedRequest(schema_problem(refusals[0]))
+            except RefusedRequest as refusal:
+                await self._record_refusals([refusal.problem.violations], body)
+                raise
+            key = body.key
+            texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
+            pairs = zip(checks, texts, strict=True)
+            replies = await self._answer(
+                [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
+            )
+            records = [reply for reply in replies if isinstance(reply, PredictionRecord)]
+            if len(records) < len(replies):
+                raise RefusedRequest(id_conflict_problem())
+            context = self.context
+            return _encode(inference_document(context.settings.service.name, context.model, request, records))
+
+    async def _read(self, body: _Body, scope: Scope, receive: Receive, *, binary: bool = False) -> None:
         body.source = source_of(client_of(scope, scope.get(KEY_NAME)), self.context.settings.service.hash_salt)
         body.synthetic = json_body.has_synthetic_header(scope["headers"])
         body.key = request_id.idempotency_key(scope["headers"])
-        body.content = await json_body.read_body(scope, receive, self.context.settings.serving.max_body_bytes)
+        body.content = await json_body.read_body(
+            scope, receive, self.context.settings.serving.max_body_bytes, binary=binary
+        )
 
     def _request(self, body: _Body, row: Row, text: str | None) -> PredictionRequest:
         salt = self.context.settings.service.hash_salt
@@ -205,6 +238,16 @@ class PredictionEndpoint:
         batch = instances.batch_instances(body.document(), self.context.settings.serving.max_batch)
         features, ids = instances.split_envelopes(schema, batch)
         return instances.check_instances(schema, features, len(body.content), ids), ids
+
+    def _parsed_tensors(self, body: _Body, binary_start: int | None) -> tuple[InferenceRequest, Checks]:
+        """The request of the Open Inference Protocol, and per row its features or its violations."""
+        schema, content = self.context.model.features, body.content
+        body.content = content if binary_start is None else content[:binary_start]
+        binary = b"" if binary_start is None else content[binary_start:]
+        request = tensors.inference_request(body.document())
+        rows = tensors.features_of(schema, request, binary, self.context.settings.serving.max_batch)
+        inference.require_outputs(self.context.model, request)
+        return request, instances.check_instances(schema, rows, len(content))
 
     async def _answer(self, requests: Sequence[PredictionRequest]) -> list[Reply]:
         try:

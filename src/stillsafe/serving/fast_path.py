@@ -11,15 +11,17 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from stillsafe.errors import StoreError
 from stillsafe.serving.access.access_control import AccessControl
-from stillsafe.serving.client import Proxies
+from stillsafe.serving.client import Proxies, path_below
 from stillsafe.serving.endpoint import PredictionEndpoint, RequestMethod
 from stillsafe.serving.gate import Gate
+from stillsafe.serving.inference import response_to
+from stillsafe.serving.inference_routes import infer_methods
 from stillsafe.serving.openapi import add_security
-from stillsafe.serving.problems import problem_of
+from stillsafe.serving.problems import Problem, problem_of
 
 
 class FastPathApp(FastAPI):
@@ -44,33 +46,30 @@ class FastPathApp(FastAPI):
         self._methods: dict[str, RequestMethod] = {
             "/v1/predict": endpoint.predict,
             "/v1/predict/batch": endpoint.predict_batch,
+            **infer_methods(endpoint),
         }
+        self._root_path = endpoint.context.settings.serving.root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_http = scope["type"] == "http"
-        if is_http and self._loop is not asyncio.get_running_loop():
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        if self._loop is not asyncio.get_running_loop():
             self._start()
-        refusal = await self._refusal(scope) if is_http else None
+        if self._root_path and not scope.get("root_path"):
+            scope["root_path"] = self._root_path
+        refusal = await self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        is_post = is_http and scope["method"] == "POST"
-        method = self._methods.get(scope["path"]) if is_post else None
-        if method is None or self.user_middleware:
+        method = self._methods.get(path_below(scope)) if scope["method"] == "POST" else None
+        if method is not None and not self.user_middleware:
+            await _answer(method, scope, receive, send)
+        elif scope["method"] == "HEAD":
+            await super().__call__({**scope, "method": "GET"}, receive, _without_body(send))
+        else:
             await super().__call__(scope, receive, send)
-            return
-        try:
-            body = await method(scope, receive)
-        except Exception as error:
-            problem = problem_of(error)
-            await problem.response()(scope, receive, send)
-            if problem.status == 500:
-                raise  # the server logs the traceback
-            return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -94,12 +93,36 @@ class FastPathApp(FastAPI):
         """The response to a request that is not let in, or None if it is."""
         refusal = self._gate.problem(scope)
         if refusal is not None:
-            return refusal.response()
+            return response_to(refusal, path_below(scope))
         if self._proxies:
             self._proxies.note_client(scope)
         if self.access is None:
             return None
         try:
-            return await self.access.refusal(scope)
+            problem = await self.access.refusal(scope)
         except StoreError as error:
-            return problem_of(error).response()
+            problem = problem_of(error)
+        return response_to(problem, path_below(scope)) if isinstance(problem, Problem) else problem
+
+
+async def _answer(method: RequestMethod, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        body = await method(scope, receive)
+    except Exception as error:
+        problem = problem_of(error)
+        await response_to(problem, path_below(scope))(scope, receive, send)
+        if problem.status == 500:
+            raise  # the server logs the traceback
+        return
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _without_body(send: Send) -> Send:
+    """Sends the head of a response alone: HEAD is answered on every path that GET is."""
+
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head

@@ -19,8 +19,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import Scope
 
 from stillsafe.core.schema import Violation
-from stillsafe.serving.access.permissions import HEALTH, served_path
+from stillsafe.serving.access.permissions import HEALTH
 from stillsafe.serving.body.json_body import BODY
+from stillsafe.serving.client import path_below
 from stillsafe.serving.problems import Problem, problem
 from stillsafe.settings_exposure import ANY_HOST
 
@@ -107,7 +108,7 @@ def _is_followed_link(method: str, headers: Mapping[bytes, bytes]) -> bool:
 
 def _is_probe_by_address(scope: Scope, host: bytes) -> bool:
     """Whether health is asked for under an address."""
-    return served_path(scope).startswith(HEALTH) and _address_of(host_name(host)) is not None
+    return path_below(scope).startswith(HEALTH) and _address_of(host_name(host)) is not None
 
 
 def machine_names() -> frozenset[str]:

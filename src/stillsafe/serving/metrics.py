@@ -47,7 +47,7 @@ class Metrics:
         synthetic_requests: requests that their clients marked as synthetic, answered or refused.
         repeated_requests: retries, which got a stored answer.
         id_conflicts: requests with the id of another one.
-        predict_seconds, batch_seconds: time to answer or refuse a request.
+        predict_seconds, batch_seconds, infer_seconds: time to answer or refuse a request.
         key_requests: requests by the name of their key and by what became of them, where clients need one.
     """
 
@@ -62,6 +62,7 @@ class Metrics:
     id_conflicts: Counter
     predict_seconds: Histogram
     batch_seconds: Histogram
+    infer_seconds: Histogram
     key_requests: Counter
 
     def count_replies(self, replies: Sequence[PredictionRecord | IdConflict]) -> None:
@@ -123,6 +124,7 @@ def build(context: Context) -> Metrics:
         Counter("stillsafe_id_conflicts", "Requests whose id belongs to another request.", registry=registry),
         seconds.labels("predict"),
         seconds.labels("batch"),
+        seconds.labels("infer"),
         Counter("stillsafe_key_requests", "Requests by key and result.", ["key", "result"], registry=registry),
     )
     scrape_registry.register(_StoreGauges(context))

@@ -61,6 +61,38 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
     return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}}, {})
 
 
+def inference_body() -> dict[str, Any]:
+    """The body of `/v2/models/{model_name}/infer`: tensors by name, as the Open Inference Protocol has them."""
+    text, parameters = {"type": "string"}, {"type": ["object", "null"]}
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {**text, "description": "A feature, or any other name of one tensor with all features."},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+            "datatype": {**text, "description": "Such as FP64, INT64, BOOL or BYTES."},
+            "data": {"description": "The values, in row-major order."},
+            "parameters": parameters,
+        },
+    }
+    output = {"type": "object", "required": ["name"], "properties": {"name": text}}
+    shape = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "inputs": {"type": "array", "minItems": 1, "items": tensor},
+            "id": {
+                "type": ["string", "null"],
+                "description": "Sent back; it makes no retry.",
+            },
+            "parameters": parameters,
+            "outputs": {"type": ["array", "null"], "items": output},
+        },
+    }
+    body = _body({}, {})
+    return {**body, "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
+
+
 def labels_body(most: int, classes: Sequence[Answer]) -> dict[str, Any]:
     """The body of `/v1/labels`: one label, or several."""
     identifier = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": PATTERN}

@@ -27,6 +27,7 @@ from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
 from stillsafe.model.model import Model, error_location
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
 from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
+from stillsafe.serving.reasons import LONGEST_REASON, caveats_of, why_bypassed
 from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
@@ -53,7 +54,6 @@ T = TypeVar("T")
 Draft = Callable[..., PredictionRecord]
 """A record that still lacks `prediction_id`, `timestamp`, `input_summary` and `source`."""
 REFUSALS = "refusals"
-LONGEST_REASON = 300
 TIMED_OUT = "timed out"
 NO_PREDICTION = "No prediction, as the settings demand: a person or another system takes over."
 MAX_BATCH_ROWS = 64
@@ -133,13 +133,22 @@ class _LazyValue(Generic[T]):
             return self._values[0]
 
 
-_Records = _LazyValue[list[PredictionRecord]]
+Records = _LazyValue[list[PredictionRecord]]
+MakeRecords = Callable[[Context, Sequence[PredictionRequest]], Records]
 
 
-def answer_requests(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
-    """Answer requests, as `answer`; one that has the id of an earlier request gets the stored answer of that one."""
+def answer_requests(
+    context: Context, requests: Sequence[PredictionRequest], make: MakeRecords | None = None
+) -> list[PredictionRecord | IdConflict]:
+    """Answer requests, as `answer`; one that has the id of an earlier request gets the stored answer of that one.
+
+    Args:
+        context: what answering needs.
+        requests: each with a clean row.
+        make: makes the records of requests that are answered in another way, as in `outcomes`.
+    """
     with context.answer_log.attempt():
-        records = _answer(context, requests)
+        records = (make or _answer)(context, requests)
         if not any(each.request_id for each in requests):
             return [*_write_predictions(context, records)]
         return _write_identified(context, records)
@@ -183,7 +192,7 @@ def answer(
     return _write_predictions(context, _answer(context, [PredictionRequest(*each) for each in marks]))
 
 
-def _answer(context: Context, requests: Sequence[PredictionRequest]) -> _Records:
+def _answer(context: Context, requests: Sequence[PredictionRequest]) -> Records:
     """The answers to requests, complete but for their time.
 
     Raises:
@@ -191,7 +200,21 @@ def _answer(context: Context, requests: Sequence[PredictionRequest]) -> _Records
     """
     rows = [each.row for each in requests]
     state = read_state(context)
-    new_record = partial(
+    new_record = draft_of(context, state)
+    bypass_reason = why_bypassed(context.settings, state, context.consistency.problem)
+    context.state_log.note(state, bypass_reason)
+    if bypass_reason is not None:
+        drafts = fallback_drafts(context, new_record, state, rows, bypass_reason)
+    else:
+        caveats = caveats_of(context.settings, state)
+        scores = zip(rows, _scores(context, rows), strict=True)
+        drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
+    return records_of(context, requests, drafts)
+
+
+def draft_of(context: Context, state: ServingState) -> Draft:
+    """A record with what the state says, which lacks all that belongs to one request."""
+    return partial(
         PredictionRecord,
         model_version=context.model.version,
         system_state=state.state,
@@ -200,15 +223,6 @@ def _answer(context: Context, requests: Sequence[PredictionRequest]) -> _Records
         judged=state.judged,
         judged_at=state.judged_at,
     )
-    bypass_reason = why_bypassed(context.settings, state, context.consistency.problem)
-    context.state_log.note(state, bypass_reason)
-    if bypass_reason is not None:
-        drafts = _fallback_drafts(context, new_record, state, rows, bypass_reason)
-    else:
-        caveats = _caveats(context.settings, state)
-        scores = zip(rows, _scores(context, rows), strict=True)
-        drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
-    return _records_of(context, requests, drafts)
 
 
 def record_refusals(context: Context, refusals: Sequence[Refusal]) -> list[None]:
@@ -286,46 +300,6 @@ def serving_state(connection: Connection, settings: Settings, now: datetime) -> 
     )
 
 
-def why_bypassed(settings: Settings, state: ServingState, model_problem: str | None = None) -> str | None:
-    """Why the fallback answers instead of the model, or None if the model answers.
-
-    Args:
-        settings: of the service.
-        state: that applies.
-        model_problem: why the model must not answer whatever the state is, or None.
-    """
-    if settings.service.mode == "observe":
-        return None
-    if model_problem is not None:
-        return f"{truncate(model_problem, LONGEST_REASON)}."
-    if state.state is State.DEGRADED:
-        return f"DEGRADED: {truncate(state.reason, LONGEST_REASON)}"
-    if state.stale and settings.serving.on_stale_monitor == "fallback":
-        return "The monitor is stale, so the model may have degraded unnoticed."
-    if not state.judged and settings.serving.on_not_judged == "fallback":
-        return f"Not judged: {_last_conclusion(state)}, so the model may have degraded unnoticed."
-    return None
-
-
-def _caveats(settings: Settings, state: ServingState) -> str:
-    """What a client should know about an answer of the model."""
-    sentences = [f"The state is {state.state.value}."]
-    if settings.service.mode == "observe" and state.state is State.DEGRADED:
-        sentences = ["The state is DEGRADED, and in mode observe the model answers nevertheless."]
-    if state.stale:
-        sentences.append("The monitor is stale: the state may be out of date.")
-    if not state.judged:
-        sentences.append(f"Not judged: {_last_conclusion(state)}.")
-    if not state.watched:
-        sentences.append("This model version is unwatched: it has no active baseline.")
-    return " ".join(sentences)
-
-
-def _last_conclusion(state: ServingState) -> str:
-    since = "ever" if state.judged_at is None else f"since {state.judged_at:%Y-%m-%d %H:%M} UTC"
-    return f"no run has reached a conclusion about its requests {since}"
-
-
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
         return context.deadline.call(partial(context.model.score, rows, MOST_HALVINGS), context.settings.model.timeout)
@@ -343,7 +317,7 @@ def _model_draft(
     if score.prediction is None or score.error is not None:
         error = score.error or "no answer"
         cause = "The model timed out." if error == TIMED_OUT else f"The model failed: {error}."
-        return partial(_fallback_drafts(context, new_record, state, [row], cause)[0], model_error=error)
+        return partial(fallback_drafts(context, new_record, state, [row], cause)[0], model_error=error)
     return partial(
         new_record,
         prediction=score.prediction,
@@ -354,9 +328,10 @@ def _model_draft(
     )
 
 
-def _fallback_drafts(
+def fallback_drafts(
     context: Context, new_record: Draft, state: ServingState, rows: Sequence[Row], cause: str
 ) -> list[Draft]:
+    """The fallback's answers to rows, with why the fallback is asked."""
     drafts: list[Draft] = []
     for answer in context.fallback.answers(rows, state.damaged_features):
         for error in answer.errors:
@@ -369,7 +344,7 @@ def _fallback_drafts(
     return drafts
 
 
-def _records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> _Records:
+def records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> Records:
     """The records of drafts; they get the time at which they are first read."""
     ids = [context.new_id() for _ in requests]
     rows = [each.row for each in requests]
@@ -392,7 +367,7 @@ def _records_of(context: Context, requests: Sequence[PredictionRequest], drafts:
     return _LazyValue(complete)
 
 
-def _write_predictions(context: Context, records: _Records) -> list[PredictionRecord]:
+def _write_predictions(context: Context, records: Records) -> list[PredictionRecord]:
     """The records, once they are on disk."""
 
     def write() -> None:
@@ -404,7 +379,7 @@ def _write_predictions(context: Context, records: _Records) -> list[PredictionRe
     return records()
 
 
-def _write_identified(context: Context, records: _Records) -> list[PredictionRecord | IdConflict]:
+def _write_identified(context: Context, records: Records) -> list[PredictionRecord | IdConflict]:
     """The records once they are on disk, some of which have ids; instead of a retry's, the stored answer.
 
     In the spool of an outage each answer is written: the drain finds those whose id another one had first.

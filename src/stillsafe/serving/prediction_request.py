@@ -3,10 +3,25 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
 from stillsafe.errors import StoreError
 from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RequestId
+
+
+class Outcome(NamedTuple):
+    """What a model elsewhere answered.
+
+    Attributes:
+        prediction: a class of the service's model, or a number.
+        confidence: in [0, 1].
+        probabilities: class -> probability, or None.
+    """
+
+    prediction: Answer
+    confidence: float
+    probabilities: dict[str, float] | None = None
 
 
 class PredictionRequest(NamedTuple):
@@ -17,12 +32,14 @@ class PredictionRequest(NamedTuple):
         synthetic: whether its client marked it as no evidence.
         source: salted hash of the client, if known.
         request_id: the client's id of it, if it has one.
+        outcome: what a model elsewhere has answered, or None.
     """
 
     row: Row
     synthetic: bool = False
     source: str | None = None
     request_id: RequestId | None = None
+    outcome: Outcome | None = None
 
 
 class Refusal(NamedTuple):

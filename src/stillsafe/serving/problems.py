@@ -1,8 +1,9 @@
 """Errors as RFC 9457 problem details, and the one table from errors to HTTP."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,7 @@ from stillsafe.core.schema import Violation
 from stillsafe.core.text import join_names
 from stillsafe.errors import StoreError
 from stillsafe.serving.batcher import BatcherClosed
+from stillsafe.serving.client import path_below
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -111,7 +113,7 @@ def problem_of(error: Exception) -> Problem:
         case BatcherClosed():
             return problem(503, "The service is shutting down. Try again.", Retry_After=str(RETRY_AFTER_SECONDS))
         case RequestValidationError():
-            return schema_problem([_parameter_violation(detail) for detail in error.errors()])
+            return _parameter_problem([_parameter_violation(detail) for detail in error.errors()])
         case HTTPException():
             headers = dict(error.headers or {})
             return Problem(error.status_code, _title(error.status_code), _detail(error), headers=headers)
@@ -121,11 +123,15 @@ def problem_of(error: Exception) -> Problem:
             return problem(500, "The service failed; its log has the cause. The request was not answered.")
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of the app with a problem."""
+RespondTo = Callable[[Problem, str], Response]
+"""The response that a problem is for a path."""
+
+
+def add_problem_handlers(app: FastAPI, respond_to: RespondTo) -> None:
+    """Answer every error of the app with a problem, in the form that its path has."""
     kinds = (RefusedRequest, StoreError, BatcherClosed, RequestValidationError, HTTPException, ClientDisconnect)
     for kind in (*kinds, Exception):
-        app.add_exception_handler(kind, _respond)
+        app.add_exception_handler(kind, partial(_respond, respond_to))
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -138,16 +144,21 @@ def _title(status: int) -> str:
     return _TITLES.get(status, HTTPStatus(status).phrase)
 
 
-async def _respond(request: Request, error: Exception) -> Response:
+async def _respond(respond_to: RespondTo, request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if isinstance(error, StoreError) and request.method in ("GET", "HEAD"):
         # Nothing is to be recorded here, and predictions may be answered all the same, with rows in the spool.
         response = replace(response, detail=f"The database cannot be used now{_cause(error)}. Try again.")
-    return response.response()
+    return respond_to(response, path_below(request.scope))
 
 
 def _cause(error: StoreError) -> str:
     return f" ({error.reason})" if error.reason else ""
+
+
+def _parameter_problem(violations: Sequence[Violation]) -> Problem:
+    names = join_names(dict.fromkeys(violation.feature for violation in violations), MOST_PLACES)
+    return problem(422, f"The request has wrong parameters: {names}. See /docs.", violations)
 
 
 def _parameter_violation(detail: Mapping[str, Any]) -> Violation:

@@ -20,6 +20,7 @@ from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.metrics import MEDIA_TYPE, Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RETRY_AFTER_SECONDS, RefusedRequest, problem, problem_responses
+from stillsafe.serving.reasons import why_bypassed
 from stillsafe.serving.schemas import (
     BaselineDocument,
     ExplainedIncidentDocument,
@@ -182,21 +183,21 @@ def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> 
 def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     """`/health/*` and `/metrics`."""
     routes = APIRouter(tags=["health"])
-    scrape_time, readiness = TimeShare(), SharedReading(partial(_ready, context))
+    scrape_time, readiness = TimeShare(), SharedReading(partial(ready_document, context))
 
     @routes.get("/health/live")
     async def live() -> LiveDocument:
         """The process answers."""
         return LiveDocument(status="live")
 
-    ready_document = ReadyDocument | ReadinessDocument if context.settings.exposure.keys else ReadyDocument
+    model = ReadyDocument | ReadinessDocument if context.settings.exposure.keys else ReadyDocument
 
-    @routes.get("/health/ready", response_model=ready_document, responses=problem_responses(503))
+    @routes.get("/health/ready", response_model=model, responses=problem_responses(503))
     async def ready(request: Request) -> ReadyDocument | ReadinessDocument:
         """Whether predictions can be answered and recorded, and whether the monitor runs."""
         if not context.settings.exposure.keys or has_scope(request.scope, KeyScope.READ):
             return await readiness.result()
-        return await _without_internals(readiness)
+        return await readiness_of(readiness)
 
     @routes.get(
         "/metrics",
@@ -210,7 +211,7 @@ def health_routes(context: Context, metrics: Metrics) -> APIRouter:
     return routes
 
 
-def _ready(context: Context) -> ReadyDocument:
+def ready_document(context: Context) -> ReadyDocument:
     """Readiness. During an outage the service is ready while the spool can be written; else this raises StoreError.
 
     After an answer that could not be recorded it is not ready until a write succeeds.
@@ -229,7 +230,7 @@ def _ready(context: Context) -> ReadyDocument:
             raise
         failover.spool.require_writable()
         state, monitor, store = failover.last_state(), "unknown", f"out: {error}"
-    context.state_log.note(state, predict.why_bypassed(context.settings, state, context.consistency.problem))
+    context.state_log.note(state, why_bypassed(context.settings, state, context.consistency.problem))
     spooled_rows = 0 if failover is None else failover.spool.count()
     return ReadyDocument(
         status="ready" if store == "up" and not spooled_rows else "spooling",
@@ -246,8 +247,12 @@ def _ready(context: Context) -> ReadyDocument:
     )
 
 
-async def _without_internals(readiness: SharedReading[ReadyDocument]) -> ReadinessDocument:
-    """Readiness for a client that may not read: nothing of the inside, and no cause of a failure."""
+async def readiness_of(readiness: SharedReading[ReadyDocument]) -> ReadinessDocument:
+    """Readiness for a client that may not read: nothing of the inside, and no cause of a failure.
+
+    Raises:
+        RefusedRequest: 503: the service is not ready.
+    """
     try:
         document = await readiness.result()
     except (StoreError, RefusedRequest):

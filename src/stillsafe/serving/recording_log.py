@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from stillsafe.errors import StoreError
+from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 
 logger = logging.getLogger(__name__)
@@ -71,3 +71,17 @@ class RecordingLog:
             fields = {"failures": self._failure_count, "seconds": round(now - self._begin_seconds, 1)}
         if was_logged:
             log_event(logger, self._events[1], {**fields, "process": os.getpid()})
+
+
+@contextmanager
+def note_lost_refusals() -> Iterator[None]:
+    """Swallow and log why refusals are not recorded: the client's refusal stays the same.
+
+    Errors of the store are logged where an outage begins and ends.
+    """
+    try:
+        yield
+    except StoreError:
+        return
+    except StillsafeError as error:
+        log_event(logger, LogEvent.REFUSALS_LOST, {"error": str(error)})

@@ -368,6 +368,69 @@ class ReadinessDocument(Document):
     judged: bool = Field(description=JUDGED_HELP)
 
 
+class LiveFlagDocument(Document):
+    """The process answers, in the Open Inference Protocol."""
+
+    live: bool
+
+
+class ReadyFlagDocument(Document):
+    """Readiness in the Open Inference Protocol."""
+
+    name: str | None = Field(default=None, description="The model's, where it was asked for.")
+    ready: bool
+    error: str | None = Field(default=None, description="Why not, with 503.")
+
+
+class ServerMetadataDocument(Document):
+    """The server, in the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadataDocument(Document):
+    """An input or an output of the model."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadataDocument(Document):
+    """The model, in the Open Inference Protocol."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadataDocument]
+    outputs: list[TensorMetadataDocument]
+
+
+class TensorDocument(TensorMetadataDocument):
+    """An output with its data, in row-major order; null where there is no number."""
+
+    data: list[AnswerValue | None]
+    parameters: dict[str, str] | None = None
+
+
+class InferenceDocument(Document):
+    """Answers in the Open Inference Protocol, which were recorded before they were sent."""
+
+    model_name: str
+    model_version: str
+    id: str | None = Field(default=None, description="The request's, if it had one.")
+    parameters: dict[str, str | bool] = Field(description="The state that applied, and whether the fallback answered.")
+    outputs: list[TensorDocument]
+
+
+class InferenceErrorDocument(Document):
+    """An error in the Open Inference Protocol."""
+
+    error: str
+
+
 class HoldDocument(Document):
     """What a hold or its release has done."""
 

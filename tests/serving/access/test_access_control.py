@@ -20,11 +20,16 @@ from tests.serving.services import GOOD, NOW, Service
 
 PREDICT, READ, OPERATE = KeyScope.PREDICT, KeyScope.READ, KeyScope.OPERATE
 OPEN: frozenset[KeyScope] = frozenset()
+MODEL_PATHS = ("/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}")
 EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
     ("POST", "/v1/predict"): frozenset({PREDICT}),
     ("POST", "/v1/predict/batch"): frozenset({PREDICT}),
     ("POST", "/v1/labels"): frozenset({PREDICT}),
     ("GET", "/v1/schema"): frozenset({PREDICT, READ}),
+    ("GET", "/v2"): frozenset({PREDICT, READ}),
+    **{("GET", path): OPEN for path in ("/v2/health/live", "/v2/health/ready")},
+    **{("GET", f"{path}{end}"): frozenset({PREDICT, READ}) for path in MODEL_PATHS for end in ("", "/ready")},
+    **{("POST", f"{path}/infer"): frozenset({PREDICT}) for path in MODEL_PATHS},
     **{
         ("GET", path): frozenset({READ})
         for path in (
@@ -108,8 +113,9 @@ def test_a_route_is_open_to_its_scopes_alone(keyed_service: KeyedService, method
     for scope, answer in answers.items():
         assert (answer.status_code == 403) is (scope not in needs), (scope, answer.text)
         assert answer.status_code != 401
+    media_type = "application/json" if path.startswith("/v2") else "application/problem+json"
     assert all(
-        each.headers["content-type"] == "application/problem+json"
+        each.headers["content-type"] == media_type
         for each in (wrong, *answers.values())
         if each.status_code in (401, 403)
     )

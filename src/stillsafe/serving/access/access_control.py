@@ -16,10 +16,10 @@ from starlette.types import Scope
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving.access.key_cache import KeyCache, KeyTable
 from stillsafe.serving.access.keys import UNKNOWN, KeyScope
-from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes, served_path
+from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes
 from stillsafe.serving.access.rate_limit import BUCKET, TokenBucket
 from stillsafe.serving.access.session import Sessions
-from stillsafe.serving.client import KEY_NAME
+from stillsafe.serving.client import KEY_NAME, path_below
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import Problem, problem
 from stillsafe.store.read.keys import KeyRecord, stored_keys
@@ -60,21 +60,21 @@ class AccessControl:
         self._buckets: dict[int, TokenBucket] = {}
         self._refused_at: dict[tuple[str, str], float] = {}
 
-    async def refusal(self, scope: Scope) -> Response | None:
-        """Why an HTTP request is not let in, as the response to it, or None if it is.
+    async def refusal(self, scope: Scope) -> Problem | Response | None:
+        """Why an HTTP request is not let in, as a problem, or as the way to the login; None if it is.
 
         The name and the scopes of its key are put into the ASGI scope.
 
         Raises:
             StoreError: the keys could never be read.
         """
-        method, path = scope["method"], served_path(scope)
+        method, path = scope["method"], path_below(scope)
         needs = required_scopes(method, path)
         keys = set(presented_keys(scope["headers"]))
         if not needs and not keys and not _has_cookie(scope):
             return None
         if len(keys) > 1:
-            return self._refuse(REPEATED_KEY, UNKNOWN, NO_KEY).response() if needs else None
+            return self._refuse(REPEATED_KEY, UNKNOWN, NO_KEY) if needs else None
         table = await self.cache.table()
         record = table.key(keys.pop()) if keys else self._session_key(scope, table)
         if record is not None:
@@ -93,20 +93,20 @@ class AccessControl:
         """The key of the dashboard's session. It only reads: a page of another site cannot use it to do anything."""
         return self.sessions.key(scope["headers"], table, self.clock()) if scope["method"] in SAFE_METHODS else None
 
-    def _unknown_client(self, scope: Scope, path: str) -> Response:
+    def _unknown_client(self, scope: Scope, path: str) -> Problem | Response:
         """The login for a person who opens a page, 401 for all other requests."""
         has_key = any(True for _ in presented_keys(scope["headers"]))
         if path in PAGES and not has_key and scope["method"] in ("GET", "HEAD"):
             # Relative, because a proxy may serve this under another path.
             location = LOGIN.removeprefix("/") + ("" if path == "/" else f"?next={path.removeprefix('/')}")
             return RedirectResponse(location, 303, headers={"Cache-Control": "no-store"})
-        return self._refuse(INVALID_KEY if has_key else MISSING_KEY, UNKNOWN, NO_KEY).response()
+        return self._refuse(INVALID_KEY if has_key else MISSING_KEY, UNKNOWN, NO_KEY)
 
-    def _refuse_known(self, scope: Scope, record: KeyRecord, needs: frozenset[KeyScope]) -> Response | None:
+    def _refuse_known(self, scope: Scope, record: KeyRecord, needs: frozenset[KeyScope]) -> Problem | None:
         """Refuse a valid key that lacks the scope, or that makes too many requests."""
         if needs.isdisjoint(record.scopes):
             names = " or ".join(f"`{each}`" for each in sorted(needs))
-            return self._refuse(problem(403, f"The key lacks the scope {names}."), record.name, NO_SCOPE).response()
+            return self._refuse(problem(403, f"The key lacks the scope {names}."), record.name, NO_SCOPE)
         if record.rate_per_minute is not None:
             bucket = scope[BUCKET] = self._bucket(record.id, record.rate_per_minute)
             seconds = bucket.seconds_until_next(monotonic())
@@ -114,7 +114,7 @@ class AccessControl:
                 rate = record.rate_per_minute
                 detail = f"The key may make {rate} requests a minute; each instance or label of a request counts."
                 refusal = problem(429, detail, Retry_After=str(ceil(seconds)))
-                return self._refuse(refusal, record.name, TOO_MANY).response()
+                return self._refuse(refusal, record.name, TOO_MANY)
         self._count(record.name, ADMISSION)
         return None
 

@@ -1,10 +1,10 @@
 """Which scope each request needs. A path that is not named needs the most careful one of its method."""
 
-from starlette.types import Scope
-
 from stillsafe.serving.access.keys import KeyScope
 
-HEALTH = "/health/"
+HEALTH = ("/health/", "/v2/health/")
+INFERENCE = ("/v2", "/v2/")
+"""The Open Inference Protocol: its metadata is for who may predict or read, as the schema is."""
 LOGIN, LOGOUT = "/login", "/logout"
 PAGES = ("/", "/docs")
 """Pages that a person opens: without a key they lead to the login."""
@@ -20,13 +20,6 @@ _OPERATE = frozenset({KeyScope.OPERATE})
 _SCHEMA = frozenset({KeyScope.PREDICT, KeyScope.READ})
 
 
-def served_path(scope: Scope) -> str:
-    """The path of a request below the one under which the app is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return (path.removeprefix(root) or "/") if root and path.startswith(root) else path
-
-
 def required_scopes(method: str, path: str) -> frozenset[KeyScope]:
     """The scopes of which a key needs one; empty if the request needs no key.
 
@@ -38,6 +31,8 @@ def required_scopes(method: str, path: str) -> frozenset[KeyScope]:
         return _PREDICT
     if path.startswith(HEALTH) or path in OPEN_PATHS:
         return frozenset()
+    if path == INFERENCE[0] or path.startswith(INFERENCE[1]):
+        return _SCHEMA if method in SAFE_METHODS else _PREDICT
     if method not in SAFE_METHODS:
         return _OPERATE
     return _SCHEMA if path == SCHEMA_PATH else _READ

@@ -24,6 +24,8 @@ DEEPEST = 10
 MOST_SECONDS = 30.0
 BODY = "body"
 SYNTHETIC_HEADER = "Stillsafe-Synthetic"
+INFERENCE_HEADER = "Inference-Header-Content-Length"
+"""Of the Open Inference Protocol: how long the JSON before binary tensors is."""
 Headers = Iterable[tuple[bytes, bytes]]
 _CONTAINERS = (dict, list)
 
@@ -34,7 +36,9 @@ class RepeatingObject(dict[str, Any]):
     repeated_names: tuple[str, ...] = ()
 
 
-async def read_body(scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, most_bytes: int, most_seconds: float = MOST_SECONDS, *, binary: bool = False
+) -> bytes:
     """The whole body.
 
     Args:
@@ -42,12 +46,13 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int, most_second
         receive: the source of the body.
         most_bytes: the longest body that is read, chunked or not.
         most_seconds: the longest time that the body may take to arrive.
+        binary: whether bytes may follow the JSON, so that the Content-Type may be `application/octet-stream`.
 
     Raises:
         RefusedRequest: 415 for another content type, 413 for a longer body, 408 for a later one.
         ClientDisconnect: the client disconnected before the body ended.
     """
-    _require_json(scope["headers"], most_bytes)
+    _require_json(scope["headers"], most_bytes, binary=binary)
     try:
         async with asyncio.timeout(most_seconds):
             return await _receive_body(receive, most_bytes)
@@ -158,12 +163,29 @@ def _children(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return outer.values() if isinstance(outer, dict) else outer
 
 
-def _require_json(headers: Headers, most_bytes: int) -> None:
+def inference_header_length(headers: Headers) -> int | None:
+    """The bytes of the JSON before binary tensors, or None without the header, which is the protocol's.
+
+    Raises:
+        RefusedRequest: 422 for a value that is no length.
+    """
+    for name, value in headers:
+        if name == b"inference-header-content-length":
+            if value.isdigit() and len(value) < 20:
+                return int(value)
+            violation = Violation(INFERENCE_HEADER, "not_allowed", "no length", "a number of bytes")
+            raise RefusedRequest(problem(422, f"The header {INFERENCE_HEADER} cannot be read.", [violation]))
+    return None
+
+
+def _require_json(headers: Headers, most_bytes: int, *, binary: bool = False) -> None:
     """Check by the headers that the body is uncompressed JSON, and no longer than allowed."""
     for name, value in headers:
         match name:
             case b"content-type" if value != b"application/json":
                 media_type, _, parameters = value.decode("latin-1").lower().partition(";")
+                if binary and media_type.strip() == "application/octet-stream":
+                    continue
                 charset = parameters.partition("charset=")[2].strip(' "')
                 if media_type.strip() not in ("", "application/json") or charset not in ("", "utf-8"):
                     raise RefusedRequest(_not_json())

@@ -1,0 +1,382 @@
+"""`Guard`: a service in a program of its own, without a server: answers, state, fallback and records as over HTTP.
+
+A guard takes the path of the server from the checked row on: the same validation, batches, log, state and fallback.
+Only where the requests come from differs: from threads and event loops of this program.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
+
+from stillsafe.core.schema import Row, Violation
+from stillsafe.errors import StillsafeError
+from stillsafe.model.frame_rows import plain_row, plain_rows
+from stillsafe.service import Clock, config_file, serving_context, settings_of, utc_now
+from stillsafe.serving import predict
+from stillsafe.serving.answers import GuardState, IdInUse, InvalidFeatures, Prediction
+from stillsafe.serving.batcher import MicroBatcher
+from stillsafe.serving.body import instances
+from stillsafe.serving.body.request_id import id_violation, identity_of
+from stillsafe.serving.outcomes import check_outcome, draft_fallback, draft_outcomes
+from stillsafe.serving.predict import Context, MakeRecords
+from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
+from stillsafe.serving.reasons import why_bypassed
+from stillsafe.serving.recording_log import note_lost_refusals
+from stillsafe.serving.sources import source_of
+from stillsafe.serving.thread_batcher import ThreadBatcher
+from stillsafe.settings import Settings
+from stillsafe.store.records import PredictionRecord
+
+__all__ = ["Guard", "GuardState", "IdInUse", "InvalidFeatures", "Prediction"]
+
+MOST_ROWS = 1000
+"""Most rows of `predict_many` in one commit, which other writers of the database wait for."""
+Reply = PredictionRecord | IdConflict
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Process:
+    """What a guard has in one process: nothing of it survives a fork."""
+
+    context: Context
+    lock: Lock = field(default_factory=Lock)
+    loops: "WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[PredictionRequest, Reply]]" = field(
+        default_factory=WeakKeyDictionary
+    )
+    predictions: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
+    fallbacks: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
+    outcomes: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
+    refusals: ThreadBatcher[Refusal, None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.predictions = self._batcher()
+        self.fallbacks = self._batcher(draft_fallback)
+        self.outcomes = self._batcher(draft_outcomes)
+        record_refusals = partial(predict.record_refusals, self.context)
+        self.refusals = ThreadBatcher(record_refusals, MOST_ROWS, Lock())
+
+    def _batcher(self, make: MakeRecords | None = None) -> ThreadBatcher[PredictionRequest, Reply]:
+        answer = partial(predict.answer_requests, self.context, make=make)
+        return ThreadBatcher(answer, predict.MAX_BATCH_ROWS, self.lock)
+
+    def loop_batcher(self) -> MicroBatcher[PredictionRequest, Reply]:
+        """The batcher of the running event loop."""
+        loop = asyncio.get_running_loop()
+        batcher = self.loops.get(loop)
+        if batcher is None:
+            batcher = self.loops[loop] = MicroBatcher(self.predictions.submit, predict.MAX_BATCH_ROWS)
+            batcher.start()
+        return batcher
+
+
+class Guard:
+    """A service in this program: `guard = Guard("service/stillsafe.toml")`, `guard.predict(features)`.
+
+    Every answer is in the log when it is returned, and obeys the state that the monitor has decided, which cron runs as
+    for a server. Threads share batches and commits; a fork and other processes get connections of their own.
+
+    Args:
+        config: a `stillsafe.toml`, or settings already read; by default as the command line finds it.
+        clock: the current time, aware UTC; a simulated one in tests.
+
+    Raises:
+        ConfigurationError: settings, model or fallback rules are wrong.
+        StoreError: the database cannot be used.
+    """
+
+    def __init__(self, config: Settings | Path | str | None = None, *, clock: Clock = utc_now) -> None:
+        self.settings = settings_of(config_file() if config is None else config)
+        self._clock = clock
+        self._schema = self.settings.schema_of_features
+        self._lock = Lock()
+        self._process: _Process | None = None
+        self._context: Context | None = None
+        self._open()
+        _GUARDS.add(self)
+
+    def predict(
+        self,
+        features: Mapping[str, object],
+        *,
+        id: str | None = None,  # noqa: A002 - the name of the field over HTTP
+        synthetic: bool = False,
+        client: str = "",
+    ) -> Prediction:
+        """The answer to one row: the model's, or the fallback's while the model is bypassed.
+
+        Args:
+            features: feature -> value. NumPy's scalars are accepted, and NaN is a missing value.
+            id: your id of the request: a retry with the same id gets the stored answer, and is no second request.
+            synthetic: whether the row is a probe: answered and logged, but no evidence about the model.
+            client: who asks, for the evidence about single clients; stored as a salted hash.
+
+        Raises:
+            InvalidFeatures: the features break the schema.
+            IdInUse: the id belongs to a request with other features.
+            StoreError: the answer cannot be recorded, so it is not given.
+        """
+        process = self._open()
+        return _answer_of(process.predictions.submit([self._request(features, id, synthetic, client)])[0])
+
+    async def apredict(
+        self,
+        features: Mapping[str, object],
+        *,
+        id: str | None = None,  # noqa: A002 - the name of the field over HTTP
+        synthetic: bool = False,
+        client: str = "",
+    ) -> Prediction:
+        """As `predict`, without blocking the event loop; requests that wait share a batch."""
+        process = self._open()
+        source = self._source(client)
+        check = self._check(features, id)
+        if isinstance(check, tuple):
+            await asyncio.to_thread(self._refuse, [check], source, synthetic)
+            raise InvalidFeatures(check)
+        request = self._request_of(check, id, source, synthetic)
+        return _answer_of((await process.loop_batcher().submit([request]))[0])
+
+    def predict_many(
+        self, rows: Any, *, ids: Sequence[str | None] | None = None, synthetic: bool = False, client: str = ""
+    ) -> list[Prediction | InvalidFeatures | IdInUse]:
+        """Per row its answer or its error, in order: each is answered or refused by itself.
+
+        Rows are committed in blocks of 1,000. Where a block cannot be recorded, the blocks before it are.
+
+        Args:
+            rows: a data frame, of which columns that are no features are ignored, or a list of mappings.
+            ids: your id of each row, or None.
+            synthetic: as in `predict`.
+            client: as in `predict`.
+
+        Raises:
+            StoreError: as in `predict`.
+            ValueError: there are fewer or more ids than rows.
+        """
+        process = self._open()
+        table = plain_rows(self._schema, rows)
+        names = [None] * len(table) if ids is None else list(ids)
+        if len(names) != len(table):
+            raise ValueError(f"{len(names)} ids for {len(table)} rows")
+        results: list[Prediction | InvalidFeatures | IdInUse] = []
+        for start in range(0, len(table), MOST_ROWS):
+            block = slice(start, start + MOST_ROWS)
+            results += self._predict_block(process, table[block], names[block], self._source(client), synthetic)
+        return results
+
+    def fallback(
+        self,
+        features: Mapping[str, object],
+        *,
+        id: str | None = None,  # noqa: A002 - the name of the field over HTTP
+        client: str = "",
+    ) -> Prediction:
+        """The fallback's answer, whatever the state is, recorded as an answer of the fallback; raises as `predict`."""
+        process = self._open()
+        return _answer_of(process.fallbacks.submit([self._request(features, id, False, client)])[0])
+
+    def record(
+        self,
+        features: Mapping[str, object],
+        prediction: Any,
+        probabilities: Mapping[Any, float] | None = None,
+        *,
+        confidence: float | None = None,
+        id: str | None = None,  # noqa: A002 - the name of the field over HTTP
+        client: str = "",
+    ) -> Prediction:
+        """Record what a model elsewhere has answered: it is logged, watched and judged as this service's answers.
+
+        Such a caller obeys `state` itself: while it `is_bypassed`, ask `fallback` instead of the model.
+
+        Args:
+            features: as in `predict`.
+            prediction: a class of the service's model, or a number.
+            probabilities: class -> probability; needed where the confidence is a class's probability.
+            confidence: in [0, 1], where the probabilities do not give it.
+            id: as in `predict`.
+            client: as in `predict`.
+
+        Raises:
+            InvalidFeatures: features, prediction or probabilities are wrong; recorded as a refusal.
+            IdInUse, StoreError: as in `predict`.
+        """
+        process = self._open()
+        answer: Any = plain_row({"prediction": prediction})
+        numbers = None if probabilities is None else plain_row(dict(probabilities))
+        outcome = check_outcome(process.context.model, answer["prediction"], numbers, confidence)
+        if not isinstance(outcome, Outcome):
+            self._refuse([outcome], self._source(client), False)
+            raise InvalidFeatures(outcome)
+        request = self._request(features, id, False, client)._replace(outcome=outcome)
+        return _answer_of(process.outcomes.submit([request])[0])
+
+    def state(self) -> GuardState:
+        """The state that applies at this moment.
+
+        Raises:
+            StoreError: it cannot be read: unknown is not NORMAL.
+        """
+        context = self._open().context
+        state = predict.read_state(context)
+        reason = why_bypassed(self.settings, state, context.consistency.problem)
+        return GuardState(
+            state.state.value,
+            state.reason,
+            reason is not None,
+            reason,
+            state.damaged_features,
+            state.stale,
+            state.watched,
+            state.judged,
+            state.judged_at,
+            self.settings.service.mode,
+            context.model.version,
+        )
+
+    def close(self) -> None:
+        """Close the connections. A later call opens them again."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            if process.context.failover is not None:
+                process.context.failover.stop()
+            process.context.deadline.close()
+            process.context.engine.dispose()
+
+    def __enter__(self) -> "Guard":
+        """The guard."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - what FastAPI passes
+        """The lifespan of an ASGI application that uses the guard: `FastAPI(lifespan=guard.lifespan)`."""
+        process = self._open()
+        try:
+            yield
+        finally:
+            batcher = process.loops.pop(asyncio.get_running_loop(), None)
+            if batcher is not None:
+                await batcher.close()
+            await asyncio.to_thread(self.close)
+
+    def _open(self) -> _Process:
+        process = self._process
+        if process is not None:
+            return process
+        with self._lock:
+            if self._process is None:
+                self._context = serving_context(self.settings, self._clock, like=self._context)
+                if self._context.failover is not None:
+                    self._context.failover.start()
+                self._process = _Process(self._context)
+            return self._process
+
+    def _source(self, client: str) -> str | None:
+        return source_of(f"guard:{client}" if client else "", self.settings.service.hash_salt)
+
+    def _check(self, features: object, text: str | None) -> Row | tuple[Violation, ...]:
+        """The clean row, or all that is wrong with a request."""
+        check = instances.check_instance(self._schema, plain_row(features))
+        violation = None if text is None else id_violation(text)
+        if violation is None:
+            return check
+        return (violation, *(check if isinstance(check, tuple) else ()))
+
+    def _request(self, features: object, text: str | None, synthetic: bool, client: str) -> PredictionRequest:
+        """The request; a wrong one is recorded.
+
+        Raises:
+            InvalidFeatures: it is wrong.
+        """
+        source = self._source(client)
+        check = self._check(features, text)
+        if isinstance(check, tuple):
+            self._refuse([check], source, synthetic)
+            raise InvalidFeatures(check)
+        return self._request_of(check, text, source, synthetic)
+
+    def _request_of(self, row: Row, text: str | None, source: str | None, synthetic: bool) -> PredictionRequest:
+        identity = identity_of(text, row, self.settings.service.hash_salt, synthetic=synthetic)
+        return PredictionRequest(row, synthetic, source, identity)
+
+    def _predict_block(
+        self,
+        process: _Process,
+        rows: Sequence[object],
+        ids: Sequence[str | None],
+        source: str | None,
+        synthetic: bool,
+    ) -> list[Prediction | InvalidFeatures | IdInUse]:
+        checks = [self._check(row, text) for row, text in zip(rows, ids, strict=True)]
+        requests = [
+            self._request_of(check, text, source, synthetic)
+            for check, text in zip(checks, ids, strict=True)
+            if not isinstance(check, tuple)
+        ]
+        self._refuse([check for check in checks if isinstance(check, tuple)], source, synthetic)
+        replies = iter(process.predictions.submit(requests))
+        return [InvalidFeatures(check) if isinstance(check, tuple) else _result_of(next(replies)) for check in checks]
+
+    def _refuse(self, checks: Sequence[Sequence[Violation]], source: str | None, synthetic: bool) -> None:
+        """Record wrong requests, which changes nothing for the caller; synthetic ones are no evidence."""
+        if synthetic or not checks:
+            return
+        process = self._open()
+        record = partial(instances.recorded_violation, self._schema)
+        with note_lost_refusals():
+            process.refusals.submit([Refusal(tuple(map(record, check)), source) for check in checks])
+
+    def _before_fork(self) -> None:
+        """Close idle connections: a child that closed one would harm the parent's."""
+        if self._process is not None:
+            with suppress(StillsafeError):
+                self._process.context.engine.dispose()
+
+    def _after_fork(self) -> None:
+        """Forget what belongs to the parent; the next call opens the child's own. Model and fallback are shared."""
+        self._lock = Lock()
+        if self._process is not None:
+            _PARENTS.append(self._process)
+            self._process = None
+
+
+_GUARDS: "WeakSet[Guard]" = WeakSet()
+_PARENTS: list[_Process] = []
+"""What forks have inherited: it is kept, because the end of a connection of the parent would harm the parent's."""
+
+
+def _result_of(reply: Reply) -> Prediction | IdInUse:
+    if isinstance(reply, IdConflict):
+        return IdInUse(f"The id {reply.request_id!r} belongs to an earlier request with other features.")
+    return Prediction.of(reply)
+
+
+def _answer_of(reply: Reply) -> Prediction:
+    result = _result_of(reply)
+    if isinstance(result, IdInUse):
+        raise result
+    return result
+
+
+def _for_all(act: Callable[[Guard], None]) -> None:
+    for guard in list(_GUARDS):
+        act(guard)
+
+
+os.register_at_fork(before=partial(_for_all, Guard._before_fork), after_in_child=partial(_for_all, Guard._after_fork))

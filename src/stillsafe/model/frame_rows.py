@@ -1,0 +1,84 @@
+"""Convert tables of an owner's program to rows as a request would carry them: plain values, None where one is missing.
+
+`backtest`, `score` and `Guard` read tables here, so that the same cell is the same value in all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def rows_of(schema: Schema, table: "pd.DataFrame") -> list[dict[str, object]]:
+    """The rows of a table, not yet checked; a feature whose column is missing is in none of them.
+
+    Columns that are no features are left out.
+    """
+    columns = {spec.name: feature_values(spec, table[spec.name]) for spec in schema.features if spec.name in table}
+    names = [*columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def feature_values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[object]:
+    """The values of one feature. A table from elsewhere may have numbers or times where the schema has texts."""
+    values = plain_values(column)
+    return [_as_text(value) for value in values] if spec.type in TEXT_TYPES else values
+
+
+def plain_values(column: "pd.Series[Any]") -> list[object]:
+    """The values of a column as plain Python values, None where one is missing."""
+    present = column.notna().to_numpy().tolist()
+    values = column.astype(object).tolist()
+    return [
+        (value.item() if isinstance(value, np.generic) else value) if is_present else None
+        for value, is_present in zip(values, present, strict=True)
+    ]
+
+
+def plain_row(features: Any) -> Any:
+    """Features of a program as a request would carry them: NumPy's scalars as Python's, times as text, None for NaN.
+
+    A pandas row becomes a dictionary. What is neither is returned unchanged, and the schema refuses it.
+    """
+    if not isinstance(features, Mapping):
+        to_dict = getattr(features, "to_dict", None)
+        if to_dict is None:
+            return features
+        features = to_dict()
+    return {name: _plain(value) for name, value in features.items()}
+
+
+def plain_rows(schema: Schema, table: object) -> list[object]:
+    """The rows of a data frame or of a sequence of mappings, not yet checked.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if hasattr(table, "columns") and hasattr(table, "iloc"):
+        return [*rows_of(schema, table)]  # type: ignore[arg-type] # a data frame, which is not imported for this
+    if isinstance(table, Sequence) and not isinstance(table, str | bytes):
+        return [plain_row(features) for features in table]
+    raise TypeError(f"{type(table).__name__} is neither a data frame nor a list of rows")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        value = value.item()
+    # NaN and pandas' missing time are the values that differ from themselves.
+    if isinstance(value, float | date) and value != value:
+        return None
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, int | float) else value

@@ -1,0 +1,139 @@
+"""Records of answers that the service's model did not compute: a model's elsewhere, and the fallback's on demand.
+
+They are logged, watched and judged as all others.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stillsafe.core.schema import Violation
+from stillsafe.core.score import as_text
+from stillsafe.model.confidence import ConfidenceMethod
+from stillsafe.model.model import TOLERANCE, Model, ModelKind
+from stillsafe.serving.predict import Context, Records, draft_of, fallback_drafts, read_state, records_of
+from stillsafe.serving.prediction_request import Outcome, PredictionRequest
+from stillsafe.serving.reasons import caveats_of, why_bypassed
+
+PREDICTION, PROBABILITIES, CONFIDENCE = "prediction", "probabilities", "confidence"
+ON_DEMAND = "The client asked the fallback."
+OUTSIDE = "Answered by a model outside the service."
+
+
+def draft_outcomes(context: Context, requests: Sequence[PredictionRequest]) -> Records:
+    """The records of requests that a model elsewhere has answered: each has an outcome.
+
+    Raises:
+        StoreError: the state cannot be read.
+    """
+    state = read_state(context)
+    new_record = draft_of(context, state)
+    reason = f"{OUTSIDE} {caveats_of(context.settings, state)}"
+    drafts = [_outcome_draft(new_record, each.outcome, reason) for each in requests if each.outcome is not None]
+    return records_of(context, requests, drafts)
+
+
+def draft_fallback(context: Context, requests: Sequence[PredictionRequest]) -> Records:
+    """The fallback's answers to requests, whatever the state is.
+
+    Raises:
+        StoreError: the state cannot be read.
+    """
+    state = read_state(context)
+    cause = why_bypassed(context.settings, state, context.consistency.problem) or ON_DEMAND
+    rows = [each.row for each in requests]
+    return records_of(context, requests, fallback_drafts(context, draft_of(context, state), state, rows, cause))
+
+
+def check_outcome(
+    model: Model, prediction: object, probabilities: object = None, confidence: object = None
+) -> Outcome | tuple[Violation, ...]:
+    """What a model elsewhere answered, or what is wrong with it.
+
+    Args:
+        model: the service's, whose classes and confidence scale apply.
+        prediction: a class of a classifier, or a finite number.
+        probabilities: class -> probability in [0, 1], of every class, or None.
+        confidence: in [0, 1], where the probabilities do not give it; None otherwise.
+    """
+    violations = [*_prediction_violations(model, prediction), *_probability_violations(model, probabilities)]
+    if confidence is not None and not _is_share(confidence):
+        violations.append(Violation(CONFIDENCE, "not_allowed", "no number from 0 to 1", "a number from 0 to 1"))
+    if violations:
+        return tuple(violations)
+    numbers = _plain_probabilities(model, probabilities)
+    value = confidence if isinstance(confidence, int | float) else _confidence(model, prediction, numbers)
+    if value is None:
+        allowed = f"a {CONFIDENCE} from 0 to 1" if model.kind is ModelKind.REGRESSOR else "one number per class"
+        return (Violation(PROBABILITIES, "missing", "the confidence cannot be computed without them", allowed),)
+    answer: Any = prediction
+    return Outcome(answer, min(max(float(value), 0.0), 1.0), numbers)
+
+
+def _outcome_draft(new_record: Any, outcome: Outcome, reason: str) -> Any:
+    def draft(**fields: Any) -> Any:
+        return new_record(
+            prediction=outcome.prediction,
+            confidence_score=outcome.confidence,
+            fallback_used=False,
+            reason=reason,
+            probabilities=outcome.probabilities,
+            **fields,
+        )
+
+    return draft
+
+
+def _prediction_violations(model: Model, prediction: object) -> list[Violation]:
+    if model.kind is ModelKind.CLASSIFIER:
+        is_class = any(prediction == name and type(prediction) is type(name) for name in model.classes)
+        names = ", ".join(map(as_text, model.classes[:10]))
+        allowed = f"one of: {names}"
+    else:
+        is_number = isinstance(prediction, int | float) and not isinstance(prediction, bool)
+        is_class = is_number and bool(np.isfinite(float(prediction)))  # type: ignore[arg-type] # a number
+        allowed = "a finite number"
+    return [] if is_class else [Violation(PREDICTION, "not_allowed", "no answer of this model", allowed)]
+
+
+def _probability_violations(model: Model, probabilities: object) -> list[Violation]:
+    if probabilities is None:
+        return []
+    names = {as_text(name) for name in model.classes}
+    is_complete = (
+        isinstance(probabilities, Mapping)
+        and {as_text(name) for name in probabilities} == names
+        and all(_is_share(number) for number in probabilities.values())
+    )
+    return (
+        []
+        if is_complete
+        else [
+            Violation(
+                PROBABILITIES, "not_allowed", "no probabilities of the classes", "each class with a number from 0 to 1"
+            )
+        ]
+    )
+
+
+def _plain_probabilities(model: Model, probabilities: Any) -> dict[str, float] | None:
+    """The probabilities in the order of the classes."""
+    if probabilities is None:
+        return None
+    numbers = {as_text(name): float(number) for name, number in probabilities.items()}
+    return {as_text(name): numbers[as_text(name)] for name in model.classes}
+
+
+def _confidence(model: Model, prediction: object, numbers: Mapping[str, float] | None) -> float | None:
+    """The confidence of an answer, or None where it takes the model itself to compute it."""
+    if model.scale.method is ConfidenceMethod.CLASS_PROBABILITY:
+        return None if numbers is None else max(numbers.values())
+    if model.scale.method is ConfidenceMethod.PREDICTION_TYPICALITY and isinstance(prediction, int | float):
+        return float(model.scale.confidence(np.array([float(prediction)]))[0])
+    return None
+
+
+def _is_share(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -TOLERANCE <= float(value) <= 1 + TOLERANCE  # type: ignore[arg-type] # a number

@@ -1,0 +1,83 @@
+"""Answers that the service's model did not compute are checked, and recorded as all others."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from stillsafe.core.state import State
+from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
+from stillsafe.model.model import ModelKind
+from stillsafe.serving.outcomes import check_outcome, draft_fallback, draft_outcomes
+from stillsafe.serving.predict import answer_requests
+from stillsafe.serving.prediction_request import Outcome, PredictionRequest
+from tests.serving.services import GOOD, OLD, Service
+
+
+def test_an_outcome_is_logged_as_an_answer_of_the_model(service: Service) -> None:
+    """In any state: what the caller served is what the log has."""
+    service.decide(State.DEGRADED)
+    request = PredictionRequest(GOOD, outcome=Outcome("yes", 0.75, {"no": 0.25, "yes": 0.75}))
+    (record,) = answer_requests(service.context, [request], draft_outcomes)
+    (row,) = service.log()
+    assert (row.prediction, row.confidence_score, row.fallback_used) == ("yes", 0.75, False)
+    assert (row.system_state, row.prediction_id) == ("DEGRADED", record.prediction_id)  # type: ignore[union-attr]
+
+
+def test_the_fallback_answers_on_demand(service: Service) -> None:
+    """In NORMAL because the client asked, in DEGRADED because of the state."""
+    service.decide(State.NORMAL)
+    requests = [PredictionRequest(GOOD), PredictionRequest(OLD)]
+    answer_requests(service.context, requests, draft_fallback)
+    service.decide(State.DEGRADED)
+    answer_requests(service.context, requests, draft_fallback)
+    rows = service.log()
+    assert [row.prediction for row in rows] == ["no", "yes"] * 2
+    assert all(row.fallback_used for row in rows)
+    assert [row.reason.split()[0] for row in rows] == ["The", "The", "DEGRADED:", "DEGRADED:"]
+
+
+def test_probabilities_are_in_the_order_of_the_classes(service: Service) -> None:
+    """The confidence is the top one."""
+    outcome = check_outcome(service.context.model, "no", {"yes": 0.2, "no": 0.8})
+    assert isinstance(outcome, Outcome)
+    assert outcome.probabilities is not None
+    assert (outcome.confidence, [*outcome.probabilities]) == (0.8, ["no", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "places"),
+    [
+        (("maybe", {"yes": 0.2, "no": 0.8}), ["prediction"]),
+        ((None, {"yes": 0.2, "no": 0.8}), ["prediction"]),
+        (("yes", {"yes": 0.2}), ["probabilities"]),
+        (("yes", {"yes": 1.2, "no": 0.1}), ["probabilities"]),
+        (("yes", {"yes": float("nan"), "no": 0.1}), ["probabilities"]),
+        (("yes", {"yes": True, "no": False}), ["probabilities"]),
+        (("yes", [0.2, 0.8]), ["probabilities"]),
+        (("yes", None), ["probabilities"]),
+        (("yes", None, 1.5), ["confidence"]),
+        (("yes", None, "high"), ["confidence"]),
+        ((7, [1], -1), ["prediction", "probabilities", "confidence"]),
+    ],
+)
+def test_wrong_outcomes_name_each_part_at_fault(service: Service, answer: Any, places: list[str]) -> None:
+    """Nothing of them is recorded as an answer."""
+    violations: Any = check_outcome(service.context.model, *answer)
+    assert [each.feature for each in violations] == places
+
+
+def test_the_confidence_of_a_number_follows_from_the_scale(service: Service) -> None:
+    """By how typical it is; where the scale needs the model itself, the caller gives the confidence."""
+    quantiles = tuple(float(number) for number in range(101))
+    scale = ConfidenceScale(ConfidenceMethod.PREDICTION_TYPICALITY, quantiles)
+    model = replace(service.context.model, classes=(), kind=ModelKind.REGRESSOR, scale=scale)
+    check = partial(check_outcome, model)
+    assert check(50.0) == Outcome(50.0, 1.0)
+    assert check(10**9) == Outcome(10**9, 0.0)
+    for number in (float("inf"), True, "5"):
+        assert [each.feature for each in check(number)] == ["prediction"]  # type: ignore[union-attr]
+    spread = replace(model, scale=ConfidenceScale(ConfidenceMethod.ENSEMBLE_SPREAD, quantiles))
+    assert [each.feature for each in check_outcome(spread, 5.0)] == ["probabilities"]  # type: ignore[union-attr]
+    assert check_outcome(spread, 5.0, None, 0.25) == Outcome(5.0, 0.25)

@@ -1,0 +1,244 @@
+"""`Guard`: what a server answers, records and refuses, in a program of its own."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select
+from starlette.testclient import TestClient
+
+import stillsafe
+from stillsafe import service
+from stillsafe.errors import ConfigurationError, StoreError
+from stillsafe.guard import Guard, IdInUse, InvalidFeatures, Prediction
+from stillsafe.monitoring import hold
+from stillsafe.serving.schemas import PredictionDocument
+from stillsafe.store import database
+from stillsafe.store.read.request_id import prediction_by_id
+from stillsafe.store.tables import prediction_logs, refusals
+from tests.stores import with_store
+
+Row = dict[str, float]
+BAD = {"mean radius": "wide"}
+
+
+@pytest.fixture
+def guard(made_service: Path, named_store: str) -> Iterator[Guard]:
+    """A guard of a real service, on either store."""
+    assert named_store
+    with Guard(with_store(made_service) / "stillsafe.toml") as new_guard:
+        yield new_guard
+
+
+def _counts(guard: Guard) -> tuple[int, int]:
+    """Rows of the log, and refusals."""
+    engine = service.connect(guard.settings)
+    with database.reading(engine) as connection:
+        counts = [connection.execute(select(func.count()).select_from(each)).scalar_one() for each in _TABLES]
+    engine.dispose()
+    return counts[0], counts[1]
+
+
+_TABLES = (prediction_logs, refusals)
+
+
+def _bypass(guard: Guard) -> None:
+    """Hold the state DEGRADED."""
+    engine = service.open_store(guard.settings)
+    hold.hold(engine, guard.settings.model.version, by="a test", reason="a test", at=service.utc_now())
+    engine.dispose()
+
+
+def test_a_guard_answers_and_records_as_the_server_does(guard: Guard, healthy_rows: list[Row]) -> None:
+    """The same fields with the same values, but for identifier and time; and as many rows in the log."""
+    with TestClient(service.create_app(guard.settings)) as client:
+        over_http = client.post("/v1/predict", json={"features": healthy_rows[0], "id": "a"}).json()
+    answer = guard.predict(healthy_rows[0], id="b")
+    document = answer.document()
+    assert json.loads(json.dumps(document)) == document
+    assert [*document] == [*over_http] == [*PredictionDocument.model_fields] == [each.name for each in fields(answer)]
+    own = {"prediction_id", "timestamp", "id"}
+    assert {name: document[name] for name in document if name not in own} == {
+        name: over_http[name] for name in over_http if name not in own
+    }
+    assert _counts(guard) == (2, 0)
+
+
+def test_wrong_features_are_refused_and_recorded(guard: Guard, healthy_rows: list[Row]) -> None:
+    """With all violations; a probe's refusal is not recorded, and nothing is answered."""
+    for features in (BAD, {**healthy_rows[0], "mean radius": float("inf")}, None, [1]):
+        with pytest.raises(InvalidFeatures, match="breaks the schema") as refusal:
+            guard.predict(features)  # type: ignore[arg-type] # what a careless caller passes
+        assert refusal.value.violations
+    with pytest.raises(InvalidFeatures):
+        guard.predict(healthy_rows[0], id="")
+    with pytest.raises(InvalidFeatures):
+        guard.predict(BAD, synthetic=True)
+    assert _counts(guard) == (0, 5)
+
+
+def test_a_retry_gets_the_stored_answer(guard: Guard, healthy_rows: list[Row]) -> None:
+    """The id of a request with other features is refused."""
+    first, second = guard.predict(healthy_rows[0], id="a"), guard.predict(healthy_rows[0], id="a")
+    assert first == second
+    with pytest.raises(IdInUse, match="'a'"):
+        guard.predict(healthy_rows[1], id="a")
+    assert _counts(guard) == (1, 0)
+
+
+def test_many_rows_are_answered_or_refused_one_by_one(guard: Guard, healthy_rows: list[Row]) -> None:
+    """A frame with a missing value, and a list; more rows than a block has."""
+    frame = pd.DataFrame(healthy_rows[:3]).astype({"worst area": np.float32})
+    frame.loc[0, "worst area"] = np.nan
+    frame.loc[1, "mean radius"] = -np.inf
+    answers = guard.predict_many(frame, ids=["a", "b", None])
+    assert [type(answer) for answer in answers] == [Prediction, InvalidFeatures, Prediction]
+    again = guard.predict_many([{**healthy_rows[0], "worst area": None}, healthy_rows[1]], ids=["a", "a"])
+    assert again[0] == answers[0]
+    assert isinstance(again[1], IdInUse)
+    rows = [healthy_rows[number % len(healthy_rows)] for number in range(1_100)]
+    assert all(isinstance(answer, Prediction) for answer in guard.predict_many(rows))
+    assert _counts(guard) == (1_102, 1)
+    with pytest.raises(ValueError, match="1 ids for 2 rows"):
+        guard.predict_many(healthy_rows[:2], ids=["a"])
+
+
+def test_threads_share_batches_and_get_their_own_answers(guard: Guard, healthy_rows: list[Row]) -> None:
+    """Each answer is the one that its row gets alone, and is recorded once."""
+    single_answers = [guard.predict(row).probabilities for row in healthy_rows[:20]]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(guard.predict, healthy_rows[:20] * 5))
+    for index, answer in enumerate(answers):
+        assert answer.probabilities == pytest.approx(single_answers[index % 20])
+    assert len({answer.prediction_id for answer in answers}) == 100
+    assert _counts(guard) == (120, 0)
+
+
+def test_event_loops_share_batches(guard: Guard, healthy_rows: list[Row]) -> None:
+    """In one loop after another, and beside a thread; a wrong row costs only itself."""
+
+    async def story() -> list[Any]:
+        rows: list[Any] = [*healthy_rows[:20], BAD]
+        return await asyncio.gather(*(guard.apredict(row) for row in rows), return_exceptions=True)
+
+    for _ in range(2):
+        *answers, error = asyncio.run(story())
+        assert isinstance(error, InvalidFeatures)
+        assert len({answer.prediction_id for answer in answers}) == 20
+    assert _counts(guard) == (40, 2)
+
+
+def test_while_the_model_is_bypassed_the_fallback_answers(guard: Guard, healthy_rows: list[Row]) -> None:
+    """The state says so before it is asked; the fallback answers on demand in any state, on record."""
+    state = guard.state()
+    assert (state.state, state.is_bypassed, state.bypass_reason) == ("NORMAL", False, None)
+    on_demand = guard.fallback(healthy_rows[0])
+    assert (on_demand.fallback_used, on_demand.reason.startswith("The client asked")) == (True, True)
+    _bypass(guard)
+    state = guard.state()
+    assert (state.state, state.is_bypassed) == ("DEGRADED", True)
+    answer = guard.predict(healthy_rows[0])
+    assert (answer.decided_by, answer.prediction) == ("fallback", on_demand.prediction)
+    assert guard.fallback(healthy_rows[0]).reason == answer.reason
+    assert _counts(guard) == (3, 0)
+
+
+def test_answers_of_a_model_elsewhere_are_recorded(guard: Guard, healthy_rows: list[Row]) -> None:
+    """They stand in the log as answers of the model, with their confidence; wrong ones are refused."""
+    answer = guard.record(healthy_rows[0], np.int64(1), {0: 0.25, "1": np.float64(0.75)}, id="a")
+    assert (answer.prediction, answer.confidence, answer.fallback_used) == (1, 0.75, False)
+    assert guard.record(healthy_rows[0], 0, {0: 0.9, 1: 0.1}, id="a") == answer
+    engine = service.connect(guard.settings)
+    with database.reading(engine) as connection:
+        row = prediction_by_id(connection, answer.prediction_id)
+    engine.dispose()
+    assert row is not None
+    assert (row.prediction, row.confidence, row.decided_by) == ("1", 0.75, "model")
+    wrong: list[tuple[Any, Any]] = [(2, None), ("1", {0: 0.2, 1: 0.8}), (1, {1: 0.8}), (1, {0: 2.0, 1: 0.1}), (1, None)]
+    for prediction, probabilities in wrong:
+        with pytest.raises(InvalidFeatures):
+            guard.record(healthy_rows[0], prediction, probabilities)
+    assert guard.record(healthy_rows[0], 1, confidence=0.5).confidence == 0.5
+    assert _counts(guard) == (2, 5)
+
+
+def test_an_answer_that_cannot_be_recorded_is_not_given(made_service: Path, healthy_rows: list[Row]) -> None:
+    """The database is gone: an error, and after its return answers again."""
+    guard = stillsafe.Guard(str(with_store(made_service) / "stillsafe.toml"))
+    guard.predict(healthy_rows[0])
+    file = made_service / "stillsafe.db"
+    file.rename(made_service / "away.db")
+    with pytest.raises(StoreError):
+        guard.predict(healthy_rows[0])
+    (made_service / "away.db").rename(file)
+    assert guard.predict(healthy_rows[0]).prediction is not None
+    guard.close()
+    assert guard.predict(healthy_rows[0]).prediction is not None  # a closed guard opens again
+    guard.close()
+
+
+def test_a_guard_without_a_service_says_what_is_missing(tmp_path: Path) -> None:
+    """Where it is made, and not at the first request."""
+    with pytest.raises(ConfigurationError, match="There is no such file"):
+        Guard(tmp_path / "stillsafe.toml")
+
+
+def test_an_existing_app_needs_two_lines(made_service: Path, healthy_rows: list[Row]) -> None:
+    """The guard, and its answer in place of the model's; the lifespan closes it where one wants that."""
+    guard = Guard(with_store(made_service) / "stillsafe.toml")
+    app = FastAPI(lifespan=guard.lifespan)
+
+    @app.post("/score")
+    async def score(features: dict[str, Any]) -> dict[str, Any]:
+        return (await guard.apredict(features)).document()
+
+    with TestClient(app) as client:
+        answer = client.post("/score", json=healthy_rows[0]).json()
+    assert answer["decided_by"] == "model"
+    assert _counts(guard) == (1, 0)
+
+
+FORKS = """
+import json, os, sys
+from stillsafe import Guard
+row = json.loads(sys.argv[2])
+guard = Guard(sys.argv[1])
+guard.predict(row)
+children = []
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        for _ in range(10):
+            guard.predict(row)
+        os._exit(0)
+    children.append(child)
+for _ in range(10):
+    guard.predict(row)
+sys.exit(max(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+def test_forks_and_processes_record_every_answer(made_service: Path, named_store: str, healthy_rows: list[Row]) -> None:
+    """A parent that has answered, and three children, at the same time; the database stays intact."""
+    assert named_store
+    file = with_store(made_service) / "stillsafe.toml"
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(file), json.dumps(healthy_rows[0])]
+    subprocess.run(command, check=True, timeout=120)
+    with Guard(file) as guard:
+        guard.predict(healthy_rows[0])
+        assert _counts(guard) == (42, 0)
+    engine = service.connect(guard.settings)
+    if engine.dialect.name == "sqlite":
+        with database.reading(engine) as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    engine.dispose()
