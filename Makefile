@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack check fix lock clean
+.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack conformance check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -35,6 +35,14 @@ attack: .venv/ready  ## hostile clients, pages, operators and days, at length, w
 test-versions:  ## the tests that touch libraries, on the oldest and on the newest versions; needs uv; half an hour each
 	scripts/test-versions oldest $(PYTHON)
 	scripts/test-versions newest $(PYTHON)
+
+conformance: .venv/ready .cache/clients/ready  ## foreign clients of the Open Inference Protocol; a minute
+	$(BIN)/python -m tests.serving.inference_conformance .cache/clients/bin/python
+
+.cache/clients/ready:
+	$(PYTHON) -m venv --clear .cache/clients
+	.cache/clients/bin/pip install --quiet "tritonclient[http]" mlserver
+	touch $@
 
 matrix: .venv/ready  ## every pair of traffic conditions, healthy, broken and mended; prints the table; a quarter of an hour
 	$(BIN)/python -m tests.matrix
