@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
+from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError
 from stillsafe.model.frame_rows import plain_row, plain_rows
@@ -102,6 +103,11 @@ class Guard:
         self._context: Context | None = None
         self._open()
         _GUARDS.add(self)
+
+    @property
+    def classes(self) -> tuple[Answer, ...]:
+        """The classes of the model, in the order of its probabilities; empty for a regressor."""
+        return self._open().context.model.classes
 
     def predict(
         self,

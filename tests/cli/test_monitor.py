@@ -43,6 +43,22 @@ def test_a_trial_judges_and_writes_nothing(run: Command, made_service: Path) -> 
     assert (code, "The model cannot be read" in errors) == (2, True)
 
 
+def test_the_exit_code_names_the_state_where_that_is_wanted(run: Command, made_service: Path) -> None:
+    """0 NORMAL, 3 WARNING, 4 DEGRADED, also of a start with nothing to do; without the option a run is 0."""
+    run("status")
+    log_predictions(made_service, 100, START)
+    assert run("monitor", "--now", START.isoformat(), "--exit-code")[0] == 0
+    codes = []
+    for number in range(1, 4):
+        now = START + timedelta(minutes=10 * number)
+        log_predictions(made_service, 100, now, area=None)
+        codes.append(run("monitor", "--now", now.isoformat(), "--exit-code")[0])
+    assert codes[0] == 3
+    assert codes[-1] == 4
+    assert run("monitor", "--now", now.isoformat(), "--exit-code")[0] == 4
+    assert run("monitor", "--now", now.isoformat())[0] == 0
+
+
 def test_a_model_that_cannot_be_loaded_is_known_before_it_is_bypassed(run: Command, made_service: Path) -> None:
     """From the second severe run on, output and status say it; a run that must score bypassed rows fails with it."""
     problems = []

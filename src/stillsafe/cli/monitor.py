@@ -21,6 +21,8 @@ from stillsafe.cli.output import (
     print_plain,
     print_result,
 )
+from stillsafe.cli.state_codes import STATE_EXITS
+from stillsafe.core.state import State
 from stillsafe.errors import StillsafeError
 from stillsafe.monitoring import hold as operator_hold
 from stillsafe.monitoring.clock import require_not_ahead
@@ -44,6 +46,9 @@ DiscardAfter = Annotated[
 ]
 DiscardReason = Annotated[str | None, typer.Option("--reason", help="With --discard-after: why; it is recorded.")]
 DiscardBy = Annotated[str | None, typer.Option("--by", help="With --discard-after: who; default: this shell's user.")]
+ExitCode = Annotated[
+    bool, typer.Option("--exit-code", help="Exit 3 if the state is WARNING and 4 if it is DEGRADED after the run.")
+]
 Try = Annotated[
     bool, typer.Option("--try", help="Load settings, model and database, judge and write nothing; exit 0 or 2.")
 ]
@@ -59,8 +64,9 @@ def monitor(
     by: DiscardBy = None,
     as_json: Json = False,
     is_trial: Try = False,
+    exit_code: ExitCode = False,
 ) -> None:
-    """Do one monitoring run and exit; cron starts it. Exit 0 done, 1 failed, 2 misconfigured."""
+    """Do one monitoring run and exit; cron starts it. Exit 0 done, 1 failed, 2 misconfigured; see --exit-code."""
     if is_trial:
         try_monitor(config)
         return
@@ -75,6 +81,17 @@ def monitor(
         require_not_ahead(window_end, service.utc_now(), settings.monitor.every)
     run = service.monitor(settings, now=window_end, ahead=ahead)
     print_result(run_document(run), as_json, lambda: print_run(run))
+    if exit_code:
+        sys.exit(STATE_EXITS[state_after(run, settings)])
+
+
+def state_after(run: Run, settings: Settings) -> State:
+    """The state in force after a run; a start that had nothing to do leaves the stored one."""
+    if run.decision is not None:
+        return run.decision.memory.effective_state
+    with database.reading(service.open_store(settings)) as connection:
+        record = current_state(connection, settings.model.version)
+    return record.state if record else State.NORMAL
 
 
 def discard_runs(settings: Settings, time: datetime, reason: str | None, by: str | None, *, as_json: bool) -> None:

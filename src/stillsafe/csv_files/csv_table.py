@@ -94,6 +94,23 @@ def csv_table(csv_text: CsvText, kinds: ColumnKinds, form: TableFormat) -> CsvTa
     )
 
 
+def decimal_mark(csv_text: CsvText, kinds: ColumnKinds, form: TableFormat) -> str:
+    """The decimal mark of the numbers in a file: the one that is stated, or recognised; a point where none shows.
+
+    Raises:
+        ValueError, ConfigurationError: as `csv_table`.
+    """
+    if form.decimal is not None:
+        return form.decimal
+    names = csv_text.names
+    candidates = [name for name in names if name not in kinds.texts and name not in kinds.surplus]
+    texts = _read(
+        csv_text, {name: missing_words(name, names, kinds.texts, form) for name in names}, candidates, only=True
+    )
+    cells = {name: texts[name] for name in candidates if _is_text(texts[name])}
+    return "," if _number_columns(csv_text, cells, kinds, form).has_comma else "."
+
+
 def missing_words(name: str, names: Sequence[str], texts: Texts, form: TableFormat) -> frozenset[str]:
     """The cells of a column that are missing values."""
     words = MISSING_WORDS if name not in texts else MISSING_WORDS - ({*texts[name]} - {""})

@@ -82,7 +82,12 @@ def read_csv_text(file: Path, form: TableFormat, expected: Collection[str] = ())
         ValueError: it is no text.
         ConfigurationError: it is not in the encoding that the owner states, or lines have other numbers of cells.
     """
-    text, remarks = _decode(file, _content(file), form.encoding)
+    return csv_text_of(file, _content(file), form, expected)
+
+
+def csv_text_of(file: Path, content: bytes, form: TableFormat, expected: Collection[str] = ()) -> CsvText:
+    """The text in the content of a CSV file, or in its head; raises as `read_csv_text`, whose arguments it has."""
+    text, remarks = _decode(file, content, form.encoding)
     start = text[:CHARACTERS_INSPECTED]
     if not start.strip():
         raise ValueError("it is empty")
@@ -106,6 +111,18 @@ def _content(file: Path) -> bytes:
         with unpack(file, "rb") as handle:
             return bytes(handle.read())
     return file.read_bytes()
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding of a file that begins so, without a byte order mark."""
+    wide_encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None) or _wide(head)
+    if wide_encoding is not None:
+        return wide_encoding
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError:
+        return SINGLE_BYTES
+    return "utf-8-sig"
 
 
 def _decode(file: Path, content: bytes, encoding: str | None) -> tuple[str, tuple[str, ...]]:
