@@ -238,6 +238,8 @@ _SCHEDULE = {
     "max_carry_seconds": "max_carry",
 }
 """Fields of the policy that `[monitor]` sets, each with its key there."""
+SPANS = {"silence_seconds": "silence", "label_max_age_seconds": "label_max_age"}
+"""Durations of the policy, each with its key in `[policy]`."""
 _HARM = {"harm_moderate": "moderate", "harm_severe": "severe"}
 """Fields of the policy that `[harm]` sets, each with its key there."""
 _Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -252,6 +254,7 @@ _POLICY_TYPES: dict[str, Any] = {
     **dict.fromkeys(COUNTS, int),
     "low_confidence_threshold": Annotated[_Rate | None, BeforeValidator(_none_if_auto)],
     "silence": Annotated[Span | None, BeforeValidator(_none_if_auto)],
+    "label_max_age": Span,
     "not_judged_intervals": Annotated[float, Field(gt=0, allow_inf_nan=False)],
     "estimated_error_growth_moderate": _Growth,
     "estimated_error_growth_severe": _Growth,
@@ -262,9 +265,7 @@ _IGNORED_KEYS = {
     "refusal_rate_severe": "refusals are never severe, because the model is not at fault; remove the key.",
 }
 """Keys of `[policy]` that had an effect in earlier releases: a file that sets one is no mistake."""
-_POLICY_KEYS = [
-    "silence" if name == "silence_seconds" else name for name in reasons() if name not in (*_SCHEDULE, *_HARM)
-]
+_POLICY_KEYS = [SPANS.get(name, name) for name in reasons() if name not in (*_SCHEDULE, *_HARM)]
 _POLICY_FIELDS: dict[str, Any] = {key: (_POLICY_TYPES.get(key, _Rate) | None, None) for key in _POLICY_KEYS}
 _POLICY_FIELDS |= dict.fromkeys(_IGNORED_KEYS, (object, None))
 _POLICY_FIELDS["recovery"] = (_POLICY_TYPES["recovery"] | None, None)
@@ -278,8 +279,7 @@ def _policy(section: object, monitor: object) -> Policy:
     fields = document.policy.model_dump(exclude=set(_IGNORED_KEYS))
     values = {key: value for key, value in fields.items() if value is not None}
     written_limits = tuple(sorted(key for key in values if key.endswith(("_moderate", "_severe"))))
-    if "silence" in values:
-        values["silence_seconds"] = values.pop("silence")
+    values |= {name: values.pop(key) for name, key in SPANS.items() if key in values}
     if "min_predictions" in values and "min_fresh_predictions" not in values:
         values["min_fresh_predictions"] = max(1, values["min_predictions"] // 2)
     every = document.monitor.every
@@ -377,6 +377,6 @@ def _policy_paths(problem: str) -> list[tuple[str, str]]:
         "max_gap": ("monitor", "max_gap"),
         "max_carry": ("monitor", "max_carry"),
         "interval": ("monitor", "every"),
-        "silence_seconds": ("policy", "silence"),
+        **{name: ("policy", key) for name, key in SPANS.items()},
     }
     return [paths[word] for word in re.findall(r"\w+", problem) if word in paths]

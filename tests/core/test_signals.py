@@ -75,6 +75,7 @@ def test_the_groups_are_those_that_decisions_depend_on() -> None:
         Signal.ESTIMATED_ACCURACY_LOSS,
         Signal.ESTIMATED_ERROR_GROWTH,
         Signal.ESTIMATED_METRIC_LOSS,
+        Signal.REALISED_LOSS,
         Signal.MODEL_ERROR_RATE,
     } == FAILURE
     assert {Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.SOURCE_DEVIATION} == CLIENT

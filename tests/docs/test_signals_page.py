@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
+from stillsafe.core.evidence.label_tally import Truth
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.policy import Policy, reasons
 from stillsafe.core.readings import read_signals
@@ -45,6 +46,13 @@ EXAMPLES = (
     deviating(Signal.ESTIMATED_ACCURACY_LOSS, None, 0.157732, 0.0),
     deviating(Signal.ESTIMATED_ERROR_GROWTH, None, 0.34, 0.0),
     replace(deviating(Signal.ESTIMATED_METRIC_LOSS, None, 0.199, 0.0), metric="auc", healthy_performance=0.88),
+    replace(
+        deviating(Signal.REALISED_LOSS, None, 0.14, 0.0),
+        moderate_limit=0.0322,
+        metric="accuracy",
+        healthy_performance=0.91,
+        truth=Truth(AT - timedelta(days=1), AT, 0.83),
+    ),
     deviating(Signal.REPEATED_ROW_RATE, None, 0.666667, 0.0, 180),
     deviating(Signal.REFUSAL_RATE, None, 0.12, 0.004),
     deviating(Signal.MODEL_ERROR_RATE, None, 0.06, 0.001),

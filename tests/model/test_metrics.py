@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from stillsafe.core.evidence.label_errors import cell_error
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.metrics import Labels, Outcome, labels_of, performance, row_errors, with_positive_class
@@ -124,3 +125,17 @@ def test_the_positive_class_is_named_or_the_rarer_one() -> None:
     for definition in (MetricDefinition(Metric.AUC), MetricDefinition(Metric.AUC, "maybe")):
         with pytest.raises(ConfigurationError):
             with_positive_class(definition, labels_of([0, 1, 2], (0, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    "metric", [each for each in Metric if not each.uses_probabilities and not each.is_regression], ids=str
+)
+def test_counts_give_what_single_rows_give(metric: Metric) -> None:
+    """The realised loss counts answers by label: mean and variance are those of the pseudo-values of the rows."""
+    cells = {("yes", "yes"): 40, ("yes", "no"): 10, ("no", "yes"): 25, ("no", "no"): 125}
+    labels = [label for (label, _), count in cells.items() for _ in range(count)]
+    answers = [answer for (_, answer), count in cells.items() for _ in range(count)]
+    definition = MetricDefinition(metric, positive="yes", costs=(("yes", "no", 5.0), ("no", "yes", 1.0)))
+    rows = row_errors(definition, Outcome(np.array(answers)), labels_of(labels, ("yes", "no")))
+    error = cell_error(definition, cells)
+    assert [error.mean, error.variance, error.count] == pytest.approx([rows.mean(), rows.var(), 200])

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.measures import has_enough_rows
+from stillsafe.core.evidence.realised_loss import realised_readings
 from stillsafe.core.evidence.run_sentences import progress, uneventful_reason
 from stillsafe.core.evidence.sentences import run_counts, summary
 from stillsafe.core.evidence.sources import source_readings, window_readings
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of
 from stillsafe.core.policy import RULES_VERSION, Policy
-from stillsafe.core.readings import leaves_predictions, run_evidence
+from stillsafe.core.readings import evidence_without_labels, leaves_predictions, run_evidence
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import (
     STEPS,
@@ -55,6 +56,7 @@ def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Me
     matching = _matching_baseline(baseline, window)
     readings, rest_readings = (window_readings(policy, matching, each, seconds_since) for each in (window, window.rest))
     readings = source_readings(policy, window, readings, rest_readings)
+    readings = (*readings, *realised_readings(policy, matching, window))
     return conclude(policy, baseline, window, memory, readings, run_evidence(policy, window, readings))
 
 
@@ -72,11 +74,12 @@ def conclude(
     Every version of Stillsafe can recompute this half of a decision; see `state.STEPS`.
     """
     matching = _matching_baseline(baseline, window)
+    other_evidence = evidence_without_labels(policy, window, readings, evidence)
     next_memory = STEPS.get(rules_version, STEPS[RULES_VERSION])(
         policy,
         memory,
         readings,
-        evidence,
+        other_evidence,
         at=window.end,
         model_version=window.model_version,
         baseline_id=matching.baseline_id if matching is not None else None,
@@ -89,7 +92,7 @@ def conclude(
         next_memory = replace(next_memory, incident_id=open_id)
     damage = damaged_features(policy, next_memory, rules_version)
     # Refusals alone may make a run bad, which judges none of the few predictions beside them.
-    is_waiting = evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
+    is_waiting = other_evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
     waiting = [memory.unjudged_since, window.oldest_unjudged_at] if is_waiting else []
     unjudged_since = min((at for at in waiting if at is not None), default=None)
     next_memory = replace(next_memory, damaged_features=damage, unjudged_since=unjudged_since)

@@ -9,6 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from stillsafe.core.evidence.evidence_policy import EvidencePolicy as EvidencePolicy
 from stillsafe.core.signals import FAILURE, SIGNALS, Signal, reading_key
 
 
@@ -21,144 +22,6 @@ RULES_VERSION = 3
 
 WORDING_VERSION = 4
 """Version of the sentences about decisions."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidencePolicy:
-    """The numbers that turn counts into evidence. They are part of the rules: no setting changes them."""
-
-    repeat_min_distinct: int = _because(
-        21, "From so many different healthy values on, a number hardly ever repeats by chance."
-    )
-    repeat_max_usual_rate: float = _because(
-        0.1, "A number that was more common than this in the healthy period may well become the most common one."
-    )
-    repeat_factor: float = _because(6.0, "A number is repeated where it is so many times as common as in health.")
-    repeated_row_deviations: float = _because(
-        6.0, "Copies of one row are unexplained beyond so many standard errors of what its rarest value explains."
-    )
-    repeated_row_min_rate: float = _because(
-        0.01, "Fewer copies of one row, as a share of the rows, change no reading that matters."
-    )
-    repeated_row_max_agreement: float = _because(
-        0.001, "Where healthy rows are equal more often than this by chance, equal rows are nothing unusual."
-    )
-    silence_pause_factor: float = _because(
-        3.0, "An automatic limit of silence is so many times the baseline's longest pause."
-    )
-    silence_recheck_fraction: float = _because(
-        0.5, "A silence that was judged less than this fraction of the interval ago is not judged a second time."
-    )
-    far_rate_min: float = _because(0.05, "Fewer values far outside the healthy range are stray values, not damage.")
-    weaker_side_deviations: float = _because(
-        0.5,
-        "The less clear of the two directions of a broken association may miss the limit by so many standard errors.",
-    )
-    shift_tolerance: float = _because(
-        0.4, "An intact association may appear broken by this share of the largest shift of another feature."
-    )
-    power_deviations: float = _because(
-        6.0, "Associations show any damage where a full break would differ from health by so many standard errors."
-    )
-    rebuttal_deviations: float = _because(
-        4.0, "They refute a suspected damage where they show less of it by so many standard errors."
-    )
-    shift_deviations: float = _because(
-        2.0, "A shift counts for the tolerance of associations beyond so many standard deviations of its noise."
-    )
-    mean_prediction_deviations: float = _because(
-        4.0, "A regressor's mean prediction has moved beyond so many standard errors."
-    )
-    untested_factor: float = _because(
-        2.0, "Flipped predictions add at most so many times the loss that was measured where the damage was tested."
-    )
-    negligible_influence: float = _because(
-        0.01,
-        "A feature moves no predictions where no value that the study tried changed more answers than this, or moved "
-        "them by more than this share of the healthy error.",
-    )
-    thin_share_max: float = _because(
-        0.02, "Bins with so few of the healthy rows say nothing about many rows: what the study tried there does."
-    )
-    lone_shift_min: float = _because(
-        0.5, "Half of a feature's values in other bins, while nothing associated with it moved, is a fault of its own."
-    )
-    moved_along_min: float = _because(
-        0.5, "Values with hardly a healthy row are genuine where other features moved by this much of what they imply."
-    )
-    negligible_shift: float = _because(
-        0.1, "A feature that has shifted by less costs at least as much as a permuted one, where it is damaged."
-    )
-    label_shift_explained_min: float = _because(
-        0.3, "A label shift is accepted as the cause where it explains at least this share of the distribution shift."
-    )
-    impact_deviations: float = _because(4.0, "An estimated impact counts beyond so many standard errors.")
-    positive_loss_share: float = _because(
-        0.3, "Recall, precision or F1 beside the owner's metric is severe where it loses this share of itself."
-    )
-    label_shift_deviations: float = _because(
-        8.0, "A label shift must explain more than chance does by so many standard deviations."
-    )
-    label_shift_prior_rows: float = _because(
-        2.0, "Rows added to each bin of a label shift's fit, so that a rare bin does not dominate it."
-    )
-    association_prior_rows: float = _because(
-        3.0, "Rows of chance added to every pair of bins, so that a rare pair scores low."
-    )
-    association_deviations: float = _because(
-        6.0, "Two features are associated where their mutual information exceeds chance by so many standard deviations."
-    )
-    association_min_nats: float = _because(
-        0.01, "Nats of mutual information below which a feature's associations are too weak to judge it by."
-    )
-    association_min_remaining: float = _because(
-        0.25, "Share of a feature's mutual information that must remain for a reliable estimate."
-    )
-    association_noise_floor: float = _because(
-        0.005, "Share of the mutual information below which no estimate is ever certain."
-    )
-    own_break_min: float = _because(
-        0.02, "Smallest divisor of a broken share given the feature's own distribution, as a share of its information."
-    )
-    others_break_min: float = _because(
-        0.2, "Smallest divisor given the other features' distributions, whose estimate is less certain."
-    )
-    unknown_slots_max: float = _because(
-        0.2, "Where the healthy period lacks the hours of more of the rows than this, only damage is judged."
-    )
-    slot_prior_rows: float = _because(
-        2.0, "Rows of the whole period added to the shares of each hour, so that no value is impossible at an hour."
-    )
-    clock_rare_share: float = _because(
-        0.01, "A clock feature contradicts the clock where fewer healthy rows of that time than this had its value."
-    )
-    clock_claim_deviations: float = _because(
-        4.0, "Whole rows come from the hour that they claim where their other features fit it better by so much."
-    )
-    shift_error_factor: float = _because(
-        2.0, "A loss by a genuine shift counts beyond so many times the error that healthy hours show in its estimate."
-    )
-    possible_loss_deviations: float = _because(
-        2.0, "A change is an alarm if what it could cost matters so many standard errors above the estimate."
-    )
-    outlier_max_sources: float = _because(
-        5.0, "A deviation of more clients than this is the service's, however many clients there are."
-    )
-    outlier_min_others: float = _because(
-        2.0, "Two calm clients at least for each one that is left out: of two clients neither speaks for the service."
-    )
-    state_valid_intervals: float = _because(
-        2.0, "A state is valid for so many intervals: one run may be late or fail before it counts as stale."
-    )
-    clock_tolerance_seconds: float = _because(
-        3600.0, "A last run further in the future than this was recorded with a wrong clock: the state counts as stale."
-    )
-
-    def problems(self) -> Iterator[str]:
-        """One sentence for each number that is not finite or below zero."""
-        for f in fields(self):
-            if not 0 <= getattr(self, f.name) < math.inf:
-                yield f"evidence.{f.name} must be a finite number, zero or more."
 
 
 EVIDENCE = EvidencePolicy()
@@ -290,6 +153,16 @@ class Policy:
         None, "`[harm] moderate`: the owner's limit in the unit of the metric; by default the limits above."
     )
     harm_severe: float | None = _because(None, "`[harm] severe`: the owner's limit in the unit of the metric.")
+    realised_loss_moderate: float = _because(
+        0.025, "Half of the five points that matter, of a score by labels; an error may grow as an estimated one may."
+    )
+    realised_loss_severe: float = _because(0.05, "Five points lost by labels are harm itself, and no estimate of it.")
+    min_labels: int = _because(
+        100, "Fewer new labels wait for a later run: their noise exceeds any loss that is worth acting on."
+    )
+    label_max_age_seconds: float = _because(
+        2592000.0, "Labels of rows older than thirty days say too little about the present to decide anything."
+    )
     refusal_rate_moderate: float = _because(
         0.05, "One request in twenty refused: a client that ignores refusals fails silently."
     )
@@ -414,6 +287,7 @@ COUNTS = (
     "min_predictions",
     "min_fresh_predictions",
     "max_carry_predictions",
+    "min_labels",
     "warning_runs",
     "critical_runs",
     "warning_recovery_runs",
@@ -428,6 +302,8 @@ ABOVE_ZERO = (
     "max_gap_seconds",
     "max_carry_seconds",
     "max_carry_predictions",
+    "min_labels",
+    "label_max_age_seconds",
     "not_judged_intervals",
     "min_predictions",
     "min_fresh_predictions",

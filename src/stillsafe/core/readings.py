@@ -10,16 +10,14 @@ import math
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.diagnosis import diagnosis_readings
 from stillsafe.core.evidence.measures import (
+    expected_signals,
     has_enough_rows,
-    is_continuous,
     measure_reading,
     measure_run,
     silence_reading,
 )
-from stillsafe.core.policy import EvidencePolicy, Policy
+from stillsafe.core.policy import Policy
 from stillsafe.core.signals import (
-    METRIC_SIGNALS,
-    OUTPUT_SIGNALS,
     Evidence,
     Reading,
     Signal,
@@ -49,7 +47,7 @@ def read_signals(
     if shift is not None:
         readings |= diagnosis_readings(policy, baseline, tally, shift, readings, z)
     silence = silence_reading(policy, baseline, window, seconds_since_last)
-    signals = _expected_signals(policy.evidence, baseline)
+    signals = expected_signals(policy.evidence, baseline)
     return (*(readings.get(reading_key(s, f)) or insufficient(s, f, tally.judged_count) for s, f in signals), silence)
 
 
@@ -62,33 +60,14 @@ def run_evidence(policy: Policy, window: Window, readings: tuple[Reading, ...]) 
     return Evidence.OK if is_enough else Evidence.INSUFFICIENT
 
 
+def evidence_without_labels(
+    policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence
+) -> Evidence:
+    """Evidence of a run by everything but labels, which speak of other rows than those of the window."""
+    others = tuple(reading for reading in readings if reading.signal is not Signal.REALISED_LOSS)
+    return evidence if len(others) == len(readings) else run_evidence(policy, window, others)
+
+
 def leaves_predictions(policy: Policy, window: Window) -> bool:
     """Whether a window has new predictions that are too few to judge the model by: a later run judges them."""
     return window.fresh.prediction_count > 0 and not has_enough_rows(policy, window)
-
-
-def _expected_signals(evidence: EvidencePolicy, baseline: Baseline) -> list[tuple[Signal, str | None]]:
-    pairs: list[tuple[Signal, str | None]] = []
-    if baseline.confidence_count:
-        pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
-    pairs += [(signal, None) for signal in (Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.MODEL_ERROR_RATE)]
-    for name, feature in sorted(baseline.features.items()):
-        pairs.append((Signal.MISSING_RATE, name))
-        if name in baseline.clock:
-            pairs.append((Signal.CLOCK_CONTRADICTION_RATE, name))
-            continue
-        if feature.is_categorical:
-            pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
-        elif feature.minimum is not None:
-            pairs.append((Signal.OUT_OF_RANGE_RATE, name))
-        if is_continuous(evidence, feature):
-            pairs.append((Signal.REPEATED_VALUE_RATE, name))
-        if feature.bin_counts:
-            pairs.append((Signal.DISTRIBUTION_CHANGE, name))
-        if baseline.joint is not None and name in baseline.joint.features:
-            pairs.append((Signal.BROKEN_RELATION_RATE, name))
-    pairs += [(signal, None) for output, signal in OUTPUT_SIGNALS.items() if output in baseline.outputs]
-    if baseline.harm is not None:
-        signals = (METRIC_SIGNALS[each.metric] for each in (baseline.harm, *baseline.harm.also))
-        pairs += [(signal, None) for signal in dict.fromkeys(signals)]
-    return pairs

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stillsafe.core.evidence.impact_part import ImpactPart
+from stillsafe.core.evidence.label_tally import Truth
 from stillsafe.core.evidence.metric import Metric
+from stillsafe.core.evidence.signal_kinds import Group as Group
+from stillsafe.core.evidence.signal_kinds import Subject as Subject
+from stillsafe.core.evidence.signal_kinds import Unit as Unit
 
 DIGITS = 6
 """Decimals of every reading: values are rounded before they are compared and stored."""
@@ -35,40 +39,12 @@ class Signal(StrEnum):
         "estimated_error_growth"  #: Estimated relative growth of a regressor's mean absolute error.
     )
     ESTIMATED_METRIC_LOSS = "estimated_metric_loss"  #: Estimated loss in the metric that the owner chose.
+    REALISED_LOSS = "realised_loss"  #: Loss of the model's answers by the labels that have come.
     REPEATED_ROW_RATE = "repeated_row_rate"  #: Share of requests that are unexplained copies of the same rows.
     REFUSAL_RATE = "refusal_rate"  #: Share of requests that the schema refused.
     MODEL_ERROR_RATE = "model_error_rate"  #: Share of predictions on which the model failed.
     SOURCE_DEVIATION = "source_deviation"  #: Share of a deviation that a few clients cause, while all others are calm.
     SILENCE_SECONDS = "silence_seconds"  #: Time since the last request.
-
-
-class Unit(StrEnum):
-    """How a reading's numbers are shown."""
-
-    SCORE = "score"  #: A number in [0, 1], shown as a decimal.
-    SHARE = "share"  #: A share, shown in percent.
-    DISTANCE = "distance"  #: A total variation distance in [0, 1], shown as a decimal.
-    POINTS = "points"  #: Accuracy, shown in points of a hundred.
-    LOSS = "loss"  #: A loss in the unit of the owner's metric, shown as a decimal.
-    GROWTH = "growth"  #: A relative growth, shown in percent.
-    SECONDS = "seconds"  #: A duration, whose limit counts from zero and not from the reference.
-
-
-class Subject(StrEnum):
-    """What a signal is about."""
-
-    FEATURE = "feature"  #: One feature of the requests.
-    OUTPUT = "output"  #: The model's predictions and confidences.
-    TRAFFIC = "traffic"  #: The requests as a whole.
-
-
-class Group(StrEnum):
-    """What a deviation means."""
-
-    CHANGE = "change"  #: The data differs from the baseline.
-    DAMAGE = "damage"  #: A feature's values are not to be trusted: fallback rules that read it are skipped.
-    FAILURE = "failure"  #: Predictions are lost or wrong: where the impact can be estimated, only these are severe.
-    CLIENT = "client"  #: What clients send, and nothing about the model: never severe, and no obstacle to a recovery.
 
 
 class Level(StrEnum):
@@ -106,11 +82,12 @@ class Reading:
         standard_error: of an estimated loss, in the unit of `value`; None where not known.
         parts: of an estimated loss.
         noise: distance from the reference that noise explains, or None where the limits do not count it.
-        metric: of an estimated loss by the metric that the owner chose.
+        metric: of a realised loss, and of an estimated loss by the metric that the owner chose.
         healthy_performance: in the healthy period by this metric.
         sources: of a deviation that a few clients cause, their hashed identities.
         source_keys: keys of the readings that deviate with their rows, and not without them.
         is_change: whether the value is unusual, though what it could cost is below what matters: recorded, no alarm.
+        truth: of a realised loss, the rows whose labels have come.
     """
 
     signal: Signal
@@ -132,6 +109,7 @@ class Reading:
     healthy_performance: float | None = None
     sources: tuple[str, ...] = ()
     source_keys: tuple[str, ...] = ()
+    truth: Truth | None = None
 
     @property
     def key(self) -> str:
@@ -345,6 +323,16 @@ SIGNALS: Mapping[Signal, SignalRow] = {
         remedy=_VERIFY,
         group=Group.FAILURE,
         limit_fields=("estimated_metric_loss_moderate", "estimated_metric_loss_severe"),
+    ),
+    Signal.REALISED_LOSS: SignalRow(
+        label="Realised loss",
+        unit=Unit.LOSS,
+        subject=Subject.OUTPUT,
+        sentence="By the labels of {count} predictions{truth}, {metric}{performance} {value:.3g} lost ({limits}).",
+        cause="The same inputs have another truth than before: the world has changed, and the model has not.",
+        remedy="Train the model again with the labels that have come, and check first that the labels are right.",
+        group=Group.FAILURE,
+        limit_fields=("realised_loss_moderate", "realised_loss_severe"),
     ),
     Signal.REPEATED_ROW_RATE: SignalRow(
         label="Repeated rows",

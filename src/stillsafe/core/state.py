@@ -8,6 +8,9 @@
 Each relapse doubles `recovery_runs`. No single run moves the state, in either direction. A run that concludes nothing
 moves nothing. With `bypass = "when_it_pays"`, a CRITICAL severity that rests on the estimated loss alone leads to
 DEGRADED only while the fallback is expected to do better; otherwise the state is WARNING.
+
+Labels have a streak of their own (`evidence/label_streak.py`). The state is the worse of what labels and what
+everything else make of it; neither moves the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from stillsafe.core.evidence.advantage import is_priced, run_advantage
+from stillsafe.core.evidence.label_streak import LabelStreak, next_streak, worst
 from stillsafe.core.policy import Policy, Recovery
 from stillsafe.core.signals import CLIENT, Evidence, Level, Reading, Signal
 
@@ -76,6 +80,7 @@ class Memory:
         runs_with_advantage: consecutive conclusive runs in which the fallback was expected to do better.
         runs_without_advantage: consecutive conclusive runs with the model's scores in which it was not.
         incident_severity: the highest severity of the open incident so far, from rules 3 on; NORMAL without one.
+        labels: what labels have made of the state; None before the first labelled run.
     """
 
     state: State = State.NORMAL
@@ -96,11 +101,21 @@ class Memory:
     runs_with_advantage: int = 0
     runs_without_advantage: int = 0
     incident_severity: Severity = Severity.NORMAL
+    labels: LabelStreak | None = None
 
     @property
     def effective_state(self) -> State:
-        """The state in force: DEGRADED while an operator holds it."""
-        return State.DEGRADED if self.hold else self.state
+        """The state in force: DEGRADED while an operator holds it, and milder once one has released it."""
+        is_released = self.labels is not None and self.labels.is_released
+        state = State(self.labels.state_in_force) if self.labels is not None and is_released else self.state
+        return State.DEGRADED if self.hold else state
+
+
+def memory_after_release(memory: Memory) -> Memory:
+    """The memory after an operator's release: it ends the hold, and without one what labels have made DEGRADED."""
+    if memory.hold is not None or memory.labels is None:
+        return replace(memory, hold=None)
+    return replace(memory, labels=memory.labels.release())
 
 
 def recovery_runs_needed(policy: Policy, memory: Memory) -> int:
@@ -209,16 +224,20 @@ def step(
         policy: the rules' numbers.
         memory: of the run before.
         readings: of the run.
-        evidence: of the run.
+        evidence: of the run by everything but labels.
         is_scored: whether the model scored enough rows that are newer than the last conclusive run. Without that, only
             calm runs end DEGRADED.
         run: `at`, `model_version` and `baseline_id`.
     """
+    old_memory, others = memory, tuple(reading for reading in readings if reading.signal is not Signal.REALISED_LOSS)
+    memory = _without_labels(memory, run["model_version"])
     if evidence is not Evidence.INSUFFICIENT:
-        memory = _count_exits(policy, memory, readings, is_scored=is_scored, **run)
-    memory = step_of_rules_2(policy, memory, readings, evidence, **run)
+        memory = _count_exits(policy, memory, others, is_scored=is_scored, **run)
+    memory = step_of_rules_2(policy, memory, others, evidence, **run)
+    memory = _with_labels(policy, old_memory, memory, readings)
     severity = Severity.CRITICAL if memory.state is State.DEGRADED else Severity.WARNING
-    if evidence is Evidence.BAD and critical_keys(policy, memory):
+    is_bad = Evidence.BAD in (evidence, *(each.evidence for each in readings if each.signal is Signal.REALISED_LOSS))
+    if is_bad and critical_keys(policy, memory):
         severity = Severity.CRITICAL
     if memory.state is State.NORMAL or memory.incident_severity is Severity.CRITICAL:
         severity = Severity.NORMAL if memory.state is State.NORMAL else Severity.CRITICAL
@@ -231,18 +250,38 @@ STEPS: Mapping[int, Step] = {1: step_of_rules_1, 2: step_of_rules_2, 3: step}
 """The step of each version of the rules. A new step gets a new version, and the older one stays for replays."""
 
 
+def _without_labels(memory: Memory, model_version: str) -> Memory:
+    """The memory by everything but labels. Labels of one model say nothing of another, which inherits the state.
+
+    A state that is another one than these two make, after an edit of the database for example, counts as it is.
+    """
+    labels, streaks = memory.labels, {k: v for k, v in memory.streaks.items() if k != Signal.REALISED_LOSS}
+    if labels is None or memory.model_version != model_version:
+        return replace(memory, streaks=streaks, labels=None)
+    return replace(
+        memory, streaks=streaks, state=State(labels.others) if labels.state == memory.state else memory.state
+    )
+
+
+def _with_labels(policy: Policy, old_memory: Memory, memory: Memory, readings: tuple[Reading, ...]) -> Memory:
+    """The memory after a run with what labels make of it; the same where no label ever came."""
+    at, is_comparable = memory.last_run_at or datetime.min, old_memory.baseline_id == memory.baseline_id
+    labels = next_streak(policy, memory.labels, readings, at, is_comparable=is_comparable)
+    if labels is None:
+        return memory
+    labels = replace(labels, others=memory.state.value)
+    streaks = {Signal.REALISED_LOSS.value: Streak(labels.deviating, labels.severe)} if labels.deviating else {}
+    state = State(worst(labels.level, memory.state))
+    since = at if state is not old_memory.state else old_memory.since or at
+    return replace(memory, state=state, since=since, streaks={**memory.streaks, **streaks}, labels=labels)
+
+
 def _count_exits(
-    policy: Policy,
-    memory: Memory,
-    readings: tuple[Reading, ...],
-    *,
-    is_scored: bool,
-    at: datetime,
-    model_version: str,
-    baseline_id: str | None,
+    policy: Policy, memory: Memory, readings: tuple[Reading, ...], *, is_scored: bool, at: datetime, **run: Any
 ) -> Memory:
     """The memory with one more run without a severe reading, and with or without an advantage of the fallback."""
-    if (memory.model_version, memory.baseline_id) != (model_version, baseline_id) or _gap(policy, memory, at):
+    is_comparable = (memory.model_version, memory.baseline_id) == (run["model_version"], run["baseline_id"])
+    if not is_comparable or _gap(policy, memory, at):
         memory = replace(memory, runs_without_severe=0, runs_with_advantage=0, runs_without_advantage=0)
     severe_keys = {reading.key for reading in readings if reading.level is Level.SEVERE}
     # A severe signal that cannot be read now is no evidence that its harm is over.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from stillsafe.core.evidence.label_tally import LabelTally
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureTally:
@@ -120,6 +122,7 @@ class Window:
         sources: fresh rows of the largest of them, by their hashed identity.
         outliers: fresh rows of the sources without which the window may be calm, by their hashed identity.
         rest: the window of all other rows, where there are outliers.
+        labels: the rows whose labels have come since the last labelled run, whatever their time; None without any.
     """
 
     start: datetime
@@ -140,3 +143,4 @@ class Window:
     sources: Mapping[str, int] = field(default_factory=dict)
     outliers: Mapping[str, int] = field(default_factory=dict)
     rest: "Window | None" = None
+    labels: LabelTally | None = None

@@ -8,6 +8,7 @@ own predictions: the loss is then the share or size of changed predictions.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.metric import MetricDefinition
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
-from stillsafe.core.score import Score
+from stillsafe.core.score import Score, as_text
 from stillsafe.init.perturbation import FEWEST_ROWS, KnownOutcomes, Perturbation, Trials, answer_swaps
 from stillsafe.init.scorer import Scorer, default_definition, needs_scores, scorer_of
 from stillsafe.model.frame import frame
@@ -129,6 +130,7 @@ def _metric_impact(
         groups=losses.groups,
         answer_swaps=answer_swaps(scorer, model.classes, baseline, output_codes, errors),
         answer_effects=_answer_effects(baseline, codes, output_codes),
+        row_count=len(usable),
     )
 
 
@@ -255,7 +257,9 @@ def _label_profiles(
     else:
         cuts = np.unique(np.quantile(scorer.labels.numbers, np.linspace(0, 1, LABEL_RANGES + 1)[1:-1]))
         weights = np.eye(len(cuts) + 1)[np.searchsorted(cuts, scorer.labels.numbers)]
-    for weight in weights.T:
+    classes = scorer.labels.classes
+    names = map(as_text, classes) if classes else repeat(None, weights.shape[1])
+    for name, weight in zip(names, weights.T, strict=True):
         total = float(weight.sum())
         if total <= 0:
             continue
@@ -264,6 +268,7 @@ def _label_profiles(
             _rounded_float(weight @ errors / total),
             {name: _bin_shares(column, baseline.features[name], weight) for name, column in codes.items()},
             {name: _bin_shares(column, baseline.outputs[name], weight) for name, column in output_codes.items()},
+            name,
         )
 
 

@@ -13,6 +13,7 @@ from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, Schema
 from stillsafe.init.default_answer import DefaultAnswer, evaluation_phrases
 from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal, ProposedList, ProposedModel
 from stillsafe.rules import variable
+from stillsafe.settings import SPANS
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
 from stillsafe.settings_sections import (
@@ -26,6 +27,7 @@ from stillsafe.settings_sections import (
     Privacy,
     Service,
     Serving,
+    format_duration,
 )
 
 COMMENT_COLUMN = 44
@@ -133,8 +135,8 @@ def _policy() -> Iterator[str]:
     other_sections |= {"harm_moderate", "harm_severe"}
     for name, (default, reason) in reasons().items():
         if name not in other_sections:
-            key = "silence" if name == "silence_seconds" else name
-            yield _line(f"# {key} = {toml('auto' if default is None else default)}", reason)
+            value = format_duration(default) if name in SPANS and default is not None else default
+            yield _line(f"# {SPANS.get(name, name)} = {toml('auto' if value is None else value)}", reason)
     yield ""
 
 

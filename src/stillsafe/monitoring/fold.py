@@ -12,7 +12,7 @@ from stillsafe.core.decide import Decision, conclude, decide
 from stillsafe.core.incident import IncidentEvent
 from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Policy
 from stillsafe.core.signals import Evidence, Reading
-from stillsafe.core.state import Hold, Memory
+from stillsafe.core.state import Hold, Memory, memory_after_release
 from stillsafe.core.window import Window
 from stillsafe.errors import StoreError
 from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, present_difference, run_difference
@@ -172,9 +172,10 @@ class Fold:
                 break
             self._action_counts[key] = self._action_counts.get(key, 0) + 1
             old_state = memory.effective_state
-            if action.action in ("hold", "release"):
-                is_hold = action.action == "hold"
-                memory = replace(memory, hold=Hold(action.by, action.reason, action.at) if is_hold else None)
+            if action.action == "hold":
+                memory = replace(memory, hold=Hold(action.by, action.reason, action.at))
+            elif action.action == "release":
+                memory = memory_after_release(memory)
             self._note_action(key, action, is_change=old_state is not memory.effective_state)
         return memory
 

@@ -12,7 +12,7 @@ from stillsafe.core.decide import conclude
 from stillsafe.core.incident import Incident
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Reading
-from stillsafe.core.state import Hold, Memory
+from stillsafe.core.state import Hold, Memory, memory_after_release
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError
 from stillsafe.logs import LogEvent, log_event
@@ -54,18 +54,20 @@ def hold(engine: Engine, model_version: str, *, by: str, reason: str, at: dateti
 
 
 def release(engine: Engine, model_version: str, *, by: str, reason: str, at: datetime) -> Memory:
-    """End the hold, so that the evidence decides again. Arguments and result as those of `hold`.
+    """End the hold, so that the evidence decides again; without one, end what labels have made DEGRADED.
+
+    Arguments and result as those of `hold`.
 
     Raises:
-        RefusedError: no hold is in force.
+        RefusedError: no hold is in force, and labels do not make the state DEGRADED.
     """
     with database.writing(engine) as connection:
         memories = _memories(connection, model_version)
-        if memories[model_version].hold is None:
+        if memory_after_release(memories[model_version]) == memories[model_version]:
             raise RefusedError("Nothing is held.")
         record_release(connection, memories, Hold(by, reason, at), _last_run_id(connection))
         memory = current_memory(connection, model_version)
-    free_memories = {version: replace(each, hold=None) for version, each in memories.items()}
+    free_memories = {version: memory_after_release(each) for version, each in memories.items()}
     _log(engine, LogEvent.RELEASE, Hold(by, reason, at), model_version, (memories, free_memories))
     return memory
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.evidence.label_tally import LabelTally
 from stillsafe.core.policy import RULES_VERSION, Policy
 from stillsafe.core.schema import Schema
 from stillsafe.core.window import Window
@@ -15,10 +16,18 @@ from stillsafe.monitoring.columns import ShadowScorer
 from stillsafe.monitoring.difference import FIRST_VERSION, Difference, complete, run_difference
 from stillsafe.monitoring.fold import run_baseline
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.run import WindowRowsRead, count_columns, observe, row_marks
+from stillsafe.monitoring.run import (
+    WindowRowsRead,
+    count_columns,
+    label_marks,
+    observe,
+    row_marks,
+    with_labels,
+)
 from stillsafe.monitoring.window_tally import both_tallies
 from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.erasures import erased_rows
+from stillsafe.store.read.label_rows import LabelSelection
 from stillsafe.store.read.requests import (
     RequestTable,
     WindowRows,
@@ -62,6 +71,7 @@ def rows_of_run(connection: Connection, run: RunRecord) -> WindowRowsRead:
         window.synthetic_count,
         None if earlier is None else earlier.window_end,
         policy,
+        LabelSelection(label_marks(earlier), 0, RowRanges(label_marks(run).read)),
     )
 
 
@@ -166,7 +176,9 @@ class Recount:
 
     def difference(self, run: RunRecord) -> Difference | None:
         """Count one more window; its first difference, if no row is missing on purpose."""
-        if run.shadow and (run.model_version != self.model_version or self.score is None):
+        old_labels = stored_value(Window, run.window).labels
+        is_scored = run.shadow or (old_labels is not None and old_labels.scored_count > 0)
+        if is_scored and (run.model_version != self.model_version or self.score is None):
             reason = f"shadow scores need model version {run.model_version}, which is not the one at hand"
             self.not_recounted[run.id] = reason
             return None
@@ -176,9 +188,9 @@ class Recount:
             self.windows += 1
         elif run.is_redacted:
             self.not_recounted[run.id] = REDACTED_DOCUMENTS
-        elif self._is_erased(run, window):
+        elif self._is_erased(run, window) or 0 < _missing_labels(old_labels, window.labels) <= len(self.erased_rows):
             self.not_recounted[run.id] = ROWS_ERASED
-        elif self._is_pruned(run, window):
+        elif self._is_pruned(run, window) or self._lacks_labels(old_labels, window.labels):
             self.not_recounted[run.id] = ROWS_PRUNED if self.archive is None else ROWS_NOT_ARCHIVED
         elif (run.rules_version or FIRST_VERSION) != RULES_VERSION:
             self.not_recounted[run.id] = f"rules {run.rules_version} counted it, and these rules count otherwise"
@@ -192,7 +204,11 @@ class Recount:
         if run.rows is None:
             return shared_window(self.connection, log_format, run, baseline, score, self.archive)
         rows = rows_of_run(self.connection, run)
-        return observe(self.connection, log_format, version, baseline, rows, score, self.archive)
+        window = observe(self.connection, log_format, version, baseline, rows, score, self.archive)
+        labels = stored_value(Window, run.window).labels
+        label_score = self.score if labels is not None and labels.scored_count else None
+        rows_from = None if labels is None else labels.rows_from
+        return with_labels(self.connection, log_format.schema, baseline, rows, window, rows_from, label_score)[0]
 
     def _log_format(self, run: RunRecord) -> LogFormat:
         """What the window was counted by; the present schema for runs that do not name theirs."""
@@ -235,6 +251,13 @@ class Recount:
             earlier = run_before(self.connection, earlier.model_version or "", earlier.id)
         return ranges
 
+    def _lacks_labels(self, old_labels: LabelTally | None, labels: LabelTally | None) -> bool:
+        """Whether labels of a run were deleted on purpose, with their rows."""
+        if self.pruned_before is None or old_labels is None:
+            return False
+        is_before = old_labels.start is None or old_labels.start < self.pruned_before
+        return is_before and _missing_labels(old_labels, labels) > 0
+
     def _is_pruned(self, run: RunRecord, new_window: Window) -> bool:
         """Whether rows of a window were deleted on purpose.
 
@@ -246,3 +269,9 @@ class Recount:
         total = stored_value(Window, run.window).total
         # Without any row the silence was counted from a request before the window, which may be deleted too.
         return not (rows or refusals) or rows < total.prediction_count or refusals < total.refusal_count
+
+
+def _missing_labels(old: LabelTally | None, new: LabelTally | None) -> int:
+    """How many labels of a run are no longer stored."""
+    old_count, new_count = (0 if each is None else each.model.count + each.old_count for each in (old, new))
+    return old_count - new_count

@@ -8,7 +8,7 @@ import gc
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import leaves_predictions
+from stillsafe.core.readings import evidence_without_labels, leaves_predictions
 from stillsafe.core.schema import Schema
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State
@@ -28,6 +28,7 @@ from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RunRefused
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
+from stillsafe.monitoring.label_evidence import LabelSource, is_labelled, read_labels
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.outliers import with_sources
@@ -37,6 +38,7 @@ from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import dumps, stored_value, to_document
 from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.label_rows import LabelSelection, next_label_marks, select_labels
 from stillsafe.store.read.requests import (
     WindowRows,
     fresh_batches,
@@ -46,7 +48,7 @@ from stillsafe.store.read.requests import (
     last_request_at,
     synthetic_count,
 )
-from stillsafe.store.read.row_selection import RowMarks, RowSelection, RunSpan, next_marks, select_rows
+from stillsafe.store.read.row_selection import NO_RANGES, RowMarks, RowSelection, RunSpan, next_marks, select_rows
 from stillsafe.store.read.runs import RunRecord, last_run, run_at
 from stillsafe.store.read.state import has_state
 from stillsafe.store.row_ranges import RowRanges
@@ -102,6 +104,8 @@ class WindowRowsRead:
         synthetic_count: synthetic requests in the window.
         last_run_at: end of the version's last window, or None.
         policy: the policy that judges them.
+        labels: the labels that no earlier run has read.
+        waiting_labels: ids of those that wait for a later run, because they are too few.
     """
 
     start: datetime
@@ -113,6 +117,8 @@ class WindowRowsRead:
     synthetic_count: int
     last_run_at: datetime | None
     policy: Policy
+    labels: LabelSelection = field(default_factory=LabelSelection)
+    waiting_labels: RowRanges = NO_RANGES
 
     @property
     def window_start(self) -> datetime:
@@ -163,7 +169,12 @@ def run(
             problem = shadow_problem() if may_bypass_soon(settings.policy, memory) else None
             rows = select_window(connection, settings.policy, version, memory, now)
             baseline = active_baseline(connection, version)
-            window = observe(connection, LogFormat.of(settings), version, baseline, rows, score)
+            log_format = LogFormat.of(settings)
+            window = observe(connection, log_format, version, baseline, rows, score)
+            is_same = memory.labels is not None and memory.model_version == version
+            rows_from = memory.labels.rows_from if memory.labels is not None and is_same else None
+            window, waiting = with_labels(connection, log_format.schema, baseline, rows, window, rows_from, score)
+            rows = replace(rows, waiting_labels=waiting)
         return _conclude(engine, settings, baseline, window, rows, problem)
 
 
@@ -193,7 +204,8 @@ def select_window(
     )
     synthetic = synthetic_count(connection, start, now, model_version)
     last_run_at = None if earlier is None else earlier.window_end
-    return WindowRowsRead(start, now, carry_start, old, predictions, refusals, synthetic, last_run_at, policy)
+    labels = select_labels(connection, label_marks(earlier))
+    return WindowRowsRead(start, now, carry_start, old, predictions, refusals, synthetic, last_run_at, policy, labels)
 
 
 def row_marks(run: RunRecord | None) -> tuple[RowMarks, RowMarks]:
@@ -208,6 +220,40 @@ def row_marks(run: RunRecord | None) -> tuple[RowMarks, RowMarks]:
         ids = (run.last_prediction_row or 0, run.last_refusal_row or 0) if old_run else (0, 0)
         return RowMarks(ids[0], settled_before=old_run), RowMarks(ids[1], settled_before=old_run)
     return stored_value(RowMarks, run.rows["predictions"]), stored_value(RowMarks, run.rows["refusals"])
+
+
+def label_marks(run: RunRecord | None) -> RowMarks:
+    """What a run left of the labels."""
+    return stored_value(RowMarks, ((run.rows if run is not None else None) or {}).get("labels") or {})
+
+
+def with_labels(
+    connection: Connection,
+    schema: Schema,
+    baseline: Baseline | None,
+    rows: WindowRowsRead,
+    window: Window,
+    rows_from: datetime | None,
+    score: ShadowScorer | None,
+) -> tuple[Window, RowRanges]:
+    """The window with the labels of the run, and the ids of those that wait for a later run.
+
+    Args:
+        connection: reads one snapshot.
+        schema: of the features in the log.
+        baseline: without one, all labels wait.
+        rows: the rows of the run.
+        window: the window, counted.
+        rows_from: older rows are no evidence any more.
+        score: scores the rows that the fallback answered.
+    """
+    oldest = rows.end - timedelta(seconds=rows.policy.label_max_age_seconds)
+    newest, gaps = rows.predictions.newest, rows.predictions.gaps
+    source = LabelSource(rows.labels, window.model_version, rows.end, oldest, rows_from, newest, gaps)
+    if baseline is None:
+        return window, rows.labels.read
+    tally, ids = read_labels(connection, source, baseline, schema, score)
+    return replace(window, labels=tally), NO_RANGES if is_labelled(rows.policy, tally) else ids
 
 
 def observe(
@@ -278,7 +324,8 @@ def _conclude(
         is_first = last_run(connection, version) is None or not has_state(connection, version)
         old_memory = current_memory(connection, version)
         decision = decide(policy, baseline, window, old_memory)
-        is_conclusive = decision.evidence is not Evidence.INSUFFICIENT
+        evidence = evidence_without_labels(policy, window, decision.readings, decision.evidence)
+        is_conclusive = evidence is not Evidence.INSUFFICIENT
         span = RunSpan(rows.carry_start, rows.end, None, policy.max_carry_predictions)
         judges_predictions = is_conclusive and not leaves_predictions(policy, window)
         marks = [
@@ -294,6 +341,7 @@ def _conclude(
             inherited=to_document(replace(old_memory, hold=None)) if is_first and old_memory != Memory() else None,
             schema=schema,
             shadow_problem=shadow_problem,
+            labels=next_label_marks(rows.labels, rows.waiting_labels, rows.end, rows.carry_start),
             schema_digest=hashlib.sha256(dumps(schema).encode()).hexdigest(),
         )
         enforce = settings.service.mode == "enforce"

@@ -28,6 +28,7 @@ from stillsafe.monitoring.derivation import (
 )
 from stillsafe.monitoring.fold import run_baseline
 from stillsafe.monitoring.impact_derivation import impact_steps
+from stillsafe.monitoring.label_derivation import realised_steps
 from stillsafe.monitoring.relation_derivation import association_search, relation_steps
 from stillsafe.store.codec import stored_value
 from stillsafe.store.read.runs import RunRecord
@@ -107,6 +108,8 @@ def derive(policy: Policy, baseline: Baseline, window: Window, readings: tuple[R
             derivations[reading.key] = too_little_steps(policy, window, reading)
         elif reading.signal is Signal.SILENCE_SECONDS:
             derivations[reading.key] = silence_steps(policy, run.baseline, window, reading)
+        elif reading.signal is Signal.REALISED_LOSS:
+            derivations[reading.key] = realised_steps(policy, reading)
         elif reading.key in measures:
             derivations[reading.key] = count_steps(policy, run, measures[reading.key], reading)
         elif reading.signal is Signal.SOURCE_DEVIATION:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Range = tuple[int, int]
 Ids = NDArray[np.int64]
+NO_IDS: Ids = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

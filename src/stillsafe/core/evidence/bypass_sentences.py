@@ -1,6 +1,7 @@
 """Who answers, the model or the fallback, and why, in words."""
 
 from stillsafe.core.evidence.advantage import best_price, is_priced, run_advantage
+from stillsafe.core.evidence.label_streak import DEGRADED, LabelStreak, runs_to_leave
 from stillsafe.core.evidence.sentences import number_text, summary
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import SIGNALS, Evidence, Level, Reading, Signal
@@ -45,12 +46,26 @@ def fallback_end(
         readings: of the run.
         healthy_error: of the model, see `sentences.sentence`.
     """
+    if previous.labels is not None and previous.labels.level == DEGRADED:
+        return _label_end(policy, previous.labels, readings)
     runs = recovery_runs_needed(policy, previous)
     is_severe = any(reading.level is Level.SEVERE for reading in readings)
     cause = "in which the fallback was not expected to do better" if is_severe else "without a severe reading"
     deviating = tuple(reading for reading in readings if reading.evidence is Evidence.BAD)
     rest = f" What still deviates: {summary(deviating, healthy_error)}" if deviating else ""
     return f"The model answers again after {runs} consecutive runs {cause}.{rest}"
+
+
+def _label_end(policy: Policy, labels: LabelStreak, readings: tuple[Reading, ...]) -> str:
+    """Why a DEGRADED by labels ended in WARNING."""
+    if labels.is_released:
+        return "The model answers again: an operator released what labels had made DEGRADED."
+    text = summary(tuple(reading for reading in readings if reading.evidence is Evidence.BAD))
+    rest = f" What still deviates: {text}" if text else ""
+    return (
+        f"The model answers again after {runs_to_leave(policy, labels)} consecutive labelled runs in which it was not "
+        f"severely worse, or the fallback no better.{rest}"
+    )
 
 
 def _amount(key: str, amount: float) -> str:

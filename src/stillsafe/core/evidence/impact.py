@@ -57,12 +57,14 @@ class LabelProfile:
         share: of the healthy rows, in [0, 1].
         error: the model's mean error on them.
         features, outputs: per feature or output, the share of these rows in each bin.
+        label: of a classifier, the label as text; None in a document of an older version.
     """
 
     share: float
     error: float
     features: Mapping[str, tuple[float, ...]]
     outputs: Mapping[str, tuple[float, ...]]
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class PerformanceImpact:
         answer_swaps: of a classifier, per bin of the prediction the loss of a row that is given each of the answers in
             place of its own; empty where the metric does not depend on the answers alone.
         answer_effects: per feature and bin, the difference in each prediction bin's share, other things equal.
+        row_count: labelled rows behind the healthy error; 0 in a document of an older version.
     """
 
     metric: Metric
@@ -111,6 +114,7 @@ class PerformanceImpact:
     groups: tuple[tuple[tuple[str, ...], float], ...] = ()
     answer_swaps: tuple[tuple[float, ...], ...] = ()
     answer_effects: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    row_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

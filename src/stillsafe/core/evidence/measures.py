@@ -11,6 +11,7 @@ from stillsafe.core.evidence.watch import watched_part
 from stillsafe.core.policy import EvidencePolicy, Policy
 from stillsafe.core.signals import (
     DIGITS,
+    METRIC_SIGNALS,
     OUTPUT_SIGNALS,
     SIGNALS,
     Reading,
@@ -271,3 +272,31 @@ def silence_reading(policy: Policy, baseline: Baseline, window: Window, seconds_
 def _is_finite(measure: Measure, baseline: Baseline) -> bool:
     variation = baseline.variation.get(measure.key, 0.0)
     return all(math.isfinite(number) for number in (measure.value, measure.reference, measure.noise, variation))
+
+
+def expected_signals(evidence: EvidencePolicy, baseline: Baseline) -> list[tuple[Signal, str | None]]:
+    """The signals of a run in order, each with its feature: those that the baseline has a reference for."""
+    pairs: list[tuple[Signal, str | None]] = []
+    if baseline.confidence_count:
+        pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
+    pairs += [(signal, None) for signal in (Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.MODEL_ERROR_RATE)]
+    for name, feature in sorted(baseline.features.items()):
+        pairs.append((Signal.MISSING_RATE, name))
+        if name in baseline.clock:
+            pairs.append((Signal.CLOCK_CONTRADICTION_RATE, name))
+            continue
+        if feature.is_categorical:
+            pairs.append((Signal.UNSEEN_CATEGORY_RATE, name))
+        elif feature.minimum is not None:
+            pairs.append((Signal.OUT_OF_RANGE_RATE, name))
+        if is_continuous(evidence, feature):
+            pairs.append((Signal.REPEATED_VALUE_RATE, name))
+        if feature.bin_counts:
+            pairs.append((Signal.DISTRIBUTION_CHANGE, name))
+        if baseline.joint is not None and name in baseline.joint.features:
+            pairs.append((Signal.BROKEN_RELATION_RATE, name))
+    pairs += [(signal, None) for output, signal in OUTPUT_SIGNALS.items() if output in baseline.outputs]
+    if baseline.harm is not None:
+        signals = (METRIC_SIGNALS[each.metric] for each in (baseline.harm, *baseline.harm.also))
+        pairs += [(signal, None) for signal in dict.fromkeys(signals)]
+    return pairs

@@ -1,5 +1,6 @@
 """A run in words: what it concluded or lacked, what it did to an incident, and what ends or escalates the state."""
 
+from stillsafe.core.evidence.label_streak import DEGRADED, LabelStreak, runs_to_leave, worst
 from stillsafe.core.evidence.sentences import summary
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Reading
@@ -11,6 +12,8 @@ def progress(policy: Policy, memory: Memory, reason: str) -> str:
     """What the run concluded, what ends the state, and what escalates it; empty in NORMAL."""
     if memory.state is State.NORMAL:
         return ""
+    if memory.labels is not None and worst(memory.labels.level, memory.labels.others) != memory.labels.others:
+        return _label_progress(policy, memory.labels, reason)
     runs, state = calm_runs_needed(policy, memory), memory.state.value
     sentences = [reason, f"{state} ends after {runs} consecutive calm runs ({memory.calm_runs} so far)."]
     if memory.state is State.DEGRADED and memory.runs_without_severe:
@@ -25,6 +28,21 @@ def progress(policy: Policy, memory: Memory, reason: str) -> str:
         severe = max((streak.severe for streak in memory.streaks.values()), default=0)
         escalation = f"{policy.critical_runs} consecutive severe runs of one signal ({severe} so far)"
         sentences.append(f"It becomes DEGRADED after {escalation}.")
+    return " ".join(sentences).strip()
+
+
+def _label_progress(policy: Policy, labels: LabelStreak, reason: str) -> str:
+    """What ends a state that labels have made, and what escalates it."""
+    runs = runs_to_leave(policy, labels)
+    since = "" if labels.rows_from is None else f" of rows from {labels.rows_from:%Y-%m-%d %H:%M} UTC on"
+    kind = "without a severe loss" if labels.level == DEGRADED else "without a loss"
+    sentences = [reason, f"Labels made it {labels.level}: it ends after {runs} consecutive labelled runs {kind}"]
+    sentences[-1] += f"{since} ({labels.calm} so far)."
+    if labels.level == DEGRADED:
+        sentences.append("`stillsafe release` ends it too.")
+    else:
+        escalation = f"{policy.critical_runs} consecutive severe labelled runs ({labels.severe} so far)"
+        sentences.append(f"It becomes DEGRADED after {escalation}, unless the labels show the fallback no better.")
     return " ".join(sentences).strip()
 
 
@@ -73,6 +91,8 @@ def inheritance_reason(previous: Memory) -> str:
 def resolution_reason(previous: Memory, calm_runs: int) -> str:
     """Why an incident is over, and what it ended."""
     runs = f"{calm_runs} consecutive calm {'run' if calm_runs == 1 else 'runs'}"
+    if previous.labels is not None and previous.labels.state != previous.labels.others:
+        runs = f"{previous.labels.calm + 1} consecutive labelled runs without a loss"
     if previous.since is None:
         return f"Recovered after {runs}."
     return (

@@ -55,6 +55,7 @@ def sentence(reading: Reading, healthy_error: float | None = None) -> str:
         metric=Metric(reading.metric).phrase if reading.metric else "performance",
         sources=source_text(reading),
         deviations=source_deviations(reading),
+        truth=truth_text(reading),
     )
     if parts := part_texts(reading):
         text = f"{text} It consists of {', '.join(parts)}."
@@ -62,6 +63,14 @@ def sentence(reading: Reading, healthy_error: float | None = None) -> str:
         return text
     others, verb = " and ".join(reading.instead_of), "is" if len(reading.instead_of) == 1 else "are"
     return f"{text} Either {reading.feature} or {others} {verb} damaged: the data does not show which."
+
+
+def truth_text(reading: Reading) -> str:
+    """When the rows were answered whose labels have come, and how many of these rows have one."""
+    truth = reading.truth
+    if truth is None:
+        return ""
+    return f" of {truth.start:%Y-%m-%d %H:%M} to {truth.end:%Y-%m-%d %H:%M} UTC ({truth.coverage:.0%} have a label)"
 
 
 def source_text(reading: Reading) -> str:
@@ -162,11 +171,23 @@ def _performance(reading: Reading, loss: float, healthy_error: float | None) -> 
         metric, healthy = Metric(reading.metric), reading.healthy_performance
         now = max(healthy - loss, 0.0) if metric.is_score else healthy + loss
         return f" {now:.3g} (healthy {healthy:.3g}),"
+    if reading.signal is Signal.REALISED_LOSS:
+        return _realised_performance(reading, loss)
     if healthy_error is None:
         return ":"
     if reading.signal is Signal.ESTIMATED_ACCURACY_LOSS:
         return f" {max(1 - healthy_error - loss, 0):.0%} (healthy {1 - healthy_error:.0%}),"
     return f" {healthy_error * (1 + loss):.3g} (healthy {healthy_error:.3g}),"
+
+
+def _realised_performance(reading: Reading, loss: float) -> str:
+    healthy = reading.healthy_performance
+    if not reading.metric or healthy is None:
+        return ""
+    metric = Metric(reading.metric)
+    growth = healthy * loss if metric is Metric.MEAN_ABSOLUTE_ERROR else loss
+    now = max(healthy - loss, 0.0) if metric.is_score else healthy + growth
+    return f" {now:.3g} (healthy {healthy:.3g} on the same answers),"
 
 
 def number_text(unit: Unit, number: float) -> str:

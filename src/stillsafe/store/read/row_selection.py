@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, and_, false, func, not_, or_, select
 
 from stillsafe.store import database
-from stillsafe.store.row_ranges import Ids, Range, RowRanges, merge, ranges_of
+from stillsafe.store.row_ranges import NO_IDS, Ids, Range, RowRanges, merge, ranges_of
 
-NO_IDS: Ids = np.empty(0, dtype=np.int64)
 NO_RANGES = RowRanges()
 RECENT_IDS = 1000
 """Ids before the newest one whose transactions may still be open, at least; a busy server commits many a second."""
@@ -194,7 +193,7 @@ def evidence_rows(table: Table) -> list[ColumnElement[bool]]:
     return [table.c.synthetic.is_(False)] if "synthetic" in table.c else []
 
 
-def within(table: Table, ids: RowRanges, *, by_id: bool = True) -> ColumnElement[bool]:
+def within(table: FromClause, ids: RowRanges, *, by_id: bool = True) -> ColumnElement[bool]:
     """Whether a row's id belongs to a set."""
     column = table.c.id if by_id else opaque(table.c.id)
     single_ids = [first for first, last in ids.ranges if first == last]
@@ -285,6 +284,11 @@ def _gaps(connection: Connection, table: Table, candidates: RowRanges, read: Row
     """Those of the candidates that no visible row has; the ids that are read all have one."""
     if len(read.ranges) == 1:
         candidates = merge(each for first, last in candidates.ranges for each in read.complement(first, last).ranges)
+    return invisible_ids(connection, table, candidates)
+
+
+def invisible_ids(connection: Connection, table: Table, candidates: RowRanges) -> RowRanges:
+    """Those of the candidates that no visible row has: their transactions may commit later."""
     if not candidates:
         return RowRanges()
     is_candidate = within(table, candidates)

@@ -1,7 +1,7 @@
 """INSERT and UPDATE of `current_window_metrics`, `system_state`, `incidents`, `operator_actions`, `feature_schemas`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from stillsafe.core.decide import Decision
 from stillsafe.core.incident import Incident, IncidentEvent
 from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Policy
 from stillsafe.core.signals import Evidence, Signal
-from stillsafe.core.state import Hold, Memory
+from stillsafe.core.state import Hold, Memory, memory_after_release
 from stillsafe.core.window import Window
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value, to_document
@@ -40,6 +40,7 @@ class RunRows:
         schema: the features that the window was counted by, as plain JSON.
         schema_digest: identifies them.
         shadow_problem: why bypassed rows could not be scored, or None where they could or where nothing asks for it.
+        labels: the marks of the labels.
     """
 
     predictions: RowMarks
@@ -50,11 +51,15 @@ class RunRows:
     schema: Any = None
     schema_digest: str | None = None
     shadow_problem: str | None = None
+    labels: RowMarks = field(default_factory=RowMarks)
 
     def columns(self) -> dict[str, Any]:
         """The columns of the run's row that hold them."""
+        rows = {"predictions": to_document(self.predictions), "refusals": to_document(self.refusals)}
+        if self.labels.settled_to:
+            rows["labels"] = to_document(self.labels)
         return {
-            "rows": {"predictions": to_document(self.predictions), "refusals": to_document(self.refusals)},
+            "rows": rows,
             "last_prediction_row": self.predictions.settled_to,
             "last_refusal_row": self.refusals.settled_to,
             "late_count": self.late_count,
@@ -145,11 +150,11 @@ def record_hold(
 def record_release(
     connection: Connection, memories: Mapping[str | None, Memory], action: Hold, after_run: int | None
 ) -> None:
-    """End the hold of every model version, so that the evidence decides again; arguments as for `record_hold`."""
+    """End the hold of every model version, or what labels made DEGRADED; arguments as for `record_hold`."""
     _record_action(connection, "release", action, after_run)
     sentence = f"Released by {action.by}: {action.reason.rstrip('.')}."
     for version, memory in memories.items():
-        new_memory = replace(memory, hold=None)
+        new_memory = memory_after_release(memory)
         reason = _state_reason(connection, new_memory, sentence)
         _write_state(connection, version, memory, new_memory, action.at, reason=reason)
 

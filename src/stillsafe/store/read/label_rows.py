@@ -1,0 +1,136 @@
+"""The rows whose labels a run reads: the labels that no earlier run has read, whenever their rows were answered.
+
+A run stores by their ids which labels it read, as it does for predictions (`row_selection`): a replay reads the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_, null, select
+
+from stillsafe.store.read.row_selection import (
+    NO_RANGES,
+    RECENT_IDS,
+    OpenRange,
+    RowMarks,
+    evidence_rows,
+    invisible_ids,
+    own_rows,
+    within,
+)
+from stillsafe.store.row_ranges import RowRanges, merge
+from stillsafe.store.tables import labels, prediction_logs
+
+BATCH_ROWS = 5_000
+
+
+class LabelRow(NamedTuple):
+    """A label with the row that it belongs to.
+
+    Attributes:
+        id: of the label.
+        label, prediction: as text; no prediction where the fallback abstained.
+        fallback_used: whether the fallback answered.
+        timestamp: of the row, aware UTC.
+        input_summary: the row's features, where the fallback answered.
+    """
+
+    id: int
+    label: str
+    prediction: str | None
+    fallback_used: bool
+    timestamp: datetime
+    input_summary: object
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelection:
+    """The labels for one run.
+
+    Attributes:
+        old: what the last run left.
+        newest: highest visible id of the table.
+        read: ids of the labels that the run reads, those of other services and versions among them.
+        gaps: ids that the run might have read and that no visible label has.
+    """
+
+    old: RowMarks = field(default_factory=RowMarks)
+    newest: int = 0
+    read: RowRanges = NO_RANGES
+    gaps: RowRanges = NO_RANGES
+
+
+def select_labels(connection: Connection, old: RowMarks) -> LabelSelection:
+    """The labels that no earlier run has read."""
+    newest = int(connection.execute(select(func.coalesce(func.max(labels.c.id), 0))).scalar_one())
+    if not newest:
+        return LabelSelection(old, newest)
+    candidates = old.candidates(newest)
+    # The gaps of a long history belong to transactions that have ended long ago, so a first run leaves them alone.
+    recent = RowRanges(((max(1, newest - RECENT_IDS), newest),))
+    gaps = invisible_ids(connection, labels, candidates if old.settled_to else recent)
+    visible = [part for first, last in candidates.ranges for part in gaps.complement(first, last).ranges]
+    return LabelSelection(old, newest, merge(visible), gaps)
+
+
+def next_label_marks(selection: LabelSelection, waiting: RowRanges, at: datetime, gap_start: datetime) -> RowMarks:
+    """What a run leaves to the next one.
+
+    Args:
+        selection: of the run.
+        waiting: ids of the labels that were too few to be evidence.
+        at: the run's time.
+        gap_start: ids that no label had since before this time belong to no transaction any more.
+    """
+    since = {part: each.since for each in selection.old.open for part in ((each.first, each.last),)}
+    gaps = [OpenRange(*part, since.get(part, at)) for part in selection.gaps.ranges]
+    still_open = [each for each in gaps if each.since >= gap_start] + [OpenRange(*part, at) for part in waiting.ranges]
+    ranges = tuple(sorted(still_open, key=lambda each: each.first))
+    return RowMarks(selection.newest, ranges, selection.read.ranges, at)
+
+
+def label_rows(
+    connection: Connection, selection: LabelSelection, model_version: str, end: datetime
+) -> Iterator[list[LabelRow]]:
+    """The rows of these labels in batches, each row with the last label read of those it got, once in its life.
+
+    Args:
+        connection: of the service.
+        selection: the labels.
+        model_version: whose rows count.
+        end: rows from it on do not count.
+    """
+    if not selection.read:
+        return
+    log, label = prediction_logs, labels
+    newer, earlier = labels.alias("newer"), labels.alias("earlier")
+    is_replaced = and_(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
+    is_settled = and_(earlier.c.id <= selection.old.settled_to, not_(within(earlier, selection.old.open_ids())))
+    columns = label.c.id, label.c.label, log.c.prediction, log.c.fallback_used, log.c.timestamp
+    query = select(*columns, case((log.c.fallback_used, log.c.input_summary), else_=null()))
+    query = query.join_from(label, log, label.c.prediction_id == log.c.prediction_id).where(
+        within(label, selection.read),
+        *own_rows(connection, log, model_version, by_id=True),
+        *evidence_rows(log),
+        log.c.model_error.is_(None),
+        log.c.timestamp < end,
+        ~exists().where(is_replaced, within(newer, selection.read)),
+        ~exists().where(earlier.c.prediction_id == label.c.prediction_id, is_settled),
+    )
+    result = connection.execute(query.execution_options(yield_per=BATCH_ROWS))
+    for rows in result.partitions():
+        yield [LabelRow(*row) for row in rows]
+
+
+def prediction_count(
+    connection: Connection, model_version: str, span: tuple[datetime, datetime], newest: int, gaps: RowRanges
+) -> int:
+    """Predictions of a version in a time, both ends included, up to a row id and without the ids that no row had."""
+    log = prediction_logs
+    conditions: list[ColumnElement[bool]] = [*own_rows(connection, log, model_version), *evidence_rows(log)]
+    conditions += [log.c.timestamp >= span[0], log.c.timestamp <= span[1], func.coalesce(log.c.id, 0) <= newest]
+    if gaps:
+        conditions.append(not_(within(log, gaps, by_id=False)))
+    return int(connection.execute(select(func.count()).where(*conditions)).scalar_one())
