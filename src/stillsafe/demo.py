@@ -126,12 +126,12 @@ def play(out: Path, *, console: Console, keep_open: bool = False, quiet: bool = 
     terminal = Console(quiet=True) if quiet else console
     start_time = time.perf_counter()
     terminal.rule("[bold]Stillsafe: a model fails silently[/]")
-    flights = _read_flights()
+    flights = read_flights()
     with terminal.status("Training a model on 16,000 real flights and writing a service folder"):
-        traffic = _create_service(flights, out)
+        traffic = create_demo_service(flights, out)
     settings = service.settings_of(out / "stillsafe.toml")
     clock = Clock(START)
-    with _serve(service.create_app(settings, clock=clock), settings.serving.host) as port:
+    with serve(service.create_app(settings, clock=clock), settings.serving.host) as port:
         address = f"http://{settings.serving.host}:{port}"
         terminal.print(f"The model is trained and served on {address}. Each line is ten simulated minutes of traffic:")
         terminal.print("the state after the monitoring run at their end, the accuracy, and who answered.\n")
@@ -144,7 +144,8 @@ def play(out: Path, *, console: Console, keep_open: bool = False, quiet: bool = 
     return result
 
 
-def _read_flights() -> pd.DataFrame:
+def read_flights() -> pd.DataFrame:
+    """The flights, in an order without seasons."""
     file = resources.files("stillsafe") / "data" / "nyc_flights.parquet"
     with resources.as_file(file) as path:
         flights = pd.read_parquet(path)
@@ -152,7 +153,7 @@ def _read_flights() -> pd.DataFrame:
     return flights.drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
 
 
-def _create_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
+def create_demo_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     """Train a model and run `init` with it and a held-out sample; returns the flights that neither has used."""
     if out.exists() and not _is_demo_folder(out):
         raise DemoFailed(f"{out} exists and was not made by a demo; name another one with --out.")
@@ -207,7 +208,7 @@ def _save(model: Any, path: Path) -> None:
 
 
 @contextmanager
-def _serve(app: FastAPI, host: str) -> Iterator[int]:
+def serve(app: FastAPI, host: str) -> Iterator[int]:
     """Serve the app on a free port, which is yielded. A thread of this process serves, so it shares the clock."""
     config = uvicorn.Config(
         app, host=host, port=0, log_config=None, access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS
@@ -236,24 +237,25 @@ def _play_chapters(
     for chapter, run_count in CHAPTERS:
         terminal.print(HEADINGS[chapter])
         for batch in islice(batches, run_count):
-            rows = _request_rows(batch, broken_feed=chapter == "broken")
-            answers = _send(clients, rows, clock)
+            rows = request_rows(batch, broken_feed=chapter == "broken")
+            answers = send(clients, rows, clock)
             monitoring_run = service.monitor(settings, now=clock.now)
             predictions = [score.prediction for score in model.score(rows)]
-            run = _demo_run(chapter, monitoring_run, answers, predictions, batch[LABEL].to_numpy())
-            _print_run(terminal, run)
+            run = demo_run(chapter, monitoring_run, answers, predictions, batch[LABEL].to_numpy())
+            print_run(terminal, run)
             yield run
     for client in clients:
         client.close()
 
 
-def _request_rows(batch: pd.DataFrame, *, broken_feed: bool) -> list[dict[str, Any]]:
+def request_rows(batch: pd.DataFrame, *, broken_feed: bool = False) -> list[dict[str, Any]]:
+    """The features of flights, as a client sends them."""
     features = batch.drop(columns=LABEL).astype(object)
     rows = [{str(k): v for k, v in row.items()} for row in features.where(features.notna(), None).to_dict("records")]
     return [{**row, BROKEN_FEATURE: SENTINEL} for row in rows] if broken_feed else rows
 
 
-def _send(
+def send(
     clients: Sequence[http.client.HTTPConnection], rows: Sequence[dict[str, Any]], clock: Clock
 ) -> list[dict[str, Any]]:
     """Send one request per flight, from several clients at once, while the clock moves by ten minutes."""
@@ -275,9 +277,14 @@ def _predict(client: http.client.HTTPConnection, row: dict[str, Any]) -> dict[st
     return document
 
 
-def _demo_run(
+def demo_run(
     chapter: str, run: Run, answers: Sequence[dict[str, Any]], predictions: Sequence[Any], labels: Any
 ) -> DemoRun:
+    """A chapter's traffic and the run at its end.
+
+    Raises:
+        DemoFailed: the run did not take place.
+    """
     if run.decision is None or run.window is None:
         raise DemoFailed(f"a monitoring run did not take place: {run.outcome.value}.")
     fallback_count = sum(answer["decided_by"] == "fallback" for answer in answers)
@@ -319,14 +326,14 @@ def _evaluate(settings: Settings, runs: Sequence[DemoRun]) -> dict[str, Any]:
     return {
         "states": states,
         "runs": [asdict(run) for run in runs],
-        **_stored_results(settings),
+        **stored_results(settings),
         "accuracy_healthy": float(np.mean([run.accuracy for run in runs if run.chapter == "healthy"])),
         "accuracy_with_protection": with_protection,
         "accuracy_without_protection": without_protection,
     }
 
 
-def _stored_results(settings: Settings) -> dict[str, Any]:
+def stored_results(settings: Settings) -> dict[str, Any]:
     """The incident, its explanations, and how many decisions and windows a replay recomputes without a difference."""
     engine = service.open_store(settings)
     with database.reading(engine) as connection:
@@ -352,8 +359,9 @@ def _stored_results(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _print_run(terminal: Console, run: DemoRun) -> None:
-    line = Text(f"  {run.until:%H:%M}  ")
+def print_run(terminal: Console, run: DemoRun, time_format: str = "%H:%M") -> None:
+    """One line for a run."""
+    line = Text(f"  {run.until:{time_format}}  ")
     line.append(f"{run.state:<9}", style=f"bold {STATE_STYLE[run.state]}")
     line.append(f"severity {run.severity:<9}")
     confidence = "  -  " if run.avg_confidence is None else f"{run.avg_confidence:.3f}"

@@ -13,3 +13,10 @@ def test_a_foreign_folder_makes_the_demo_fail(run: Command, made_service: Path) 
     assert "The demo failed" in out
     assert "name another one with --out" in out
     assert (made_service / "stillsafe.toml").read_text() == settings
+
+
+def test_an_unknown_act_is_refused(run: Command, tmp_path: Path) -> None:
+    """The refusal names the acts."""
+    code, _, error = run("demo", "--act", "love", "--out", str(tmp_path / "story"))
+    assert code == 2
+    assert "--act feed or --act concept" in error

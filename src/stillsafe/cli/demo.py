@@ -8,6 +8,7 @@ import typer
 from stillsafe import logs
 from stillsafe.cli.app import EXIT_FAILURE, Json, app
 from stillsafe.cli.output import console, print_json, print_plain
+from stillsafe.errors import ConfigurationError
 
 
 @app.command()
@@ -17,14 +18,25 @@ def demo(
         bool, typer.Option("--open", help="Keep serving the API and the dashboard afterwards.")
     ] = False,
     as_json: Json = False,
+    act: Annotated[str, typer.Option(help="`feed`: a feed breaks; `concept`: the world changes its mind.")] = "feed",
 ) -> None:
-    """Play a degradation on real data in about a minute: a feed breaks, is detected, bypassed and repaired."""
+    """Play a degradation on real data in about a minute: a feed breaks, is detected, bypassed and repaired.
+
+    In the act `concept` the inputs stay healthy, the world changes its mind, and labels show it two simulated days
+    later.
+    """
     # Imported here: pandas takes a second to import.
+    from stillsafe import demo_concept
     from stillsafe.demo import DemoFailed, play
 
+    if act not in ("feed", "concept"):
+        raise ConfigurationError(f"{act!r} is no act of the demo.", "Write --act feed or --act concept.")
     logs.set_up("ERROR")
     try:
-        result = play(out, console=console, keep_open=keep_open, quiet=as_json)
+        if act == "concept":
+            result = demo_concept.play(out, console=console, quiet=as_json)
+        else:
+            result = play(out, console=console, keep_open=keep_open, quiet=as_json)
     except DemoFailed as error:
         print_plain(f"The demo failed: {error}")
         raise typer.Exit(EXIT_FAILURE) from error
