@@ -23,26 +23,26 @@ Rows = Callable[[np.random.Generator, int], pd.DataFrame]
 
 
 def _missing(random: np.random.Generator, count: int) -> pd.DataFrame:
-    return simulation._people(random, count).assign(ratio=np.nan)
+    return simulation.people(random, count).assign(ratio=np.nan)
 
 
 def _without_all(random: np.random.Generator, count: int) -> pd.DataFrame:
-    people = simulation._people(random, count)
+    people = simulation.people(random, count)
     return people.assign(**dict.fromkeys(simulation.NUMBERS, np.nan), country=None, channel=None)
 
 
 def _beyond(random: np.random.Generator, count: int) -> pd.DataFrame:
-    people = simulation._people(random, count)
+    people = simulation.people(random, count)
     return people.assign(ratio=people["ratio"] + 1, income=people["income"] * 10)
 
 
 def _one_row(random: np.random.Generator, count: int) -> pd.DataFrame:
-    return simulation._people(random, 1).sample(count, replace=True).reset_index(drop=True)
+    return simulation.people(random, 1).sample(count, replace=True).reset_index(drop=True)
 
 
 def _one_side(random: np.random.Generator, count: int) -> pd.DataFrame:
     """Ordinary rows, chosen so that the model answers the same to all."""
-    people = simulation._people(random, 40 * count + 40)
+    people = simulation.people(random, 40 * count + 40)
     return people[people["ratio"] > 0.6].head(count).reset_index(drop=True)
 
 
@@ -64,7 +64,7 @@ class Target(simulation._Simulation):
         hostile_count: its rows in ten minutes.
     """
 
-    hostile_rows: Rows = field(default=simulation._people)
+    hostile_rows: Rows = field(default=simulation.people)
     hostile_count: int = 0
 
     def begin(self) -> None:
@@ -122,7 +122,7 @@ def holds(folder: Path, hostile_rows: Rows, share: float) -> bool:
 
 def hides(folder: Path, share: float) -> bool:
     """Whether ordinary rows of the hostile client keep the evidence of a real fault from becoming CRITICAL."""
-    rows = simulation._people
+    rows = simulation.people
     return not _play(
         folder, rows, lambda each: _is_critical(each.runs(RUNS, is_broken=True, hostile_count=_count(share)))
     )

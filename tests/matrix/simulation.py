@@ -150,7 +150,7 @@ class _Simulation:
 
     def _open(self) -> None:
         """The store, with a baseline for each version."""
-        first, self.model = _service(self.cell.sample_size)
+        first, self.model = service_of(self.cell.sample_size)
         features = tuple(
             replace_log(each, self.cell.log) if each.name == "channel" else each for each in first.features
         )
@@ -199,7 +199,7 @@ class _Simulation:
         """Answer and log requests of the next ten minutes."""
         if not row_count:
             return
-        rows = _rows(self._table(row_count, faulty))
+        rows = rows_of(self._table(row_count, faulty))
         synthetic = [False] * len(rows)
         if self.cell.extra == "retries":
             rows += rows[::10]
@@ -249,7 +249,7 @@ class _Simulation:
         ]
 
     def _table(self, row_count: int, faulty: bool) -> pd.DataFrame:
-        table = _people(self.random, row_count)
+        table = people(self.random, row_count)
         client_count, faulty_count, share = CLIENTS[self.cell.clients]
         is_faulty = np.arange(row_count) < share * row_count
         if client_count:
@@ -266,7 +266,7 @@ class _Simulation:
         for _ in range(2 if self.cell.monitor == "twice" else 1):
             for number, each in enumerate(self.all_settings):
                 # Monitors of several versions start at the same minute, some seconds apart.
-                score, now = _shadow_scorer(each, self.model), at + timedelta(seconds=number)
+                score, now = shadow_scorer(each, self.model), at + timedelta(seconds=number)
                 run.run(self.engine, each, now=now, score=score)
         with database.reading(self.engine) as connection:
             record = current_state(connection, self.all_settings[0].model.version)
@@ -300,17 +300,18 @@ def replace_log(feature: Feature, log: str) -> Feature:
     return feature.model_copy(update={"log": LogMode(log)})
 
 
-def _shadow_scorer(own: Settings, model: Model) -> ShadowScorer | None:
+def shadow_scorer(own: Settings, model: Model) -> ShadowScorer | None:
+    """The scorer of bypassed rows, where the log has every feature."""
     return model.score if own.schema_of_features.scorable_from_log else None
 
 
 @lru_cache
-def _service(sample_size: int) -> tuple[Settings, Model]:
+def service_of(sample_size: int) -> tuple[Settings, Model]:
     """The service that every cell of a sample size plays; `init` made it."""
     random = np.random.default_rng(5)
-    train, sample = _people(random, 6000), _people(random, sample_size)
+    train, sample = people(random, 6000), people(random, sample_size)
     for table in (train, sample):
-        table["label"] = _labels(random, table)
+        table["label"] = labels_of(random, table)
     folder = Path(mkdtemp(prefix="stillsafe-matrix-"))
     init_service(_pipeline().fit(train[FEATURES], train["label"]), sample, folder, label="label", name="loan")
     read = service.settings_of(folder / "out" / "stillsafe.toml")
@@ -323,7 +324,7 @@ def _pipeline() -> Pipeline:
     return make_pipeline(columns, LogisticRegression())
 
 
-def _people(random: np.random.Generator, row_count: int) -> pd.DataFrame:
+def people(random: np.random.Generator, row_count: int) -> pd.DataFrame:
     """Requests. Income and age go with the ratio, so that a ratio on the wrong row shows."""
     ratio = random.beta(2, 3, row_count).round(3)
     return pd.DataFrame(
@@ -337,12 +338,14 @@ def _people(random: np.random.Generator, row_count: int) -> pd.DataFrame:
     )
 
 
-def _labels(random: np.random.Generator, table: pd.DataFrame) -> "pd.Series[int]":
+def labels_of(random: np.random.Generator, table: pd.DataFrame) -> "pd.Series[int]":
+    """What became of these people, in the healthy world."""
     score = 8 * (table["ratio"] - 0.4) + 0.3 * (table["country"] == "fr")
     return (score + random.logistic(size=len(table)) * 0.4 > 0).astype(int)
 
 
-def _rows(table: pd.DataFrame) -> list[Row]:
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """The requests of a table."""
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in table.to_dict("records")
