@@ -15,6 +15,7 @@ from stillsafe.backtest.text import score_words
 from stillsafe.core.fallback import MODEL, Fallback
 from stillsafe.disclosure_check import disclosure_findings
 from stillsafe.errors import StillsafeError
+from stillsafe.estimate_check import estimate_findings
 from stillsafe.exposure_check import exposure_findings
 from stillsafe.fallback_check import fallback_findings
 from stillsafe.file_check import file_findings
@@ -84,6 +85,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     findings.extend(exposure_findings(settings, None if engine is None else _keys(engine)))
     if engine is not None:
         findings.extend(judging_findings(engine, settings, now, service.utc_now()))
+        findings.extend(estimate_findings(engine, settings))
         if engine.dialect.name == "postgresql":
             findings.append(_spool(settings))
         engine.dispose()

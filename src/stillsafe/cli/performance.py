@@ -10,6 +10,7 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import console, print_plain, print_result
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.label_performance import Figures
 from stillsafe.model.load import load_model
 from stillsafe.model.performance_report import Period, PeriodKind, performance_report
@@ -36,7 +37,14 @@ def performance(
         periods = performance_report(
             connection, settings, model.classes, now, kind=kind, limit=limit, has_probabilities=model.has_probabilities
         )
-    print_result([period.document() for period in periods], as_json, lambda: print_periods(periods))
+        account = estimate_account(connection, settings.model.version)
+
+    def print_text() -> None:
+        print_periods(periods)
+        if account is not None:
+            print_plain(account.sentence)
+
+    print_result([period.document() for period in periods], as_json, print_text)
 
 
 def print_periods(periods: list[Period]) -> None:

@@ -9,10 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.evidence.estimate_account import WindowAccount
 from stillsafe.core.signals import Reading
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import StoreError
 from stillsafe.judging import Conditions, version_conditions
+from stillsafe.model.estimate_report import estimate_unit, estimate_windows
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
@@ -73,6 +75,8 @@ class Snapshot:
         incidents: the newest ones, unresolved ones first.
         actions: the newest actions of operators, newest first.
         last_request_at: when the last request arrived, or None.
+        estimates: estimated and realised loss of the newest labelled windows, oldest first.
+        estimate_unit: their unit.
     """
 
     now: datetime
@@ -84,6 +88,8 @@ class Snapshot:
     incidents: tuple[IncidentView, ...]
     actions: tuple[ActionRecord, ...]
     last_request_at: datetime | None
+    estimates: tuple[WindowAccount, ...] = ()
+    estimate_unit: str = "loss"
 
     @property
     def last_run(self) -> Run | None:
@@ -126,6 +132,8 @@ def take_snapshot(engine: Engine, settings: Settings, now: datetime, run_count: 
                 ),
                 actions=tuple(reversed(all_actions(connection)[-MOST_ACTIONS:])),
                 last_request_at=last_request_at(connection, now),
+                estimates=tuple(estimate_windows(connection, version)),
+                estimate_unit=estimate_unit(connection, version),
             )
     except ValueError as error:
         raise StoreError("The database holds a value that this version of Stillsafe cannot read.") from error

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from sqlalchemy import Engine
 
 from stillsafe.dashboard import charts, deviations, formatting
+from stillsafe.dashboard.estimate_chart import estimate_chart
 from stillsafe.dashboard.realised import label_context, read_days
 from stillsafe.dashboard.snapshot import Snapshot, take_snapshot
 from stillsafe.dashboard.status_banner import build_banner, is_stale
@@ -101,6 +102,8 @@ def _page_context(snapshot: Snapshot) -> dict[str, Any]:
             charts.low_confidence_chart(snapshot),
             charts.traffic_chart(snapshot),
         ]
+        account = estimate_chart(snapshot)
+        timelines += [] if account is None else [account]
         signal_charts = [charts.signal_chart(snapshot, key) for key in deviations.deviating_keys(snapshot.runs)]
     return {
         "snapshot": snapshot,

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.performance_report import PeriodKind, performance_report
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import problem_responses
-from stillsafe.serving.schemas import PerformanceDocument, PeriodDocument
+from stillsafe.serving.schemas import EstimateAccountDocument, PerformanceDocument, PeriodDocument
 
 MOST_PERIODS = 100
 By = Annotated[PeriodKind, Query(alias="by", description="Days, windows of the monitor's runs, or versions.")]
@@ -28,8 +29,13 @@ def performance_routes(context: Context) -> APIRouter:
             choice: Any = {"kind": kind, "limit": limit, "has_probabilities": has_probabilities}
             with context.reading() as connection:
                 periods = performance_report(connection, context.settings, model.classes, context.clock(), **choice)
+                account = estimate_account(connection, context.settings.model.version)
             documents = [PeriodDocument.model_validate(period.document()) for period in periods]
-            report = PerformanceDocument(model_version=context.model.version, by=kind, periods=documents)
+            estimate = (
+                None if account is None else EstimateAccountDocument.model_validate(account, from_attributes=True)
+            )
+            version = context.model.version
+            report = PerformanceDocument(model_version=version, by=kind, periods=documents, estimate=estimate)
             return report.model_dump_json().encode()
 
         return Response(await context.reading_time.run(read), media_type="application/json")

@@ -146,12 +146,29 @@ class PeriodDocument(Document):
     fallback: FiguresDocument | None = Field(description="Of the fallback's answers.")
 
 
+class EstimateAccountDocument(Document):
+    """The estimated loss held to account by the labels that have come."""
+
+    unit: str = Field(description="`points` of a hundred (as a share of 1), `growth` (a share), or `loss`.")
+    window_count: int = Field(description="Newest windows of the monitor whose labels have come, at most 40.")
+    bias: float = Field(
+        description="Mean of estimated minus realised loss: below zero where the estimate saw too little."
+    )
+    median_error: float
+    within_count: int = Field(description="Windows whose realised loss was within the interval of the estimate.")
+    is_trusted: bool
+    sentence: str
+
+
 class PerformanceDocument(Document):
     """Realised performance of the served model version, newest period first."""
 
     model_version: str
     by: str
     periods: list[PeriodDocument]
+    estimate: EstimateAccountDocument | None = Field(
+        None, description="Null where no labelled window has an estimated loss."
+    )
 
 
 class VersionDocument(Document):

@@ -16,6 +16,7 @@ from stillsafe.store.tables import labels, prediction_logs, services
 SECONDS_OF_DAY = 86400.0
 NUMBER = r"^-?[0-9.]+(e[-+]?[0-9]+)?$"
 _LABEL = labels.alias("label")
+MOST_RECENT_LABELS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,17 @@ def _labelled(
     in_span = log.c.timestamp >= start, log.c.timestamp < end
     is_newest = ~exists().where(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
     return query.where(*own_rows(connection, log, model_version), *evidence_rows(log), *in_span, is_newest)
+
+
+def last_labelled_at(connection: Connection, model_version: str) -> datetime | None:
+    """Time of the newest row of a version among the predictions whose labels came last; None where none came."""
+    log = prediction_logs
+    recent = select(labels.c.prediction_id).order_by(labels.c.id.desc()).limit(MOST_RECENT_LABELS).subquery()
+    query = select(func.max(log.c.timestamp)).join_from(recent, log, recent.c.prediction_id == log.c.prediction_id)
+    newest: datetime | None = connection.execute(
+        query.where(*own_rows(connection, log, model_version, by_id=True))
+    ).scalar()
+    return newest
 
 
 def label_in_force(prediction_id: ColumnElement[str]) -> ScalarSelect[str]:

@@ -143,6 +143,15 @@ def recent_figures(connection: Connection, limit: int, before_run: int | None = 
     return [record_from_row(RunFigures, row) for row in rows]
 
 
+def figures_before(connection: Connection, model_version: str, end: datetime | None, limit: int) -> list[RunFigures]:
+    """The figures of the newest runs of a version whose windows end before a time, or at all, newest first."""
+    table = current_window_metrics
+    query = select(*(table.c[field.name] for field in fields(RunFigures))).where(*_in_force(connection, model_version))
+    query = query if end is None else query.where(table.c.window_end < end)
+    rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit))
+    return [record_from_row(RunFigures, row) for row in rows]
+
+
 def all_runs(connection: Connection) -> Iterator[RunRecord]:
     """Every run that is not superseded, oldest first, fetched 200 at a time."""
     query = select(current_window_metrics).where(*_in_force(connection)).order_by(current_window_metrics.c.id)

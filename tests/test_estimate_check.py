@@ -1,0 +1,37 @@
+"""`check` holds the estimate to account."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from stillsafe import estimate_check
+from stillsafe.core.evidence.estimate_account import EstimateAccount
+from stillsafe.findings import Verdict
+from stillsafe.settings import Settings
+from tests.dashboard.story import settings_of
+from tests.store.conftest import empty, engine
+
+__all__ = ["empty", "engine"]
+
+
+@pytest.fixture
+def service_settings(tmp_path: Path) -> Settings:
+    """Of a made-up service."""
+    return settings_of(tmp_path)
+
+
+@pytest.mark.parametrize(("within_count", "verdict"), [(9, Verdict.OK), (3, Verdict.WARNING)])
+def test_an_estimate_that_is_not_to_be_trusted_is_a_warning(
+    engine: Engine, service_settings: Settings, monkeypatch: pytest.MonkeyPatch, within_count: int, verdict: Verdict
+) -> None:
+    """Its message is the account in words."""
+    account = EstimateAccount("points", 10, -0.05, 0.05, within_count)
+    monkeypatch.setattr(estimate_check, "estimate_account", lambda _connection, _version: account)
+    [finding] = estimate_check.estimate_findings(engine, service_settings)
+    assert (finding.subject, finding.verdict, finding.message) == ("estimate", verdict, account.sentence)
+
+
+def test_without_labels_there_is_no_finding(engine: Engine, service_settings: Settings) -> None:
+    """Labels are never needed."""
+    assert list(estimate_check.estimate_findings(engine, service_settings)) == []
