@@ -23,7 +23,6 @@ from stillsafe.logs import LogEvent, log_event
 logger = logging.getLogger(__name__)
 
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_MISCONFIGURED = 0, 1, 2
-EXIT_WARNING, EXIT_DEGRADED, EXIT_UNKNOWN = 3, 4, 5
 MONITOR, TRIAL = "monitor", "--try"
 
 

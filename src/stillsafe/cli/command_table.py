@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
     "Run": (
         CommandEntry("serve", "serve", "Serve the API and the dashboard until stopped."),
         CommandEntry("monitor", "monitor", "Do one monitoring run and exit; cron starts it."),
+        CommandEntry("score", "score", "Answer and record every row of a file."),
         CommandEntry("schedule", "schedule", "The crontab entry that starts the monitor."),
         CommandEntry("key", "key", "Keys of clients: who may predict, read and operate."),
     ),

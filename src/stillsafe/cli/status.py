@@ -12,19 +12,16 @@ from sqlalchemy import Connection, Engine
 from stillsafe import incident_explanation, service
 from stillsafe.cli.app import (
     DEFAULT_CONFIG,
-    EXIT_DEGRADED,
     EXIT_FAILURE,
-    EXIT_SUCCESS,
-    EXIT_UNKNOWN,
-    EXIT_WARNING,
     Config,
     Json,
     app,
 )
 from stillsafe.cli.output import STATE_STYLE, colour_markup, console, format_time, print_result
+from stillsafe.cli.state_codes import EXIT_UNKNOWN, STATE_EXITS
 from stillsafe.cli.windows import window_document
 from stillsafe.core.policy import Policy
-from stillsafe.core.state import recovery_runs_needed
+from stillsafe.core.state import State, recovery_runs_needed
 from stillsafe.errors import SchemaMismatch, StoreError
 from stillsafe.judging import VersionCondition, version_conditions
 from stillsafe.label_summary import recent_summary
@@ -83,11 +80,9 @@ def exit_code(document: dict[str, Any]) -> int:
     4: DEGRADED. 5: nobody vouches for the state, since the monitor is stale, the service is not judged, or the model
     version has no active baseline. 3: WARNING. 0: NORMAL.
     """
-    if document["state"] == "DEGRADED":
-        return EXIT_DEGRADED
-    if document["stale"] or not document["judged"] or not document["watched"]:
-        return EXIT_UNKNOWN
-    return EXIT_WARNING if document["state"] == "WARNING" else EXIT_SUCCESS
+    state = State(document["state"])
+    vouched = document["judged"] and document["watched"] and not document["stale"]
+    return STATE_EXITS[state] if vouched or state is State.DEGRADED else EXIT_UNKNOWN
 
 
 def status_document(engine: Engine, settings: Settings, now: datetime, spooled_rows: int) -> dict[str, Any]:
