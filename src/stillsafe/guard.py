@@ -82,7 +82,7 @@ class _Process:
 class Guard:
     """A service in this program: `guard = Guard("service/stillsafe.toml")`, `guard.predict(features)`.
 
-    Every answer is in the log when it is returned, and obeys the state that the monitor has decided, which cron runs as
+    Every answer is in the log when it is returned, and follows the state that the monitor has decided, which cron runs as
     for a server. Threads share batches and commits; a fork and other processes get connections of their own.
 
     Args:
@@ -123,7 +123,7 @@ class Guard:
             features: feature -> value. NumPy's scalars are accepted, and NaN is a missing value.
             id: your id of the request: a retry with the same id gets the stored answer, and is no second request.
             synthetic: whether the row is a probe: answered and logged, but no evidence about the model.
-            client: who asks, for the evidence about single clients; stored as a salted hash.
+            client: who makes the request, for the evidence about single clients; stored as a salted hash.
 
         Raises:
             InvalidFeatures: the features break the schema.
@@ -202,7 +202,7 @@ class Guard:
     ) -> Prediction:
         """Record what a model elsewhere has answered: it is logged, watched and judged as this service's answers.
 
-        Such a caller obeys `state` itself: while it `is_bypassed`, ask `fallback` instead of the model.
+        Such a caller follows `state` itself: while it `is_bypassed`, use `fallback` instead of the model.
 
         Args:
             features: as in `predict`.

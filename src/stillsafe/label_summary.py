@@ -85,7 +85,7 @@ def summary_of(sums: OutcomeSums, start: datetime, end: datetime) -> LabelSummar
 def label_summaries(
     connection: Connection, spans: Sequence[tuple[datetime, datetime]], model_version: str
 ) -> list[LabelSummary]:
-    """The summary of each span; empty where no label has ever come, so that nobody waits for the queries."""
+    """The summary of each span; empty where no label has ever come, so that the queries cost nothing."""
     if not has_labels(connection):
         return []
     return [summary_of(outcome_sums(connection, start, end, model_version), start, end) for start, end in spans]

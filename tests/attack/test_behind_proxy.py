@@ -47,7 +47,9 @@ def behind_proxy(pristine_service: Path, place: Path, *options: str) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def keyed(pristine_service: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Proxy]]:
+def keyed_service(
+    pristine_service: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ServerProcess, Proxy]]:
     """With keys."""
     with behind_proxy(pristine_service, tmp_path_factory.mktemp("keyed"), "--keys") as pair:
         yield pair
@@ -68,9 +70,9 @@ def client_of(proxy: Proxy, key: str | None = None, **headers: str) -> httpx2.Cl
     return httpx2.Client(transport=transport, base_url=f"https://{ADDRESSES[0]}:{proxy.port}", headers=headers)
 
 
-def test_an_inference_client_predicts(keyed: tuple[ServerProcess, Proxy]) -> None:
+def test_an_inference_client_predicts(keyed_service: tuple[ServerProcess, Proxy]) -> None:
     """On one connection, under the public name; the source of each row is the key, and never the proxy."""
-    target, proxy = keyed
+    target, proxy = keyed_service
     key = create_key(target, "shop", "predict")
     with client_of(proxy, key, Host=f"{NAME}:{proxy.port}") as client:
         answers = [client.post("/v1/predict", json=GOOD) for _ in range(20)]
@@ -81,9 +83,9 @@ def test_an_inference_client_predicts(keyed: tuple[ServerProcess, Proxy]) -> Non
     assert stored_sources(target) == {source_of("key:shop", "salt"): 23}
 
 
-def test_whoever_has_no_key_is_refused(keyed: tuple[ServerProcess, Proxy]) -> None:
+def test_whoever_has_no_key_is_refused(keyed_service: tuple[ServerProcess, Proxy]) -> None:
     """By whatever name or address they come, and whatever they write into the headers of a proxy."""
-    target, proxy = keyed
+    target, proxy = keyed_service
     counts = stored_sources(target)
     with client_of(proxy) as client:
         for headers in ({}, {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}, {"X-API-Key": "stsf_x"}):
@@ -93,9 +95,9 @@ def test_whoever_has_no_key_is_refused(keyed: tuple[ServerProcess, Proxy]) -> No
     assert stored_sources(target) == counts
 
 
-def test_a_probe_by_address_needs_no_name_and_no_key(keyed: tuple[ServerProcess, Proxy]) -> None:
+def test_a_probe_by_address_needs_no_name_and_no_key(keyed_service: tuple[ServerProcess, Proxy]) -> None:
     """Also under an address of the proxy that is none of the service's, as a load balancer's probe has it."""
-    _, proxy = keyed
+    _, proxy = keyed_service
     with client_of(proxy) as client:
         for address in ADDRESSES:
             answers = [client.get(f"https://{address}:{proxy.port}/health/{each}") for each in ("live", "ready")]
@@ -104,18 +106,18 @@ def test_a_probe_by_address_needs_no_name_and_no_key(keyed: tuple[ServerProcess,
         assert client.get(f"https://{ADDRESSES[1]}:{proxy.port}/v1/state").status_code == 403
 
 
-def test_prometheus_scrapes(keyed: tuple[ServerProcess, Proxy], tmp_path: Path) -> None:
+def test_prometheus_scrapes(keyed_service: tuple[ServerProcess, Proxy], tmp_path: Path) -> None:
     """With the configuration of the examples and a key that may read."""
-    target, proxy = keyed
+    target, proxy = keyed_service
     with scraper_of(proxy, create_key(target, "prometheus", "read"), tmp_path) as port:
         assert sample(port, 'up{job="stillsafe"}') == 1
         assert sample(port, 'stillsafe_state{job="stillsafe",state="NORMAL"}') == 1
         assert sample(port, 'stillsafe_key_requests_total{key="prometheus",result="admitted"}') >= 1
 
 
-def test_a_person_logs_in_and_sees_the_dashboard_change(keyed: tuple[ServerProcess, Proxy]) -> None:
+def test_a_person_logs_in_and_sees_the_dashboard_change(keyed_service: tuple[ServerProcess, Proxy]) -> None:
     """In a real browser: the session is kept over the page's own refresh, in a cookie that only HTTPS carries."""
-    target, proxy = keyed
+    target, proxy = keyed_service
     key = create_key(target, "person", "read")
     problems: list[str] = []
     arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {NAME} {ADDRESSES[0]}"]
@@ -139,9 +141,9 @@ def test_a_person_logs_in_and_sees_the_dashboard_change(keyed: tuple[ServerProce
     assert problems == []
 
 
-def test_no_key_is_in_any_log(keyed: tuple[ServerProcess, Proxy], figure: Figure) -> None:
+def test_no_key_is_in_any_log(keyed_service: tuple[ServerProcess, Proxy], figure: Figure) -> None:
     """Neither the proxy's nor the service's."""
-    target, proxy = keyed
+    target, proxy = keyed_service
     lines = proxy.access_log.read_text().splitlines()
     assert lines
     assert "stsf_" not in proxy.access_log.read_text() + target.log_file.read_text()

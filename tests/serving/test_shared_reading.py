@@ -11,23 +11,23 @@ from stillsafe.serving.shared_reading import SharedReading
 
 def test_a_crowd_is_read_for_once() -> None:
     """A hundred that come while one is read for get the next reading, and one after them the one after that."""
-    numbers, may_go, entered = count(), Event(), Event()
+    numbers, may_go, has_begun = count(), Event(), Event()
 
     def read() -> int:
-        entered.set()
+        has_begun.set()
         assert may_go.wait(20)
         return next(numbers)
 
     async def story() -> list[int]:
-        shared = SharedReading(read)
-        first = asyncio.create_task(shared.result())
-        await asyncio.to_thread(entered.wait, 20)
-        crowd = [asyncio.create_task(shared.result()) for _ in range(100)]
+        reading = SharedReading(read)
+        first = asyncio.create_task(reading.result())
+        await asyncio.to_thread(has_begun.wait, 20)
+        crowd = [asyncio.create_task(reading.result()) for _ in range(100)]
         await asyncio.sleep(0)
         crowd[0].cancel()
         may_go.set()
         results = await asyncio.gather(first, *crowd[1:])
-        return [*results, await shared.result()]
+        return [*results, await reading.result()]
 
     assert asyncio.run(story()) == [0, *[1] * 99, 2]
 
@@ -42,10 +42,10 @@ def test_an_error_is_everybody_s_and_ends_nothing() -> None:
             raise error
         return "read"
 
-    shared = SharedReading(read)
+    reading = SharedReading(read)
 
     async def story() -> list[object]:
-        return list(await asyncio.gather(*(shared.result() for _ in range(3)), return_exceptions=True))
+        return list(await asyncio.gather(*(reading.result() for _ in range(3)), return_exceptions=True))
 
     assert [str(each) for each in asyncio.run(story())] == ["a"] * 3
     assert asyncio.run(story()) == ["read"] * 3

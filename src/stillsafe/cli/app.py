@@ -144,7 +144,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _wrong_use(error: Exception) -> str | None:
-    """What typer says about a wrong command or option; None for any other error. Its class has no public name."""
+    """The message of typer about a wrong command or option; None for any other error. Its class has no public name."""
     is_wrong_use = getattr(error, "exit_code", None) == EXIT_MISCONFIGURED and hasattr(error, "format_message")
     return error.format_message() if is_wrong_use else None  # type: ignore[attr-defined] # tried in the line above
 

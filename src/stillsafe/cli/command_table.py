@@ -68,7 +68,7 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
 
 
 class CommandTable(Mapping[str, Any]):
-    """Name -> command, in the order of the help. A command is imported when it is looked up."""
+    """Name -> command, in the order of the help. A command is imported by its first use."""
 
     def __init__(self, app: typer.Typer) -> None:
         self._app = app

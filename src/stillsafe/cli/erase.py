@@ -132,7 +132,7 @@ def _value(spec: FeatureSpec, text: str) -> Value:
 
 
 def _require_consent(result: ErasureResult, *, yes: bool) -> None:
-    """Ask the person at the terminal.
+    """Require a yes from the person at the terminal.
 
     Raises:
         ConfigurationError: there is none, and `--yes` is not given.

@@ -75,14 +75,14 @@ def status(
 
 
 def exit_code(document: dict[str, Any]) -> int:
-    """The exit code that tells a program the state: the first of the following that is true.
+    """The exit code of a state, for a program: the first of the following that is true.
 
-    4: DEGRADED. 5: nobody vouches for the state, since the monitor is stale, the service is not judged, or the model
+    4: DEGRADED. 5: the state is not vouched for, since the monitor is stale, the service is not judged, or the model
     version has no active baseline. 3: WARNING. 0: NORMAL.
     """
     state = State(document["state"])
-    vouched = document["judged"] and document["watched"] and not document["stale"]
-    return STATE_EXITS[state] if vouched or state is State.DEGRADED else EXIT_UNKNOWN
+    is_vouched_for = document["judged"] and document["watched"] and not document["stale"]
+    return STATE_EXITS[state] if is_vouched_for or state is State.DEGRADED else EXIT_UNKNOWN
 
 
 def status_document(engine: Engine, settings: Settings, now: datetime, spooled_rows: int) -> dict[str, Any]:

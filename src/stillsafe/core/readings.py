@@ -63,7 +63,7 @@ def run_evidence(policy: Policy, window: Window, readings: tuple[Reading, ...]) 
 def evidence_without_labels(
     policy: Policy, window: Window, readings: tuple[Reading, ...], evidence: Evidence
 ) -> Evidence:
-    """Evidence of a run by everything but labels, which speak of other rows than those of the window."""
+    """Evidence of a run by everything but labels, which are about other rows than those of the window."""
     others = tuple(reading for reading in readings if reading.signal is not Signal.REALISED_LOSS)
     return evidence if len(others) == len(readings) else run_evidence(policy, window, others)
 

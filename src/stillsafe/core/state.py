@@ -251,7 +251,7 @@ STEPS: Mapping[int, Step] = {1: step_of_rules_1, 2: step_of_rules_2, 3: step}
 
 
 def _without_labels(memory: Memory, model_version: str) -> Memory:
-    """The memory by everything but labels. Labels of one model say nothing of another, which inherits the state.
+    """The memory by everything but labels. Labels of one model show nothing of another, which inherits the state.
 
     A state that is another one than these two make, after an edit of the database for example, counts as it is.
     """

@@ -1,4 +1,4 @@
-"""Realised performance of probabilities: how well they rank, and whether they are what they say.
+"""Realised performance of probabilities: how well they rank, and whether they are the shares that come true.
 
 The log has the probability of the answer. With two classes that is the probability of either; with more it is that of
 the answer alone, so only its calibration is known. scikit-learn computes the metrics. Intervals hold 95%: of a mean the

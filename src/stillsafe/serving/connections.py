@@ -79,8 +79,8 @@ class _Group:
         idle = [each for each in some if each.idle_until is not None]
         if idle:
             return min(idle, key=lambda each: each.idle_until or 0.0)
-        stalled = [each for each in some if each.stall_seconds >= STALL_SECONDS]
-        return max(stalled, key=lambda each: each.stall_seconds, default=None)
+        stalled_connections = [each for each in some if each.stall_seconds >= STALL_SECONDS]
+        return max(stalled_connections, key=lambda each: each.stall_seconds, default=None)
 
 
 class ConnectionRegistry:

@@ -107,7 +107,7 @@ def _is_followed_link(method: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _is_probe_by_address(scope: Scope, host: bytes) -> bool:
-    """Whether health is asked for under an address."""
+    """Whether a request is one for health under an address."""
     return path_below(scope).startswith(HEALTH) and _address_of(host_name(host)) is not None
 
 

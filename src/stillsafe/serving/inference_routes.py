@@ -1,4 +1,4 @@
-"""Routes of the Open Inference Protocol (version 2), which clients of KServe, Triton and MLServer speak."""
+"""Routes of the Open Inference Protocol (version 2), the protocol of clients of KServe, Triton and MLServer."""
 
 from functools import partial
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Why the model or the fallback answers, in sentences for a client: what the state says, and what to know of it."""
+"""Why the model or the fallback answers, in sentences for a client: the state, and what to know of it."""
 
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate

@@ -40,7 +40,7 @@ class WindowAccount:
 
     @property
     def is_within(self) -> bool:
-        """Whether the realised loss lies within the interval of the estimate."""
+        """Whether the realised loss is within the interval of the estimate."""
         reach = INTERVAL_DEVIATIONS * math.hypot(self.estimate_error, self.realised_error)
         return abs(self.difference) <= reach
 

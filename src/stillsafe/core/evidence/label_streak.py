@@ -25,7 +25,7 @@ class LabelStreak:
         deviating, severe: consecutive labelled runs that deviated, and that were severe.
         calm: consecutive labelled runs that lead out of `level`.
         rows_from: rows before it are no evidence any more, aware UTC, or None.
-        has_advantage: whether labels last showed the fallback better than the model, or None where they tell nothing
+        has_advantage: whether labels last showed the fallback better than the model, or None where they show nothing
             since the state was last NORMAL by labels.
         is_released: whether an operator has ended what labels made DEGRADED; the next run takes note.
     """

@@ -1,4 +1,4 @@
-"""What labels that have come say of the answers to their rows: counts and sums, never rows."""
+"""The answers to rows by the labels that have come: counts and sums, never rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,7 +58,7 @@ class LabelTally:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Of which rows a reading by labels speaks.
+    """Which rows a reading by labels is about.
 
     Attributes:
         start, end: their times, aware UTC.

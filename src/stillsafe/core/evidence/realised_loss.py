@@ -116,7 +116,7 @@ def healthy_error(
 
 
 def _advantage(policy: Policy, definition: MetricDefinition, labels: LabelTally, unit: float) -> float | None:
-    """What the fallback won per row by the labels, or None where they tell too little of it."""
+    """What the fallback won per row by the labels, or None where they show too little of it."""
     if min(labels.fallback.count, labels.paired_model.count) < max(policy.min_labels, 1):
         return None
     model, fallback = (tally_error(definition, each).mean for each in (labels.paired_model, labels.fallback))

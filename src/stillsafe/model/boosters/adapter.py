@@ -279,7 +279,7 @@ class BoosterModel(BoosterInterface):
     def take_names(self, columns: Sequence[str]) -> None:
         """Take over the names of a table's columns where those of the booster have `_` for other characters.
 
-        LightGBM stores `home city` as `home_city`.
+        LightGBM stores `post code` as `post_code`.
         """
         booster_names = [str(name) for name in getattr(self, "feature_names_in_", ())]
         table_names = {re.sub(r"\W", "_", str(column)): str(column) for column in columns}

@@ -61,7 +61,7 @@ class ErasureRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """A row of the log that an erasure looks at."""
+    """A row of the log that an erasure may concern."""
 
     id: int
     model_version: str
