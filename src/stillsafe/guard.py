@@ -82,7 +82,7 @@ class _Process:
 class Guard:
     """A service in this program: `guard = Guard("service/stillsafe.toml")`, `guard.predict(features)`.
 
-    Every answer is in the log when it is returned, and follows the state that the monitor has decided, which cron runs as
+    Every answer is in the log when it is returned, and follows the state that the monitor has decided. Cron runs it as
     for a server. Threads share batches and commits; a fork and other processes get connections of their own.
 
     Args:

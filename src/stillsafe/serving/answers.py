@@ -88,8 +88,8 @@ class GuardState:
     Attributes:
         state: NORMAL, WARNING or DEGRADED.
         reason: why the state is what it is.
-        is_bypassed: whether the model must not answer. `Guard.predict` does so by itself; a caller with a model elsewhere
-            uses `Guard.fallback` instead of its model.
+        is_bypassed: whether the model must not answer. `Guard.predict` heeds it; a caller with a model elsewhere uses
+            `Guard.fallback` instead of its model.
         bypass_reason: why, or None.
         damaged_features: features that the fallback does not read.
         monitor_stale, watched, judged, judged_at: as in `Prediction`.
