@@ -25,6 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from stillsafe.core.schema import Row
+from stillsafe.init.conversion import equal_scores
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.equivalence import OutputsDiffer
 from stillsafe.model.compiled.predictors import CannotCompile, CompiledModel, compile_model
@@ -113,7 +114,7 @@ def test_a_bare_model_on_named_columns() -> None:
         )
         few_rows: list[Row] = [{"age": float(a), "visits": int(v)} for v, a in complete_numbers.to_numpy()]
         fast = equivalence.compile_verified(model, NO_REFERENCE, few_rows)
-        assert fast.score(few_rows) == model.score(few_rows)
+        assert all(map(equal_scores, fast.score(few_rows), model.score(few_rows)))  # old versions add in another order
 
 
 def test_categories_that_trees_split_themselves_are_not_compiled() -> None:
