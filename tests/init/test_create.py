@@ -14,7 +14,6 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
-    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
@@ -22,6 +21,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -342,9 +342,9 @@ class CustomModel:
 UNSERVABLE = [
     (LogisticRegression(), "is not fitted. Fit it"),
     (make_pipeline(StandardScaler(), LinearRegression()), "is not fitted. Fit it"),
-    (fit(KMeans(2, n_init=1)), "KMeans is neither a classifier nor a regressor. Stillsafe serves"),
+    (fit(KMeans(2, n_init=1)), "KMeans is neither a classifier nor a regressor. Serve the"),
     (fit(StandardScaler()), "StandardScaler makes no predictions. Stillsafe serves"),
-    (fit(IsolationForest(n_estimators=2)), "IsolationForest is neither a classifier nor a regressor."),
+    (fit(LocalOutlierFactor()), "LocalOutlierFactor makes no predictions. Fit it with novelty=True"),
     (fit(LinearRegression(), people()[["age", "visits"]]), "not give one plain prediction per row. Fit it on one"),
     (fit(LinearRegression(), people()[["age"]]), "not give one plain prediction per row. Fit it on one label column"),
     (fit(RandomForestRegressor(2), people()[["age", "visits"]]), "not give one plain prediction per row."),

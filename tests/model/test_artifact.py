@@ -20,6 +20,7 @@ from stillsafe.errors import ModelError
 from stillsafe.model.artifact import read_estimator, sha256_of
 from stillsafe.model.load import load_model
 from stillsafe.model.trusted_types import NEVER_TRUSTED, TRUSTED_TYPES
+from tests.model.versions import OTHER_VERSION, content_of
 from tests.serving.services import GOOD, fitted_pipeline, save_model, settings_of
 
 
@@ -127,3 +128,17 @@ def test_a_truncated_skops_file_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-2000])
     with pytest.raises(ModelError, match="not a readable skops file"):
         read_estimator(file)
+
+
+@pytest.mark.parametrize("form", ["skops", "joblib"])
+@pytest.mark.parametrize("version", [OTHER_VERSION, None])
+def test_a_model_without_a_parameter_of_its_class_is_refused(tmp_path: Path, form: str, version: str | None) -> None:
+    """An older class reads a parameter that a newer one no longer wrote: one sentence, with both versions if known."""
+    estimator = fitted_pipeline()
+    del estimator.steps[-1][1].C
+    file = tmp_path / f"model.{form}"
+    file.write_bytes(content_of(estimator, form, version))
+    message = f"saved with scikit-learn {OTHER_VERSION}" if version else "lacks a parameter that its class has here"
+    with pytest.raises(ModelError, match=message) as failure:
+        read_estimator(file, kind=form, trusted=True)
+    assert "'C'" in failure.value.problem

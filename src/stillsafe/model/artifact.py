@@ -73,7 +73,25 @@ def parse_estimator(content: bytes, path: Path, *, kind: str, trusted: bool, tru
     if kind in NATIVE_FORMATS:
         return parse_native(content, path, kind)
     if kind == "joblib":
-        return _with_adapters(_parse_joblib(content, path, trusted), path)
+        estimator = _with_adapters(_parse_joblib(content, path, trusted), path)
+    else:
+        estimator = _parse_skops(content, path, trusted_types)
+    _require_parameters(estimator, content, path)
+    return estimator
+
+
+def _require_parameters(estimator: Any, content: bytes, path: Path) -> None:
+    """Refuse an estimator that lacks a parameter which the installed version of its class reads."""
+    try:
+        if hasattr(estimator, "get_params"):
+            estimator.get_params()
+    except AttributeError as error:
+        problem = f"The model lacks a parameter that its class has here: {exception_text(error)}."
+        remedy = "Save the model again with the versions of its libraries that are installed here."
+        raise _version_error(content, error, path) or ModelError(problem, remedy, file=str(path)) from error
+
+
+def _parse_skops(content: bytes, path: Path, trusted_types: Sequence[str]) -> Any:
     import skops.io
 
     try:
