@@ -15,9 +15,9 @@ from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
 from stillsafe.table_file import MISSING_WORDS
 
-PAUSE_SHARE = 0.5
+PAUSE_SHARE = 0.75
 """Pause after a transaction, as a share of its time: SQLite has one writer, and the requests' rows wait for it."""
-HOLD_SECONDS = 0.01
+HOLD_SECONDS = 0.02
 """Longest time that a transaction should last; each has as many labels as that allows."""
 FEWEST_ROWS, MOST_ROWS = 50, 5_000
 """Labels of one transaction."""

@@ -43,6 +43,8 @@ LARGE_BYTES = 16_384
 """Wrong bodies that are not longer cost too little to leave the event loop."""
 PART_RESULTS = 100
 """Results of a batch that are encoded in one turn of the event loop."""
+ID_KEY, ENVELOPE_KEY = b'"id"', b'"features"'
+"""What a body with ids has; the decoder without ids would read it first, in vain."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
 _encode = msgspec.json.Encoder().encode
 
@@ -205,22 +207,23 @@ class PredictionEndpoint:
 
     async def _row(self, body: _Body) -> tuple[Row, str | None]:
         """The row and the id in the body."""
-        row = self.decoder.decode_single(body.content)
-        if row is not None:
-            return row, None
-        identified_row = self.decoder.decode_identified(body.content)
-        if identified_row is not None:
+        if ID_KEY not in body.content:
+            row = self.decoder.decode_single(body.content)
+            if row is not None:
+                return row, None
+        elif (identified_row := self.decoder.decode_identified(body.content)) is not None:
             return identified_row
         return await self._parse(body, partial(self._parsed_row, body))
 
     async def _checks(self, body: _Body) -> tuple[Checks, Sequence[str | None]]:
         """Per instance its row or its violations, and its id."""
+        if ENVELOPE_KEY in body.content:
+            identified_rows = self.decoder.decode_identified_batch(body.content)
+            if identified_rows is not None:
+                return identified_rows
         rows = self.decoder.decode_batch(body.content)
         if rows is not None:
             return rows, [None] * len(rows)
-        identified_rows = self.decoder.decode_identified_batch(body.content)
-        if identified_rows is not None:
-            return identified_rows
         return await self._parse(body, partial(self._parsed_checks, body))
 
     async def _parse(self, body: _Body, parse: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from stillsafe.core.fallback import Answer
@@ -16,6 +17,9 @@ _ANSWER_ONLY = frozenset(
         *("request_id", "is_repeat"),
     ]
 )
+
+_isoformat = lru_cache(maxsize=4)(datetime.isoformat)
+"""Times as text: answers in a row share the end of the last run's window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class PredictionRecord:
             "monitor_stale": self.monitor_stale,
             "watched": self.watched,
             "judged": self.judged,
-            "judged_at": None if self.judged_at is None else self.judged_at.isoformat(),
+            "judged_at": None if self.judged_at is None else _isoformat(self.judged_at),
             "fallback_kind": self.fallback_kind,
         }
 

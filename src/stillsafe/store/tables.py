@@ -327,7 +327,9 @@ request_ids = Table(
     Column("prediction_id", Name, nullable=False),
     Column("timestamp", UtcDateTime, nullable=False),
     Column("answer", Document, nullable=False),
-    Index(None, "prediction_id"),
+    # New entries are at the end of this index. One of random identifiers alone would make each a page of its own.
+    Index(None, "timestamp", "prediction_id"),
+    sqlite_with_rowid=False,
 )
 
 request_duplicates = Table(

@@ -11,6 +11,7 @@ from stillsafe.store import database
 from stillsafe.store.codec import dumps, record_from_row, storable
 from stillsafe.store.erasure_marks import MarkKind, RowMatcher, RowTraces, Subject, value_text
 from stillsafe.store.read.incidents import ExplanationRecord, has_table
+from stillsafe.store.read.request_id import is_id_of_row
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import (
     current_window_metrics,
@@ -210,7 +211,7 @@ def _row_query(connection: Connection) -> Select[Any]:
     log = prediction_logs
     request_id = func.coalesce(request_ids.c.id, request_duplicates.c.id).label("request_id")
     columns = log.c.id, log.c.prediction_id, log.c.timestamp, log.c.model_version, log.c.input_summary
-    query = select(*columns, request_id).outerjoin(request_ids, request_ids.c.prediction_id == log.c.prediction_id)
+    query = select(*columns, request_id).outerjoin(request_ids, is_id_of_row())
     query = query.outerjoin(request_duplicates, request_duplicates.c.prediction_id == log.c.prediction_id)
     return query.where(log.c.service_id == database.service_id(connection))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from stillsafe.core.state import State
 from stillsafe.store import database
@@ -113,10 +113,10 @@ def rows_with_ids(connection: Connection, requests: RequestTable, row_ids: Seque
     rows = request_rows(connection, requests, row_ids)
     if requests is not RequestTable.PREDICTIONS:
         return rows
-    texts: dict[str, str] = {}
-    for table in (request_duplicates, request_ids):
-        query = select(table.c.prediction_id, table.c.id)
-        query = query.where(table.c.prediction_id.in_([row["prediction_id"] for row in rows]))
+    log, texts = prediction_logs, dict[str, str]()
+    is_duplicate = request_duplicates.c.prediction_id == log.c.prediction_id
+    for table, condition in ((request_duplicates, is_duplicate), (request_ids, is_id_of_row())):
+        query = select(log.c.prediction_id, table.c.id).join(table, condition).where(log.c.id.in_(row_ids))
         texts |= {row.prediction_id: row.id for row in connection.execute(query)}
     return [row | {"request_id": texts.get(row["prediction_id"])} for row in rows]
 
@@ -126,6 +126,12 @@ def duplicate_count(connection: Connection) -> int:
     query = select(func.count()).select_from(request_duplicates)
     is_own = request_duplicates.c.service_id == database.service_id(connection)
     return int(connection.execute(query.where(is_own)).scalar_one())
+
+
+def is_id_of_row() -> ColumnElement[bool]:
+    """Whether an id is that of a row of the log; they have one time, by which the index finds it."""
+    log, table = prediction_logs, request_ids
+    return and_(table.c.timestamp == log.c.timestamp, table.c.prediction_id == log.c.prediction_id)
 
 
 def logged_span(connection: Connection, start: datetime, end: datetime) -> tuple[int, int, int]:
@@ -157,7 +163,7 @@ def _logged_query(connection: Connection) -> Select[Any]:
     request_id = func.coalesce(request_ids.c.id, duplicate.c.id).label("request_id")
     label = label_in_force(log.c.prediction_id).label("label")
     query = select(log, request_id, label, duplicate.c.id.isnot(None).label("is_duplicate"))
-    query = query.outerjoin(request_ids, request_ids.c.prediction_id == log.c.prediction_id)
+    query = query.outerjoin(request_ids, is_id_of_row())
     query = query.outerjoin(duplicate, duplicate.c.prediction_id == log.c.prediction_id)
     return query.where(log.c.service_id == database.service_id(connection))
 

@@ -98,7 +98,8 @@ def write_and_delete(connection: Connection, record: PredictionRecord) -> None:
     values = {"id": record.prediction_id, "prediction_id": record.prediction_id, "timestamp": record.timestamp}
     owner = {"service_id": database.service_id(connection), "body_hash": "", "answer": {"reason": record.reason}}
     connection.execute(insert(request_ids).values(**values, **owner))
-    connection.execute(delete(request_ids).where(request_ids.c.prediction_id == record.prediction_id))
+    is_this = request_ids.c.timestamp == record.timestamp, request_ids.c.prediction_id == record.prediction_id
+    connection.execute(delete(request_ids).where(*is_this))
 
 
 def mark_duplicates(connection: Connection, records: Sequence[PredictionRecord]) -> None:
@@ -121,7 +122,9 @@ def mark_duplicates(connection: Connection, records: Sequence[PredictionRecord])
 
 def delete_ids_of(connection: Connection, row_ids: Sequence[int]) -> None:
     """Delete the ids of predictions, by the row ids of the log, before their rows go."""
-    log = prediction_logs
+    log, table = prediction_logs, request_ids
     predictions = select(log.c.prediction_id).where(log.c.id.in_(row_ids), log.c.prediction_id.isnot(None))
-    connection.execute(delete(request_ids).where(request_ids.c.prediction_id.in_(predictions)))
+    times = select(log.c.timestamp).where(log.c.id.in_(row_ids))
+    is_theirs = table.c.timestamp.in_(times), table.c.prediction_id.in_(predictions)
+    connection.execute(delete(request_ids).where(*is_theirs))
     connection.execute(delete(request_duplicates).where(request_duplicates.c.prediction_id.in_(predictions)))

@@ -20,8 +20,9 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answer", sa.JSON(none_as_null=True), nullable=False),
         sa.PrimaryKeyConstraint("service_id", "id", name=op.f("pk_request_ids")),
+        sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_request_ids_prediction_id"), "request_ids", ["prediction_id"])
+    op.create_index(op.f("ix_request_ids_timestamp_prediction_id"), "request_ids", ["timestamp", "prediction_id"])
     op.create_table(
         "request_duplicates",
         sa.Column("prediction_id", NAME, nullable=False),
