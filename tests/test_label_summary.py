@@ -8,6 +8,7 @@ from stillsafe.label_summary import (
     RECENT,
     LabelSummary,
     RecentSummaries,
+    answer_coverage,
     day_spans,
     label_summaries,
     recent_summary,
@@ -15,7 +16,7 @@ from stillsafe.label_summary import (
     summary_of,
 )
 from stillsafe.store import database
-from stillsafe.store.read.labels import OutcomeSums
+from stillsafe.store.read.labels import OutcomeGroup, OutcomeSums
 from stillsafe.store.write.labels import append_labels
 from tests.monitoring.conftest import START, STEP, Service, bare_service
 
@@ -80,3 +81,27 @@ def test_what_was_read_is_kept_for_a_minute() -> None:
     for seconds in (0, 30, 59, 61, 62, 0):
         assert summaries(NOW + timedelta(seconds=seconds)) == []
     assert [(time - NOW).total_seconds() for time in times] == [0, 61, 0]
+
+
+def _group(answer: str | None, label: str | None, count: int) -> OutcomeGroup:
+    return OutcomeGroup(answer, label, False, count, None)
+
+
+def test_coverage_says_whether_some_answers_get_their_label_more_often() -> None:
+    """Only approved loans come back; shares that chance explains are no bias; abstentions count in neither."""
+    coverage = answer_coverage(
+        [_group("yes", "yes", 90), _group("yes", None, 10), _group("no", None, 95), _group("no", "no", 5)]
+    )
+    assert (coverage.prediction_count, coverage.label_count, coverage.has_bias) == (200, 95, True)
+    assert coverage.shares == {"no": 0.05, "yes": 0.9}
+    assert "no 5.0%, yes 90.0%" in coverage.sentence
+    assert "biased" in coverage.sentence
+    fair = answer_coverage(
+        [_group("yes", "yes", 50), _group("yes", None, 50), _group("no", None, 45), _group("no", "no", 55)]
+    )
+    assert not fair.has_bias
+    assert "biased" not in fair.sentence
+    assert fair.document()["coverage_of_answers"] == {"no": 0.55, "yes": 0.5}
+    numbers = answer_coverage([_group(f"{number}.5", "1.0", 1) for number in range(50)])
+    assert (numbers.shares, numbers.label_count) == ({}, 50)
+    assert answer_coverage([_group(None, "yes", 3)]).prediction_count == 0

@@ -62,6 +62,7 @@ EVERYDAY = frozenset(
             "store",
             "summary",
             "text",
+            "value",
             "transport",
             "tree",
             "view",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stillsafe.errors import ConfigurationError
 from stillsafe.table_file import column_names, is_parquet
 
-PREDICTION_ID, REQUEST_ID, LABEL = "prediction_id", "id", "label"
+PREDICTION_ID, REQUEST_ID, LABEL, JOIN = "prediction_id", "id", "label", "join"
 BATCH_ROWS = 10_000
 
 
@@ -20,11 +20,15 @@ class LabelColumns(NamedTuple):
         key: the column of identifiers.
         is_request_id: whether they are the clients' ids of requests, and not the service's of predictions.
         label: the column of labels.
+        feature: the feature whose values the identifiers are instead, or None.
+        predictions: of these values, the identifiers of the predictions that have each; None where they are not known.
     """
 
     key: str
     is_request_id: bool
     label: str
+    feature: str | None = None
+    predictions: Mapping[str, Sequence[str]] | None = None
 
 
 class LabelRow(NamedTuple):
@@ -36,9 +40,16 @@ class LabelRow(NamedTuple):
 
 
 def find_columns(
-    file: Path, *, prediction_id: str | None = None, request_id: str | None = None, label: str | None = None
+    file: Path,
+    *,
+    prediction_id: str | None = None,
+    request_id: str | None = None,
+    label: str | None = None,
+    join: str | None = None,
 ) -> LabelColumns:
     """The columns of a file: those that the owner names, else `prediction_id` or `id`, and `label`.
+
+    The column `join` has values of the feature of that name.
 
     Raises:
         ConfigurationError: the file cannot be read, lacks a column, or has two that could be the identifier.
@@ -46,6 +57,8 @@ def find_columns(
     names = column_names(file, "file of labels")
     columns = {"prediction_id": prediction_id, "id": request_id}
     owners = {kind: name for kind, name in columns.items() if name is not None}
+    if join is not None:
+        owners[JOIN] = join
     keys = owners or {kind: kind for kind in (PREDICTION_ID, REQUEST_ID) if kind in names}
     label = label or LABEL
     for name in (*keys.values(), label):
@@ -54,12 +67,12 @@ def find_columns(
     if not keys:
         raise _missing(file, f"No column has the predictions' identifiers; there are: {', '.join(names)}.")
     # The service's identifier is exact; the client's could have been used again.
-    kind = PREDICTION_ID if PREDICTION_ID in keys else REQUEST_ID
-    return LabelColumns(keys[kind], kind == REQUEST_ID, label)
+    kind = next(each for each in (JOIN, PREDICTION_ID, REQUEST_ID) if each in keys)
+    return LabelColumns(keys[kind], kind == REQUEST_ID, label, join)
 
 
 def _missing(file: Path, problem: str) -> ConfigurationError:
-    remedy = "Name the columns with --prediction-id or --id, and --label."
+    remedy = "Name the columns with --prediction-id, --id or --join, and --label."
     return ConfigurationError(problem, remedy, file=str(file))
 
 

@@ -6,21 +6,26 @@ Association 22, 1927).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from stillsafe.store.read.labels import OutcomeSums, has_labels, outcome_sums
+from stillsafe.store.read.labels import OutcomeGroup, OutcomeSums, has_labels, outcome_sums
 
 Z = 1.959964
 """The 97.5% quantile of the normal distribution."""
 ACCURACY, DISTANCE = "accuracy", "mean_absolute_error"
 RECENT = timedelta(days=7)
+MOST_ANSWERS = 20
+"""Answers beyond this are no classes whose coverage a person compares."""
+BIAS_DEVIATIONS = 4.0
+"""Standard errors between two shares of coverage: chance exceeds them once in 16,000 comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,61 @@ def day_spans(now: datetime, timezone: str, limit: int) -> list[tuple[datetime, 
         datetime.combine(today - timedelta(days=number), time(), zone).astimezone(UTC) for number in range(-1, limit)
     ]
     return [(start, end) for end, start in pairwise(starts)]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCoverage:
+    """How many of the answers of a time have a label, by answer: labels that are missing may be missing for a reason.
+
+    Attributes:
+        prediction_count, label_count: answers, and those with a label.
+        shares: answer -> share of it that has a label; of a regressor, and of many classes, empty.
+        has_bias: whether the shares differ by more than chance explains.
+    """
+
+    prediction_count: int
+    label_count: int
+    shares: Mapping[str, float]
+    has_bias: bool
+
+    def document(self) -> dict[str, Any]:
+        """The coverage as plain JSON types."""
+        counts = {"prediction_count": self.prediction_count, "label_count": self.label_count}
+        return {**counts, "coverage_of_answers": dict(self.shares), "has_bias": self.has_bias}
+
+    @property
+    def sentence(self) -> str:
+        """The coverage in words."""
+        text = f"Of {self.prediction_count:,} answers of the last 30 days {self.label_count:,} have a label."
+        if self.shares:
+            text += f" By answer: {', '.join(f'{name} {share:.1%}' for name, share in self.shares.items())}."
+        if self.has_bias:
+            text += " Some answers get their label more often than others: figures from these labels are biased."
+        return text
+
+
+def answer_coverage(groups: Sequence[OutcomeGroup]) -> AnswerCoverage:
+    """The coverage of counted answers.
+
+    Two shares differ by more than chance where they are more than `BIAS_DEVIATIONS` standard errors apart.
+    """
+    counts: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    for group in groups:
+        if group.prediction is not None:
+            counts[group.prediction] += group.count
+            labels[group.prediction] += group.count * (group.label is not None)
+    total, label_count = counts.total(), labels.total()
+    if len(counts) > MOST_ANSWERS or not label_count:
+        return AnswerCoverage(total, label_count, {}, has_bias=False)
+    shares = {name: labels[name] / count for name, count in sorted(counts.items())}
+    variance = label_count / total * (1 - label_count / total)
+    pairs = combinations(sorted(counts), 2)
+    has_bias = any(
+        abs(shares[a] - shares[b]) > BIAS_DEVIATIONS * math.sqrt(variance * (1 / counts[a] + 1 / counts[b]))
+        for a, b in pairs
+    )
+    return AnswerCoverage(total, label_count, shares, has_bias=has_bias)
 
 
 class RecentSummaries:

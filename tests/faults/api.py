@@ -105,6 +105,10 @@ class Api:
         """Request one prediction; raises as `get`."""
         return self._request("POST", "/v1/predict", json.dumps({"features": features or BODY}))
 
+    def post(self, path: str, body: str) -> Any:
+        """POST a JSON document; raises as `get`."""
+        return self._request("POST", path, body)
+
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of this service to its end."""
         return subprocess.run(

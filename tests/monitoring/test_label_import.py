@@ -1,15 +1,18 @@
 """Labels of a file, added while the service goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
 
 from stillsafe import label_file
+from stillsafe.core.schema import FeatureSpec, FeatureType
 from stillsafe.label_file import find_columns
 from stillsafe.label_intake import LabelForm, LabelReport
-from stillsafe.monitoring.label_import import add_labels
+from stillsafe.monitoring.label_import import add_labels, joined_predictions
 from stillsafe.store import database
+from stillsafe.store.read.labels import current_labels
 from stillsafe.store.tables import labels
 from tests.store.conftest import at, empty, engine, prediction, write
 
@@ -51,3 +54,25 @@ def test_a_file_is_added_once(engine: Engine, tmp_path: Path, batch: int, monkey
     assert shares[-1] == 1.0
     again = _add(engine, file)
     assert (again.new_count, again.repeat_count, _row_count(engine)) == (0, 2, 4 + again.correction_count)
+
+
+def test_labels_are_joined_by_a_feature(engine: Engine, tmp_path: Path) -> None:
+    """A value of one prediction labels it; one of several is refused, one of none is unknown."""
+    write(
+        engine,
+        *[
+            prediction(number % 4) if number < 4 else replace(prediction(4), input_summary={"size": 2.0})
+            for number in range(5)
+        ],
+    )
+    file = tmp_path / "labels.csv"
+    file.write_text("size,label\n0,yes\n1.0,no\n2,yes\n7,no\n,yes\n")
+    columns = find_columns(file, join="size")
+    spec = FeatureSpec("size", FeatureType.NUMERIC)
+    columns = columns._replace(predictions=joined_predictions(engine, file, columns, spec, "salt"))
+    form = LabelForm(("yes", "no"))
+    report = add_labels(engine, file, columns, form, lambda: at(9))
+    assert (report.new_count, report.unknown_ids) == (2, ["7"])
+    assert report.refusals == ["row 4: 2 predictions have '2'", "row 6: no identifier"]
+    with database.reading(engine) as connection:
+        assert current_labels(connection, ["p0", "p1", "p2"]) == {"p0": "yes", "p1": "no"}

@@ -12,8 +12,8 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.hold import Operator, one_line
 from stillsafe.cli.output import print_plain, print_result, progress_bar
-from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Value, salted_hash
 from stillsafe.errors import ConfigurationError
+from stillsafe.logged_value import logged_feature, logged_value
 from stillsafe.monitoring import erasure
 from stillsafe.monitoring.erasure import ErasureResult, Places
 from stillsafe.settings import Settings
@@ -108,27 +108,13 @@ def _lines(file: Path) -> list[str]:
 
 
 def _feature(settings: Settings, text: str) -> Subject:
-    specs = {spec.name: spec for spec in settings.schema_of_features.features}
+    names = settings.schema_of_features.names
     # A name may have an equals sign in it.
-    name = next((each for each in sorted(specs, key=len, reverse=True) if text.startswith(f"{each}=")), None)
+    name = next((each for each in sorted(names, key=len, reverse=True) if text.startswith(f"{each}=")), None)
     if name is None:
-        raise ConfigurationError(f"{text!r} names no feature.", f"Write NAME=VALUE; there are: {', '.join(specs)}.")
-    spec, value = specs[name], _value(specs[name], text[len(name) + 1 :])
-    if spec.log is LogMode.DROP:
-        raise ConfigurationError(f"The log does not have {name!r}.", "Name the rows by their ids.")
-    stored = salted_hash(value, settings.service.hash_salt) if spec.log is LogMode.HASH else value
-    return Subject(MarkKind.FEATURE, stored, name)
-
-
-def _value(spec: FeatureSpec, text: str) -> Value:
-    try:
-        if spec.type is FeatureType.BOOLEAN:
-            return {"true": True, "false": False}[text.lower()]
-        if spec.type is FeatureType.INTEGER:
-            return int(text)
-        return float(text) if spec.type is FeatureType.NUMERIC else text
-    except (ValueError, KeyError):
-        raise ConfigurationError(f"{text!r} is no value of {spec.name!r}.", f"Allowed is {spec.allowed}.") from None
+        raise ConfigurationError(f"{text!r} names no feature.", f"Write NAME=VALUE; there are: {', '.join(names)}.")
+    spec = logged_feature(settings.schema_of_features, name)
+    return Subject(MarkKind.FEATURE, logged_value(spec, text[len(name) + 1 :], settings.service.hash_salt), name)
 
 
 def _require_consent(result: ErasureResult, *, yes: bool) -> None:

@@ -1,7 +1,7 @@
 """Adds the labels of a file to the store while the service goes on: sorted, in transactions of a few milliseconds."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -9,10 +9,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from stillsafe.core.schema import FeatureSpec
 from stillsafe.label_file import LabelColumns, LabelRow, label_batches, row_count
 from stillsafe.label_intake import LabelForm, LabelItem, LabelReport, take_in
+from stillsafe.logged_value import logged_value
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
+from stillsafe.store.erasure_marks import value_text
+from stillsafe.store.read.labels import feature_values
 from stillsafe.table_file import MISSING_WORDS
 
 PAUSE_SHARE = 0.75
@@ -40,7 +44,7 @@ def add_labels(
     Args:
         engine: the store.
         file: CSV or Parquet.
-        columns: of the file.
+        columns: of the file; one of a feature's values has `joined_predictions`.
         form: which labels the model can have.
         clock: the current time, aware UTC.
         dry_run: count what would be added.
@@ -53,7 +57,8 @@ def add_labels(
     total, count, report, size = row_count(file), 0, LabelReport(), FEWEST_ROWS
     for part in _parts(file, columns):
         # The labels of one prediction stay in the order of the file.
-        items = sorted(_items(part, columns, form, report), key=attrgetter("name"))
+        rows = part if columns.predictions is None else _identified_rows(part, columns.predictions, report)
+        items = sorted(_items(rows, columns, form, report), key=attrgetter("name"))
         position = 0
         while position < len(items):
             batch = items[position : position + size]
@@ -67,6 +72,52 @@ def add_labels(
         count += len(part)
         progress(f"Labels: {count:,} of {max(total, count):,}", count / max(total, count))
     return report
+
+
+def joined_predictions(
+    engine: Engine, file: Path, columns: LabelColumns, spec: FeatureSpec, salt: str, progress: Progress = no_progress
+) -> dict[str, list[str]]:
+    """The predictions of each value in a file's column of a feature, by one search of the log.
+
+    Args:
+        engine: the store.
+        file: CSV or Parquet.
+        columns: of the file.
+        spec: the feature.
+        salt: of hashes in the log.
+        progress: called with the number of rows.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or has what is no value of the feature.
+        StoreError: the database cannot be read.
+    """
+    keys = {row.key for rows in label_batches(file, columns) for row in rows if row.key is not None}
+    texts = {value_text(logged_value(spec, key, salt)): key for key in keys}
+    predictions: dict[str, list[str]] = {key: [] for key in keys}
+    with database.reading(engine) as connection:
+        for number, (prediction_id, value) in enumerate(feature_values(connection, spec.name)):
+            key = texts.get(value_text(value))
+            if key is not None:
+                predictions[key].append(prediction_id)
+            if number % PART_ROWS == 0:
+                progress(f"Searching the log: {number:,} rows", None)
+    return predictions
+
+
+def _identified_rows(
+    rows: Sequence[LabelRow], predictions_of: Mapping[str, Sequence[str]], report: LabelReport
+) -> list[LabelRow]:
+    """The rows with the identifier of the one prediction that has their value."""
+    new_rows = []
+    for row in rows:
+        predictions = predictions_of.get(row.key or "", ()) if row.key is not None else ()
+        if row.key is None or len(predictions) == 1:
+            new_rows.append(row._replace(key=predictions[0] if predictions else None))
+        elif predictions:
+            report.refuse(f"row {row.number}: {len(predictions)} predictions have {row.key!r}")
+        else:
+            report.add(LabelReport(unknown_count=1, unknown_ids=[row.key]))
+    return new_rows
 
 
 def _add(

@@ -1,7 +1,7 @@
 """Queries for labels: the one in force of each prediction, and those that it replaced."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from stillsafe.store.read.row_selection import evidence_rows, own_rows
 from stillsafe.store.tables import labels, prediction_logs, services
 
 SECONDS_OF_DAY = 86400.0
+PAGE_ROWS = 5_000
 NUMBER = r"^-?[0-9.]+(e[-+]?[0-9]+)?$"
 _LABEL = labels.alias("label")
 MOST_RECENT_LABELS = 10_000
@@ -67,6 +68,16 @@ def label_targets(connection: Connection, keys: Sequence[str], *, by_request_id:
     values = dumps(texts) if is_sqlite else texts
     rows = connection.exec_driver_sql(statement, (values, service))
     return {key: LabelTarget(prediction_id, text) for key, prediction_id, text in rows}
+
+
+def feature_values(connection: Connection, feature: str) -> Iterator[tuple[str, Any]]:
+    """Identifier and a feature's value of every prediction that is evidence, in the order of the log."""
+    log, last = prediction_logs, 0
+    own = log.c.service_id == database.service_id(connection), log.c.prediction_id.isnot(None), *evidence_rows(log)
+    query = select(log.c.id, log.c.prediction_id, log.c.input_summary).where(*own).order_by(log.c.id).limit(PAGE_ROWS)
+    while rows := connection.execute(query.where(log.c.id > last)).all():
+        last = rows[-1].id
+        yield from ((row.prediction_id, row.input_summary.get(feature)) for row in rows)
 
 
 def label_history(connection: Connection, prediction_id: str) -> list[LabelEntry]:
