@@ -1,11 +1,13 @@
 """`check` holds the estimate to account."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
 
 from stillsafe import estimate_check
+from stillsafe.core.evidence.bypass_price import BypassPrice
 from stillsafe.core.evidence.estimate_account import EstimateAccount
 from stillsafe.findings import Verdict
 from stillsafe.settings import Settings
@@ -35,3 +37,16 @@ def test_an_estimate_that_is_not_to_be_trusted_is_a_warning(
 def test_without_labels_there_is_no_finding(engine: Engine, service_settings: Settings) -> None:
     """Labels are never needed."""
     assert list(estimate_check.estimate_findings(engine, service_settings)) == []
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.3, Verdict.OK), (-0.01, Verdict.OK), (-0.3, Verdict.WARNING)])
+def test_a_bypass_that_lost_is_a_warning(
+    engine: Engine, service_settings: Settings, monkeypatch: pytest.MonkeyPatch, gain: float, verdict: Verdict
+) -> None:
+    """By labels, and beyond chance."""
+    price = BypassPrice("accuracy", 400, 0.5, 0.5 + gain, gain, 0.02)
+    incident = SimpleNamespace(incident_id="inc-1")
+    monkeypatch.setattr(estimate_check, "newest_price", lambda _connection, _version: (incident, price))
+    [finding] = estimate_check.estimate_findings(engine, service_settings)
+    assert (finding.subject, finding.verdict) == ("bypass", verdict)
+    assert finding.message == f"Incident inc-1: {price.sentence}"

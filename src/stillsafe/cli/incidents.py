@@ -12,8 +12,10 @@ from sqlalchemy import Engine
 from stillsafe import incident_explanation, logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, Json, Limit, app
 from stillsafe.cli.output import console, format_time, print_error, print_plain, print_result
+from stillsafe.core.evidence.bypass_price import BypassPrice
 from stillsafe.errors import RefusedError
 from stillsafe.incident_explanation import Outcome
+from stillsafe.model.incident_price import incident_price
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import (
@@ -116,9 +118,11 @@ def _show_incident(engine: Engine, incident_id: str, as_json: bool) -> None:
     with database.reading(engine) as connection:
         incident = incident_by_id(connection, incident_id)
         explanations = incident_explanations(connection, incident_id)
+        price = None if incident is None else incident_price(connection, incident)
     if incident is not None:
         document = asdict(incident) | {"explanations": [asdict(explanation) for explanation in explanations]}
-        print_result(document, as_json, lambda: print_incident(incident, explanations))
+        document["price"] = None if price is None else asdict(price) | {"sentence": price.sentence}
+        print_result(document, as_json, lambda: print_incident(incident, explanations, price))
 
 
 def print_incidents(incidents: list[IncidentRecord]) -> None:
@@ -131,7 +135,9 @@ def print_incidents(incidents: list[IncidentRecord]) -> None:
         console.print(f"  {escape(incident.decision_reason)}")
 
 
-def print_incident(incident: IncidentRecord, explanations: list[ExplanationRecord]) -> None:
+def print_incident(
+    incident: IncidentRecord, explanations: list[ExplanationRecord], price: BypassPrice | None = None
+) -> None:
     """Print the text of one incident: what was detected, what was done, and every explanation."""
     console.print(_headline(incident))
     console.print(f"  {escape(incident.decision_reason)}")
@@ -141,6 +147,8 @@ def print_incident(incident: IncidentRecord, explanations: list[ExplanationRecor
         console.print(f"  Fallback ended {ended_at}. {escape(incident.fallback_ended_reason or '')}")
     if incident.resolved_at:
         console.print(f"  Resolved {format_time(incident.resolved_at)}. {escape(incident.resolution or '')}")
+    if price is not None:
+        console.print(f"  {escape(price.sentence)}")
     for explanation in explanations:
         _print_explanation(explanation)
 

@@ -50,10 +50,8 @@ def _ticks(times: list[datetime]) -> list[datetime]:
 
 def _title(window: WindowAccount, unit: str) -> str:
     words = "within its interval" if window.is_within else "outside its interval"
-    return (
-        f"{window.end:%m-%d %H:%M}: estimated {_text(window.estimated_loss, unit)}, realised {_text(window.realised_loss, unit)} "
-        f"by {window.label_count} labels, {words}"
-    )
+    losses = f"estimated {_text(window.estimated_loss, unit)}, realised {_text(window.realised_loss, unit)}"
+    return f"{window.end:%m-%d %H:%M}: {losses} by {window.label_count} labels, {words}"
 
 
 def _text(value: float, unit: str) -> str:

@@ -14,6 +14,7 @@ from stillsafe.core.state import State
 from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.judging import Conditions, VersionCondition, version_conditions
 from stillsafe.model.decision_threshold import decision_threshold
+from stillsafe.model.incident_price import incident_price
 from stillsafe.serving import predict
 from stillsafe.serving.access.access_control import has_scope
 from stillsafe.serving.access.keys import KeyScope
@@ -29,6 +30,7 @@ from stillsafe.serving.schemas import (
     IncidentsDocument,
     LiveDocument,
     ModelDocument,
+    PriceDocument,
     ReadinessDocument,
     ReadyDocument,
     SchemaDocument,
@@ -318,7 +320,9 @@ def _incident(connection: Connection, incident_id: str) -> ExplainedIncidentDocu
         ExplanationDocument.model_validate(explanation)
         for explanation in incident_explanations(connection, incident_id)
     ]
-    return ExplainedIncidentDocument(**fields, explanations=explanations)
+    price = incident_price(connection, record)
+    price_document = None if price is None else PriceDocument.model_validate(price, from_attributes=True)
+    return ExplainedIncidentDocument(**fields, explanations=explanations, price=price_document)
 
 
 def _baseline(connection: Connection, version: str) -> BaselineDocument:

@@ -246,10 +246,23 @@ class IncidentDocument(Document):
     fallback_ended_reason: str | None
 
 
+class PriceDocument(Document):
+    """What a bypass won or lost, by the labels of requests that the fallback answered and the model scored later."""
+
+    metric: str
+    label_count: int
+    model: float = Field(description="What the model's performance on them would have been.")
+    fallback: float = Field(description="The fallback's performance on them.")
+    gain: float = Field(description="Error per request that the bypass saved; below zero where it lost.")
+    gain_error: float = Field(description="Standard error of the gain.")
+    sentence: str
+
+
 class ExplainedIncidentDocument(IncidentDocument):
     """An incident and its explanations."""
 
     explanations: list[ExplanationDocument]
+    price: PriceDocument | None = Field(None, description="Null without a bypass, or without labels of it.")
 
 
 class IncidentsDocument(Document):

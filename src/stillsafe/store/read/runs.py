@@ -12,6 +12,9 @@ from stillsafe.store import database
 from stillsafe.store.codec import record_from_row
 from stillsafe.store.tables import current_window_metrics, feature_schemas, operator_actions
 
+MOST_LABEL_RUNS = 5_000
+"""Runs after an incident whose labels are searched: a month of them, at one in ten minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -150,6 +153,14 @@ def figures_before(connection: Connection, model_version: str, end: datetime | N
     query = query if end is None else query.where(table.c.window_end < end)
     rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit))
     return [record_from_row(RunFigures, row) for row in rows]
+
+
+def label_documents(connection: Connection, model_version: str, start: datetime) -> list[Any]:
+    """The labels of each run that read any, as plain JSON, of the runs of a version that end after a time."""
+    labels = current_window_metrics.c.window["labels"]
+    query = select(labels).where(*_in_force(connection, model_version), current_window_metrics.c.window_end > start)
+    query = query.order_by(current_window_metrics.c.id).limit(MOST_LABEL_RUNS)
+    return [document for document in connection.execute(query).scalars() if document is not None]
 
 
 def all_runs(connection: Connection) -> Iterator[RunRecord]:
