@@ -83,7 +83,7 @@ def loss_reading(record: RunRecord) -> Reading | None:
     return next((each for each in readings if each.signal is Signal.REALISED_LOSS), None)
 
 
-def labelled_day(service: Service, right: float, count: int = 400) -> State:
+def labelled_day(service: Service, right: float, count: int = 200) -> State:
     """A day: traffic, a run, a night, and the labels of that traffic in one file with the next run."""
     start = service.now
     service.step(count)
@@ -125,12 +125,12 @@ def test_a_changed_world_is_found_by_its_labels(service: Service) -> None:
     assert labelled_day(service, 0.7) is State.DEGRADED
     reading = loss_reading(newest_run(service))
     assert reading is not None
-    assert (reading.level, reading.sample_count) == (Level.SEVERE, 400)
+    assert (reading.level, reading.sample_count) == (Level.SEVERE, 200)
     assert reading.value == pytest.approx(0.2, abs=0.06)
     with database.reading(service.engine) as connection:
         [incident] = recent_incidents(connection, 5)
     assert incident.trigger_signals == ["realised_loss"]
-    assert "By the labels of 400 predictions of " in incident.decision_reason
+    assert "By the labels of 200 predictions of " in incident.decision_reason
     assert_replays(service)
 
 
@@ -261,7 +261,7 @@ def test_an_operator_releases_what_labels_made(service: Service) -> None:
 
 def test_healthy_labels_change_nothing(service: Service) -> None:
     """Hourly, in one file a night and in one file a week: the state stays NORMAL."""
-    for count in (100, 400, 2000):
+    for count in (100, 400, 1000):
         assert labelled_day(service, 0.9, count) is State.NORMAL
         reading = loss_reading(newest_run(service))
         assert reading is not None
