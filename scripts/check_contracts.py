@@ -62,6 +62,7 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "explanation_failures": {INSERT: "explanations"},
     "erasures": {INSERT: "erasures", UPDATE: "erasures"},
     "erasure_marks": {INSERT: "erasures"},
+    "alerts": {INSERT: "alerts", UPDATE: "alerts"},
 }
 """Table -> verb -> the one module of `store/write` that has such statements. A verb without a module has none."""
 

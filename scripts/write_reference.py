@@ -27,6 +27,7 @@ from stillsafe.observer import offline, payload, prompt
 from stillsafe.serving import app as api
 from stillsafe.serving.predict import Context
 from stillsafe.settings import parse
+from stillsafe.settings_alerts import Alert
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import (
     FallbackRule,
@@ -51,6 +52,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[exposure]", Exposure),
     ("[ids]", Ids),
     ("[observer]", Observer),
+    ("[[alerts]]", Alert),
     ("[fallback]", FallbackSettings),
     ("[[fallback.rules]]", FallbackRule),
     ("[[features]]", Feature),

@@ -27,6 +27,24 @@ class LogEvent(Enum):
         "A monitoring run has evaluated a window.",
         (*_STATES, "run", "window_end", "predictions", "fresh", "evidence", "severity"),
     )
+    ALERT_FAILED = (
+        "alert_failed",
+        logging.WARNING,
+        "An alert did not reach a receiver; the next run tries again.",
+        ("receiver", "alert_event", "alert_id", "error"),
+    )
+    ALERT_LOST = (
+        "alert_lost",
+        logging.ERROR,
+        "Alerts could not be written to the outbox, or read; what they are about is stored.",
+        ("error",),
+    )
+    HEARTBEAT_FAILED = (
+        "heartbeat_failed",
+        logging.WARNING,
+        "`heartbeat_url` was not reached after a good run.",
+        ("error",),
+    )
     RUN_SKIPPED = (
         "run_skipped",
         logging.INFO,

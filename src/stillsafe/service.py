@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from stillsafe import incident_explanation, logs
+from stillsafe.alerting.delivery import announce
 from stillsafe.backtest import run as backtest_run
 from stillsafe.backtest.history import read_history
 from stillsafe.backtest.result import Backtest
@@ -26,7 +27,7 @@ from stillsafe.core.fallback import Fallback
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.dashboard import views
-from stillsafe.errors import ConfigurationError, RunRefused
+from stillsafe.errors import ConfigurationError, RunRefused, StillsafeError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import consistency_of, log_consistency
 from stillsafe.model.load import load_model
@@ -230,7 +231,8 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
     engine = context.engine
     pages = views.router(engine, settings, clock, context.reading_time)
     actions = OperatorActions(
-        partial(hold.hold, engine, settings.model.version), partial(hold.release, engine, settings.model.version)
+        partial(hold.hold, engine, settings.model.version, settings=settings),
+        partial(hold.release, engine, settings.model.version, settings=settings),
     )
     return app.build(context, pages=pages, actions=actions)
 
@@ -297,6 +299,10 @@ def monitor(config: Settings | Path | str, *, now: datetime, ahead: bool = False
             problem = scorer.problem if scorer is not None else lambda: None
             result = run.run(engine, settings, now=now, score=scorer, shadow_problem=problem)
             _explain(engine, settings, result, now)
+        announce(engine, settings, now)
+    except StillsafeError as error:
+        announce(engine, settings, now, problem=str(error))
+        raise
     finally:
         engine.dispose()
     return result

@@ -18,6 +18,7 @@ from stillsafe.core.policy import COUNTS, Bypass, FallbackPrice, Policy, Recover
 from stillsafe.core.schema import Schema
 from stillsafe.errors import ConfigurationError
 from stillsafe.own_modules import OwnModules
+from stillsafe.settings_alerts import Alert
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
@@ -65,6 +66,7 @@ class Settings(Section):
     ids: Ids = Ids()
     observer: Observer = Observer()
     policy: Policy = Policy()
+    alerts: Annotated[tuple[Alert, ...], Field(strict=False)] = ()
     fallback: FallbackSettings
     features: Annotated[tuple[Feature, ...], Field(strict=False)]
 
@@ -76,6 +78,10 @@ class Settings(Section):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise error_at(f"the feature {quote(name)} is described twice", "features", index, "name")
+        receivers = [receiver.name for receiver in self.alerts]
+        for index, name in enumerate(receivers):
+            if name in receivers[:index]:
+                raise error_at(f"two receivers are called {quote(name)}", "alerts", index, "name")
         if problems := self.policy.problems():
             path, *alternatives = _policy_paths(problems[0])
             problem = f"the policy is unsound: {problems[0]}".removesuffix(".")
@@ -364,6 +370,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("fallback", "lists"): FallbackRuleList,
     ("fallback", "lists", "rules"): FallbackRule,
     ("fallback", "models"): FallbackModel,
+    ("alerts",): Alert,
     ("features",): Feature,
     (): Settings,
 }

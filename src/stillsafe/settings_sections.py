@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from decimal import Decimal
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode
 from stillsafe.core.signals import SIGNALS, Subject
 from stillsafe.settings_errors import quote
+from stillsafe.settings_texts import digest, http_address, time_zone, variable_name
 
 LONGEST_SECONDS = 366 * 86400.0
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -74,35 +73,6 @@ def database_address(value: str) -> str:
     return value
 
 
-def _http_address(value: str) -> str:
-    # The address may contain a password, so no message quotes it.
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must begin with http:// or https:// and name a host")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("must be the bare address: the key comes from the environment (`key_variable`)")
-    return value
-
-
-def _variable(value: str) -> str:
-    # The value may be the key itself, written here by mistake, so no message quotes it.
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError("must be the name of an environment variable, and never the key itself")
-    return value
-
-
-def _time_zone(value: str) -> str:
-    if value != "UTC" and value not in available_timezones():
-        raise ValueError("must be the IANA name of a time zone, such as UTC or Europe/Berlin")
-    return value
-
-
-def _digest(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise ValueError("must be 64 lower-case hexadecimal digits, as `sha256sum` prints them")
-    return value
-
-
 def _zero_or_more(value: float) -> float:
     if not 0 <= value <= LONGEST_SECONDS:
         raise ValueError("must be from 0 seconds to 366 days")
@@ -143,7 +113,7 @@ class Service(Section):
     """The database: `sqlite:///FILE` or `postgresql://...`. `STILLSAFE_DATABASE_URL` overrides it."""
     hash_salt: str = ""
     """Mixed into features logged as `hash`, so that their values cannot be recovered by trying."""
-    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(time_zone)] = "UTC"
     """The time zone of the service's hours and days, such as `Europe/Berlin`. A baseline keeps its own."""
 
 
@@ -159,7 +129,7 @@ class ModelFile(Section):
 
     file: str
     """The model file."""
-    sha256: Annotated[str, AfterValidator(_digest)]
+    sha256: Annotated[str, AfterValidator(digest)]
     """The file's SHA-256: no other file is served."""
     version: str = Field(min_length=1, max_length=100)
     """The model's version in predictions and baselines. A new model needs a new one."""
@@ -192,6 +162,8 @@ class Monitor(Section):
     """How much recent traffic a run analyses."""
     max_gap: Seconds | None = None
     """Runs further apart are not consecutive; by default three times `every`."""
+    heartbeat_url: Annotated[str, AfterValidator(http_address)] | None = None
+    """An address that is requested after each good run: a service behind it says when the monitor is dead."""
     max_carry: Seconds | None = None
     """How long a request that no run has judged is carried to the next run; by default a day, or `window` if longer."""
 
@@ -243,11 +215,11 @@ class Observer(Section):
 
     use: Literal["offline", "llm"] = "offline"
     """`offline` explains from templates, and nothing leaves the machine; `llm` calls a language model as well."""
-    base_url: Annotated[str, AfterValidator(_http_address)] | None = None
+    base_url: Annotated[str, AfterValidator(http_address)] | None = None
     """The server's address for OpenAI's protocol, for example `http://127.0.0.1:11434/v1`."""
     model: str | None = Field(default=None, min_length=1, max_length=100)
     """The language model's name on that server."""
-    key_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    key_variable: Annotated[str, AfterValidator(variable_name)] | None = None
     """The environment variable with the key. Never write the key itself into this file."""
     timeout: Seconds = 10.0
     """Longest silence of the server in one attempt."""
@@ -304,7 +276,7 @@ class FallbackModel(Section):
 
     file: str
     """The model file."""
-    sha256: Annotated[str, AfterValidator(_digest)]
+    sha256: Annotated[str, AfterValidator(digest)]
     """The file's SHA-256: no other file is used."""
     member: int | None = Field(default=None, ge=0)
     """The position of the model, from 0, in a file that holds a list of models."""

@@ -114,6 +114,7 @@ FURTHER_TABLES = {
     *("refusals", "operator_actions", "prunes", "explanation_failures", "alembic_version"),
     *("services", "feature_schemas", "request_ids", "request_duplicates", "labels", "api_keys"),
     *("erasures", "erasure_marks"),
+    "alerts",
 }
 
 

@@ -26,7 +26,12 @@ def hold(reason: Reason, config: Config = DEFAULT_CONFIG, by: Operator = None, a
     engine = service.open_store(settings)
     operator = one_line(by or getpass.getuser())
     memory = operator_hold.hold(
-        engine, settings.model.version, by=operator, reason=one_line(reason), at=service.utc_now()
+        engine,
+        settings.model.version,
+        by=operator,
+        reason=one_line(reason),
+        at=service.utc_now(),
+        settings=settings,
     )
     document = {"state": memory.effective_state.value, "held": True, "evidence_says": memory.state.value}
     if settings.service.mode == "enforce":
@@ -44,7 +49,12 @@ def release(reason: Reason, config: Config = DEFAULT_CONFIG, by: Operator = None
     engine = service.open_store(settings)
     operator = one_line(by or getpass.getuser())
     memory = operator_hold.release(
-        engine, settings.model.version, by=operator, reason=one_line(reason), at=service.utc_now()
+        engine,
+        settings.model.version,
+        by=operator,
+        reason=one_line(reason),
+        at=service.utc_now(),
+        settings=settings,
     )
     state = memory.effective_state.value
     document = {"state": state, "held": False}

@@ -16,8 +16,11 @@ from stillsafe.core.state import Hold, Memory, memory_after_release
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.monitoring.alerts import action_alert, append_alerts
 from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.run_log import log_state_change, version_fields
+from stillsafe.settings import Settings
+from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
 from stillsafe.store.read.baselines import baseline_by_id
@@ -28,7 +31,9 @@ from stillsafe.store.write.decisions import record_discard, record_hold, record_
 logger = logging.getLogger(__name__)
 
 
-def hold(engine: Engine, model_version: str, *, by: str, reason: str, at: datetime) -> Memory:
+def hold(
+    engine: Engine, model_version: str, *, by: str, reason: str, at: datetime, settings: Settings | None = None
+) -> Memory:
     """Force DEGRADED for every model version until the release. Returns the new memory of the named version.
 
     Args:
@@ -37,6 +42,7 @@ def hold(engine: Engine, model_version: str, *, by: str, reason: str, at: dateti
         by: the operator.
         reason: recorded with the hold.
         at: the time now, aware UTC.
+        settings: of the service, whose receivers get an alert with the next run; None for none.
 
     Raises:
         RefusedError: a hold is in force already.
@@ -48,12 +54,15 @@ def hold(engine: Engine, model_version: str, *, by: str, reason: str, at: dateti
             raise RefusedError(f"Held already by {memory.hold.by} since {memory.hold.at:%Y-%m-%d %H:%M:%S} UTC.")
         record_hold(connection, memories, Hold(by, reason, at), _last_run_id(connection))
         memory = current_memory(connection, model_version)
+        _append_alert(connection, settings, AlertEvent.HOLD, Hold(by, reason, at), memory)
     held = {version: replace(each, hold=memory.hold) for version, each in memories.items()}
     _log(engine, LogEvent.HOLD, Hold(by, reason, at), model_version, (memories, held))
     return memory
 
 
-def release(engine: Engine, model_version: str, *, by: str, reason: str, at: datetime) -> Memory:
+def release(
+    engine: Engine, model_version: str, *, by: str, reason: str, at: datetime, settings: Settings | None = None
+) -> Memory:
     """End the hold, so that the evidence decides again; without one, end what labels have made DEGRADED.
 
     Arguments and result as those of `hold`.
@@ -67,6 +76,7 @@ def release(engine: Engine, model_version: str, *, by: str, reason: str, at: dat
             raise RefusedError("Nothing is held.")
         record_release(connection, memories, Hold(by, reason, at), _last_run_id(connection))
         memory = current_memory(connection, model_version)
+        _append_alert(connection, settings, AlertEvent.RELEASE, Hold(by, reason, at), memory)
     free_memories = {version: memory_after_release(each) for version, each in memories.items()}
     _log(engine, LogEvent.RELEASE, Hold(by, reason, at), model_version, (memories, free_memories))
     return memory
@@ -173,3 +183,10 @@ def _log(
             state = memory.effective_state.value
             log_event(logger, event, fields | {"by": action.by, "state": state, "runs": run_count})
         log_state_change(logger, fields, old_memory, memory)
+
+
+def _append_alert(
+    connection: Connection, settings: Settings | None, event: AlertEvent, action: Hold, memory: Memory
+) -> None:
+    if settings is not None:
+        append_alerts(connection, settings, [action_alert(settings, event, action, memory.effective_state.value)])

@@ -26,6 +26,7 @@ from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RunRefused
+from stillsafe.monitoring.alerts import append_alerts, run_alerts
 from stillsafe.monitoring.archive import Archive
 from stillsafe.monitoring.columns import ColumnBuilder, Columns, ShadowScorer, read_columns, with_shadow_scores
 from stillsafe.monitoring.label_evidence import LabelSource, is_labelled, read_labels
@@ -346,6 +347,7 @@ def _conclude(
         )
         enforce = settings.service.mode == "enforce"
         run_id = record_run(connection, policy, window, old_memory, decision, run_rows, enforce=enforce)
+        append_alerts(connection, settings, run_alerts(connection, settings, decision, window.end))
     log_run(settings, run_id, window, old_memory, decision)
     return Run(RunOutcome.SUCCESS, run_id, old_memory, window, decision, shadow_problem)
 

@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,16 @@ def upgrade(engine: Engine) -> None:
         if database_revision is not None:
             config.attributes["service"] = engine.get_execution_options().get("service") or UNNAMED_SERVICE
         command.upgrade(config, "head")
+
+
+def try_nested(connection: Connection, write: Callable[[], None]) -> Exception | None:
+    """Write in a savepoint of a transaction; return the error with which it failed, or None. The rest stays."""
+    try:
+        with connection.begin_nested():
+            write()
+    except Exception as error:  # noqa: BLE001 - the transaction goes on, whatever it was
+        return error
+    return None
 
 
 def truncate_write_ahead_log(engine: Engine) -> bool:

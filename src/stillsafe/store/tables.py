@@ -376,6 +376,24 @@ labels = Table(
     sqlite_autoincrement=True,
 )
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alert_id", Name, nullable=False),
+    Column("event", Name, nullable=False),
+    Column("model_version", Name, nullable=False),
+    Column("incident_id", Name),
+    Column("at", UtcDateTime, nullable=False),
+    Column("document", Document, nullable=False),
+    Column("deliveries", Document, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failure", Prose),
+    Column("is_done", Boolean, nullable=False),
+    _service_id(),
+    UniqueConstraint("alert_id"),
+)
+
 feature_schemas = Table(
     "feature_schemas",
     metadata,

@@ -8,6 +8,7 @@
 | baseline_metrics | baselines | |
 | llm_explanations, explanation_failures | explanations; erasures replaces texts | |
 | services | services | |
+| alerts | alerts | |
 | labels | labels | labels |
 | erasures, erasure_marks | erasures | |
 | request_ids, request_duplicates | request_id | request_id |
