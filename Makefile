@@ -36,7 +36,9 @@ test-versions:  ## the tests that touch libraries, on the oldest and on the newe
 	scripts/test-versions oldest $(PYTHON)
 	scripts/test-versions newest $(PYTHON)
 
-conformance: .venv/ready .cache/clients/ready  ## foreign clients of the Open Inference Protocol; a minute
+conformance: .venv/ready .cache/clients/ready  ## foreign clients of the Open Inference Protocol, and promtool; a minute
+	scripts/ensure-debian-packages prometheus
+	$(BIN)/python -m tests.dashboard.rules_conformance
 	$(BIN)/python -m tests.serving.inference_conformance .cache/clients/bin/python
 
 .cache/clients/ready:

@@ -47,6 +47,8 @@ EVERYDAY = frozenset(
             "formatting",
             "frame",
             "thread",
+            "grafana",
+            "prometheus",
         ),
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
         *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),

@@ -23,6 +23,7 @@ from stillsafe.label_summary import LabelSummary, RecentSummaries, recent_summar
 from stillsafe.serving.failover import Failover
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict
+from stillsafe.serving.run_metrics import build_gauges, run_gauges
 from stillsafe.store.read.baselines import is_watched
 from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents, unexplained_steps
 from stillsafe.store.read.request_id import duplicate_count
@@ -173,6 +174,8 @@ class _StoreGauges(Collector):
         return [
             *self._state_gauges(served_version.record.state),
             *_judging_gauges(served_version, now),
+            *run_gauges(served_version.record.last_run),
+            *build_gauges(self._context.model),
             _gauge("stillsafe_request_duplicates", duplicates_help, duplicates),
             _gauge("stillsafe_watched", "Whether the served version has an active baseline.", watched),
             _gauge("stillsafe_incidents_unresolved", "Incidents not resolved.", incident_count),
