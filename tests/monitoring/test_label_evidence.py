@@ -241,7 +241,7 @@ def test_rows_that_are_too_old_are_no_evidence(service: Service) -> None:
 def test_an_operator_releases_what_labels_made(service: Service) -> None:
     """At once, with a WARNING that labels of newer rows end; a hold is released first."""
     degrade(service)
-    act = {"by": "ann", "reason": "The labels were wrong"}
+    act: dict[str, Any] = {"by": "ann", "reason": "The labels were wrong"}
     hold(service.engine, "1", at=service.now, **act)
     release(service.engine, "1", at=service.now, **act)
     assert service.state() is State.DEGRADED

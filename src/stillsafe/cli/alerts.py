@@ -8,9 +8,9 @@ import typer
 from stillsafe import service
 from stillsafe.alerting.channel import AlertFailed, send
 from stillsafe.alerting.message import document_of, title_of
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, fail
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app
 from stillsafe.cli.output import format_time, print_plain, print_result
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store import database
 from stillsafe.store.read.alerts import AlertRecord, recent_alerts
@@ -41,7 +41,7 @@ def alerts_test(
             failures.append(each.name)
             print_plain(f"{each.name}: not delivered: {error}.")
     if failures:
-        fail(f"Not delivered to: {', '.join(failures)}.")
+        raise RefusedError(f"Not delivered to: {', '.join(failures)}.")
 
 
 @alerts_app.command("list")

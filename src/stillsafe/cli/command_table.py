@@ -40,6 +40,8 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("monitor", "monitor", "Do one monitoring run and exit; cron starts it."),
         CommandEntry("score", "score", "Answer and record every row of a file."),
         CommandEntry("schedule", "schedule", "The crontab entry that starts the monitor."),
+        CommandEntry("alerts", "alerts", "Who is told what happens: try the receivers, list."),
+        CommandEntry("export", "export", "Rules for Prometheus and a board for Grafana."),
         CommandEntry("key", "key", "Keys of clients: who may predict, read and operate."),
     ),
     "Look": (

@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.performance_report import PeriodKind, performance_report
+from stillsafe.serving.performance_schemas import EstimateAccountDocument, PerformanceDocument, PeriodDocument
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import problem_responses
-from stillsafe.serving.schemas import EstimateAccountDocument, PerformanceDocument, PeriodDocument
 
 MOST_PERIODS = 100
 By = Annotated[PeriodKind, Query(alias="by", description="Days, windows of the monitor's runs, or versions.")]

@@ -234,10 +234,8 @@ def try_nested(connection: Connection, write: Callable[[], None]) -> Exception |
 def truncate_write_ahead_log(engine: Engine) -> bool:
     """Move all of SQLite's write-ahead log into the file and empty it: it may hold rows that are deleted since.
 
-    It stays as it is while another process reads from it, and where there is none.
-
     Returns:
-        Whether it is empty now; True where there is none.
+        Whether it is empty now: False while another process reads from it, True where there is none.
 
     Raises:
         StoreError: the database cannot be written.
