@@ -48,5 +48,5 @@ def test_a_bypass_that_lost_is_a_warning(
     incident = SimpleNamespace(incident_id="inc-1")
     monkeypatch.setattr(estimate_check, "newest_price", lambda _connection, _version: (incident, price))
     [finding] = estimate_check.estimate_findings(engine, service_settings)
-    assert (finding.subject, finding.verdict) == ("bypass", verdict)
+    assert (finding.subject, finding.verdict) == ("bypass price", verdict)
     assert finding.message == f"Incident inc-1: {price.sentence}"

@@ -24,4 +24,4 @@ def estimate_findings(engine: Engine, settings: Settings) -> Iterator[Finding]:
     if price is not None:
         incident, bypass = price
         clear_loss = bypass.gain < -INTERVAL_DEVIATIONS * bypass.gain_error
-        yield (warning if clear_loss else ok)("bypass", f"Incident {incident.incident_id}: {bypass.sentence}")
+        yield (warning if clear_loss else ok)("bypass price", f"Incident {incident.incident_id}: {bypass.sentence}")

@@ -70,6 +70,13 @@ def test_output_without_input_suggests_other_requests() -> None:
     assert causes[0].startswith("No input deviates by itself")
 
 
+def test_labels_suggest_another_world_and_no_other_requests() -> None:
+    """A loss by labels without any other deviation has one cause: the truth is another one."""
+    assert likely_causes(payload(reading(Signal.REALISED_LOSS, None))) == (
+        "The same inputs have another truth than before: the world has changed, and the model has not.",
+    )
+
+
 def test_a_repeated_number_is_named() -> None:
     """The constant often identifies its source."""
     incident = payload(reading(Signal.REPEATED_VALUE_RATE), repeated_values={"dep_delay": 999.0})

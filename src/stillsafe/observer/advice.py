@@ -55,7 +55,7 @@ def _common_causes(payload: IncidentPayload) -> Iterator[str]:
             yield f"The estimated impact is that of the worse case: find out which of {names} are damaged."
         else:
             yield f"The estimated impact comes with the damage to {names}: repair that first."
-    if signals and signals <= _OUTPUT_SIGNALS:
+    if signals and signals <= _OUTPUT_SIGNALS and Signal.REALISED_LOSS not in signals:
         yield (
             "No input deviates by itself: the requests are of another kind than in the healthy period, or the model "
             "file or a library is another than the one behind the baseline."

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stillsafe.core.evidence.bypass_sentences import fallback_end, fallback_outlook
+from stillsafe.core.evidence.label_streak import LabelStreak
 from stillsafe.core.policy import Bypass, FallbackPrice, Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory, State, Streak
@@ -53,3 +54,14 @@ def test_the_end_of_a_bypass_gives_its_cause() -> None:
         "The model answers again after 3 consecutive runs in which the fallback was not expected to do better. "
         "What still deviates: Estimated accuracy"
     )
+
+
+def test_the_end_of_a_bypass_by_labels_has_its_own_words() -> None:
+    """What labelled runs showed, or that an operator released it."""
+    memory = Memory(State.DEGRADED, labels=LabelStreak("DEGRADED"))
+    assert fallback_end(Policy(), memory, ()) == (
+        "The model answers again after 3 consecutive labelled runs in which it was not severely worse, or the fallback "
+        "no better."
+    )
+    memory = Memory(State.DEGRADED, labels=LabelStreak("DEGRADED", is_released=True))
+    assert "an operator released" in fallback_end(Policy(), memory, ())

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from stillsafe.core.evidence.label_streak import LabelStreak
 from stillsafe.core.evidence.run_sentences import (
     detection_reason,
     inheritance_reason,
@@ -75,3 +76,30 @@ def test_a_calm_run_names_its_changes() -> None:
     text = uneventful_reason(POLICY, window_of(80, 60), (change,), Evidence.OK)
     assert "no alarm" in text
     assert text.endswith("Unusual, but of a size that costs less than what matters: distribution_change:temp.")
+
+
+def test_a_state_by_labels_says_what_ends_it() -> None:
+    """Labelled runs of newer rows, or an operator; and what would make it DEGRADED."""
+    labels = LabelStreak("DEGRADED", calm=1, rows_from=AT)
+    text = progress(POLICY, replace(DEGRADED, labels=labels), "Calm.")
+    assert text == (
+        "Calm. Labels made it DEGRADED: it ends after 3 consecutive labelled runs without a severe loss of rows from "
+        "2026-03-02 10:20 UTC on (1 so far). `stillsafe release` ends it too."
+    )
+    warning = replace(DEGRADED, state=State.WARNING, labels=LabelStreak("WARNING", severe=2, deviating=2))
+    assert progress(POLICY, warning, "").endswith(
+        "It becomes DEGRADED after 3 consecutive severe labelled runs (2 so far), unless the labels show the fallback "
+        "no better."
+    )
+    others = replace(DEGRADED, labels=replace(labels, others="DEGRADED"))
+    assert "consecutive calm runs" in progress(POLICY, others, "")
+
+
+def test_an_incident_by_labels_counts_labelled_runs() -> None:
+    """Both when it comes and when it goes."""
+    loss = replace(BAD, signal=Signal.REALISED_LOSS, feature=None)
+    memory = replace(DEGRADED, streaks={loss.key: Streak(3, 3)}, labels=LabelStreak("DEGRADED", calm=2))
+    assert detection_reason(memory, Severity.CRITICAL, (loss,), None).startswith(
+        "CRITICAL after 3 consecutive severe labelled runs. By the labels of 200 predictions"
+    )
+    assert resolution_reason(memory, 0).startswith("Recovered after 3 consecutive labelled runs without a loss.")

@@ -3,7 +3,7 @@
 from stillsafe.core.evidence.label_streak import DEGRADED, LabelStreak, runs_to_leave, worst
 from stillsafe.core.evidence.sentences import summary
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import Evidence, Reading
+from stillsafe.core.signals import Evidence, Reading, Signal
 from stillsafe.core.state import Memory, Severity, State, calm_runs_needed, critical_keys, recovery_runs_needed
 from stillsafe.core.window import Window
 
@@ -79,7 +79,9 @@ def detection_reason(
     is_critical = severity is Severity.CRITICAL
     runs = max((s.severe if is_critical else s.deviating for s in streaks), default=0)
     kind = "severe" if is_critical else "deviating"
-    return f"{severity.value} after {runs} consecutive {kind} runs. {summary(triggers, healthy_error)}"
+    by_labels = {reading.signal for reading in triggers} == {Signal.REALISED_LOSS}
+    noun = "labelled runs" if by_labels else "runs"
+    return f"{severity.value} after {runs} consecutive {kind} {noun}. {summary(triggers, healthy_error)}"
 
 
 def inheritance_reason(previous: Memory) -> str:
