@@ -58,15 +58,18 @@ TABLE_WRITERS: dict[str, dict[str, str]] = {
     "api_keys": {INSERT: "keys", UPDATE: "keys"},
     "labels": {INSERT: "labels", DELETE: "labels"},
     "services": {INSERT: "services", UPDATE: "services"},
-    "llm_explanations": {INSERT: "explanations", UPDATE: "erasures"},
-    "explanation_failures": {INSERT: "explanations"},
+    "llm_explanations": {INSERT: "explanations", UPDATE: "erasures", DELETE: "retention"},
+    "explanation_failures": {INSERT: "explanations", DELETE: "retention"},
     "erasures": {INSERT: "erasures", UPDATE: "erasures"},
     "erasure_marks": {INSERT: "erasures"},
     "alerts": {INSERT: "alerts", UPDATE: "alerts"},
 }
 """Table -> verb -> the one module of `store/write` that has such statements. A verb without a module has none."""
 
-DYNAMIC_TABLES = {("retention", "delete_requests"): ("prediction_logs", "refusals")}
+DYNAMIC_TABLES = {
+    ("retention", "delete_requests"): ("prediction_logs", "refusals"),
+    ("retention", "delete_aged_rows"): ("llm_explanations", "explanation_failures"),
+}
 """Functions that take the table as an argument, and the tables that they can be given."""
 
 

@@ -9,6 +9,7 @@ and without. `ids` measures the throughput of requests with and without an id, i
 
 import argparse
 import json
+import os
 import random
 import sqlite3
 import subprocess
@@ -80,17 +81,28 @@ def id_figures(work: Workload, folder: Path, rounds: int) -> dict[str, Any]:
     """Requests per second with and without ids, one round of each in turns, on one server."""
     place = _place(work, folder)
     server, ratios, figures = Ours().prepare(place), [], []
-    with visit.up(server, place):
+    cpu: dict[bool, list[float]] = {True: [], False: []}
+    with visit.up(server, place) as running:
         for number in range(rounds + 1):  # the first one warms up
             per_second = {}
             for has_ids in (False, True) if number % 2 else (True, False):
                 bodies = folder / "bodies"
                 write_bodies(bodies, [_body(work.rows, number, index, has_ids) for index in range(IDS_A_ROUND)])
-                per_second[has_ids] = load.run(place.port, "/v1/predict", bodies, connections=64, seconds=5).per_second
+                began = _cpu_seconds(running.process.pid)
+                result = load.run(place.port, "/v1/predict", bodies, connections=64, seconds=5)
+                per_second[has_ids] = result.per_second
+                cpu[has_ids].append((_cpu_seconds(running.process.pid) - began) / (result.per_second * 5) * 1e6)
             if number:
                 ratios.append(per_second[True] / per_second[False])
                 figures.append({"without": per_second[False], "with": per_second[True]})
-    return {"ratio": median(ratios), "ratios": ratios, "rounds": figures}
+    microseconds = {"with" if has_ids else "without": median(each[1:]) for has_ids, each in cpu.items()}
+    return {"ratio": median(ratios), "ratios": ratios, "rounds": figures, "cpu_microseconds_a_request": microseconds}
+
+
+def _cpu_seconds(process_id: int) -> float:
+    """What a process has used of the processors, which other load on the machine hardly changes."""
+    fields = (Path("/proc") / str(process_id) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _place(work: Workload, folder: Path) -> Place:

@@ -22,6 +22,7 @@ from stillsafe.settings_alerts import Alert
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
+from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
     FallbackLists,
     FallbackModel,
@@ -64,6 +65,7 @@ class Settings(Section):
     serving: Serving = Serving()
     exposure: Exposure = Exposure()
     ids: Ids = Ids()
+    retention: Retention = Retention()
     observer: Observer = Observer()
     policy: Policy = Policy()
     alerts: Annotated[tuple[Alert, ...], Field(strict=False)] = ()
@@ -363,6 +365,7 @@ _SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("serving",): Serving,
     ("exposure",): Exposure,
     ("ids",): Ids,
+    ("retention",): Retention,
     ("observer",): Observer,
     ("policy",): _PolicySection,
     ("fallback",): FallbackSettings,

@@ -103,3 +103,14 @@ def test_a_renamed_service_keeps_its_rows(old_service: Path) -> None:
     assert old_row_count(old_service) == 100
     again = stillsafe(old_service, "db", "rename", "tumours")
     assert again.returncode == 1
+
+
+def test_prune_applies_the_retention_of_the_settings(old_service: Path) -> None:
+    """Without an age and without `[retention]` nothing is deleted, and the command says what is missing."""
+    process = stillsafe(old_service, "prune", "--dry-run")
+    assert process.returncode == 2
+    assert "[retention]" in process.stderr
+    file = old_service / "stillsafe.toml"
+    file.write_text(file.read_text().replace("[retention]\n", '[retention]\npredictions = "90d"\nlabels = "1d"\n'))
+    result = document(stillsafe(old_service, "prune", "--json").stdout)
+    assert (result["prediction_count"], result["label_count"], result["text_count"]) == (100, 0, 0)

@@ -20,8 +20,12 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.replay import ReplayResult, replay
 from stillsafe.monitoring.retention import PruneResult
 from stillsafe.store import database
+from stillsafe.store.read.incidents import ExplanationRecord
+from stillsafe.store.read.labels import label_history
 from stillsafe.store.read.request_id import rows_with_ids
 from stillsafe.store.read.requests import RequestTable, last_request_at, request_ids
+from stillsafe.store.write.explanations import append_explanation
+from stillsafe.store.write.labels import append_labels
 from stillsafe.store.write.retention import delete_requests, record_prune, vacuum_database
 from tests.monitoring.conftest import START, Service
 
@@ -221,3 +225,22 @@ def test_killed_anywhere_each_row_is_kept_once(old: Service, tmp_path: Path) -> 
         assert set(ids(old)) | set(archived_rows) == set(everything)
     prune(old, DAY, tmp_path)
     assert sorted(ids(old) + archive.archived_ids(tmp_path, RequestTable.PREDICTIONS)) == everything
+
+
+def test_each_table_has_an_age_of_its_own(old: Service) -> None:
+    """A table without one stays; labels and explanations go by their arrival."""
+    record = ExplanationRecord("i1", START, "Text.", "", "m", "opened", "llm", "")
+    with database.writing(old.engine) as connection:
+        append_labels(connection, [("p900", "1")], START)
+        append_labels(connection, [("p900", "0")], old.now)
+        append_explanation(connection, record)
+    window = timedelta(seconds=old.settings.policy.window_seconds)
+    result = retention.prune(old.engine, now=old.now, older_than={RequestTable.REFUSALS: DAY}, window=window)
+    assert (result.prediction_count, result.refusal_count, len(ids(old))) == (0, 7, 990)
+    for dry_run in (True, False):
+        counts = retention.prune_texts(old.engine, now=old.now, labels=DAY, explanations=DAY, dry_run=dry_run)
+        assert counts == (1, 1)
+    assert retention.prune_texts(old.engine, now=old.now, labels=DAY, explanations=None) == (0, 0)
+    with database.reading(old.engine) as connection:
+        assert [each.label for each in label_history(connection, "p900")] == ["0"]
+    assert retention.prune(old.engine, now=old.now, older_than={}, window=window).prediction_count == 0

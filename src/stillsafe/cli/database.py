@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Engine
@@ -14,9 +14,10 @@ from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import registration, retention
 from stillsafe.monitoring.baseline_redaction import redact_baselines
 from stillsafe.monitoring.log_format import LogFormat
-from stillsafe.monitoring.retention import PruneResult
+from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import parse_duration
 from stillsafe.store import database
+from stillsafe.store.read.requests import RequestTable
 
 LONGEST_AGE = timedelta(days=36_500)
 
@@ -98,8 +99,9 @@ def db_rename(old_name: str, config: Config = DEFAULT_CONFIG, as_json: Json = Fa
 @app.command()
 def prune(
     older_than: Annotated[
-        str, typer.Option("--older-than", help="The age from which rows are deleted: 90d, 12h, 30m.")
-    ],
+        str | None,
+        typer.Option("--older-than", help="The age from which rows are deleted: 90d, 12h, 30m; else by [retention]."),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     archive: Annotated[
         Path | None, typer.Option("--archive", metavar="DIR", help="Write the rows to Parquet files there first.")
@@ -111,25 +113,35 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Delete old predictions and refusals while the service goes on; decisions and incidents are kept."""
-    age = _age(older_than)
     settings = service.settings_of(config)
+    retention_ages = Retention() if older_than is not None else settings.retention
+    if older_than is None and not retention_ages.is_set:
+        raise ConfigurationError("No age is named.", "Give --older-than 90d, or set [retention] in the settings.")
+    age = _ages(retention_ages) if older_than is None else _age(older_than)
+    now = service.utc_now()
     engine = service.open_store(settings)
     with progress_bar("Pruning") as progress:
         result = retention.prune(
             engine,
-            now=service.utc_now(),
+            now=now,
             older_than=age,
             window=timedelta(seconds=settings.policy.window_seconds),
             folder=archive,
             dry_run=dry_run,
             progress=progress,
         )
+    label_count, text_count = retention.prune_texts(
+        engine,
+        now=now,
+        labels=_span(retention_ages.labels),
+        explanations=_span(retention_ages.explanations),
+        dry_run=dry_run,
+    )
     shrink = vacuum and not dry_run
     if shrink:
         retention.vacuum(engine)
-    print_result(
-        result.document() | {"vacuumed": shrink}, as_json, lambda: print_prune(result, engine.dialect.name, shrink)
-    )
+    document = result.document() | {"vacuumed": shrink, "label_count": label_count, "text_count": text_count}
+    print_result(document, as_json, lambda: print_prune(document, engine.dialect.name))
 
 
 def _back_up(engine: Engine, current: str, newest: str) -> Path | None:
@@ -146,6 +158,16 @@ def _back_up(engine: Engine, current: str, newest: str) -> Path | None:
     return copy
 
 
+def _ages(section: Retention) -> dict[RequestTable, timedelta]:
+    """The ages of the tables of requests, of those that have one."""
+    seconds = {RequestTable.PREDICTIONS: section.predictions, RequestTable.REFUSALS: section.refusals}
+    return {table: timedelta(seconds=age) for table, age in seconds.items() if age is not None}
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
 def _age(text: str) -> timedelta:
     try:
         age = timedelta(seconds=float(str(parse_duration(text))))
@@ -158,16 +180,18 @@ def _age(text: str) -> timedelta:
     return age
 
 
-def print_prune(result: PruneResult, dialect: str, vacuumed_file: bool) -> None:
+def print_prune(document: dict[str, Any], dialect: str) -> None:
     """Print the text of `prune`: what was deleted, what was kept and why, and the size of the file."""
-    verb = "would be deleted" if result.dry_run else "archived and deleted" if result.archive else "deleted"
-    counts = f"{result.prediction_count} predictions and {result.refusal_count} refusals"
-    print_plain(f"{counts} from before {format_time(result.pruned_before)} {verb}.")
-    if result.held_back_by:
-        print_plain(f"Newer rows are kept because a run needs them: {result.held_back_by}.")
-    if result.dry_run or not result.prediction_count + result.refusal_count:
+    verb = "would be deleted" if document["dry_run"] else "archived and deleted" if document["archive"] else "deleted"
+    counts = f"{document['prediction_count']} predictions and {document['refusal_count']} refusals"
+    print_plain(f"{counts} from before {format_time(document['before'])} {verb}.")
+    if document["label_count"] or document["text_count"]:
+        print_plain(f"{document['label_count']} older labels and {document['text_count']} explanations {verb}.")
+    if document["held_back_by"]:
+        print_plain(f"Newer rows are kept because a run needs them: {document['held_back_by']}.")
+    if document["dry_run"] or not document["prediction_count"] + document["refusal_count"]:
         return
-    if vacuumed_file:
+    if document["vacuumed"]:
         print_plain("The database's file was shrunk.")
     elif dialect == "sqlite":
         print_plain("The file keeps its size, and new rows fill the space. To shrink it, add --vacuum in a quiet hour.")

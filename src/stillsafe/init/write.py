@@ -16,6 +16,7 @@ from stillsafe.rules import variable
 from stillsafe.settings import SPANS
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_harm import Harm
+from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
     FallbackRule,
     FallbackSettings,
@@ -80,6 +81,7 @@ def settings_text(
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
         *_section("exposure", Exposure, [], _EXPOSURE),
         *_section("ids", Ids, [], [("keep", "30d")]),
+        *_section("retention", Retention, [], [("predictions", "90d"), ("refusals", "90d")]),
         *_section("observer", Observer, [("use", "offline")], _OTHER_OBSERVER),
         *_policy(),
         *_fallback(fallback, schema, proposal),

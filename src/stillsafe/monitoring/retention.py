@@ -1,7 +1,7 @@
 """Deletes old requests from the database in batches, while the service keeps serving."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,9 +21,10 @@ from stillsafe.store.read.requests import (
     request_count,
     request_ids,
 )
+from stillsafe.store.read.retention import AgedTable, aged_row_count
 from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import version_states
-from stillsafe.store.write.retention import delete_requests, record_prune, vacuum_database
+from stillsafe.store.write.retention import delete_aged_rows, delete_requests, record_prune, vacuum_database
 
 BATCH_ROWS = 5_000
 PAUSE_SECONDS = 0.05  # SQLite has one writer, and one that waits retries within this time
@@ -59,7 +60,7 @@ def prune(
     engine: Engine,
     *,
     now: datetime,
-    older_than: timedelta,
+    older_than: timedelta | Mapping[RequestTable, timedelta],
     window: timedelta,
     folder: Path | None = None,
     dry_run: bool = False,
@@ -72,7 +73,7 @@ def prune(
     Args:
         engine: the store.
         now: aware UTC.
-        older_than: age beyond which rows may be deleted.
+        older_than: age beyond which rows may be deleted, of both tables or of each; one without an age stays.
         window: the policy's window, whose rows the next run needs.
         folder: where the rows are archived before they are deleted, or None.
         dry_run: only count the rows.
@@ -85,16 +86,22 @@ def prune(
     with database.try_lock(engine, "prune") as owns_lock:
         if not owns_lock:
             raise RefusedError("Another prune of this database is under way.")
-        cut = now - older_than
+        ages = dict.fromkeys(RequestTable, older_than) if isinstance(older_than, timedelta) else older_than
         with database.reading(engine) as connection:
-            end, held_back_by = _cutoff(connection, cut, now, window)
-            counts = [request_count(connection, requests, end) for requests in RequestTable]
+            cutoffs = {requests: _cutoff(connection, now - age, now, window) for requests, age in ages.items()}
+            ends = {requests: cutoff[0] for requests, cutoff in cutoffs.items()}
+            counts = [
+                request_count(connection, requests, ends[requests]) if requests in ends else 0
+                for requests in RequestTable
+            ]
+        cut = now - min(ages.values(), default=timedelta(0))
+        end, held_back_by = max(cutoffs.values(), key=lambda each: each[0], default=(now, None))
         archive_folder = None if folder is None else str(folder)
         if not dry_run:
             if any(counts):
                 with database.writing(engine) as connection:
                     record_prune(connection, at=now, end=end, counts=counts, archive=archive_folder)
-            counts = _delete_all(engine, end, folder, _row_counter(progress, sum(counts)))
+            counts = _delete_all(engine, ends, folder, _row_counter(progress, sum(counts)))
             database.truncate_write_ahead_log(engine)
         predictions, refusals = counts
         return PruneResult(cut, end, held_back_by, predictions, refusals, dry_run, archive_folder)
@@ -125,12 +132,38 @@ def _cutoff(connection: Connection, cut: datetime, now: datetime, window: timede
     return (cut, None) if cut <= oldest else (oldest, reason)
 
 
-def _delete_all(engine: Engine, end: datetime, folder: Path | None, count_rows: Callable[[int], None]) -> list[int]:
-    """Archive and delete all rows before `end`. Returns the number of rows per table."""
+def prune_texts(
+    engine: Engine, *, now: datetime, labels: timedelta | None, explanations: timedelta | None, dry_run: bool = False
+) -> tuple[int, int]:
+    """Delete labels and explanations that are older than their ages; return how many of each.
+
+    Raises:
+        StoreError: the database cannot be read or written. What completed batches deleted stays deleted.
+    """
+    counts = dict.fromkeys(AgedTable, 0)
+    ages = {AgedTable.LABELS: labels, AgedTable.EXPLANATIONS: explanations, AgedTable.FAILURES: explanations}
+    for table, age in ages.items():
+        if age is None:
+            continue
+        with database.reading(engine) as connection:
+            counts[table] = count = aged_row_count(connection, table, now - age)
+        while count and not dry_run:
+            with database.writing(engine) as connection:
+                count = delete_aged_rows(connection, table, now - age, BATCH_ROWS)
+            time.sleep(PAUSE_SECONDS)
+    if any(counts.values()) and not dry_run:
+        database.truncate_write_ahead_log(engine)
+    return counts[AgedTable.LABELS], counts[AgedTable.EXPLANATIONS] + counts[AgedTable.FAILURES]
+
+
+def _delete_all(
+    engine: Engine, ends: Mapping[RequestTable, datetime], folder: Path | None, count_rows: Callable[[int], None]
+) -> list[int]:
+    """Archive and delete all rows before the end of their table. Returns the number of rows per table."""
     totals = []
     for requests in RequestTable:
         total = 0
-        for ids, file in _groups(engine, requests, end, folder):
+        for ids, file in _groups(engine, requests, ends[requests], folder) if requests in ends else ():
             if file is not None:
                 archive.add_rows(file, requests, _rows(engine, requests, ids))
             for batch in _batches(ids):

@@ -37,3 +37,8 @@ def delete_labels_of(connection: Connection, row_ids: Sequence[int]) -> None:
     log = prediction_logs
     predictions = select(log.c.prediction_id).where(log.c.id.in_(row_ids), log.c.prediction_id.isnot(None))
     connection.execute(delete(labels).where(labels.c.prediction_id.in_(predictions)))
+
+
+def delete_labels(connection: Connection, label_ids: Sequence[int]) -> None:
+    """Delete labels by their own ids."""
+    connection.execute(delete(labels).where(labels.c.id.in_(label_ids)))

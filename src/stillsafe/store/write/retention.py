@@ -1,4 +1,4 @@
-"""DELETE of `prediction_logs` and `refusals` by row id, and INSERT of `prunes`."""
+"""DELETE of `prediction_logs`, `refusals` and explanations by row id, and INSERT of `prunes`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Engine, delete, insert
 
 from stillsafe.store import database
 from stillsafe.store.read.requests import RequestTable
+from stillsafe.store.read.retention import AgedTable, aged_row_ids
 from stillsafe.store.tables import metadata, prunes
-from stillsafe.store.write.labels import delete_labels_of
+from stillsafe.store.write.labels import delete_labels, delete_labels_of
 from stillsafe.store.write.request_id import delete_ids_of
 
 
@@ -20,6 +21,16 @@ def delete_requests(connection: Connection, requests: RequestTable, ids: Sequenc
         delete_ids_of(connection, ids)
         delete_labels_of(connection, ids)
     return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount
+
+
+def delete_aged_rows(connection: Connection, kind: AgedTable, end: datetime, limit: int) -> int:
+    """Delete the oldest rows from before a time, at most so many; return how many there were."""
+    row_ids = aged_row_ids(connection, kind, end, limit)
+    if kind is AgedTable.LABELS:
+        delete_labels(connection, row_ids)
+        return len(row_ids)
+    table = metadata.tables[kind]
+    return connection.execute(delete(table).where(table.c.id.in_(row_ids))).rowcount
 
 
 def record_prune(
