@@ -29,6 +29,7 @@ from stillsafe.serving.predict import Context
 from stillsafe.settings import parse
 from stillsafe.settings_alerts import Alert
 from stillsafe.settings_exposure import Exposure
+from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
     FallbackRule,
     FallbackSettings,
@@ -51,6 +52,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[serving]", Serving),
     ("[exposure]", Exposure),
     ("[ids]", Ids),
+    ("[retention]", Retention),
     ("[observer]", Observer),
     ("[[alerts]]", Alert),
     ("[fallback]", FallbackSettings),
