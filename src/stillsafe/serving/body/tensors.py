@@ -6,6 +6,7 @@ the order of the schema. Their data is JSON, or binary behind the JSON, as the p
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import prod
 from typing import Annotated, Any
 
 import msgspec
@@ -132,7 +133,7 @@ def _values_of(inputs: Sequence[TensorInput], binary: bytes) -> dict[str, list[A
                 raise _wrong(each, f"its {BINARY_SIZE} does not fit the body", "the bytes behind the JSON")
             cells = _binary_values(each, binary[offset : offset + size])
             offset += size
-        if len(cells) != int(np.prod(each.shape, dtype=object)):
+        if len(cells) != prod(each.shape):
             raise _wrong(each, f"{len(cells)} values for the shape {each.shape}", "as many as its shape has")
         values[each.name] = cells
     if offset != len(binary):
