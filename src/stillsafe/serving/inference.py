@@ -1,10 +1,12 @@
 """Answers as the Open Inference Protocol (version 2) has them: tensors, and the state as parameters of the response."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse, Response
 
+from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Violation
 from stillsafe.core.score import as_text
 from stillsafe.core.state import State
@@ -52,11 +54,20 @@ def response_to(problem: Problem, path: str) -> Response:
     return error_response(problem) if is_protocol_path(path) else problem.response()
 
 
-def outputs_of(model: Model) -> dict[str, Tensor]:
+def outputs_of(model: Model) -> Mapping[str, Tensor]:
     """Output name -> its tensor, in the order of a response."""
-    probabilities = {PROBABILITIES: Tensor("FP64", len(model.classes))} if _has_probabilities(model) else {}
+    # Each request needs them, and 1 and True are equal, so the types are a part of the key.
+    kinds = tuple(map(type, model.classes))
+    return _outputs(model.classes, kinds, model.kind, has_probabilities=model.scale.method == "class_probability")
+
+
+@lru_cache(maxsize=16)
+def _outputs(
+    classes: tuple[Answer, ...], kinds: tuple[type, ...], kind: ModelKind, *, has_probabilities: bool
+) -> Mapping[str, Tensor]:
+    probabilities = {PROBABILITIES: Tensor("FP64", len(classes))} if classes and has_probabilities else {}
     return {
-        PREDICTION: Tensor(_answer_type(model), 1),
+        PREDICTION: Tensor(_answer_type(kinds, kind), 1),
         **probabilities,
         CONFIDENCE: Tensor("FP64", 1),
         FALLBACK_USED: Tensor("BOOL", 1),
@@ -160,14 +171,9 @@ def _probability(probabilities: Mapping[str, float] | None, name: str) -> float 
     return None if probabilities is None else probabilities[name]
 
 
-def _has_probabilities(model: Model) -> bool:
-    return bool(model.classes) and model.scale.method == "class_probability"
-
-
-def _answer_type(model: Model) -> str:
-    if model.kind is ModelKind.REGRESSOR:
+def _answer_type(kinds: Sequence[type], kind: ModelKind) -> str:
+    if kind is ModelKind.REGRESSOR:
         return "FP64"
-    kinds = {type(each) for each in model.classes}
     return {frozenset({bool}): "BOOL", frozenset({int}): "INT64", frozenset({float}): "FP64"}.get(
         frozenset(kinds), "BYTES"
     )

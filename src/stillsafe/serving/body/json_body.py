@@ -155,6 +155,8 @@ def _decode(text: str, *, interruptible: bool) -> Any:
 def _is_deeper(document: Any, most: int) -> bool:
     level = [document] if isinstance(document, dict | list) else []
     for _ in range(most):
+        if not level:
+            return False
         level = [inner for outer in level for inner in _children(outer) if isinstance(inner, _CONTAINERS)]
     return bool(level)
 
