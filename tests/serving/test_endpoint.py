@@ -241,3 +241,40 @@ def test_without_a_salt_no_source_is_kept(service: Service) -> None:
     scope = {**SCOPE, "client": ("192.0.2.7", 4711)}
     _run(service, lambda endpoint: endpoint.predict(scope, _receive({"features": GOOD})))
     assert [row.source for row in service.log()] == [None]
+
+
+def _record(service: Service, body: Any) -> Any:
+    return json.loads(_run(service, lambda endpoint: endpoint.record(SCOPE, _receive(body))))
+
+
+def test_what_a_model_elsewhere_has_answered_is_recorded(service: Service) -> None:
+    """Also beside predictions of the same batch; a retry gets the first record, a wrong one is refused."""
+    service.decide(State.NORMAL)
+    outcome = {"features": OLD, "prediction": "no", "probabilities": {"no": 0.75, "yes": 0.25}}
+
+    async def story(endpoint: PredictionEndpoint) -> tuple[bytes, ...]:
+        return await asyncio.gather(
+            endpoint.predict(SCOPE, _receive({"features": GOOD})),
+            endpoint.record(SCOPE, _receive({**outcome, "id": "a"})),
+            endpoint.predict(SCOPE, _receive({"features": GOOD})),
+        )
+
+    first, record, second = map(json.loads, _run(service, story))
+    assert (record["prediction"], record["confidence"], record["decided_by"]) == ("no", 0.75, "model")
+    assert first["probabilities"] == second["probabilities"]
+    assert _record(service, {**outcome, "id": "a"}) == record
+    assert len(service.log()) == 3
+    wrong: list[Any] = [
+        {**outcome, "prediction": "maybe"},
+        {**outcome, "features": {**OLD, "age": 999}},
+        {**outcome, "probabilities": {"no": 1.0}},
+        {**outcome, "other": 1},
+        {"features": OLD, "prediction": "no"},
+        [],
+        b'{"features": {}, "prediction": "no", "prediction": "yes"}',
+    ]
+    for body in wrong:
+        with pytest.raises(RefusedRequest) as refusal:
+            _record(service, body)
+        assert refusal.value.problem.violations
+    assert (len(service.log()), len(service.refusals())) == (3, len(wrong))

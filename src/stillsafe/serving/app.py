@@ -87,6 +87,15 @@ def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
         return Response(await endpoint.predict(request.scope, request.receive), media_type=JSON)
 
     @routes.post(
+        "/record",
+        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
+        openapi_extra=openapi.record_body(schema, endpoint.context.model.classes),
+    )
+    async def record(request: Request) -> Response:
+        """Record what a model elsewhere has answered: it is logged, watched and judged. See `/v1/state` before it."""
+        return Response(await endpoint.record(request.scope, request.receive), media_type=JSON)
+
+    @routes.post(
         "/predict/batch",
         responses={200: {"model": BatchDocument}, **problem_responses(400, 408, 413, 415, 422, 503)},
         openapi_extra=openapi.batch_body(schema, serving.max_batch),

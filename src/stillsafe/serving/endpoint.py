@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope
 from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
-from stillsafe.serving import inference, metrics, predict
+from stillsafe.serving import inference, metrics, outcomes, predict
 from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body, request_id, tensors
@@ -26,7 +26,7 @@ from stillsafe.serving.client import KEY_NAME, client_of
 from stillsafe.serving.inference import inference_document
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal
+from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.serving.sources import source_of
@@ -163,6 +163,25 @@ class PredictionEndpoint:
                 await asyncio.sleep(0)  # a large answer delays no other
             return b"".join(parts)
 
+    async def record(self, scope: Scope, receive: Receive) -> bytes:
+        """The record of what a model elsewhere has answered, as JSON: `{"features": ..., "prediction": ...}`.
+
+        Raises: as `predict`.
+        """
+        with self.metrics.record_seconds.time():
+            body = _Body()
+            try:
+                await self._read(body, scope, receive)
+                row, outcome, text = await self._parse(body, partial(self._parsed_outcome, body))
+                text = request_id.single_id(text, body.key)
+            except RefusedRequest as refusal:
+                await self._record_refusals([refusal.problem.violations], body)
+                raise
+            (reply,) = await self._answer([self._request(body, row, text)._replace(outcome=outcome)])
+            if isinstance(reply, IdConflict):
+                raise RefusedRequest(id_conflict_problem())
+            return _encode(prediction_document(reply))
+
     async def infer(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to a request of the Open Inference Protocol, as JSON. A wrong row refuses the whole request.
 
@@ -242,6 +261,14 @@ class PredictionEndpoint:
         features, ids = instances.split_envelopes(schema, batch)
         return instances.check_instances(schema, features, len(body.content), ids), ids
 
+    def _parsed_outcome(self, body: _Body) -> tuple[Row, Outcome, str | None]:
+        """The row and the outcome of a body of `/v1/record`, and its id."""
+        document = body.document()
+        check = outcomes.check_recorded(self.context.model.features, self.context.model, document)
+        if len(check) == 2 and isinstance(check[1], Outcome):
+            return *check, instances.request_id_of(document)
+        raise RefusedRequest(schema_problem(check))
+
     def _parsed_tensors(self, body: _Body, binary_start: int | None) -> tuple[InferenceRequest, Checks]:
         """The request of the Open Inference Protocol, and per row its features or its violations."""
         schema, content = self.context.model.features, body.content
@@ -285,7 +312,7 @@ def build(context: Context) -> PredictionEndpoint:
     return PredictionEndpoint(
         context,
         FastBodyDecoder(context.model.features, most),
-        MicroBatcher(partial(predict.answer_requests, context), min(most, predict.MAX_BATCH_ROWS)),
+        MicroBatcher(partial(outcomes.answer_any, context), min(most, predict.MAX_BATCH_ROWS)),
         MicroBatcher(partial(predict.record_refusals, context), most),
         metrics.build(context),
     )

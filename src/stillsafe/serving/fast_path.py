@@ -46,6 +46,7 @@ class FastPathApp(FastAPI):
         self._methods: dict[str, RequestMethod] = {
             "/v1/predict": endpoint.predict,
             "/v1/predict/batch": endpoint.predict_batch,
+            "/v1/record": endpoint.record,
             **infer_methods(endpoint),
         }
         self._root_path = endpoint.context.settings.serving.root_path

@@ -48,7 +48,7 @@ class Metrics:
         synthetic_requests: requests that their clients marked as synthetic, answered or refused.
         repeated_requests: retries, which got a stored answer.
         id_conflicts: requests with the id of another one.
-        predict_seconds, batch_seconds, infer_seconds: time to answer or refuse a request.
+        predict_seconds, batch_seconds, infer_seconds, record_seconds: time to answer or refuse a request.
         key_requests: requests by the name of their key and by what became of them, where clients need one.
     """
 
@@ -64,6 +64,7 @@ class Metrics:
     predict_seconds: Histogram
     batch_seconds: Histogram
     infer_seconds: Histogram
+    record_seconds: Histogram
     key_requests: Counter
 
     def count_replies(self, replies: Sequence[PredictionRecord | IdConflict]) -> None:
@@ -126,6 +127,7 @@ def build(context: Context) -> Metrics:
         seconds.labels("predict"),
         seconds.labels("batch"),
         seconds.labels("infer"),
+        seconds.labels("record"),
         Counter("stillsafe_key_requests", "Requests by key and result.", ["key", "result"], registry=registry),
     )
     scrape_registry.register(_StoreGauges(context))

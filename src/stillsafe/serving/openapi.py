@@ -5,6 +5,7 @@ from typing import Any
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
+from stillsafe.core.score import as_text
 from stillsafe.serving.access.permissions import required_scopes
 from stillsafe.serving.body.json_body import SYNTHETIC_HEADER
 from stillsafe.serving.body.request_id import KEY_HEADER, KEY_PATTERN, MOST_CHARACTERS, REQUEST_ID
@@ -46,6 +47,23 @@ def add_security(document: dict[str, Any]) -> None:
 def predict_body(schema: Schema) -> dict[str, Any]:
     """The body of `/v1/predict`."""
     return _body({"features": _instance(schema)}, {REQUEST_ID: _id_shape()})
+
+
+def record_body(schema: Schema, classes: Sequence[Answer]) -> dict[str, Any]:
+    """The body of `/v1/record`: of a classifier the confidence may be needed in place of the probabilities."""
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    names = [as_text(name) for name in classes]
+    probabilities = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "required": names,
+        "properties": dict.fromkeys(names, share),
+        "description": "Of every class; they give the confidence where the model has probabilities.",
+    }
+    confidence = {"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Where they do not give it."}
+    prediction = {"enum": list(classes)} if classes else {"type": "number"}
+    parts = {"features": _instance(schema), "prediction": prediction}
+    return _body(parts, {REQUEST_ID: _id_shape(), "probabilities": probabilities, "confidence": confidence})
 
 
 def batch_body(schema: Schema, most: int) -> dict[str, Any]:

@@ -8,17 +8,56 @@ from typing import Any
 
 import numpy as np
 
-from stillsafe.core.schema import Violation
+from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
 from stillsafe.core.score import as_text
+from stillsafe.core.text import display_name
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.model import TOLERANCE, Model, ModelKind
-from stillsafe.serving.predict import Context, Records, draft_of, fallback_drafts, read_state, records_of
-from stillsafe.serving.prediction_request import Outcome, PredictionRequest
+from stillsafe.serving.body.instances import check_single
+from stillsafe.serving.body.json_body import repeated_keys
+from stillsafe.serving.predict import (
+    Context,
+    Records,
+    answer_requests,
+    draft_of,
+    fallback_drafts,
+    read_state,
+    records_of,
+)
+from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest
 from stillsafe.serving.reasons import caveats_of, why_bypassed
+from stillsafe.store.records import PredictionRecord
 
 PREDICTION, PROBABILITIES, CONFIDENCE = "prediction", "probabilities", "confidence"
+OUTCOME_KEYS = (PREDICTION, PROBABILITIES, CONFIDENCE)
 ON_DEMAND = "The client asked the fallback."
 OUTSIDE = "Answered by a model outside the service."
+
+
+def answer_any(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
+    """Answer requests, as `answer_requests`, and record those that a model elsewhere has answered."""
+    if all(each.outcome is None for each in requests):
+        return answer_requests(context, requests)
+    is_outcome = [each.outcome is not None for each in requests]
+    questions = [each for each in requests if each.outcome is None]
+    answers = iter(answer_requests(context, questions) if questions else [])
+    outcomes = [each for each in requests if each.outcome is not None]
+    records = iter(answer_requests(context, outcomes, draft_outcomes))
+    return [next(records) if each else next(answers) for each in is_outcome]
+
+
+def check_recorded(schema: Schema, model: Model, document: Any) -> tuple[Row, Outcome] | tuple[Violation, ...]:
+    """The row and the outcome in a body of `/v1/record`, or what is wrong with it."""
+    if not isinstance(document, Mapping):
+        return (Violation("body", "wrong_type", "not an object", '{"features": ..., "prediction": ...}'),)
+    repeated_names = [*repeated_keys(document), *repeated_keys(document.get(PROBABILITIES))]
+    violations = [Violation(display_name(name), "repeated", "given more than once", "once") for name in repeated_names]
+    row = check_single(schema, {name: value for name, value in document.items() if name not in OUTCOME_KEYS})
+    outcome = check_outcome(model, *(document.get(name) for name in OUTCOME_KEYS))
+    if isinstance(row, dict) and isinstance(outcome, Outcome) and not violations:
+        return row, outcome
+    violations += [each for check in (row, outcome) if not isinstance(check, dict | Outcome) for each in check]
+    return summary(violations, len(violations), MOST_VIOLATIONS_SHOWN)
 
 
 def draft_outcomes(context: Context, requests: Sequence[PredictionRequest]) -> Records:

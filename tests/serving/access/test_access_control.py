@@ -24,6 +24,7 @@ MODEL_PATHS = ("/v2/models/{model_name}", "/v2/models/{model_name}/versions/{mod
 EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
     ("POST", "/v1/predict"): frozenset({PREDICT}),
     ("POST", "/v1/predict/batch"): frozenset({PREDICT}),
+    ("POST", "/v1/record"): frozenset({PREDICT}),
     ("POST", "/v1/labels"): frozenset({PREDICT}),
     ("GET", "/v1/schema"): frozenset({PREDICT, READ}),
     ("GET", "/v2"): frozenset({PREDICT, READ}),

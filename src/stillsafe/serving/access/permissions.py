@@ -11,7 +11,7 @@ PAGES = ("/", "/docs")
 OPEN_PATHS = frozenset({LOGIN, LOGOUT, "/static/stillsafe.css"})
 """Paths besides `/health/*` that need no key: the login, and its style sheet."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/labels"})
+PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/record", "/v1/labels"})
 """Who sends requests may send their labels as well: both are data of clients, and labels decide nothing."""
 SCHEMA_PATH = "/v1/schema"
 _PREDICT = frozenset({KeyScope.PREDICT})
