@@ -6,7 +6,8 @@ import pytest
 
 from stillsafe.core.state import State
 from stillsafe.serving.failover import ServingState
-from stillsafe.serving.reasons import caveats_of, why_bypassed
+from stillsafe.serving.reasons import caveats_of, why_bypassed, with_public_reason
+from stillsafe.store.records import PredictionRecord
 from tests.serving.services import NOW, Service
 
 FINE = ServingState(State.NORMAL, "because", (), stale=False, watched=True, judged=True, judged_at=NOW)
@@ -45,3 +46,16 @@ def test_an_answer_of_the_model_has_its_caveats(service: Service) -> None:
     assert caveats_of(settings, careless).count(".") == 4
     observing = service.with_settings(service={"mode": "observe"}).context.settings
     assert "in mode observe the model answers" in caveats_of(observing, DEGRADED)
+
+
+def test_a_public_reason_shows_nothing_of_the_inside() -> None:
+    """Who answered, and the state."""
+    record = PredictionRecord("p", NOW, "v1", State.DEGRADED, {}, "yes", None, True, "rule 1: age > 60.0")
+    for each, words in (
+        (record, "bypassed. The state is DEGRADED."),
+        (replace(record, model_error="raised ValueError"), "the model failed"),
+        (replace(record, fallback_used=False), "The state is DEGRADED."),
+    ):
+        reason = with_public_reason(each).reason
+        assert words in reason
+        assert "age" not in reason

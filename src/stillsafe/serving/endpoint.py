@@ -17,6 +17,8 @@ from stillsafe.core.schema import Row, Violation
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import inference, metrics, outcomes, predict
+from stillsafe.serving.access.access_control import has_scope
+from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body, request_id, tensors
@@ -28,6 +30,7 @@ from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
+from stillsafe.serving.reasons import with_public_reason
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.serving.sources import source_of
 from stillsafe.store.records import PredictionRecord
@@ -131,7 +134,7 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text)])
+            (reply,) = await self._answer([self._request(body, row, text)], scope)
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
             return _encode(prediction_document(reply))
@@ -154,7 +157,7 @@ class PredictionEndpoint:
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]
             refusals = [each for each in checks if isinstance(each, tuple)]
-            records, _ = await asyncio.gather(self._answer(requests), self._record_refusals(refusals, body))
+            records, _ = await asyncio.gather(self._answer(requests, scope), self._record_refusals(refusals, body))
             if refusals and body.is_large:
                 return b"".join(await asyncio.to_thread(list, _batch_document(checks, records)))
             parts = []
@@ -177,7 +180,7 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text)._replace(outcome=outcome)])
+            (reply,) = await self._answer([self._request(body, row, text)._replace(outcome=outcome)], scope)
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
             return _encode(prediction_document(reply))
@@ -202,9 +205,8 @@ class PredictionEndpoint:
             key = body.key
             texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
             pairs = zip(checks, texts, strict=True)
-            replies = await self._answer(
-                [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
-            )
+            requests = [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
+            replies = await self._answer(requests, scope)
             records = [reply for reply in replies if isinstance(reply, PredictionRecord)]
             if len(records) < len(replies):
                 raise RefusedRequest(id_conflict_problem())
@@ -279,13 +281,16 @@ class PredictionEndpoint:
         inference.require_outputs(self.context.model, request)
         return request, instances.check_instances(schema, rows, len(content))
 
-    async def _answer(self, requests: Sequence[PredictionRequest]) -> list[Reply]:
+    async def _answer(self, requests: Sequence[PredictionRequest], scope: Scope) -> list[Reply]:
         try:
             records = await self.predictions.submit(requests)
         except StoreError:
             self.metrics.store_errors.inc()
             raise
         self.metrics.count_replies(records)
+        if self.context.settings.exposure.keys and not has_scope(scope, KeyScope.READ):
+            # Rules and figures are the service's own; the log has the whole reason.
+            return [each if isinstance(each, IdConflict) else with_public_reason(each) for each in records]
         return records
 
     async def _record_refusals(self, refusals: Sequence[Sequence[Violation]], body: _Body) -> None:

@@ -1,12 +1,26 @@
 """Why the model or the fallback answers, in sentences for a client: the state, and what to know of it."""
 
+from dataclasses import replace
+
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.serving.failover import ServingState
 from stillsafe.settings import Settings
+from stillsafe.store.records import PredictionRecord
 
 LONGEST_REASON = 300
 """Most characters of a reason that is quoted in another one."""
+
+
+def with_public_reason(record: PredictionRecord) -> PredictionRecord:
+    """The record with a reason that shows nothing of rules, features and figures."""
+    if not record.fallback_used:
+        reason = f"The state is {record.system_state.value}."
+    elif record.model_error is not None:
+        reason = "The fallback answered: the model failed on the request."
+    else:
+        reason = f"The fallback answered: the model is bypassed. The state is {record.system_state.value}."
+    return replace(record, reason=reason)
 
 
 def why_bypassed(settings: Settings, state: ServingState, model_problem: str | None = None) -> str | None:

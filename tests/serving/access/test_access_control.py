@@ -330,3 +330,15 @@ def test_access_control_needs_no_lifespan(keyed_service: KeyedService) -> None:
     for _ in range(2):
         assert asyncio.run(access.refusal(dict(scope))) is None
         sleep(1.1)
+
+
+def test_a_key_that_may_not_read_learns_no_internals_from_an_answer(keyed_service: KeyedService) -> None:
+    """The reason is public; the log has the whole one."""
+    with keyed_service.client() as client:
+        headers = {"X-API-Key": keyed_service.keys[PREDICT]}
+        answer = client.post("/v1/predict", json={"features": GOOD}, headers=headers).json()
+        logged = client.get(
+            f"/v1/predictions/{answer['prediction_id']}", headers={"X-API-Key": keyed_service.keys[READ]}
+        ).json()
+    assert answer["reason"] == f"The state is {answer['system_state']}."
+    assert len(logged["reason"]) > len(answer["reason"])
