@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Schema, Violation
 from stillsafe.serving.openapi import batch_body, predict_body
@@ -87,3 +88,16 @@ def test_a_request_may_have_an_id(body: dict[str, Any]) -> None:
     header = body["parameters"][1]
     assert (header["name"], header["in"], header["required"]) == ("Idempotency-Key", "header", False)
     assert _shape(predict_body(SCHEMA))["properties"]["id"]["maxLength"] == header["schema"]["maxLength"] == 200
+
+
+def test_a_record_needs_what_gives_its_confidence(client: TestClient) -> None:
+    """Probabilities of every class or a confidence, as the service checks it; paths of the model have one value."""
+    document = client.get("/openapi.json").json()
+    shape = document["paths"]["/v1/record"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert shape["required"] == ["features", "prediction"]
+    assert [each["required"] for each in shape["anyOf"]] == [["probabilities"], ["confidence"]]
+    for path in ("/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}/infer"):
+        for operation in document["paths"][path].values():
+            names = {each["name"]: each["schema"] for each in operation["parameters"] if each["in"] == "path"}
+            assert names["model_name"]["enum"] == ["stay"]
+            assert len(names) == path.count("{")

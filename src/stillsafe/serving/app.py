@@ -5,6 +5,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.serving import endpoint as prediction_endpoint
 from stillsafe.serving import (
     inference_routes,
@@ -75,7 +76,8 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
 
 def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["predict"])
-    schema, serving = endpoint.context.model.features, endpoint.context.settings.serving
+    model, serving = endpoint.context.model, endpoint.context.settings.serving
+    schema = model.features
 
     @routes.post(
         "/predict",
@@ -89,7 +91,12 @@ def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
     @routes.post(
         "/record",
         responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
-        openapi_extra=openapi.record_body(schema, endpoint.context.model.classes),
+        openapi_extra=openapi.record_body(
+            schema,
+            model.classes,
+            has_probabilities=model.scale.method is ConfidenceMethod.CLASS_PROBABILITY,
+            needs_confidence=model.scale.method is not ConfidenceMethod.PREDICTION_TYPICALITY,
+        ),
     )
     async def record(request: Request) -> Response:
         """Record what a model elsewhere has answered: it is logged, watched and judged. See `/v1/state` before it."""

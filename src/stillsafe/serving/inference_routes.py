@@ -67,14 +67,18 @@ def _add_model_routes(
     routes: APIRouter, endpoint: PredictionEndpoint, readiness: SharedReading[ReadyDocument], path: str
 ) -> None:
     context = endpoint.context
+    names = {"model_name": context.settings.service.name}
+    if "{model_version}" in path:
+        names["model_version"] = context.model.version
+    extra = openapi.model_parameters(names)
 
-    @routes.get(path, response_model=ModelMetadataDocument, responses=_errors(404))
+    @routes.get(path, response_model=ModelMetadataDocument, responses=_errors(404), openapi_extra=extra)
     async def metadata(request: Request) -> Response:
         """The model's metadata: its inputs by the schema, and its outputs."""
         _require_model(endpoint, request)
         return JSONResponse(inference.model_metadata(context.settings.service.name, context.model))
 
-    @routes.get(f"{path}/ready", response_model=ReadyFlagDocument, responses=_errors(404, 503))
+    @routes.get(f"{path}/ready", response_model=ReadyFlagDocument, responses=_errors(404, 503), openapi_extra=extra)
     async def ready(request: Request) -> Response:
         """Whether the model, or its fallback, can answer."""
         _require_model(endpoint, request)
@@ -83,7 +87,7 @@ def _add_model_routes(
     @routes.post(
         f"{path}/infer",
         responses={200: {"model": InferenceDocument}, **_errors(400, 404, 408, 409, 413, 415, 503)},
-        openapi_extra=openapi.inference_body(),
+        openapi_extra=openapi.inference_body(names),
     )
     async def infer(request: Request) -> Response:
         """Answer rows with the model, or with the fallback while the model is bypassed."""

@@ -1,6 +1,6 @@
 """The request bodies in OpenAPI, generated from the schema, because the routes read the raw bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stillsafe.core.fallback import Answer
@@ -49,8 +49,17 @@ def predict_body(schema: Schema) -> dict[str, Any]:
     return _body({"features": _instance(schema)}, {REQUEST_ID: _id_shape()})
 
 
-def record_body(schema: Schema, classes: Sequence[Answer]) -> dict[str, Any]:
-    """The body of `/v1/record`: of a classifier the confidence may be needed in place of the probabilities."""
+def record_body(
+    schema: Schema, classes: Sequence[Answer], *, has_probabilities: bool, needs_confidence: bool
+) -> dict[str, Any]:
+    """The body of `/v1/record`.
+
+    Args:
+        schema: the features.
+        classes: of the model; empty for a regressor.
+        has_probabilities: whether they give the confidence.
+        needs_confidence: whether the prediction alone does not give it.
+    """
     share = {"type": "number", "minimum": 0, "maximum": 1}
     names = [as_text(name) for name in classes]
     probabilities = {
@@ -63,7 +72,13 @@ def record_body(schema: Schema, classes: Sequence[Answer]) -> dict[str, Any]:
     confidence = {"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Where they do not give it."}
     prediction = {"enum": list(classes)} if classes else {"type": "number"}
     parts = {"features": _instance(schema), "prediction": prediction}
-    return _body(parts, {REQUEST_ID: _id_shape(), "probabilities": probabilities, "confidence": confidence})
+    body = _body(parts, {REQUEST_ID: _id_shape(), "probabilities": probabilities, "confidence": confidence})
+    if needs_confidence:
+        shape = body["requestBody"]["content"]["application/json"]["schema"]
+        present = [("probabilities", {"type": "object"}), ("confidence", {"type": "number"})]
+        kinds = present if has_probabilities else present[1:]
+        shape["anyOf"] = [{"required": [name], "properties": {name: kind}} for name, kind in kinds]
+    return body
 
 
 def batch_body(schema: Schema, most: int) -> dict[str, Any]:
@@ -79,9 +94,18 @@ def batch_body(schema: Schema, most: int) -> dict[str, Any]:
     return _body({"instances": {**instances, "description": f"At most {most} instances; more are answered 413."}}, {})
 
 
-def inference_body() -> dict[str, Any]:
+def model_parameters(names: Mapping[str, str]) -> dict[str, Any]:
+    """The parts of a path that name the model: each has one value, and any other is answered 404."""
+    parts = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
+        for name, value in names.items()
+    ]
+    return {"parameters": parts}
+
+
+def inference_body(names: Mapping[str, str]) -> dict[str, Any]:
     """The body of `/v2/models/{model_name}/infer`: tensors by name, as the Open Inference Protocol has them."""
-    text, parameters = {"type": "string"}, {"type": ["object", "null"]}
+    text, hints = {"type": "string"}, {"type": ["object", "null"]}
     tensor = {
         "type": "object",
         "required": ["name", "shape", "datatype"],
@@ -90,7 +114,7 @@ def inference_body() -> dict[str, Any]:
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
             "datatype": {**text, "description": "Such as FP64, INT64, BOOL or BYTES."},
             "data": {"description": "The values, in row-major order."},
-            "parameters": parameters,
+            "parameters": hints,
         },
     }
     output = {"type": "object", "required": ["name"], "properties": {"name": text}}
@@ -103,12 +127,15 @@ def inference_body() -> dict[str, Any]:
                 "type": ["string", "null"],
                 "description": "Sent back; it makes no retry.",
             },
-            "parameters": parameters,
+            "parameters": hints,
             "outputs": {"type": ["array", "null"], "items": output},
         },
     }
-    body = _body({}, {})
-    return {**body, "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
+    parameters = [*model_parameters(names)["parameters"], *_body({}, {})["parameters"]]
+    return {
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": shape}}},
+    }
 
 
 def labels_body(most: int, classes: Sequence[Answer]) -> dict[str, Any]:

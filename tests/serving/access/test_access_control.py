@@ -337,8 +337,8 @@ def test_a_key_that_may_not_read_learns_no_internals_from_an_answer(keyed_servic
     with keyed_service.client() as client:
         headers = {"X-API-Key": keyed_service.keys[PREDICT]}
         answer = client.post("/v1/predict", json={"features": GOOD}, headers=headers).json()
-        logged = client.get(
+        record = client.get(
             f"/v1/predictions/{answer['prediction_id']}", headers={"X-API-Key": keyed_service.keys[READ]}
         ).json()
     assert answer["reason"] == f"The state is {answer['system_state']}."
-    assert len(logged["reason"]) > len(answer["reason"])
+    assert len(record["reason"]) > len(answer["reason"])
