@@ -46,13 +46,13 @@ def inference_routes(endpoint: PredictionEndpoint) -> APIRouter:
 
 
 def _add_server_routes(routes: APIRouter, readiness: SharedReading[ReadyDocument]) -> None:
-    @routes.get("", response_model=ServerMetadataDocument)
+    @routes.get("", response_model=ServerMetadataDocument, responses=_errors())
     async def server() -> Response:
         """The server's metadata."""
         document = {"name": "stillsafe", "version": version("stillsafe"), "extensions": EXTENSIONS}
         return JSONResponse(document)
 
-    @routes.get("/health/live", response_model=LiveFlagDocument)
+    @routes.get("/health/live", response_model=LiveFlagDocument, responses=_errors())
     async def live() -> Response:
         """The process answers."""
         return JSONResponse({"live": True})
@@ -119,4 +119,4 @@ def _require_model(endpoint: PredictionEndpoint, request: Request) -> None:
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of the errors that a route may answer with."""
-    return {status: {"model": InferenceErrorDocument} for status in statuses}
+    return {status: {"model": InferenceErrorDocument} for status in (*statuses, 403, 500)}

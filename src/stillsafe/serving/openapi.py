@@ -28,6 +28,11 @@ SECURITY_SCHEMES = {
 }
 """The ways of a client to present its key."""
 _KEY_PROBLEMS = (401, 403, 429, 503)
+_PROTOCOL_ERROR = {"schema": {"$ref": "#/components/schemas/InferenceErrorDocument"}}
+_PROTOCOL_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": response["description"], "content": {"application/json": _PROTOCOL_ERROR}}
+    for status, response in problem_responses(*_KEY_PROBLEMS).items()
+}
 
 
 def add_security(document: dict[str, Any]) -> None:
@@ -40,7 +45,8 @@ def add_security(document: dict[str, Any]) -> None:
             if scopes:
                 words = " or ".join(f"`{scope}`" for scope in scopes)
                 operation["description"] = f"{operation.get('description', '')}\n\nNeeds a key with the scope {words}."
-                for status, response in problem_responses(*_KEY_PROBLEMS).items():
+                responses = _PROTOCOL_PROBLEMS if path.startswith("/v2") else problem_responses(*_KEY_PROBLEMS)
+                for status, response in responses.items():
                     operation["responses"].setdefault(str(status), response)
 
 
