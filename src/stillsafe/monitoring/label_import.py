@@ -23,7 +23,7 @@ PAUSE_SHARE = 0.75
 """Pause after a transaction, as a share of its time: SQLite has one writer, and the requests' rows wait for it."""
 HOLD_SECONDS = 0.02
 """Longest time that a transaction should last; each has as many labels as that allows."""
-FEWEST_ROWS, MOST_ROWS = 50, 5_000
+FEWEST_ROWS, MOST_ROWS = 500, 5_000
 """Labels of one transaction."""
 PART_ROWS = 250_000
 """Labels that are sorted together, so that neighbours share pages of the indexes, and are in memory at once."""

@@ -5,6 +5,7 @@ the instances without one have the key with their number: `KEY#0`, `KEY#1` and s
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from stillsafe.core.schema import Row, Violation
@@ -80,6 +81,12 @@ def identity_of(text: str | None, row: Row, salt: str, *, synthetic: bool) -> Re
     """
     if text is None:
         return None
-    content = f"{'synthetic' if synthetic else ''}{storable_snapshot(row)}".encode()
-    key = salt.encode(errors="surrogatepass")[:_SALT_BYTES]
-    return RequestId(text, blake2b(content, key=key, digest_size=_HASH_BYTES).hexdigest())
+    content = storable_snapshot(row)
+    if synthetic:
+        content = f"synthetic{content}"
+    return RequestId(text, blake2b(content.encode(), key=_key_of(salt), digest_size=_HASH_BYTES).hexdigest())
+
+
+@lru_cache(maxsize=8)
+def _key_of(salt: str) -> bytes:
+    return salt.encode(errors="surrogatepass")[:_SALT_BYTES]

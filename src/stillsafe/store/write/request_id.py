@@ -23,12 +23,6 @@ class _IdentifiedRecord(NamedTuple):
     record: PredictionRecord
     id: RequestId
 
-    def values(self) -> tuple[Any, ...]:
-        """The columns after the service's, but for the timestamp's form."""
-        record = self.record
-        answer = storable_snapshot(record.unlogged_answer())
-        return storable(self.id.text), self.id.body_hash, record.prediction_id, record.timestamp, answer
-
 
 def claim_ids(connection: Connection, records: Sequence[PredictionRecord], oldest: datetime) -> dict[str, IdOwner]:
     """Store the ids of records; one id has one prediction, also where processes store it at the same time.
@@ -66,11 +60,19 @@ def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> 
     """Insert the ids that are new; return how many."""
     statement, has_names = _insertion(connection.dialect)
     bind = request_ids.c.timestamp.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-    service, rows = database.service_id(connection), []
-    driver_times = {time: time if bind is None else bind(time) for time in {pair.record.timestamp for pair in pairs}}
-    for pair in pairs:
-        text, body_hash, prediction_id, timestamp, answer = pair.values()
-        rows.append((service, text, body_hash, prediction_id, driver_times[timestamp], answer))
+    service = database.service_id(connection)
+    times = {time: time if bind is None else bind(time) for time in {pair[0].timestamp for pair in pairs}}
+    rows = [
+        (
+            service,
+            storable(identity.text),
+            identity.body_hash,
+            record.prediction_id,
+            times[record.timestamp],
+            storable_snapshot(record.unlogged_answer()),
+        )
+        for record, identity in pairs
+    ]
     parameters: list[Any] = [dict(zip(_COLUMNS, row, strict=True)) for row in rows] if has_names else rows
     return connection.exec_driver_sql(statement, parameters).rowcount
 
@@ -86,11 +88,11 @@ def _insertion(dialect: Dialect) -> tuple[str, bool]:
 
 def _transfer(connection: Connection, pair: _IdentifiedRecord, owner: IdOwner) -> bool:
     """Give an expired id to a new request, unless another process just did; return whether it has it."""
-    text, body_hash, prediction_id, timestamp, _ = pair.values()
+    record, text = pair.record, storable(pair.id.text)
     is_unchanged = request_ids.c.id == text, request_ids.c.prediction_id == owner.prediction_id
     statement = update(request_ids).where(request_ids.c.service_id == database.service_id(connection), *is_unchanged)
-    values = {"body_hash": body_hash, "prediction_id": prediction_id, "timestamp": timestamp}
-    return connection.execute(statement.values(answer=pair.record.unlogged_answer(), **values)).rowcount == 1
+    values = {"body_hash": pair.id.body_hash, "prediction_id": record.prediction_id, "timestamp": record.timestamp}
+    return connection.execute(statement.values(answer=record.unlogged_answer(), **values)).rowcount == 1
 
 
 def write_and_delete(connection: Connection, record: PredictionRecord) -> None:
