@@ -28,7 +28,7 @@ faults: .venv/ready  ## kills, outages and full disks, repeated, with the figure
 		tests/monitoring/test_same_on_both_stores.py tests/store/test_window_cost.py
 	$(BIN)/python -m benchmarks.monitoring history --rows 100000 --rounds 3
 
-attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; half an hour
+attack: .venv/ready  ## hostile clients, pages, operators and days, at length, with the figures; an hour
 	scripts/ensure-debian-packages chromium nginx openssl prometheus
 	STILLSAFE_ATTACK=long $(BIN)/pytest tests/attack tests/docs/test_examples.py tests/docs/test_security_page.py
 
