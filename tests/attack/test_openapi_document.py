@@ -43,7 +43,7 @@ def keyed_target(
     folder = Path(shutil.copytree(pristine_service, tmp_path_factory.mktemp("keyed") / "service"))
     file = folder / "stillsafe.toml"
     file.write_text(file.read_text().replace("[exposure]\n", "[exposure]\nkeys = true\n"))
-    scopes = [f"--scope={scope}" for scope in ("predict", "read", "operate")]
+    scopes = [f"--scope={scope}" for scope in ("predict", "label", "read", "operate")]
     key_output = stillsafe(folder, "key", "create", "all", *scopes, "--json")
     assert key_output.returncode == 0, key_output.stderr
     with serve_folder(folder) as process:

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("schedule", "schedule", "The crontab entry that starts the monitor."),
         CommandEntry("alerts", "alerts", "Who is told what happens: try the receivers, list."),
         CommandEntry("export", "export", "Rules for Prometheus and a board for Grafana."),
-        CommandEntry("key", "key", "Keys of clients: who may predict, read and operate."),
+        CommandEntry("key", "key", "Keys of clients: who may predict, label, read and operate."),
     ),
     "Look": (
         CommandEntry("status", "status", "Whether the model can be trusted, since when and why."),

@@ -1,4 +1,4 @@
-"""`key`: who may predict, read and operate, where clients need keys."""
+"""`key`: who may predict, label, read and operate, where clients need keys."""
 
 import logging
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from stillsafe.store.read.keys import KeyRecord
 
 logger = logging.getLogger(__name__)
 
-key_app = typer.Typer(help="Keys of clients: who may predict, read and operate.", no_args_is_help=True)
+key_app = typer.Typer(help="Keys of clients: who may predict, label, read and operate.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
 
 Name = Annotated[str, typer.Argument(help="Who uses the key.", show_default=False)]

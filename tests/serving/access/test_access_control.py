@@ -18,14 +18,14 @@ from stillsafe.store import database
 from tests.serving.access.keyed import KeyedService, keyed_service_of
 from tests.serving.services import GOOD, NOW, Service
 
-PREDICT, READ, OPERATE = KeyScope.PREDICT, KeyScope.READ, KeyScope.OPERATE
+PREDICT, LABEL, READ, OPERATE = KeyScope.PREDICT, KeyScope.LABEL, KeyScope.READ, KeyScope.OPERATE
 OPEN: frozenset[KeyScope] = frozenset()
 MODEL_PATHS = ("/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}")
 EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
     ("POST", "/v1/predict"): frozenset({PREDICT}),
     ("POST", "/v1/predict/batch"): frozenset({PREDICT}),
     ("POST", "/v1/record"): frozenset({PREDICT}),
-    ("POST", "/v1/labels"): frozenset({PREDICT}),
+    ("POST", "/v1/labels"): frozenset({LABEL}),
     ("GET", "/v1/schema"): frozenset({PREDICT, READ}),
     ("GET", "/v2"): frozenset({PREDICT, READ}),
     **{("GET", path): OPEN for path in ("/v2/health/live", "/v2/health/ready")},
@@ -176,7 +176,9 @@ def test_each_item_of_a_request_counts(keyed_service: KeyedService) -> None:
         "/v1/predict/batch": {"instances": [GOOD, {}, GOOD, GOOD]},
         "/v1/labels": {"labels": [{"prediction_id": "x", "label": "1"}] * 4},
     }
-    keys = {path: keyed_service.create(path[4:].replace("/", "-"), PREDICT, rate_per_minute=5) for path in bodies}
+    keys = {
+        path: keyed_service.create(path[4:].replace("/", "-"), PREDICT, LABEL, rate_per_minute=5) for path in bodies
+    }
     for path, key in keys.items():
         with keyed_service.client(key) as client:
             answers = [client.post(path, json=bodies[path]) for _ in range(3)]

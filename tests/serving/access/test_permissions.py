@@ -23,3 +23,8 @@ def test_some_paths_are_open(path: str) -> None:
 def test_a_prediction_needs_predict_whatever_the_method(method: str) -> None:
     """So a wrong method is answered as such to who may predict."""
     assert required_scopes(method, "/v1/predict") == {KeyScope.PREDICT}
+
+
+def test_who_only_predicts_sends_no_labels() -> None:
+    """Labels are evidence that can degrade a service, so they have a scope of their own."""
+    assert required_scopes("POST", "/v1/labels") == {KeyScope.LABEL}

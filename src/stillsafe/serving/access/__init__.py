@@ -1,1 +1,1 @@
-"""Keys: who may predict, read and operate."""
+"""Keys: who may predict, label, read and operate."""

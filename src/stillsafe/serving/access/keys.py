@@ -31,6 +31,7 @@ class KeyScope(StrEnum):
     """What a key may be used for. No scope contains another one."""
 
     PREDICT = "predict"  #: Predictions, and the schema that they need.
+    LABEL = "label"  #: Labels, which are evidence.
     READ = "read"  #: State, incidents, windows, baseline, metrics, dashboard, API documentation.
     OPERATE = "operate"  #: Hold and release.
 

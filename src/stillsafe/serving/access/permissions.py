@@ -11,10 +11,12 @@ PAGES = ("/", "/docs")
 OPEN_PATHS = frozenset({LOGIN, LOGOUT, "/static/stillsafe.css"})
 """Paths besides `/health/*` that need no key: the login, and its style sheet."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/record", "/v1/labels"})
-"""Who sends requests may send their labels as well: both are data of clients, and labels decide nothing."""
+PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/record"})
+LABELS_PATH = "/v1/labels"
+"""Labels are evidence, so a client that only predicts has none to send."""
 SCHEMA_PATH = "/v1/schema"
 _PREDICT = frozenset({KeyScope.PREDICT})
+_LABEL = frozenset({KeyScope.LABEL})
 _READ = frozenset({KeyScope.READ})
 _OPERATE = frozenset({KeyScope.OPERATE})
 _SCHEMA = frozenset({KeyScope.PREDICT, KeyScope.READ})
@@ -29,6 +31,8 @@ def required_scopes(method: str, path: str) -> frozenset[KeyScope]:
     """
     if path in PREDICT_PATHS:
         return _PREDICT
+    if path == LABELS_PATH:
+        return _LABEL
     if path.startswith(HEALTH) or path in OPEN_PATHS:
         return frozenset()
     if path == INFERENCE[0] or path.startswith(INFERENCE[1]):
