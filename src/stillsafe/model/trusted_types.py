@@ -31,6 +31,7 @@ _SELECTION = ("chi2", "f_classif", "f_regression", "r_regression")
 
 TRUSTED_TYPES = (
     "numpy.dtype",
+    "scipy.sparse._csr.csr_matrix",
     "scipy._lib.array_api_compat.numpy._aliases.asarray",
     "scipy.interpolate._bsplines.BSpline",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
