@@ -11,7 +11,7 @@ from stillsafe.cli.command_table import COMMANDS, CommandTable, registered_comma
 from .commands import Command
 
 TABLE = CommandTable(app)
-HEAVY = ("numpy", "pandas", "sklearn", "sqlalchemy", "fastapi", "pydantic")
+HEAVY = ("rich.console", "numpy", "pandas", "sklearn", "sqlalchemy", "fastapi", "pydantic")
 
 
 def test_every_registered_command_is_in_the_table() -> None:

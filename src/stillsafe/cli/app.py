@@ -16,7 +16,6 @@ import typer
 from stillsafe import logs
 from stillsafe.cli.command_table import CommandGroup
 from stillsafe.cli.json_lines import JsonLineStream, json_lines_only
-from stillsafe.cli.output import json_text, print_error
 from stillsafe.errors import ConfigurationError, RunAhead, SchemaMismatch, StillsafeError
 from stillsafe.logs import LogEvent, log_event
 
@@ -118,6 +117,8 @@ def main() -> None:
 
 def _report(sentence: str, error: BaseException, exit_code: int, *, with_traceback: bool) -> NoReturn:
     """Print or log why the command failed, and exit."""
+    from stillsafe.cli.output import json_text, print_error  # here, because rich costs the help as much as typer does
+
     if isinstance(sys.stderr, JsonLineStream):
         fields = {"message": sentence, "kind": type(error).__name__, "exit_code": exit_code}
         log_event(logger, LogEvent.RUN_FAILED, fields, error=error if with_traceback else None)
