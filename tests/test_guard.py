@@ -157,7 +157,9 @@ def test_answers_of_a_model_elsewhere_are_recorded(guard: Guard, healthy_rows: l
     """They stand in the log as answers of the model, with their confidence; wrong ones are refused."""
     answer = guard.record(healthy_rows[0], np.int64(1), {0: 0.25, "1": np.float64(0.75)}, id="a")
     assert (answer.prediction, answer.confidence, answer.fallback_used) == (1, 0.75, False)
-    assert guard.record(healthy_rows[0], 0, {0: 0.9, 1: 0.1}, id="a") == answer
+    assert guard.record(healthy_rows[0], 1, {0: 0.25, 1: 0.75}, id="a") == answer
+    with pytest.raises(IdInUse):
+        guard.record(healthy_rows[0], 0, {0: 0.9, 1: 0.1}, id="a")
     engine = service.connect(guard.settings)
     with database.reading(engine) as connection:
         row = prediction_by_id(connection, answer.prediction_id)
@@ -170,6 +172,35 @@ def test_answers_of_a_model_elsewhere_are_recorded(guard: Guard, healthy_rows: l
             guard.record(healthy_rows[0], prediction, probabilities)
     assert guard.record(healthy_rows[0], 1, confidence=0.5).confidence == 0.5
     assert _counts(guard) == (2, 5)
+
+
+def test_numbers_of_numpy_are_recorded(guard: Guard, healthy_rows: list[Row]) -> None:
+    """The arrays of a model as they are: classes, probabilities and a confidence are NumPy's scalars."""
+    classes = np.array([int(each) for each in guard.classes])
+    shares = np.array([0.25, 0.75], dtype=np.float32)
+    answer = guard.record(healthy_rows[0], classes[1], dict(zip(classes, shares, strict=True)), id="n1")
+    assert (answer.prediction, answer.confidence) == (int(classes[1]), 0.75)
+    again = guard.record(healthy_rows[0], classes[1], confidence=np.float32(0.5), id="n2")
+    assert again.confidence == 0.5
+    assert _counts(guard) == (2, 0)
+    with pytest.raises(IdInUse):
+        guard.record(healthy_rows[0], classes[0], confidence=0.5, id="n1")
+    with pytest.raises(IdInUse):
+        guard.predict(healthy_rows[0], id="n1")
+
+
+def test_a_frame_without_features_is_refused_row_by_row(guard: Guard) -> None:
+    """No row is left out without a word."""
+    results = guard.predict_many(pd.DataFrame({"Mean Radius": [1.0, 2.0]}))
+    assert [type(each) for each in results] == [InvalidFeatures] * 2
+
+
+def test_loops_that_have_ended_are_let_go(guard: Guard, healthy_rows: list[Row]) -> None:
+    """A program that calls `asyncio.run` for each request keeps the last loop at most."""
+    for row in healthy_rows[:4]:
+        asyncio.run(guard.apredict(row))
+    process = guard._open()
+    assert len(process.loops) <= 1
 
 
 def test_an_answer_that_cannot_be_recorded_is_not_given(made_service: Path, healthy_rows: list[Row]) -> None:

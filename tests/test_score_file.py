@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +151,72 @@ def test_what_cannot_be_scored_is_said(guard: Guard, tmp_path: Path, content: st
         (tmp_path / "in.csv").write_text(content)
     with pytest.raises(ConfigurationError, match=problem):
         score_file(guard, ScoreJob(tmp_path / "in.csv", tmp_path / "out.csv"))
+
+
+SCORE = """
+import sys
+from pathlib import Path
+from stillsafe import score_file as module
+from stillsafe.guard import Guard
+module.BLOCK_ROWS = 50
+job = module.ScoreJob(Path(sys.argv[2]), Path(sys.argv[3]))
+with Guard(sys.argv[1]) as guard:
+    module.score_file(guard, job, lambda *_: print("block", flush=True))
+"""
+
+
+def test_a_killed_job_loses_no_row(
+    made_service: Path, named_store: str, healthy_rows: list[Row], tmp_path: Path
+) -> None:
+    """What the note says is written is in the file: after kill -9 the answers are those of an uninterrupted job."""
+    assert named_store
+    toml = with_store(made_service) / "stillsafe.toml"
+    count = 1_000
+    frame = pd.DataFrame((healthy_rows * (count // len(healthy_rows) + 1))[:count])
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    arguments = [sys.executable, "-c", SCORE, str(toml), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")]
+    for blocks in (2, 5):
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(blocks):
+                assert process.stdout.readline()
+            process.kill()
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    assert b"\0" not in (tmp_path / "out.csv").read_bytes()
+    lines = _lines(tmp_path / "out.csv")
+    assert [line["row"] for line in lines] == [str(number) for number in range(1, count + 1)]
+    assert all(line["prediction"] for line in lines)
+    with Guard(toml) as guard:
+        assert _count(guard) == count
+
+
+def test_a_file_of_the_fallback_and_then_of_the_model_is_parquet(
+    guard: Guard, healthy_rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first block has no probability, and the type of the column is a number all the same."""
+    monkeypatch.setattr(module, "BLOCK_ROWS", 10)
+    engine = service.open_store(guard.settings)
+    pd.DataFrame(healthy_rows[:20]).to_csv(tmp_path / "in.csv", index=False)
+    hold.hold(engine, guard.settings.model.version, by="a test", reason="a test", at=service.utc_now())
+    states = iter([State.DEGRADED, State.NORMAL])
+
+    def release(*_: object) -> None:
+        if next(states, None) is State.DEGRADED:
+            hold.release(engine, guard.settings.model.version, by="a test", reason="done", at=service.utc_now())
+
+    report = score_file(guard, ScoreJob(tmp_path / "in.csv", tmp_path / "out.parquet"), release)
+    engine.dispose()
+    assert report.answers == {"fallback": 10, "model": 10}
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert table["probability.1"].isna().tolist() == [True] * 10 + [False] * 10
+
+
+def test_a_job_does_not_go_on_with_another_model(guard: Guard, healthy_rows: list[Row], tmp_path: Path) -> None:
+    """One file has the answers of one model version."""
+    pd.DataFrame(healthy_rows[:5]).to_csv(tmp_path / "in.csv", index=False)
+    job = ScoreJob(tmp_path / "in.csv", tmp_path / "out.csv", fail_on=State.NORMAL)
+    assert not score_file(guard, job).is_complete
+    note = tmp_path / "out.csv.partial.json"
+    note.write_text(note.read_text().replace(guard.settings.model.version, "an older one"))
+    with pytest.raises(RefusedError, match="model version"):
+        score_file(guard, job)

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Violation
+from stillsafe.core.score import as_text
 from stillsafe.errors import StillsafeError
 from stillsafe.model.frame_rows import plain_row, plain_rows
 from stillsafe.service import Clock, config_file, serving_context, settings_of, utc_now
@@ -74,9 +75,15 @@ class _Process:
         loop = asyncio.get_running_loop()
         batcher = self.loops.get(loop)
         if batcher is None:
+            self._forget_closed_loops()
             batcher = self.loops[loop] = MicroBatcher(self.predictions.submit, predict.MAX_BATCH_ROWS)
             batcher.start()
         return batcher
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of loops that have ended: a batcher holds its loop, so each call of `asyncio.run` would leave one."""
+        for loop in [each for each in self.loops if each.is_closed()]:
+            self.loops.pop(loop, None)
 
 
 class Guard:
@@ -127,7 +134,7 @@ class Guard:
 
         Raises:
             InvalidFeatures: the features break the schema.
-            IdInUse: the id belongs to a request with other features.
+            IdInUse: the id belongs to a request with other content.
             StoreError: the answer cannot be recorded, so it is not given.
         """
         process = self._open()
@@ -196,7 +203,7 @@ class Guard:
         prediction: Any,
         probabilities: Mapping[Any, float] | None = None,
         *,
-        confidence: float | None = None,
+        confidence: SupportsFloat | None = None,
         id: str | None = None,  # noqa: A002 - the name of the field over HTTP
         client: str = "",
     ) -> Prediction:
@@ -217,13 +224,16 @@ class Guard:
             IdInUse, StoreError: as in `predict`.
         """
         process = self._open()
-        answer: Any = plain_row({"prediction": prediction})
-        numbers = None if probabilities is None else plain_row(dict(probabilities))
-        outcome = check_outcome(process.context.model, answer["prediction"], numbers, confidence)
+        answer: Any = plain_row({"prediction": prediction, "confidence": confidence})
+        numbers: Any = None
+        if probabilities is not None:
+            classes = plain_row(dict(enumerate(probabilities))).values()
+            numbers = dict(zip(classes, plain_row(dict(probabilities)).values(), strict=True))
+        outcome = check_outcome(process.context.model, answer["prediction"], numbers, answer["confidence"])
         if not isinstance(outcome, Outcome):
             self._refuse([outcome], self._source(client), False)
             raise InvalidFeatures(outcome)
-        request = self._request(features, id, False, client)._replace(outcome=outcome)
+        request = self._request(features, id, False, client, outcome)
         return _answer_of(process.outcomes.submit([request])[0])
 
     def state(self) -> GuardState:
@@ -304,7 +314,9 @@ class Guard:
             return check
         return (violation, *(check if isinstance(check, tuple) else ()))
 
-    def _request(self, features: object, text: str | None, synthetic: bool, client: str) -> PredictionRequest:
+    def _request(
+        self, features: object, text: str | None, synthetic: bool, client: str, outcome: Outcome | None = None
+    ) -> PredictionRequest:
         """The request; a wrong one is recorded.
 
         Raises:
@@ -315,11 +327,14 @@ class Guard:
         if isinstance(check, tuple):
             self._refuse([check], source, synthetic)
             raise InvalidFeatures(check)
-        return self._request_of(check, text, source, synthetic)
+        return self._request_of(check, text, source, synthetic, outcome)
 
-    def _request_of(self, row: Row, text: str | None, source: str | None, synthetic: bool) -> PredictionRequest:
-        identity = identity_of(text, row, self.settings.service.hash_salt, synthetic=synthetic)
-        return PredictionRequest(row, synthetic, source, identity)
+    def _request_of(
+        self, row: Row, text: str | None, source: str | None, synthetic: bool, outcome: Outcome | None = None
+    ) -> PredictionRequest:
+        salt, answer = self.settings.service.hash_salt, "" if outcome is None else as_text(outcome.prediction)
+        identity = identity_of(text, row, salt, synthetic=synthetic, answer=answer)
+        return PredictionRequest(row, synthetic, source, identity, outcome)
 
     def _predict_block(
         self,
@@ -369,7 +384,7 @@ _PARENTS: list[_Process] = []
 
 def _result_of(reply: Reply) -> Prediction | IdInUse:
     if isinstance(reply, IdConflict):
-        return IdInUse(f"The id {reply.request_id!r} belongs to an earlier request with other features.")
+        return IdInUse(f"The id {reply.request_id!r} belongs to an earlier request with other content.")
     return Prediction.of(reply)
 
 

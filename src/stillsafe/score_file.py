@@ -41,7 +41,7 @@ class ScoreReport:
 
     Attributes:
         job: random name of the job, part of the ids of its rows.
-        input: name, size and time of change of the file that is scored.
+        input: name, size and time of change of the file that is scored, the column of ids and the model version.
         rows: rows that are answered or refused.
         bytes: length of the partial file with them.
         answers: rows by who answered, `model` or `fallback`; `error` counts refused rows.
@@ -90,10 +90,12 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
     """
     if job.out.exists():
         raise RefusedError(f"{job.out} exists already: move it away first.")
-    report = _begin(job)
+    report = _begin(job, guard.settings.model.version)
     names = [as_text(each) for each in guard.classes]
     try:
         with _sidecar(job, _PARTIAL).open("r+b") as handle:
+            if handle.seek(0, os.SEEK_END) < report.bytes:
+                raise RefusedError(f"{handle.name} is shorter than its note has it: delete both to begin anew.")
             handle.truncate(report.bytes)
             handle.seek(report.bytes)
             stream = _TextStream(handle)
@@ -104,6 +106,7 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
                 if _is_reached(report.state, job.fail_on):
                     return report
                 _score_block(guard, job, report, block, stream, names)
+                handle.flush()  # or the note would be ahead of the file
                 os.fsync(handle.fileno())
                 report.bytes = handle.tell()
                 _save(job, report)
@@ -128,18 +131,17 @@ class _TextStream:
         return int(self._handle.write(text.encode()))
 
 
-def _begin(job: ScoreJob) -> ScoreReport:
+def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
     """The report of a job that was cut off, or of a new one, whose files are created."""
     facts = job.file.stat() if job.file.exists() else None
     if facts is None:
         raise ConfigurationError("There is no such file.", "Name the file to score.", file=str(job.file))
-    name = [job.file.name, facts.st_size, facts.st_mtime_ns, job.id_column]
+    name = [job.file.name, facts.st_size, facts.st_mtime_ns, job.id_column, model_version]
     note = _sidecar(job, _NOTE)
     if not note.exists():
         report = ScoreReport(os.urandom(8).hex(), name)
         _sidecar(job, _PARTIAL).unlink(missing_ok=True)
         create_private(_sidecar(job, _PARTIAL))
-        create_private(note)
         _save(job, report)
         return report
     try:
@@ -147,7 +149,9 @@ def _begin(job: ScoreJob) -> ScoreReport:
     except (ValueError, TypeError):
         raise RefusedError(f"{note} cannot be read: delete it to begin anew.") from None
     if report.input != name:
-        raise RefusedError(f"{note} is of another file or of a changed one: delete it to begin anew.")
+        raise RefusedError(
+            f"{note} is of another file, of a changed one, or of another model version: delete it to begin anew."
+        )
     return report
 
 
@@ -181,7 +185,7 @@ def _parquet_blocks(file: Path, columns: Sequence[str]) -> Iterator["pd.DataFram
 
     with parquet.ParquetFile(file) as table:
         for batch in table.iter_batches(BLOCK_ROWS, columns=[*columns]):
-            yield batch.to_pandas()
+            yield batch.to_pandas(integer_object_nulls=True)  # an id stays a whole number beside a missing one
 
 
 def _require(job: ScoreJob, columns: Sequence[str], present: Sequence[str], needs: set[str]) -> None:
@@ -286,7 +290,11 @@ def _convert(partial_file: Path, out: Path) -> None:
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
-    kinds = dict.fromkeys(OWN_COLUMNS, pa.string()) | {"row": pa.int64(), "confidence": pa.float64()}
+    with partial_file.open(encoding="utf-8", newline="") as head:
+        names = next(csv.reader(head))
+    # Stated, because a first block of the fallback's answers has no probability to infer the type from.
+    kinds = dict.fromkeys(names, pa.float64()) | dict.fromkeys(OWN_COLUMNS, pa.string())
+    kinds |= {"row": pa.int64(), "confidence": pa.float64()}
     options = arrow_csv.ConvertOptions(column_types=kinds, strings_can_be_null=True, null_values=[""])
     temporary = out.with_name(out.name + ".new")
     with (

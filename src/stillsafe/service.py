@@ -299,9 +299,11 @@ def monitor(config: Settings | Path | str, *, now: datetime, ahead: bool = False
             problem = scorer.problem if scorer is not None else lambda: None
             result = run.run(engine, settings, now=now, score=scorer, shadow_problem=problem)
             _explain(engine, settings, result, now)
-        announce(engine, settings, now)
-    except StillsafeError as error:
-        announce(engine, settings, now, problem=str(error))
+        announce(engine, settings, now, is_good=result.outcome is run.RunOutcome.SUCCESS)
+    except Exception as error:
+        is_known = isinstance(error, StillsafeError)
+        problem_text = str(error) if is_known else f"It failed unexpectedly: {type(error).__name__}."
+        announce(engine, settings, now, problem=problem_text)
         raise
     finally:
         engine.dispose()

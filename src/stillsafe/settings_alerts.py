@@ -41,7 +41,7 @@ class Alert(Section):
     dashboard_url: Annotated[str, AfterValidator(http_address)] | None = None
     """The address at which people open the dashboard, which the alerts name."""
     timeout: Seconds = 5.0
-    """Longest time of one attempt. All attempts of a run take at most 20 seconds, and later runs try again."""
+    """Longest time of one attempt. The attempts of a run begin within 20 seconds, and later runs try again."""
 
     @property
     def url(self) -> str | None:

@@ -42,7 +42,10 @@ def test_what_fails_is_said_without_the_address(monkeypatch: pytest.MonkeyPatch)
             with pytest.raises(AlertFailed, match=f"answered {status}"):
                 send(WEBHOOK, DOCUMENT, 0)
         assert len(arrivals.bodies) == 3
-    addresses = [f"http://127.0.0.1:{free_port()}/secret", "file:///secret", "http://[secret", ""]
+    addresses = [
+        *(f"http://127.0.0.1:{free_port()}/secret", "file:///secret", "http://[secret", ""),
+        *("https://user:secret@127.0.0.1/hook", "http://127.0.0.1/T0/SEC secret", "http://127.0.0.1:secret/"),
+    ]
     for address in addresses:
         monkeypatch.setenv("TEST_URL", address)
         with pytest.raises(AlertFailed) as failure:

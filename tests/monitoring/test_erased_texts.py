@@ -47,10 +47,10 @@ def test_a_window_no_longer_names_a_category_of_the_rows_alone(service: Service)
     first = service.sent_count - 300 + 1
     span = START, service.now
     with database.writing(service.engine) as connection:
-        old_windows = windows_between(connection, *span)
+        old_windows = list(windows_between(connection, *span))
         assert "Hamlet-4711" in str(old_windows)
         erase_texts(connection, range(first, first + 9), 5)
-        new_windows = windows_between(connection, *span)
+        new_windows = list(windows_between(connection, *span))
     assert "Hamlet-4711" not in str(new_windows)
     assert len(old_windows) == len(new_windows) > 0
     counts = [

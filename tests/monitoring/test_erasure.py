@@ -275,3 +275,22 @@ def test_a_killed_erasure_can_be_resumed(bare_service: Service, milliseconds: in
 def _has_begun(service: Service) -> bool:
     with database.reading(service.engine) as connection:
         return bool(connection.execute(select(func.count()).select_from(erasures)).scalar_one())
+
+
+def test_an_archive_that_is_not_there_is_refused(bare_service: Service, tmp_path: Path) -> None:
+    """A mistyped folder is no success with rows left."""
+    log(bare_service, carol(1))
+    wrong = replace(places(bare_service), archives=(tmp_path / "nowhere",))
+    with pytest.raises(RefusedError, match="no such folder"):
+        erasure.preview(bare_service.engine, wrong, [Subject(MarkKind.REQUEST, CAROL)], bare_service.now)
+    assert row_count(bare_service) == 1
+
+
+def test_each_request_of_an_id_that_was_used_again_goes(bare_service: Service) -> None:
+    """The earlier request lost the id to the newer one, and is found by it all the same."""
+    log(bare_service, carol(1))
+    with database.writing(bare_service.engine) as connection:
+        append_first_predictions(connection, [carol(2, DAY)], START + DAY / 2)
+    assert row_count(bare_service) == 2
+    assert erase(bare_service).prediction_count == 2
+    assert row_count(bare_service) == 0

@@ -81,3 +81,35 @@ def test_the_confidence_of_a_number_follows_from_the_scale(service: Service) -> 
     spread = replace(model, scale=ConfidenceScale(ConfidenceMethod.ENSEMBLE_SPREAD, quantiles))
     assert [each.feature for each in check_outcome(spread, 5.0)] == ["probabilities"]  # type: ignore[union-attr]
     assert check_outcome(spread, 5.0, None, 0.25) == Outcome(5.0, 0.25)
+
+
+@pytest.mark.parametrize("field", ["prediction", "probabilities", "confidence"])
+def test_a_number_beyond_all_floats_is_refused(service: Service, field: str) -> None:
+    """A whole number of 400 digits is a violation and no crash."""
+    number = 10**400
+    model = replace(service.context.model, kind=ModelKind.REGRESSOR, classes=()) if field == "prediction" else None
+    fields: dict[str, Any] = {
+        "prediction": number if field == "prediction" else "yes",
+        "probabilities": {"yes": number, "no": 0} if field == "probabilities" else None,
+        "confidence": number if field == "confidence" else None,
+    }
+    violations = check_outcome(model or service.context.model, **fields)
+    assert not isinstance(violations, Outcome)
+    assert field in [each.feature for each in violations]
+
+
+def test_a_class_that_is_a_number_may_come_as_a_whole_one(service: Service) -> None:
+    """JSON of other languages writes 1.0 as 1; a flag is no number."""
+    model = replace(service.context.model, classes=(0.0, 1.0))
+    outcome = check_outcome(model, 1, {"0.0": 0.25, "1.0": 0.75})
+    assert isinstance(outcome, Outcome)
+    assert (outcome.prediction, type(outcome.prediction), outcome.confidence) == (1.0, float, 0.75)
+    assert not isinstance(check_outcome(model, True, {"0.0": 0.25, "1.0": 0.75}), Outcome)
+
+
+def test_the_confidence_is_that_of_the_answer(service: Service) -> None:
+    """As the model's own, where its scale says so: with a threshold the answer need not be the likeliest class."""
+    scale = ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY, of_answer=True)
+    outcome = check_outcome(replace(service.context.model, scale=scale), "no", {"yes": 0.6, "no": 0.4})
+    assert isinstance(outcome, Outcome)
+    assert outcome.confidence == 0.4

@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -62,15 +64,15 @@ def _post(receiver: Alert, url: str, document: Mapping[str, Any], seconds: int) 
         raise AlertFailed(f"the environment variable {receiver.secret_variable} is not set")
     body = json.dumps(document).encode()
     headers = {"Content-Type": "application/json", ID_HEADER: str(document["alert_id"])}
-    if receiver.secret is not None:
-        headers[SIGNATURE_HEADER] = signature(receiver.secret, seconds, body)
     try:
+        if receiver.secret is not None:
+            headers[SIGNATURE_HEADER] = signature(receiver.secret, seconds, body)
         request = Request(url, body, headers, method="POST")  # noqa: S310 - its scheme is checked above
         with _OPENER.open(request, timeout=receiver.timeout) as response:
             status = int(response.status)
     except HTTPError as error:
         raise AlertFailed(f"the receiver answered {error.code}") from None
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, ValueError, HTTPException) as error:
         cause = getattr(error, "reason", error)
         raise AlertFailed(f"the receiver was not reached ({type(cause).__name__})") from None
     if not 200 <= status < 300:
@@ -82,6 +84,7 @@ def _send_by_apprise(url: str, document: Mapping[str, Any]) -> None:
         import apprise
     except ImportError:
         raise AlertFailed(f"apprise is not installed: {INSTALL}") from None
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its lines may name the address
     channel = apprise.Apprise()
     if not channel.add(url):
         raise AlertFailed("apprise does not know the kind of the address")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 from sqlalchemy import Engine
@@ -69,24 +70,25 @@ def deliver(engine: Engine, settings: Settings, now: datetime, monotonic: Callab
     return count
 
 
-def announce(engine: Engine, settings: Settings, now: datetime, problem: str = "") -> None:
+def announce(engine: Engine, settings: Settings, now: datetime, problem: str = "", *, is_good: bool = True) -> None:
     """Deliver the outbox after a run, whose commit nothing here changes, and say to `heartbeat_url` that it was good.
 
     Args:
         engine: the store.
         settings: of the service.
         now: end of the run's window, aware UTC.
-        problem: why the run failed, which is an alert itself; empty after a good run.
+        problem: why the run failed, which is an alert itself; empty otherwise.
+        is_good: whether the run has judged. One that found another under way, which may hang, sends no heartbeat.
     """
     try:
         if problem and settings.alerts:
             with database.writing(engine) as connection:
                 append_alerts(connection, settings, failure_alerts(connection, settings, now, problem))
         deliver(engine, settings, now)
-        if settings.monitor.heartbeat_url is not None and not problem:
-            send_heartbeat(settings.monitor.heartbeat_url)
     except Exception as error:  # noqa: BLE001 - the run is over, and an alert changes nothing about it
         log_event(logger, LogEvent.ALERT_LOST, error=error)
+    if settings.monitor.heartbeat_url is not None and is_good and not problem:
+        send_heartbeat(settings.monitor.heartbeat_url)
 
 
 def send_heartbeat(url: str) -> None:
@@ -94,7 +96,7 @@ def send_heartbeat(url: str) -> None:
     try:
         with urlopen(Request(url, method="GET"), timeout=HEARTBEAT_SECONDS) as response:  # noqa: S310 - http by the settings
             response.read(1)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         log_event(logger, LogEvent.HEARTBEAT_FAILED, {"error": type(error).__name__})
 
 
@@ -110,7 +112,7 @@ def _receivers(receivers: Sequence[Alert], record: AlertRecord, unreachable: set
 def _try(settings: Settings, receiver: Alert, record: AlertRecord, now: datetime) -> tuple[AlertRecord, bool]:
     document = document_of(settings.service.name, record, receiver.dashboard_url)
     try:
-        send(receiver, document, int(now.timestamp()))
+        send(receiver, document, int(time.time()))  # not the end of the window: receivers refuse old signatures
     except AlertFailed as error:
         fields = {
             "receiver": receiver.name,

@@ -257,7 +257,8 @@ def _without_labels(memory: Memory, model_version: str) -> Memory:
     """
     labels, streaks = memory.labels, {k: v for k, v in memory.streaks.items() if k != Signal.REALISED_LOSS}
     if labels is None or memory.model_version != model_version:
-        return replace(memory, streaks=streaks, labels=None)
+        state = State(labels.state_in_force) if labels is not None and labels.is_released else memory.state
+        return replace(memory, state=state, streaks=streaks, labels=None)
     return replace(
         memory, streaks=streaks, state=State(labels.others) if labels.state == memory.state else memory.state
     )

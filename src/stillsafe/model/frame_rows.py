@@ -21,6 +21,8 @@ def rows_of(schema: Schema, table: "pd.DataFrame") -> list[dict[str, object]]:
     Columns that are no features are left out.
     """
     columns = {spec.name: feature_values(spec, table[spec.name]) for spec in schema.features if spec.name in table}
+    if not columns:
+        return [{} for _ in range(len(table))]
     names = [*columns]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 

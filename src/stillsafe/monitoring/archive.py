@@ -105,9 +105,9 @@ def erase_rows(
     return count
 
 
-def archive_files(folder: Path, requests: RequestTable) -> list[Path]:
-    """The files of a folder, sorted; what an interrupted write left there is deleted."""
-    for partial_file in folder.glob(f"{PREFIXES[requests]}-*.parquet{_PARTIAL_SUFFIX}"):
+def archive_files(folder: Path, requests: RequestTable, *, keep_partial: bool = False) -> list[Path]:
+    """The files of a folder, sorted; what an interrupted write left there is deleted, unless one may be under way."""
+    for partial_file in () if keep_partial else folder.glob(f"{PREFIXES[requests]}-*.parquet{_PARTIAL_SUFFIX}"):
         partial_file.unlink(missing_ok=True)
     return sorted(folder.glob(f"{PREFIXES[requests]}-*.parquet"))
 
@@ -262,7 +262,7 @@ def _require_same_service(file: Path, rows: Any) -> None:
     if not file.exists() or "service_id" not in parquet.read_schema(file).names:
         return
     services = set(parquet.read_table(file, columns=["service_id"], partitioning=None)["service_id"].to_pylist())
-    if not set(rows["service_id"].to_pylist()) <= services:
+    if services and not set(rows["service_id"].to_pylist()) <= services:
         raise RefusedError(f"{file}: it holds rows of another service. Give each service a folder of its own.")
 
 

@@ -64,7 +64,7 @@ def erase_texts(connection: Connection, row_ids: Sequence[int], min_count: int) 
     changes = 0
     for row_id, record in all_explanations(connection):
         text = _text_of(record)
-        quotes = any(each in text for each in values.ids) or any(
+        quotes = any(each in text for each in values.ids if not _is_small_number(each)) or any(
             is_theirs(*pair) for pair in values.counts if _is_quoted(pair[1], text)
         )
         if quotes and record.summary != NOTICE:
@@ -93,6 +93,11 @@ def _values_of(connection: Connection, row_ids: Sequence[int]) -> _Values:
 
 def _text_of(record: ExplanationRecord) -> str:
     return "\n".join((record.summary, record.recommendations, record.likely_causes or "", str(record.unverified)))
+
+
+def _is_small_number(identifier: str) -> bool:
+    """Whether it is a number that counts and dates of any text may have."""
+    return identifier.isdecimal() and len(identifier) < 6
 
 
 def _is_quoted(value: str, text: str) -> bool:

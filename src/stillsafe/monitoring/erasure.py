@@ -36,6 +36,7 @@ from stillsafe.store.read.erasures import (
 from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.spool import PREDICTION, Spool
 from stillsafe.store.write.erasures import advance_erasure, begin_erasure, mark_rows
+from stillsafe.store.write.labels import delete_orphans
 from stillsafe.store.write.retention import delete_requests, vacuum_database
 
 BATCH_ROWS = 1_000
@@ -199,6 +200,8 @@ def _carry_out(engine: Engine, places: Places, erasure_id: int, progress: Progre
         text_count = erase_texts(connection, row_ids, places.min_count)
         advance_erasure(connection, erasure_id, times={}, text_count=text_count)
     _erase_log(engine, erasure_id, row_ids, progress)
+    with database.writing(engine) as connection:
+        delete_orphans(connection, record.at)
     log_emptied = _empty_log(engine)
     with database.writing(engine) as connection:
         advance_erasure(connection, erasure_id, times={"completed_at": datetime.now(UTC)})
@@ -274,7 +277,13 @@ def _spooled_traces(document: Mapping[str, Any]) -> RowTraces:
 
 
 def _folders(places: Places, folders: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The folders of archives that are there, and the recorded ones that are not."""
+    """The folders of archives that are there, and the recorded ones that are not.
+
+    Raises:
+        RefusedError: one that was named is not there.
+    """
+    if absent := [folder for folder in places.archives if not folder.is_dir()]:
+        raise RefusedError(f"{absent[0]}: there is no such folder of archives.")
     present, missing = list(places.archives), []
     for name in folders:
         candidates = [folder for folder in (Path(name), places.folder / name) if folder.is_dir()]
@@ -288,7 +297,11 @@ def _erase_archives(folders: Sequence[Path], matcher: RowMatcher, *, dry_run: bo
         at = row["timestamp"].astimezone(UTC)
         return matcher.matches(RowTraces(row["prediction_id"], row.get("request_id"), at, loads(row["input_summary"])))
 
-    files = [file for folder in folders for file in archive.archive_files(folder, RequestTable.PREDICTIONS)]
+    files = [
+        file
+        for folder in folders
+        for file in archive.archive_files(folder, RequestTable.PREDICTIONS, keep_partial=dry_run)
+    ]
     return sum(archive.erase_rows(file, RequestTable.PREDICTIONS, is_erased, dry_run=dry_run) for file in files)
 
 

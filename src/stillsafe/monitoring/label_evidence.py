@@ -46,7 +46,12 @@ class LabelSource:
 
 
 def read_labels(
-    connection: Connection, source: LabelSource, baseline: Baseline | None, schema: Schema, score: ShadowScorer | None
+    connection: Connection,
+    source: LabelSource,
+    baseline: Baseline | None,
+    schema: Schema,
+    score: ShadowScorer | None,
+    min_labels: int,
 ) -> tuple[LabelTally | None, RowRanges]:
     """The tally of a run's labels, None where none has come, and the ids of those with an answer of the model.
 
@@ -56,14 +61,23 @@ def read_labels(
         baseline: of the run; its study names the metric of a regressor.
         schema: of the features in the log.
         score: scores the rows that the fallback answered, or None where the log lacks features.
+        min_labels: with fewer labels the rows wait for the next run.
     """
-    error = _number_error(baseline)
-    counter = _Counter(source.oldest if source.rows_from is None else max(source.oldest, source.rows_from), error)
+    oldest, follows_labels = source.oldest, source.rows_from is not None
+    start_of_rows = oldest if source.rows_from is None else max(oldest, source.rows_from)
+    counter = _Counter(start_of_rows, _number_error(baseline), follows_labels)
     for rows in label_rows(connection, source.selection, source.model_version, source.end):
         counter.add(rows, dict(_shadow_answers(rows, counter.start, schema, score)))
     start, end = counter.oldest_at, counter.newest_at
     if start is None and not counter.old_count:
         return None, RowRanges()
+    tallies = [each.tally() for each in (counter.model, counter.paired_model, counter.fallback)]
+    if baseline is None or judged_impact(baseline) is None:
+        # Nothing judges them, and the pairs of a regressor are rows instead of counts.
+        tallies = [AnswerTally(tallies[0].count), AnswerTally(), AnswerTally()]
+    elif follows_labels and tallies[0].count < min_labels:
+        # They are read again by the next run, and the price of a bypass would count them each time.
+        tallies[1:] = [AnswerTally(), AnswerTally()]
     span = None if start is None or end is None else (start, end)
     tally = LabelTally(
         start,
@@ -73,9 +87,7 @@ def read_labels(
         counter.old_count,
         counter.unknown_count,
         counter.scored_count,
-        counter.model.tally(),
-        counter.paired_model.tally(),
-        counter.fallback.tally(),
+        *tallies,
     )
     return tally, ranges_of(np.array(counter.ids, dtype=np.int64), NO_IDS)
 
@@ -117,6 +129,7 @@ class _Counter:
 
     start: datetime
     error: NumberError | None
+    follows_labels: bool
     ids: list[int] = field(default_factory=list)
     oldest_at: datetime | None = None
     newest_at: datetime | None = None
@@ -134,6 +147,9 @@ class _Counter:
     def add(self, rows: Sequence[LabelRow], shadow_answers: dict[int, str]) -> None:
         """Count a batch.
 
+        While labels themselves keep the model bypassed, shadow scores are the evidence about it. In a degradation by
+        anything else they are those of damaged inputs: a harm that the state has answered already.
+
         Args:
             rows: the rows.
             shadow_answers: label id -> what the model would have answered, of rows that the fallback answered.
@@ -148,9 +164,10 @@ class _Counter:
             if answer is None:
                 self.unknown_count += 1
                 continue
-            self.ids.append(row.id)
-            self.model.add(row.label, answer)
             self.scored_count += row.fallback_used
+            if self.follows_labels or not row.fallback_used:
+                self.ids.append(row.id)
+                self.model.add(row.label, answer)
             if row.fallback_used and row.prediction is not None:
                 self.paired_model.add(row.label, answer)
                 self.fallback.add(row.label, row.prediction)

@@ -188,7 +188,7 @@ class Recount:
             self.windows += 1
         elif run.is_redacted:
             self.not_recounted[run.id] = REDACTED_DOCUMENTS
-        elif self._is_erased(run, window) or 0 < _missing_labels(old_labels, window.labels) <= len(self.erased_rows):
+        elif self._is_erased(run, window) or self._lacks_erased_labels(run, old_labels, window.labels):
             self.not_recounted[run.id] = ROWS_ERASED
         elif self._is_pruned(run, window) or self._lacks_labels(old_labels, window.labels):
             self.not_recounted[run.id] = ROWS_PRUNED if self.archive is None else ROWS_NOT_ARCHIVED
@@ -250,6 +250,16 @@ class Recount:
             ranges |= RowRanges(stored_value(RowMarks, earlier.rows["predictions"]).read)
             earlier = run_before(self.connection, earlier.model_version or "", earlier.id)
         return ranges
+
+    def _lacks_erased_labels(self, run: RunRecord, old: LabelTally | None, new: LabelTally | None) -> bool:
+        """Whether labels of a run, or rows that they are a share of, were erased."""
+        if 0 < _missing_labels(old, new) <= len(self.erased_rows):
+            return True
+        if old is None or new is None or old.start is None or old.end is None:
+            return False
+        first, last = old.start - timedelta(hours=1), old.end
+        erased = sum(version == run.model_version and first < hour <= last for _, version, hour in self.erased_rows)
+        return 0 < old.prediction_count - new.prediction_count <= erased
 
     def _lacks_labels(self, old_labels: LabelTally | None, labels: LabelTally | None) -> bool:
         """Whether labels of a run were deleted on purpose, with their rows."""

@@ -26,7 +26,7 @@ class InvalidFeatures(StillsafeError):
 
 
 class IdInUse(StillsafeError):
-    """The id belongs to an earlier request with other features."""
+    """The id belongs to an earlier request with other content."""
 
 
 @dataclass(frozen=True, slots=True)

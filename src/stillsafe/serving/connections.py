@@ -18,7 +18,7 @@ from itertools import islice
 from time import thread_time
 from typing import Any
 
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stillsafe.logs import LogEvent, log_event
@@ -348,8 +348,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._held_flow.is_held = bool(self._backlog)
         if self._backlog:
             self.flow.pause_reading()
-        elif not self.pipeline:
+        elif not self.pipeline and not self._has_unread_body():
             self.flow.resume_reading()
+
+    def _has_unread_body(self) -> bool:
+        """Whether a route has not read yet what uvicorn holds of a long body."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and len(cycle.body) > HIGH_WATER_LIMIT
 
     def _may_parse(self, position: int) -> bool:
         return position < len(self._backlog) and not self.pipeline and not self.transport.is_closing()

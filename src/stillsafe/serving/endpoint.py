@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from stillsafe.core.schema import Row, Violation
+from stillsafe.core.score import as_text
 from stillsafe.errors import StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import inference, metrics, outcomes, predict
@@ -180,7 +181,7 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text)._replace(outcome=outcome)], scope)
+            (reply,) = await self._answer([self._request(body, row, text, outcome)], scope)
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
             return _encode(prediction_document(reply))
@@ -202,6 +203,7 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
+            charge_items(scope, len(checks))
             key = body.key
             texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
             pairs = zip(checks, texts, strict=True)
@@ -221,10 +223,10 @@ class PredictionEndpoint:
             scope, receive, self.context.settings.serving.max_body_bytes, binary=binary
         )
 
-    def _request(self, body: _Body, row: Row, text: str | None) -> PredictionRequest:
-        salt = self.context.settings.service.hash_salt
-        identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic)
-        return PredictionRequest(row, body.synthetic, body.source, identity)
+    def _request(self, body: _Body, row: Row, text: str | None, outcome: Outcome | None = None) -> PredictionRequest:
+        salt, answer = self.context.settings.service.hash_salt, "" if outcome is None else as_text(outcome.prediction)
+        identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic, answer=answer)
+        return PredictionRequest(row, body.synthetic, body.source, identity, outcome)
 
     async def _row(self, body: _Body) -> tuple[Row, str | None]:
         """The row and the id in the body."""

@@ -3,11 +3,13 @@
 They are logged, watched and judged as all others.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
 from stillsafe.core.score import as_text
 from stillsafe.core.text import display_name
@@ -96,17 +98,18 @@ def check_outcome(
         probabilities: class -> probability in [0, 1], of every class, or None.
         confidence: in [0, 1], where the probabilities do not give it; None otherwise.
     """
-    violations = [*_prediction_violations(model, prediction), *_probability_violations(model, probabilities)]
+    answer, violations = _answer(model, prediction), _probability_violations(model, probabilities)
+    if answer is None:
+        violations.insert(0, _no_answer(model))
     if confidence is not None and not _is_share(confidence):
         violations.append(Violation(CONFIDENCE, "not_allowed", "no number from 0 to 1", "a number from 0 to 1"))
-    if violations:
+    if answer is None or violations:
         return tuple(violations)
     numbers = _plain_probabilities(model, probabilities)
-    value = confidence if isinstance(confidence, int | float) else _confidence(model, prediction, numbers)
+    value = confidence if isinstance(confidence, int | float) else _confidence(model, answer, numbers)
     if value is None:
         allowed = f"a {CONFIDENCE} from 0 to 1" if model.kind is ModelKind.REGRESSOR else "one number per class"
         return (Violation(PROBABILITIES, "missing", "the confidence cannot be computed without them", allowed),)
-    answer: Any = prediction
     return Outcome(answer, min(max(float(value), 0.0), 1.0), numbers)
 
 
@@ -124,16 +127,26 @@ def _outcome_draft(new_record: Any, outcome: Outcome, reason: str) -> Any:
     return draft
 
 
-def _prediction_violations(model: Model, prediction: object) -> list[Violation]:
+def _no_answer(model: Model) -> Violation:
+    names = ", ".join(map(as_text, model.classes[:10]))
+    allowed = f"one of: {names}" if model.kind is ModelKind.CLASSIFIER else "a finite number"
+    return Violation(PREDICTION, "not_allowed", "no answer of this model", allowed)
+
+
+def _answer(model: Model, prediction: object) -> Answer | None:
+    """The class, or the finite number, that a value is; None if it is neither.
+
+    JSON has one type of number: a class 1.0 may arrive as 1.
+    """
+    if isinstance(prediction, bool) or not isinstance(prediction, int | float):
+        return next((name for name in model.classes if type(name) is type(prediction) and name == prediction), None)
     if model.kind is ModelKind.CLASSIFIER:
-        is_class = any(prediction == name and type(prediction) is type(name) for name in model.classes)
-        names = ", ".join(map(as_text, model.classes[:10]))
-        allowed = f"one of: {names}"
-    else:
-        is_number = isinstance(prediction, int | float) and not isinstance(prediction, bool)
-        is_class = is_number and bool(np.isfinite(float(prediction)))  # type: ignore[arg-type] # a number
-        allowed = "a finite number"
-    return [] if is_class else [Violation(PREDICTION, "not_allowed", "no answer of this model", allowed)]
+        return next((name for name in model.classes if _is_number(name) and name == prediction), None)
+    return prediction if abs(prediction) <= sys.float_info.max else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _probability_violations(model: Model, probabilities: object) -> list[Violation]:
@@ -164,15 +177,16 @@ def _plain_probabilities(model: Model, probabilities: Any) -> dict[str, float] |
     return {as_text(name): numbers[as_text(name)] for name in model.classes}
 
 
-def _confidence(model: Model, prediction: object, numbers: Mapping[str, float] | None) -> float | None:
+def _confidence(model: Model, prediction: Answer, numbers: Mapping[str, float] | None) -> float | None:
     """The confidence of an answer, or None where it takes the model itself to compute it."""
     if model.scale.method is ConfidenceMethod.CLASS_PROBABILITY:
-        return None if numbers is None else max(numbers.values())
+        if numbers is None:
+            return None
+        return numbers[as_text(prediction)] if model.scale.of_answer else max(numbers.values())
     if model.scale.method is ConfidenceMethod.PREDICTION_TYPICALITY and isinstance(prediction, int | float):
         return float(model.scale.confidence(np.array([float(prediction)]))[0])
     return None
 
 
 def _is_share(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and -TOLERANCE <= float(value) <= 1 + TOLERANCE  # type: ignore[arg-type] # a number
+    return isinstance(value, int | float) and _is_number(value) and -TOLERANCE <= value <= 1 + TOLERANCE

@@ -92,7 +92,7 @@ def problem(status: int, detail: str, violations: Sequence[Violation] = (), **he
 
 def id_conflict_problem() -> Problem:
     """The problem of a request whose id belongs to an earlier request with another content: 409."""
-    return problem(409, "The id belongs to an earlier request with other features. A new request needs a new id.")
+    return problem(409, "The id belongs to an earlier request with other content. A new request needs a new id.")
 
 
 def schema_problem(violations: Sequence[Violation]) -> Problem:

@@ -17,6 +17,7 @@ from stillsafe.serving.access.keys import KeyScope, generate_key, revoke_key
 from stillsafe.store import database
 from tests.serving.access.keyed import KeyedService, keyed_service_of
 from tests.serving.services import GOOD, NOW, Service
+from tests.serving.test_inference_routes import INFER, inference_body
 
 PREDICT, LABEL, READ, OPERATE = KeyScope.PREDICT, KeyScope.LABEL, KeyScope.READ, KeyScope.OPERATE
 OPEN: frozenset[KeyScope] = frozenset()
@@ -171,10 +172,11 @@ def test_a_rate_is_kept_and_told(keyed_service: KeyedService) -> None:
 
 
 def test_each_item_of_a_request_counts(keyed_service: KeyedService) -> None:
-    """Neither batches nor labels get past a rate; a request may leave a debt, of which the next one is told."""
+    """Neither batches, labels nor tensors get past a rate; a request may leave a debt, of which the next one is told."""
     bodies: dict[str, Any] = {
         "/v1/predict/batch": {"instances": [GOOD, {}, GOOD, GOOD]},
         "/v1/labels": {"labels": [{"prediction_id": "x", "label": "1"}] * 4},
+        INFER: inference_body(*[GOOD] * 4),
     }
     keys = {
         path: keyed_service.create(path[4:].replace("/", "-"), PREDICT, LABEL, rate_per_minute=5) for path in bodies
@@ -184,7 +186,7 @@ def test_each_item_of_a_request_counts(keyed_service: KeyedService) -> None:
             answers = [client.post(path, json=bodies[path]) for _ in range(3)]
             assert [each.status_code for each in answers] == [200, 200, 429]
             assert 36 < int(answers[-1].headers["retry-after"]) <= 48  # 3 of debt and one, at 12 seconds each
-    assert len(keyed_service.service.log()) == 6
+    assert len(keyed_service.service.log()) == 14
 
 
 def test_the_last_keys_stay_valid_while_the_store_is_out(keyed_service: KeyedService) -> None:

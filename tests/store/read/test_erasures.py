@@ -106,4 +106,4 @@ def test_archives_texts_and_windows_are_listed(log: Connection) -> None:
         record_prune(log, at=START, end=START, counts=(1, 1), archive=folder)
     assert archive_folders(log) == ["old"]
     assert all_explanations(log) == []
-    assert windows_between(log, START, at(99)) == []
+    assert list(windows_between(log, START, at(99))) == []

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, func, select
 
 from stillsafe.store import database
-from stillsafe.store.read.request_id import IdOwner, duplicate_count, id_owners
+from stillsafe.store.read.request_id import IdOwner, duplicate_count, id_owners, predictions_of_request
 from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.tables import prediction_logs, request_duplicates, request_ids
 from stillsafe.store.write.predictions import append_first_predictions, append_missing_predictions
@@ -42,6 +42,9 @@ def test_an_id_of_an_old_request_goes_to_the_new_one(connection: Connection) -> 
     assert set(append_first_predictions(connection, [identified_prediction(2, timestamp=at(9))], START)) == {"p2"}
     assert append_first_predictions(connection, [identified_prediction(3, timestamp=at(9))], at(1)) == {}
     assert id_owners(connection, ["a"])["a"].prediction_id == "p3"
+    assert [each.prediction_id for each in predictions_of_request(connection, "a")] == ["p3", "p1"]
+    assert not any(each.is_duplicate for each in predictions_of_request(connection, "a"))
+    assert duplicate_count(connection) == 0
 
 
 def test_the_drain_keeps_a_second_answer_as_a_duplicate_that_is_no_evidence(connection: Connection) -> None:

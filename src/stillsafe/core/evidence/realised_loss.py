@@ -103,6 +103,7 @@ def healthy_error(
     if bins is None or not answers or None in names or not answers <= set(bins.categories):
         return MeanError(impact.healthy_error, 0.0, count)
     cells: dict[tuple[str, str], float] = {}
+    spread = 0.0
     for answer in sorted(answers):
         position = bins.categories.index(answer)
         shares = {t.label or "": t.share * t.outputs["prediction"][position] for t in impact.truths}
@@ -111,8 +112,10 @@ def healthy_error(
             return MeanError(impact.healthy_error, 0.0, count)
         rows = sum(n for _, each, n in labels.model.outcomes if each == answer)
         cells |= {(label, answer): rows * share / whole for label, share in shares.items() if share > 0}
+        # Only the healthy rows with this answer stand for it; with the answers' healthy mix the sum is 1 / count.
+        spread += (rows / labels.model.count) ** 2 / (max(count, 1) * whole)
     error = cell_error(definition, cells)
-    return MeanError(error.mean, error.variance, count)
+    return MeanError(error.mean, error.variance, 1 / spread)
 
 
 def _advantage(policy: Policy, definition: MetricDefinition, labels: LabelTally, unit: float) -> float | None:

@@ -74,16 +74,19 @@ def batch_ids(body_ids: Sequence[str | None], key: str | None) -> Sequence[str |
     return [f"{key}#{index}" if each is None else each for index, each in enumerate(body_ids)]
 
 
-def identity_of(text: str | None, row: Row, salt: str, *, synthetic: bool) -> RequestId | None:
+def identity_of(text: str | None, row: Row, salt: str, *, synthetic: bool, answer: str = "") -> RequestId | None:
     """An id with the keyed hash of its request's content; None without an id.
 
-    Bodies that differ only in spaces, the order of keys, or null for an absent value have the same content.
+    Bodies that differ only in spaces, the order of keys, or null for an absent value have the same content. The answer
+    of a model elsewhere belongs to it: another one is another request.
     """
     if text is None:
         return None
     content = storable_snapshot(row)
     if synthetic:
         content = f"synthetic{content}"
+    if answer:
+        content = f"{answer}\0{content}"
     return RequestId(text, blake2b(content.encode(), key=_key_of(salt), digest_size=_HASH_BYTES).hexdigest())
 
 

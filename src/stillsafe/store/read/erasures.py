@@ -25,7 +25,7 @@ from stillsafe.store.tables import (
     request_ids,
 )
 
-PAGE_ROWS, MOST_PARAMETERS = 2_000, 5_000
+PAGE_ROWS, PAGE_WINDOWS, MOST_PARAMETERS = 2_000, 100, 5_000
 LATE_ARRIVAL = timedelta(days=1)
 """Clocks of hosts differ by less: a row is compared with the erasures from so long before its time on."""
 
@@ -141,9 +141,8 @@ def _may_have(connection: Connection, subject: Subject) -> ColumnElement[bool]:
 def _position(connection: Connection, part: str) -> ColumnElement[int]:
     summary = prediction_logs.c.input_summary
     if connection.dialect.name == "sqlite":
-        # Rows written by hand may have spaces after the colons.
         return func.instr(func.replace(type_coerce(summary, Text), '": ', '":'), part)
-    return func.strpos(cast(summary, Text), part)
+    return func.strpos(func.replace(cast(summary, Text), '": ', '":'), part)
 
 
 def shared_count(connection: Connection, feature: str, value: str, limit: int) -> int:
@@ -199,12 +198,15 @@ def all_explanations(connection: Connection) -> list[tuple[int, ExplanationRecor
     return [(row.id, record_from_row(ExplanationRecord, row)) for row in rows]
 
 
-def windows_between(connection: Connection, start: datetime, end: datetime) -> list[tuple[int, Any]]:
+def windows_between(connection: Connection, start: datetime, end: datetime) -> Iterator[tuple[int, Any]]:
     """The stored windows of runs that overlap a time, each with the run's id."""
     run = current_window_metrics
     in_time = run.c.window_end > start, run.c.window_start < end, run.c.window.isnot(None)
     query = select(run.c.id, run.c.window).where(run.c.service_id == database.service_id(connection), *in_time)
-    return [(row.id, row.window) for row in connection.execute(query)]
+    last = 0
+    while rows := connection.execute(query.where(run.c.id > last).order_by(run.c.id).limit(PAGE_WINDOWS)).all():
+        last = rows[-1].id
+        yield from ((row.id, row.window) for row in rows)
 
 
 def _row_query(connection: Connection) -> Select[Any]:

@@ -122,9 +122,10 @@ def rows_with_ids(connection: Connection, requests: RequestTable, row_ids: Seque
 
 
 def duplicate_count(connection: Connection) -> int:
-    """Answers in the log whose id another answer had already."""
-    query = select(func.count()).select_from(request_duplicates)
-    is_own = request_duplicates.c.service_id == database.service_id(connection)
+    """Answers in the log whose id another answer had already. Earlier requests of an id that expired are none."""
+    log, duplicate = prediction_logs, request_duplicates
+    query = select(func.count()).select_from(duplicate).join(log, log.c.prediction_id == duplicate.c.prediction_id)
+    is_own = and_(duplicate.c.service_id == database.service_id(connection), log.c.synthetic)
     return int(connection.execute(query.where(is_own)).scalar_one())
 
 
@@ -162,7 +163,7 @@ def _logged_query(connection: Connection) -> Select[Any]:
     log, duplicate = prediction_logs, request_duplicates
     request_id = func.coalesce(request_ids.c.id, duplicate.c.id).label("request_id")
     label = label_in_force(log.c.prediction_id).label("label")
-    query = select(log, request_id, label, duplicate.c.id.isnot(None).label("is_duplicate"))
+    query = select(log, request_id, label, and_(duplicate.c.id.isnot(None), log.c.synthetic).label("is_duplicate"))
     query = query.outerjoin(request_ids, is_id_of_row())
     query = query.outerjoin(duplicate, duplicate.c.prediction_id == log.c.prediction_id)
     return query.where(log.c.service_id == database.service_id(connection))

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, delete, insert, select
+from sqlalchemy import Connection, Dialect, delete, exists, insert, select
 
 from stillsafe.store import database
 from stillsafe.store.codec import storable
@@ -37,6 +37,13 @@ def delete_labels_of(connection: Connection, row_ids: Sequence[int]) -> None:
     log = prediction_logs
     predictions = select(log.c.prediction_id).where(log.c.id.in_(row_ids), log.c.prediction_id.isnot(None))
     connection.execute(delete(labels).where(labels.c.prediction_id.in_(predictions)))
+
+
+def delete_orphans(connection: Connection, since: datetime) -> None:
+    """Delete labels that arrived since a time and whose predictions are gone: their intake had found them before."""
+    has_row = exists().where(prediction_logs.c.prediction_id == labels.c.prediction_id)
+    is_own = labels.c.service_id == database.service_id(connection), labels.c.arrived_at >= since
+    connection.execute(delete(labels).where(*is_own, ~has_row))
 
 
 def delete_labels(connection: Connection, label_ids: Sequence[int]) -> None:

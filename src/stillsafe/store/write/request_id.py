@@ -87,12 +87,18 @@ def _insertion(dialect: Dialect) -> tuple[str, bool]:
 
 
 def _transfer(connection: Connection, pair: _IdentifiedRecord, owner: IdOwner) -> bool:
-    """Give an expired id to a new request, unless another process just did; return whether it has it."""
+    """Give an expired id to a new request, unless another process just did; return whether it has it.
+
+    The earlier request keeps the id beside the log, so that a search and an erasure by the id find it.
+    """
     record, text = pair.record, storable(pair.id.text)
     is_unchanged = request_ids.c.id == text, request_ids.c.prediction_id == owner.prediction_id
     statement = update(request_ids).where(request_ids.c.service_id == database.service_id(connection), *is_unchanged)
     values = {"body_hash": pair.id.body_hash, "prediction_id": record.prediction_id, "timestamp": record.timestamp}
-    return connection.execute(statement.values(answer=record.unlogged_answer(), **values)).rowcount == 1
+    if connection.execute(statement.values(answer=record.unlogged_answer(), **values)).rowcount != 1:
+        return False
+    _insert_duplicates(connection, [(owner.prediction_id, text, owner.timestamp)])
+    return True
 
 
 def write_and_delete(connection: Connection, record: PredictionRecord) -> None:
@@ -106,16 +112,17 @@ def write_and_delete(connection: Connection, record: PredictionRecord) -> None:
 
 def mark_duplicates(connection: Connection, records: Sequence[PredictionRecord]) -> None:
     """Record that these answers came after another one to the same id."""
-    rows = [
-        {
-            "prediction_id": record.prediction_id,
-            "id": record.request_id.text,
-            "timestamp": record.timestamp,
-            "service_id": database.service_id(connection),
-        }
-        for record in records
-        if record.request_id is not None
-    ]
+    _insert_duplicates(
+        connection,
+        [(each.prediction_id, each.request_id.text, each.timestamp) for each in records if each.request_id is not None],
+    )
+
+
+def _insert_duplicates(connection: Connection, answers: Sequence[tuple[str, str, datetime]]) -> None:
+    """Insert answers without the id of their own: prediction_id, id, timestamp."""
+    service = database.service_id(connection)
+    names = ("prediction_id", "id", "timestamp")
+    rows = [{**dict(zip(names, answer, strict=True)), "service_id": service} for answer in answers]
     if rows:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         insertion = dialect.insert(request_duplicates).on_conflict_do_nothing(index_elements=["prediction_id"])
