@@ -258,8 +258,8 @@ class Recount:
         if old is None or new is None or old.start is None or old.end is None:
             return False
         first, last = old.start - timedelta(hours=1), old.end
-        erased = sum(version == run.model_version and first < hour <= last for _, version, hour in self.erased_rows)
-        return 0 < old.prediction_count - new.prediction_count <= erased
+        count = sum(version == run.model_version and first < hour <= last for _, version, hour in self.erased_rows)
+        return 0 < old.prediction_count - new.prediction_count <= count
 
     def _lacks_labels(self, old_labels: LabelTally | None, labels: LabelTally | None) -> bool:
         """Whether labels of a run were deleted on purpose, with their rows."""

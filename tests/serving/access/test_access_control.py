@@ -172,7 +172,7 @@ def test_a_rate_is_kept_and_told(keyed_service: KeyedService) -> None:
 
 
 def test_each_item_of_a_request_counts(keyed_service: KeyedService) -> None:
-    """Neither batches, labels nor tensors get past a rate; a request may leave a debt, of which the next one is told."""
+    """Neither batches, labels nor tensors get past a rate; a request may leave a debt, which the next one learns of."""
     bodies: dict[str, Any] = {
         "/v1/predict/batch": {"instances": [GOOD, {}, GOOD, GOOD]},
         "/v1/labels": {"labels": [{"prediction_id": "x", "label": "1"}] * 4},
