@@ -8,7 +8,7 @@ demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; se
 
 test: check  ## every check and every test; 20 minutes
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
-	$(BIN)/pytest -n 2 -m "not serial"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m "not serial"
 	$(BIN)/pytest -m serial
 
 benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two

@@ -48,7 +48,7 @@ def report(host: str, records: list[KeyRecord] | None, **exposure: Any) -> tuple
         ("127.0.0.1", True, None, [OK, OK, OK], "cannot be read"),
         ("0.0.0.0", None, [WEB], [OK, WARNING, OK, OK], "not decided in [exposure]"),  # noqa: S104 - not listened on
         ("0.0.0.0", None, [], [OK, WARNING, WARNING, OK], "not decided in [exposure]"),  # noqa: S104 - the same
-        ("models.example.com", True, [WEB, OLD_KEY], [OK, OK, OK], "No key has the scope read, operate"),
+        ("models.example.com", True, [WEB, OLD_KEY], [OK, OK, OK], "No key has the scope label, read, operate"),
         ("10.0.0.7", False, [], [OK, WARNING, OK], "Other machines reach the service"),
     ],
 )

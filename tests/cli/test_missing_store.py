@@ -49,6 +49,9 @@ USES: dict[str, tuple[str, ...]] = {
     "predictions show": ("none",),
     "predictions export": ("copy.csv",),
     "windows show": (),
+    "alerts list": (),
+    "erase": ("--id", "order-1", "--reason", "asked", "--yes"),
+    "score": ("sample.csv", "--out", "answers.csv"),
 }
 """Every command that uses the database, by its words."""
 OTHERS = {
@@ -62,6 +65,9 @@ OTHERS = {
     "schedule remove",
     "model show",
     "model accept",
+    "alerts test",
+    "export prometheus-rules",
+    "export grafana-dashboard",
 }
 """Commands that use no database of the service, or create it."""
 

@@ -31,6 +31,7 @@ def in_order(api: Api) -> bool:
     return times == sorted(times)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("mode", ["reset", "blackhole"])
 def test_no_request_fails_on_a_disturbed_connection(on_postgres: Api, proxy: Proxy, mode: str, figure: Figure) -> None:
     """With a reset or silent connection no request fails; after the drain each row is in the log once, in order."""

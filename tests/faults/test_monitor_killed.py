@@ -98,7 +98,7 @@ def test_a_killed_run_is_written_whole_or_not_at_all(
             process.kill()
         partial_runs += not is_whole(store_url)
     for now in pending[min(run_count(store_url), STEPS - 1) :]:
-        assert monitor(unmonitored_settings.folder, now).wait() == 0
+        service.monitor(unmonitored_settings, now=now)
     store = "PostgreSQL" if store_url.startswith("postgresql") else "SQLite"
     rows, reference_rows = service_log.monitor_rows(store_url), service_log.monitor_rows(reference_url)
     different = sum(rows[name] != reference_rows[name] for name in rows)
@@ -112,8 +112,11 @@ def test_concurrent_monitors_write_one_run(unmonitored_settings: Settings, refer
     """Concurrent monitors and baseline commands leave the same rows as sequential monitors."""
     folder = unmonitored_settings.folder
     for number, now in enumerate(service_log.run_times(STEPS)):
-        processes = [monitor(folder, now) for _ in range(3 if number % 4 == 0 else 1)]
-        if number % 6 == 0:
+        if number % 4:
+            service.monitor(unmonitored_settings, now=now)
+            continue
+        processes = [monitor(folder, now) for _ in range(3)]
+        if number % 8 == 0:
             processes.append(start_command(folder, "baseline", "list"))
         codes = [process.wait() for process in processes]
         assert set(codes) == {0}

@@ -15,7 +15,7 @@ from stillsafe.store.tables import labels, prediction_logs, services
 
 SECONDS_OF_DAY = 86400.0
 PAGE_ROWS = 5_000
-NUMBER = r"^-?[0-9]{1,300}(\.[0-9]*)?(e[-+]?[0-9]{1,2})?$"
+NUMBER = r"^-?[0-9]{1,255}(\.[0-9]*)?(e[-+]?[0-9]{1,2})?$"
 _LABEL = labels.alias("label")
 MOST_RECENT_LABELS = 10_000
 
