@@ -257,20 +257,22 @@ def audit(life: Life) -> list[str]:
     persons |= texts_of(people(3, 600, "erin"), ["income", "pay", "mail", "phone"])
     hidden_texts = texts_of(life.requests, [*HIDDEN_FEATURES], rare=False) | {CLIENT_KEY, LONELY} | persons
     logged_texts = texts_of(life.requests, ["income"]) | {HAMLET, NEWTOWN}
-    places = [(place, text, hidden_texts | logged_texts) for place, text in life.outputs.items()]
+    all_texts = hidden_texts | logged_texts
+    places = [(place, text, all_texts) for place, text in life.outputs.items()]
     for place, text in life.cells():
-        is_log = place == "prediction_logs.input_summary"
-        places.append((place, text, hidden_texts if is_log else hidden_texts | logged_texts))
+        places.append((place, text, hidden_texts if place == "prediction_logs.input_summary" else all_texts))
     for file in sorted(life.folder.iterdir()):
         is_store = file.name.startswith("stillsafe.db")
         if file.name not in OWN_FILES:
             text = file.read_bytes().decode("latin-1")
-            places.append((file.name, text, hidden_texts if is_store else hidden_texts | logged_texts))
+            places.append((file.name, text, hidden_texts if is_store else all_texts))
+    whole = "\n".join(content for _, content, _ in places)
+    suspects = {text for text in all_texts if text in whole}  # most stand nowhere, so few are searched place by place
     problems = {f"problem {number}": {CLIENT_KEY} for number in (0, 3)}  # a client is told its own wrong key
     findings = [
         (place, text)
         for place, content, texts in places
-        for text in sorted(texts - problems.get(place, set()))
+        for text in sorted((texts & suspects) - problems.get(place, set()))
         if text in content
     ]
     return sorted({f"{place}: {text}" for place, text in findings})
