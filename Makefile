@@ -6,7 +6,7 @@ BIN = .venv/bin
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
-test: check  ## every check and every test; 20 minutes
+test: check  ## every check and every test; 24 minutes
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m "not serial"
 	$(BIN)/pytest -m serial
