@@ -18,4 +18,4 @@ def test_ages_are_durations_and_optional() -> None:
 def test_what_is_no_age_or_no_table_is_refused(section: dict[str, str]) -> None:
     """With pydantic's error, which names the key."""
     with pytest.raises(ValidationError):
-        Retention(**section)  # type: ignore[arg-type]
+        Retention(**section)  # type: ignore[arg-type] # as a settings file has it

@@ -23,7 +23,7 @@ def with_key(server: Server, place: Place) -> tuple[Server, str]:
     """The server of a service with keys, and one that may predict at a limited rate."""
     program, config = server.command[0], str(place.folder / "service" / "stillsafe.toml")
     command = (program, "key", "create", "load", "--scope", "predict", "--rate", str(RATE), "--json")
-    process = subprocess.run(  # noqa: S603
+    process = subprocess.run(  # noqa: S603 - the project's own command
         [*command, "--config", config],
         env={**os.environ, **server.environment},
         check=True,

@@ -60,7 +60,7 @@ def label_figures(work: Workload, folder: Path, rows: int, labels: int) -> dict[
     with visit.up(log.server, log.place):
         calm = [_slice(log.place.port, bodies) for _ in range(4)]
         began = time.perf_counter()
-        with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE) as process:  # noqa: S603
+        with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE) as process:  # noqa: S603 - our own
             busy = []
             while process.poll() is None:
                 busy.append(_slice(log.place.port, bodies))

@@ -42,7 +42,8 @@ def run(port: int, path: str, bodies: Path, *, connections: int, seconds: float,
     """
     options = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command = ["wrk", *options, "--timeout", "20s", "--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--"]
-    process = subprocess.run([*command, path, str(bodies), key], capture_output=True, text=True, check=False)  # noqa: S603
+    words = [*command, path, str(bodies), key]
+    process = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - wrk, with our words
     return read(process.stdout or process.stderr)
 
 

@@ -22,7 +22,7 @@ def test_an_outcome_is_logged_as_an_answer_of_the_model(service: Service) -> Non
     (record,) = answer_requests(service.context, [request], draft_outcomes)
     (row,) = service.log()
     assert (row.prediction, row.confidence_score, row.fallback_used) == ("yes", 0.75, False)
-    assert (row.system_state, row.prediction_id) == ("DEGRADED", record.prediction_id)  # type: ignore[union-attr]
+    assert (row.system_state, row.prediction_id) == ("DEGRADED", record.prediction_id)  # type: ignore[union-attr] # no conflict
 
 
 def test_the_fallback_answers_on_demand(service: Service) -> None:
@@ -77,9 +77,9 @@ def test_the_confidence_of_a_number_follows_from_the_scale(service: Service) -> 
     assert check(50.0) == Outcome(50.0, 1.0)
     assert check(10**9) == Outcome(10**9, 0.0)
     for number in (float("inf"), True, "5"):
-        assert [each.feature for each in check(number)] == ["prediction"]  # type: ignore[union-attr]
+        assert [each.feature for each in check(number)] == ["prediction"]  # type: ignore[union-attr] # violations
     spread = replace(model, scale=ConfidenceScale(ConfidenceMethod.ENSEMBLE_SPREAD, quantiles))
-    assert [each.feature for each in check_outcome(spread, 5.0)] == ["probabilities"]  # type: ignore[union-attr]
+    assert [each.feature for each in check_outcome(spread, 5.0)] == ["probabilities"]  # type: ignore[union-attr] # the same
     assert check_outcome(spread, 5.0, None, 0.25) == Outcome(5.0, 0.25)
 
 

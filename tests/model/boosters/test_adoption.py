@@ -70,7 +70,7 @@ def _types(part: Any, depth: int = 8) -> set[str]:
 def test_subclasses_and_others_stay() -> None:
     """A class of the owner may answer otherwise than its base, so it is left alone, as is everything else."""
 
-    class Own(type(light())):  # type: ignore[misc]
+    class Own(type(light())):  # type: ignore[misc] # a class known at run time only
         """A classifier with answers of its own."""
 
     Own.__module__ = "owner"

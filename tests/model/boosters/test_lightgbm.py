@@ -61,7 +61,7 @@ def test_a_booster_and_its_text_answer_as_the_booster() -> None:
     booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 6)
     probabilities: Any = booster.predict(categorical(TABLE))
     for model in (model_of(booster), LightGBMModel.parse(booster.model_to_string().encode())):
-        assert np.array_equal(model.raw_output(TABLE)[2][:, 1], probabilities)  # type: ignore[index]
+        assert np.array_equal(model.raw_output(TABLE)[2][:, 1], probabilities)  # type: ignore[index] # a classifier has probabilities
         assert model.predict(TABLE).tolist() == (probabilities > 0.5).astype(int).tolist()
 
 

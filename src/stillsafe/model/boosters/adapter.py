@@ -7,6 +7,7 @@ loaded.
 
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MethodType
 from typing import Any, ClassVar
@@ -102,7 +103,7 @@ class UnfittedBooster(BoosterInterface):
         raise NotImplementedError("the booster is not fitted")
 
 
-class BoosterModel(BoosterInterface):
+class BoosterModel(BoosterInterface, ABC):
     """A fitted booster.
 
     Attributes:
@@ -235,17 +236,13 @@ class BoosterModel(BoosterInterface):
         """The columns with categories, by name, each with the categories as far as they are known."""
         return {names[number]: tuple(values or ()) for number, values in self.categories.items()}
 
+    @abstractmethod
     def library_output(self, inputs: Any) -> Any:
         """What the library answers: (n,) numbers, (n,) probabilities of the second class, or (n, k) of all."""
-        raise NotImplementedError
 
-    def library_margins(self, inputs: Any) -> Any:
-        """(n,) or (n, k) what the library's own decision function gives."""
-        raise NotImplementedError
-
+    @abstractmethod
     def native_content(self) -> bytes:
         """The booster in the library's own format."""
-        raise NotImplementedError
 
     @property
     def is_whole_in_native_format(self) -> bool:
@@ -253,6 +250,7 @@ class BoosterModel(BoosterInterface):
         return True
 
     @classmethod
+    @abstractmethod
     def parse(cls, content: bytes) -> "BoosterModel":
         """The model of a file in the library's own format.
 
@@ -260,7 +258,6 @@ class BoosterModel(BoosterInterface):
             ModelError: it cannot be served.
             Exception: whatever the library raises for a damaged file.
         """
-        raise NotImplementedError
 
     def with_classes(self, classes: Sequence[Any]) -> "BoosterModel":
         """The model with names for its classes, in place of 0, 1 and so on.
@@ -320,6 +317,11 @@ def predict_proba(model: BoosterModel, inputs: Any) -> Numbers | None:
     return model.raw_output(inputs)[2]
 
 
-def decision_function(model: BoosterModel, inputs: Any) -> Any:
-    """(n,) the margin of the second class, or (n, k) of all. scikit-learn reads the name of this function."""
+def decision_function(model: Any, inputs: Any) -> Any:
+    """(n,) the margin of the second class, or (n, k) of all. scikit-learn reads the name of this function.
+
+    Args:
+        model: one whose library has a decision function: with `has_decisions`, and a method `library_margins`.
+        inputs: an (n, m) table or matrix.
+    """
     return model.library_margins(model.library_inputs(inputs))
