@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from stillsafe import service
 from stillsafe.alerting import delivery
 from stillsafe.alerting.delivery import BUDGET_SECONDS, LONGEST_AGE, announce, deliver, send_heartbeat
+from stillsafe.monitoring import run
 from stillsafe.settings import Settings
 from stillsafe.settings_alerts import Alert, AlertEvent
 from stillsafe.store import database
@@ -140,6 +141,7 @@ def test_a_failed_run_is_one_alert(settings: Settings, engine: Engine, monkeypat
         settings = settings.model_copy(update={"monitor": monitor})
         announce(engine, settings, NOW, problem="It failed.")
         announce(engine, settings, NOW + timedelta(minutes=10), problem="It failed.")
+        announce(engine, settings, NOW + timedelta(minutes=15), is_good=False)  # another run is under way, or hangs
         assert arrivals.paths == ["/hook"]
         announce(engine, settings, NOW + timedelta(minutes=20))
     assert arrivals.paths == ["/hook", "/beat"]
@@ -149,3 +151,19 @@ def test_a_failed_run_is_one_alert(settings: Settings, engine: Engine, monkeypat
         connection.exec_driver_sql("ALTER TABLE alerts RENAME TO gone")
     announce(engine, settings, NOW, problem="It failed.")
     send_heartbeat("http://127.0.0.1:1/")
+
+
+def test_a_run_that_crashes_is_an_alert(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that nobody foresaw is told by its type alone, and raised."""
+
+    def crash(*_arguments: Any, **_options: Any) -> None:
+        raise TypeError("secret")
+
+    monkeypatch.setattr(run, "run", crash)
+    with receiver() as arrivals:
+        _listen(monkeypatch, arrivals)
+        with pytest.raises(TypeError):
+            service.monitor(settings, now=NOW, ahead=True)
+    assert [each["event"] for each in arrivals.documents] == ["monitor_failed"]
+    assert "TypeError" in arrivals.documents[0]["text"]
+    assert "secret" not in str(arrivals.documents)

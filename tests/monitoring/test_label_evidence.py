@@ -19,11 +19,15 @@ from stillsafe.core.state import State
 from stillsafe.core.window import Window
 from stillsafe.errors import RefusedError
 from stillsafe.label_intake import LabelItem, take_in
+from stillsafe.monitoring import erasure
 from stillsafe.monitoring.hold import hold, release
 from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.recount import ROWS_ERASED, ROWS_PRUNED
 from stillsafe.monitoring.replay import replay
+from stillsafe.monitoring.retention import prune_texts
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
+from stillsafe.store.erasure_marks import MarkKind, Subject
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import recent_incidents
 from stillsafe.store.read.requests import RequestTable, request_ids, request_rows
@@ -267,3 +271,65 @@ def test_healthy_labels_change_nothing(service: Service) -> None:
         reading = loss_reading(newest_run(service))
         assert reading is not None
         assert reading.level is Level.NONE
+
+
+def test_labels_of_an_incident_of_another_cause_are_no_second_one(service: Service) -> None:
+    """The shadow scores of damaged rows show a harm that is over: the mended model goes on answering."""
+    for _ in range(3):
+        service.step(model_error="ValueError")
+    assert service.state() is State.DEGRADED
+    start = service.now
+    service.step()
+    end = service.now
+    for _ in range(4):
+        service.step()
+    assert service.state() is not State.DEGRADED
+    for third in range(3):
+        add_labels(service, start + third * (end - start) / 3, start + (third + 1) * (end - start) / 3, 0.2)
+        service.step()
+        labels = tally(newest_run(service))
+        assert labels is not None
+        assert (labels.model.count, labels.paired_model.count, labels.fallback.count) == (0, 100, 100)
+        assert service.state() is not State.DEGRADED
+    assert_replays(service)
+
+
+def _recount(service: Service) -> tuple[object, set[str]]:
+    result = replay(
+        service.engine,
+        from_logs=True,
+        log_format=LogFormat.of(service.settings),
+        model_version="1",
+        score=service.score,
+    )
+    return result.difference, set(result.not_recounted.values())
+
+
+def test_an_erased_row_without_a_label_is_no_difference(service: Service) -> None:
+    """The labels of a later run are a share of its rows; the run is named and not taken for a changed one."""
+    start = service.now
+    service.step(300)
+    service.now = start + DAY
+    add_labels(service, start, start + STEP, 0.9, most=200)
+    service.step(300)
+    with database.reading(service.engine) as connection:
+        name = prediction_ids(connection, start, start + STEP)[250]
+    subjects = [Subject(MarkKind.PREDICTION, name)]
+    erasure.erase(
+        service.engine,
+        erasure.Places(None, service.settings.folder),
+        subjects,
+        at=service.now + DAY,
+        by="me",
+        reason="asked",
+    )
+    assert _recount(service) == (None, {ROWS_ERASED})
+
+
+def test_labels_past_their_retention_are_no_difference(service: Service) -> None:
+    """A prune of labels is on record, as one of rows is."""
+    assert labelled_day(service, 0.9) is State.NORMAL
+    assert _recount(service) == (None, set())
+    service.now += 3 * DAY
+    assert prune_texts(service.engine, now=service.now, labels=DAY, explanations=None) == (200, 0)
+    assert _recount(service) == (None, {ROWS_PRUNED})

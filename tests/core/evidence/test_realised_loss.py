@@ -12,7 +12,7 @@ from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.label_streak import LabelStreak, next_streak
 from stillsafe.core.evidence.label_tally import AnswerTally, LabelTally
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.core.evidence.realised_loss import judged_impact, realised_readings
+from stillsafe.core.evidence.realised_loss import healthy_error, judged_impact, realised_readings
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
@@ -172,3 +172,21 @@ def test_the_fallback_is_compared_on_the_rows_that_both_answered() -> None:
     [few] = readings(model, pair=(answers({("no", "no"): 99}), answers({("no", "no"): 99})))
     assert few.truth is not None
     assert few.truth.advantage is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows"),
+    [
+        # 25% of the healthy answers are `yes`: 0.3 x 0.6 + 0.7 x 0.1.
+        ({("yes", "yes"): 180, ("no", "yes"): 70, ("yes", "no"): 120, ("no", "no"): 630}, 5000),
+        ({("yes", "yes"): 180, ("no", "yes"): 70}, 1250),
+        ({("yes", "no"): 160, ("no", "no"): 840}, 3750),
+    ],
+    ids=["all answers", "yes alone", "no alone"],
+)
+def test_the_healthy_error_is_as_sure_as_its_rows(counts: dict[tuple[str, str], int], rows: int) -> None:
+    """With the healthy mix of answers all healthy rows stand for it, and else those with the labelled answers."""
+    tally = answers(counts)
+    labels = LabelTally(AT, AT, tally.count, model=tally)
+    error = healthy_error(baseline(), IMPACT, labels, MetricDefinition(Metric.ACCURACY))
+    assert error.count == pytest.approx(rows)
