@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.label_intake import MOST_EXAMPLES, LabelForm, LabelItem, LabelReport, take_in
 from stillsafe.store import database
-from stillsafe.store.read.labels import current_labels, label_history
+from stillsafe.store.read.labels import label_history
 from stillsafe.store.write.predictions import append_first_predictions, append_predictions
+from tests.label_states import labels_in_force
 from tests.store.conftest import START, at, empty, engine, identified_prediction, prediction
 
 __all__ = ["empty", "engine"]
@@ -44,7 +45,7 @@ def test_labels_are_stored_by_either_identifier(log: Engine) -> None:
     assert (_counts(report), report.unknown_ids) == ((2, 0, 1, 1), ["gone"])
     assert _counts(_take(log, _item("p1", "no"), _item("p9", "no"), _item("p7", "no"))) == (0, 1, 1, 1)
     with database.reading(log) as connection:
-        assert current_labels(connection, ["p1", "p9"]) == {"p1": "no", "p9": "no"}
+        assert labels_in_force(connection, ["p1", "p9"]) == {"p1": "no", "p9": "no"}
         assert [each.label for each in label_history(connection, "p1")] == ["yes", "no"]
 
 
@@ -53,7 +54,7 @@ def test_a_trial_counts_and_stores_nothing(log: Engine) -> None:
     items = [_item("p1", "yes"), _item("p2", "no"), _item("p1", "no")]
     trial = _counts(_take(log, *items, dry_run=True))
     with database.reading(log) as connection:
-        assert current_labels(connection, ["p1", "p2"]) == {}
+        assert labels_in_force(connection, ["p1", "p2"]) == {}
     assert trial == _counts(_take(log, *items)) == (2, 1, 0, 0)
 
 
@@ -63,7 +64,7 @@ def test_the_order_of_predictions_does_not_matter(log: Engine, order: Sequence[i
     for number in order:
         _take(log, _item(f"p{number}", str(number)))
     with database.reading(log) as connection:
-        assert current_labels(connection, ["p0", "p1", "p2"]) == {"p0": "0", "p1": "1", "p2": "2"}
+        assert labels_in_force(connection, ["p0", "p1", "p2"]) == {"p0": "0", "p1": "1", "p2": "2"}
 
 
 def test_another_service_cannot_label_these_predictions(log: Engine) -> None:

@@ -12,8 +12,8 @@ from stillsafe.label_file import find_columns
 from stillsafe.label_intake import LabelForm, LabelReport
 from stillsafe.monitoring.label_import import add_labels, joined_predictions
 from stillsafe.store import database
-from stillsafe.store.read.labels import current_labels
 from stillsafe.store.tables import labels
+from tests.label_states import labels_in_force
 from tests.store.conftest import at, empty, engine, prediction, write
 
 __all__ = ["empty", "engine"]
@@ -75,4 +75,4 @@ def test_labels_are_joined_by_a_feature(engine: Engine, tmp_path: Path) -> None:
     assert (report.new_count, report.unknown_ids) == (2, ["7"])
     assert report.refusals == ["row 4: 2 predictions have '2'", "row 6: no identifier"]
     with database.reading(engine) as connection:
-        assert current_labels(connection, ["p0", "p1", "p2"]) == {"p0": "yes", "p1": "no"}
+        assert labels_in_force(connection, ["p0", "p1", "p2"]) == {"p0": "yes", "p1": "no"}

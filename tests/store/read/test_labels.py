@@ -10,7 +10,6 @@ from stillsafe.store.read.labels import (
     LabelTarget,
     OutcomeGroup,
     OutcomeSums,
-    current_labels,
     has_labels,
     label_history,
     label_targets,
@@ -20,6 +19,7 @@ from stillsafe.store.read.labels import (
 from stillsafe.store.read.request_id import prediction_by_id
 from stillsafe.store.write.labels import append_labels
 from stillsafe.store.write.predictions import append_first_predictions, append_predictions
+from tests.label_states import labels_in_force
 from tests.store.conftest import at, identified_prediction, prediction
 
 
@@ -28,7 +28,7 @@ def test_the_last_label_to_arrive_is_in_force(connection: Connection) -> None:
     append_predictions(connection, [prediction(1), prediction(2)])
     append_labels(connection, [("p1", "yes")], at(5))
     append_labels(connection, [("p1", "no")], at(3))
-    assert current_labels(connection, ["p1", "p2"]) == {"p1": "no"}
+    assert labels_in_force(connection, ["p1", "p2"]) == {"p1": "no"}
     assert label_history(connection, "p1") == [LabelEntry("yes", at(5)), LabelEntry("no", at(3))]
     predictions = [prediction_by_id(connection, each) for each in ("p1", "p2")]
     assert [each and each.label for each in predictions] == ["no", None]

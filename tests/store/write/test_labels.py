@@ -2,12 +2,13 @@
 
 from sqlalchemy import Connection, select
 
-from stillsafe.store.read.labels import current_labels, label_history
+from stillsafe.store.read.labels import label_history
 from stillsafe.store.read.requests import RequestTable
 from stillsafe.store.tables import labels
 from stillsafe.store.write.labels import append_labels
 from stillsafe.store.write.predictions import append_predictions
 from stillsafe.store.write.retention import delete_requests
+from tests.label_states import labels_in_force
 from tests.store.conftest import at, prediction
 
 
@@ -28,5 +29,5 @@ def test_labels_go_with_their_predictions(connection: Connection) -> None:
     append_predictions(connection, [prediction(1), prediction(2)])
     append_labels(connection, [("p1", "yes"), ("p2", "no"), ("p1", "no")], at(1))
     delete_requests(connection, RequestTable.PREDICTIONS, [1])
-    assert current_labels(connection, ["p1", "p2"]) == {"p2": "no"}
+    assert labels_in_force(connection, ["p1", "p2"]) == {"p2": "no"}
     assert label_history(connection, "p1") == []

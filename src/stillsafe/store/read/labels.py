@@ -1,7 +1,7 @@
 """Queries for labels: the one in force of each prediction, and those that it replaced."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,13 +26,6 @@ class LabelEntry:
 
     label: str
     arrived_at: datetime
-
-
-def current_labels(connection: Connection, prediction_ids: Collection[str]) -> dict[str, str]:
-    """The label of each of these predictions that has one: the last that arrived."""
-    table = labels
-    query = select(table.c.prediction_id, table.c.label).where(table.c.prediction_id.in_(prediction_ids))
-    return {row.prediction_id: row.label for row in connection.execute(query.order_by(table.c.id))}
 
 
 @dataclass(frozen=True, slots=True)
