@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -224,6 +225,28 @@ def test_only_one_erasure_runs(bare_service: Service) -> None:
     """A prune would write rows to an archive that the erasure has left already."""
     with database.try_lock(bare_service.engine, "prune"), pytest.raises(RefusedError, match="under way"):
         erase(bare_service)
+
+
+def test_the_lock_of_a_client_that_has_just_died_is_awaited(bare_service: Service) -> None:
+    """A server lets go of a killed client's lock only when its statement ends: who comes meanwhile is not refused."""
+    held = threading.Event()
+
+    def hold() -> None:
+        with database.try_lock(bare_service.engine, "prune"):
+            held.set()
+            time.sleep(0.5)
+
+    for is_erasure in (True, False):
+        other = threading.Thread(target=hold)
+        other.start()
+        held.wait()
+        if is_erasure:
+            assert erase(bare_service).prediction_count == 0
+        else:
+            result = retention.prune(bare_service.engine, now=bare_service.now, older_than=DAY, window=DAY)
+            assert result.prediction_count == 0
+        other.join()
+        held.clear()
 
 
 @pytest.mark.parametrize("is_marked", [False, True])

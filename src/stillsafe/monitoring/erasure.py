@@ -22,6 +22,7 @@ from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
 from stillsafe.store.codec import loads
 from stillsafe.store.erasure_marks import RowMatcher, RowTraces, Subject
+from stillsafe.store.lock_wait import RELEASE_SECONDS, await_lock
 from stillsafe.store.read.erasures import (
     ErasureRecord,
     LogRow,
@@ -159,7 +160,7 @@ def preview(engine: Engine, places: Places, subjects: Sequence[Subject], at: dat
 
 @contextmanager
 def _only_eraser(engine: Engine) -> Iterator[None]:
-    with database.try_lock(engine, "prune") as owns_lock:
+    with await_lock(lambda: database.try_lock(engine, "prune"), RELEASE_SECONDS) as owns_lock:
         if not owns_lock:
             raise RefusedError("A prune or another erasure of this database is under way.")
         yield
@@ -168,7 +169,8 @@ def _only_eraser(engine: Engine) -> Iterator[None]:
 def _mark(engine: Engine, erasure_id: int, subjects: Sequence[Subject] | None) -> None:
     """Mark the rows of the log that are to go; without the subjects by a search of the whole log."""
     # On a server this waits for the transactions that may still write a row without knowing of the erasure.
-    with database.try_lock(engine, "erasure"), database.writing(engine) as connection:
+    own = await_lock(lambda: database.try_lock(engine, "erasure"), RELEASE_SECONDS)
+    with own, database.writing(engine) as connection:
         record = _record(all_erasures(connection), erasure_id)
         if subjects is None:
             matches: Iterable[LogRow] = unfinished_matches(connection, record)
@@ -244,17 +246,13 @@ def _erase_spool(spool: Spool | None, matcher: RowMatcher) -> int:
     """Delete the matching rows of the spool, which no process drains meanwhile."""
     if spool is None or not spool.path.exists():
         return 0
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        with spool.try_lock() as is_only_drainer:
-            if is_only_drainer:
-                batches = list(_spooled_matches(spool, matcher))
-                for batch in batches:
-                    spool.delete(batch)
-                return sum(map(len, batches))
-        if time.monotonic() > end:
+    with await_lock(spool.try_lock, LOCK_SECONDS) as is_only_drainer:
+        if not is_only_drainer:
             raise RefusedError("Another process drains the spool. Start `stillsafe erase --resume` when it has.")
-        time.sleep(PAUSE_SECONDS)
+        batches = list(_spooled_matches(spool, matcher))
+        for batch in batches:
+            spool.delete(batch)
+        return sum(map(len, batches))
 
 
 def _spooled_matches(spool: Spool | None, matcher: RowMatcher) -> Iterator[list[int]]:

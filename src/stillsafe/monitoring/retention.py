@@ -13,6 +13,7 @@ from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
+from stillsafe.store.lock_wait import RELEASE_SECONDS, await_lock
 from stillsafe.store.read.request_id import rows_with_ids
 from stillsafe.store.read.requests import (
     RequestTable,
@@ -83,7 +84,7 @@ def prune(
         RefusedError: another prune is under way, or the archive cannot be written.
         StoreError: the database cannot be read or written. Rows of completed batches stay deleted.
     """
-    with database.try_lock(engine, "prune") as owns_lock:
+    with await_lock(lambda: database.try_lock(engine, "prune"), RELEASE_SECONDS) as owns_lock:
         if not owns_lock:
             raise RefusedError("Another prune of this database is under way.")
         ages = dict.fromkeys(RequestTable, older_than) if isinstance(older_than, timedelta) else older_than
