@@ -20,6 +20,7 @@ from stillsafe.core.evidence.sentences import summary
 from stillsafe.core.fallback import Fallback
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
+from stillsafe.identifiers import new_ids
 from stillsafe.logs import LogEvent
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
 from stillsafe.model.model import Model, ModelKind
@@ -199,7 +200,7 @@ def _application() -> FastAPI:
     schema = settings.schema_of_features
     model = Model("1", ModelKind.CLASSIFIER, (0, 1), schema, None, ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY))
     engine = database.connect("sqlite:///:memory:")
-    context = Context(settings, engine, model, Fallback(0), service.utc_now, service.new_id)
+    context = Context(settings, engine, model, Fallback(0), service.utc_now, new_ids)
     return api.build(context, pages=views.router(engine, settings, service.utc_now))
 
 

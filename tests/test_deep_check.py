@@ -48,7 +48,12 @@ def log_rows(folder: Path, rows: list[dict[str, float]], per_hour: int) -> None:
     times = (first + timedelta(hours=index / per_hour) for index in range(len(rows)))
     clock, fallback = cycle(at for each in times for at in [each] * 2), service.fallback_of(own_settings)
     context = Context(
-        own_settings, engine, load_model(own_settings), fallback, lambda: next(clock), lambda: str(next(ids))
+        own_settings,
+        engine,
+        load_model(own_settings),
+        fallback,
+        lambda: next(clock),
+        lambda count: [str(next(ids)) for _ in range(count)],
     )
     for row in rows:
         answer(context, [dict(row)])

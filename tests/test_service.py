@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from uuid import RFC_4122, UUID
 
 import pytest
 from sqlalchemy import MetaData
@@ -305,15 +304,3 @@ def test_a_worker_ends_after_its_parent(monkeypatch: pytest.MonkeyPatch) -> None
     thread.start()
     thread.join(10)
     assert [process for process, _ in signals] == [os.getpid()]
-
-
-def test_identifiers_are_random_uuids() -> None:
-    """Each is a version 4 UUID in its usual form, in whose other 122 bits both values occur."""
-    identifiers = [service.new_id() for _ in range(200)]
-    numbers = [UUID(identifier) for identifier in identifiers]
-    assert [str(number) for number in numbers] == identifiers
-    assert {(number.version, number.variant) for number in numbers} == {(4, RFC_4122)}
-    ones, zeros = 0, 0
-    for number in numbers:
-        ones, zeros = ones | number.int, zeros | ~number.int
-    assert (ones & zeros & ((1 << 128) - 1)).bit_count() == 122

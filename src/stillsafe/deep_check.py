@@ -355,7 +355,12 @@ class _Play:
         ids = count()
         fallback = service.fallback_of(self.settings)
         self.context = predict.Context(
-            self.settings, self.engine, self.model, fallback, lambda: self.now, lambda: f"play-{next(ids)}"
+            self.settings,
+            self.engine,
+            self.model,
+            fallback,
+            lambda: self.now,
+            lambda count: [f"play-{next(ids)}" for _ in range(count)],
         )
         self.rows = _shuffled_rows(self.traffic.rows)
 

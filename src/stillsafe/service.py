@@ -28,6 +28,7 @@ from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.dashboard import views
 from stillsafe.errors import ConfigurationError, RunRefused, StillsafeError
+from stillsafe.identifiers import new_ids
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import consistency_of, log_consistency
 from stillsafe.model.load import load_model
@@ -66,14 +67,6 @@ SHORTEST_RUN_TIMEOUT_SECONDS = 60.0
 def utc_now() -> datetime:
     """The current time. Processes read it once where they start, and pass it down."""
     return datetime.now(UTC)
-
-
-def new_id() -> str:
-    """A prediction's identifier: a random UUID (RFC 9562, version 4). Faster than `uuid4`, since each row has one."""
-    octets = bytearray(os.urandom(16))
-    octets[6], octets[8] = octets[6] & 0x0F | 0x40, octets[8] & 0x3F | 0x80  # version and variant
-    digits = octets.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def config_file() -> str:
@@ -212,7 +205,7 @@ def serving_context(settings: Settings, clock: Clock, like: Context | None = Non
     engine, failover = open_store_with_failover(settings, clock)
     fields = {"service": settings.service.name, "model_version": model.version, "process": os.getpid()}
     log_event(logger, LogEvent.SERVING, fields)
-    return Context(settings, engine, model, fallback, clock, new_id, failover=failover, consistency=consistency)
+    return Context(settings, engine, model, fallback, clock, new_ids, failover=failover, consistency=consistency)
 
 
 def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> FastAPI:

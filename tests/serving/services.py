@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from sqlalchemy import Engine, delete, insert, select
 
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.state import State
+from stillsafe.identifiers import new_ids
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.rules import compile_fallback
@@ -170,7 +170,7 @@ class Service:
 
 def fresh(context: Context, **changes: Any) -> Context:
     """A copy with a deadline and a write lock of its own."""
-    fields = ("settings", "engine", "model", "fallback", "clock", "new_id")
+    fields = ("settings", "engine", "model", "fallback", "clock", "new_ids")
     return Context(**{name: changes.get(name, getattr(context, name)) for name in fields})
 
 
@@ -181,5 +181,5 @@ def opened(folder: Path, model: Model | None = None, **sections: dict[str, Any])
     database.upgrade(engine)
     clock = Clock()
     rules = compile_fallback(settings.fallback, settings.schema_of_features)
-    yield Service(Context(settings, engine, model or load_model(settings), rules, clock, lambda: str(uuid4())), clock)
+    yield Service(Context(settings, engine, model or load_model(settings), rules, clock, new_ids), clock)
     engine.dispose()

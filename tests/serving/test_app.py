@@ -208,12 +208,12 @@ def test_a_refusal_needs_no_store(service: Service, client: TestClient) -> None:
 def test_an_internal_error_is_a_problem_too(service: Service) -> None:
     """Its cause is not shown."""
 
-    def broken_id() -> str:
+    def broken_ids(_count: int) -> list[str]:
         raise KeyError("secret")
 
     from tests.serving.services import fresh
 
-    app = build(fresh(service.context, new_id=broken_id))
+    app = build(fresh(service.context, new_ids=broken_ids))
     with TestClient(app, raise_server_exceptions=False) as client:
         failure = _problem(client.post(PREDICT, json=_features()), 500)
     assert "secret" not in failure.detail

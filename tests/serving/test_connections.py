@@ -15,11 +15,14 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stillsafe.serving.connections import (
     MOST_HEADERS,
     MOST_PENDING,
     PIECE_BYTES,
+    AnswerWriter,
     ConnectionRegistry,
     Limit,
     server_options,
@@ -368,3 +371,67 @@ def test_a_trusted_proxy_has_no_limit_of_its_own() -> None:
 
     assert asyncio.run(connection_count("10.0.0.7")) == 6
     assert asyncio.run(connection_count("10.0.1.7")) == 2
+
+
+class _Sink(asyncio.Transport):
+    """What was sent, by system call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.calls.append(bytes(data))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@given(
+    answers=st.lists(
+        st.tuples(
+            st.sampled_from([b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n"]),
+            st.lists(st.sampled_from([b"", b"body", b"HTTP/1.1 200 OK"]), max_size=3),
+            st.booleans(),
+        ),
+        max_size=4,
+    )
+)
+def test_a_head_leaves_with_its_body(answers: list[tuple[bytes, list[bytes], bool]]) -> None:
+    """Every byte is sent, in order; a head and the piece after it in one call, one without a body at its end."""
+    sink, expected = _Sink(), b""
+    writer = AnswerWriter(sink)
+    for head, pieces, waits in answers:
+        count = len(sink.calls)
+        if waits:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert len(sink.calls) == count + 1  # the client sends no body before it
+            expected, count = expected + sink.calls[-1], count + 1
+        for piece in (head, *pieces):
+            writer.write(piece)
+        assert sink.calls[count:][:1] == ([head + pieces[0]] if pieces else [])
+        writer.flush()
+        expected += head + b"".join(pieces)
+        assert b"".join(sink.calls) == expected
+    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    writer.close()
+    assert (sink.calls[-1], sink.is_closed) == (b"HTTP/1.1 204 No Content\r\n\r\n", True)
+
+
+def test_answers_without_a_body_are_sent(server: ServerProcess) -> None:
+    """To HEAD, to a client that waits for 100 Continue, and to the last request of a connection."""
+    body = json.dumps({"features": {}}).encode()
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with server.connect() as connection:
+        connection.sendall(b"HEAD" + request().removeprefix(b"GET"))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    with server.connect() as connection:
+        connection.sendall(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        assert status(connection) == 100
+        connection.sendall(body)
+        assert status(connection) == 422
+    with server.connect() as connection:
+        connection.sendall(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert status(connection) == 422
+        assert seconds_until_closed(connection) < 1

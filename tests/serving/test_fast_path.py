@@ -71,10 +71,10 @@ def test_added_middleware_sees_every_prediction(service: Service, path: str, bod
 def test_an_internal_error_is_answered_and_raised(service: Service) -> None:
     """The client gets a problem without the cause; the server gets the traceback for its log."""
 
-    def broken_id() -> str:
+    def broken_ids(_count: int) -> list[str]:
         raise KeyError("secret")
 
-    app = build(fresh(service.context, new_id=broken_id))
+    app = build(fresh(service.context, new_ids=broken_ids))
     with TestClient(app) as client, pytest.raises(KeyError, match="secret"):
         client.post("/v1/predict", json={"features": GOOD})
     with TestClient(app, raise_server_exceptions=False) as client:

@@ -69,7 +69,7 @@ def test_no_prediction_leaves_unrecorded(service: Service) -> None:
 def test_a_batch_is_one_commit(service: Service) -> None:
     """If the last row cannot be written, none is, and no request gets an answer."""
     service.decide(State.NORMAL)
-    repeating = Service(fresh(service.context, new_id=lambda: "same"), service.clock)
+    repeating = Service(fresh(service.context, new_ids=lambda count: ["same"] * count), service.clock)
     with pytest.raises(StoreError):
         answer(repeating.context, [ROW, OLDER])
     assert service.log() == []

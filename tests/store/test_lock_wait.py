@@ -25,8 +25,8 @@ def test_a_lock_is_owned_as_soon_as_the_other_lets_go(tmp_path: Path) -> None:
     with await_lock(lambda: try_lock_file(path), 20.0) as owns_lock, try_lock_file(path) as third:
         assert (owns_lock, third) == (True, False)
     other.join()
-    with try_lock_file(path) as after:
-        assert after
+    with try_lock_file(path) as last:
+        assert last
 
 
 def test_a_lock_that_is_never_free_is_not_owned(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from stillsafe.alerting.message import document_of, title_of
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app
 from stillsafe.cli.output import format_time, print_plain, print_result
 from stillsafe.errors import ConfigurationError, RefusedError
+from stillsafe.identifiers import new_ids
 from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store import database
 from stillsafe.store.read.alerts import AlertRecord, recent_alerts
@@ -30,7 +31,7 @@ def alerts_test(
     if not receivers:
         raise ConfigurationError("There is no such receiver.", "Describe it in an `[[alerts]]` table.")
     words = {"state": "NORMAL", "severity": None, "text": "This is a trial: nothing has happened."}
-    record = AlertRecord(f"trial-{service.new_id()}", AlertEvent.JUDGED.value, settings.model.version, None, now, words)
+    record = AlertRecord(f"trial-{new_ids(1)[0]}", AlertEvent.JUDGED.value, settings.model.version, None, now, words)
     failures = []
     for each in receivers:
         document = document_of(settings.service.name, record, each.dashboard_url)

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.serving.body.json_body import WHOLE
 from stillsafe.serving.client import Proxies, client_network
 from stillsafe.serving.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem
 from stillsafe.settings_exposure import Exposure
@@ -49,6 +50,8 @@ SPELL_SECONDS = 60.0
 """A limit that was not reached for so long is logged again when it is reached."""
 MOST_SEARCHED = 256
 """Most connections among which the one that was idle or stalled longest is searched."""
+STATUS_LINE, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
+"""How the head of an answer begins, and how that begins which asks the client for its body."""
 STALL_SECONDS = 1.0
 """A client that owes the rest of a request, or reads nothing of an answer, for so long is not at work."""
 
@@ -194,6 +197,34 @@ class _ServerLogger(logging.LoggerAdapter[logging.Logger]):
         """Nothing: the registry notes what they say."""
 
 
+class AnswerWriter:
+    """A transport that keeps the head of an answer until its body comes, so that one system call sends both."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.is_closing = transport.is_closing
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, after the head that waits for them; or keep them if they are the head of an answer."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(STATUS_LINE) and not data.startswith(CONTINUE):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self.flush()
+        self._transport.close()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the limits of a registry.
 
@@ -236,6 +267,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Accept the connection, or refuse it with 503."""
         super().connection_made(transport)
         self.flow = self._held_flow = _HeldFlow(transport)
+        self._writer = AnswerWriter(transport)
         peer = self.client[0] if self.client else ""
         self.is_trusted = self.registry.proxies.trusts(peer)
         self.address = client_network(peer)
@@ -274,11 +306,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self.registry.note_head(self)
         self._body_since = self.loop.time()
         super().on_headers_complete()
+        self.cycle.transport = self._writer  # type: ignore[assignment] # which has what an answer needs
         self.headers = []  # trailers are no headers: a proxy has not seen them, which says who a client is
 
     def on_message_complete(self) -> None:
         """A request has ended."""
         self._body_since = None
+        self.scope[WHOLE] = True  # type: ignore[literal-required] # an extension of ours
         if not self.transport.is_closing():
             super().on_message_complete()
 
@@ -290,6 +324,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is sent: parse the requests that wait for it."""
+        self._writer.flush()
         super().on_response_complete()
         if self._backlog and not self._is_slice_due:
             self._unset_keepalive_if_required()

@@ -74,7 +74,7 @@ class Context:
         model: its model, checked against the schema.
         fallback: answers while the model is bypassed.
         clock: the current time, aware UTC.
-        new_id: a new prediction's identifier.
+        new_ids: identifiers of so many new predictions.
         deadline: calls the model with a time limit.
         write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
         failover: replaces the store during an outage of a database server; None for SQLite.
@@ -89,7 +89,7 @@ class Context:
     model: Model
     fallback: Fallback
     clock: Callable[[], datetime]
-    new_id: Callable[[], str]
+    new_ids: Callable[[int], Sequence[str]]
     deadline: Deadline = field(default_factory=partial(Deadline, "stillsafe-model"))
     write_lock: Lock = field(default_factory=Lock)
     failover: Failover | None = None
@@ -168,7 +168,7 @@ def require_recording(context: Context) -> None:
             return
         state, reason = stored_state(context.engine, context.settings, context.clock).state, "x" * TRIAL_CHARACTERS
         trial = PredictionRecord(
-            context.new_id(), context.clock(), context.model.version, state, {}, None, None, True, reason
+            context.new_ids(1)[0], context.clock(), context.model.version, state, {}, None, None, True, reason
         )
         with database.writing(context.engine) as connection:
             try_append(connection, trial)
@@ -346,7 +346,7 @@ def fallback_drafts(
 
 def records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> Records:
     """The records of drafts; they get the time at which they are first read."""
-    ids = [context.new_id() for _ in requests]
+    ids = context.new_ids(len(requests))
     rows = [each.row for each in requests]
     snapshots = sanitise(context.model.features, rows, context.settings.service.hash_salt)
 

@@ -26,6 +26,8 @@ BODY = "body"
 SYNTHETIC_HEADER = "Stillsafe-Synthetic"
 INFERENCE_HEADER = "Inference-Header-Content-Length"
 """Of the Open Inference Protocol: how long the JSON before binary tensors is."""
+WHOLE = "stillsafe.whole"
+"""What an ASGI scope has once the server has received the whole body."""
 Headers = Iterable[tuple[bytes, bytes]]
 _CONTAINERS = (dict, list)
 
@@ -53,6 +55,8 @@ async def read_body(
         ClientDisconnect: the client disconnected before the body ended.
     """
     _require_json(scope["headers"], most_bytes, binary=binary)
+    if WHOLE in scope:  # nothing to wait for
+        return await _receive_body(receive, most_bytes)
     try:
         async with asyncio.timeout(most_seconds):
             return await _receive_body(receive, most_bytes)

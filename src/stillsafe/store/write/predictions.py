@@ -1,7 +1,7 @@
 """INSERT of `prediction_logs` and `refusals`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import repeat
@@ -17,6 +17,7 @@ from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
 from stillsafe.store.write.request_id import claim_ids, mark_duplicates, write_and_delete
+from stillsafe.store.write.row_insertion import insert_rows
 
 _COLUMNS = {
     "timestamp": "timestamp",
@@ -34,15 +35,17 @@ _COLUMNS = {
     "source": "source",
 }
 """The columns in the table's order, each with its attribute of a record."""
+_INSERTION = insert(prediction_logs)
 _values = attrgetter(*_COLUMNS.values())
 
 
 def append_predictions(connection: Connection, records: Sequence[PredictionRecord]) -> None:
     """Insert predictions in order."""
     if records:
-        insertion = _insertion(connection.dialect)
-        service = database.service_id(connection)
-        connection.exec_driver_sql(insertion.statement, insertion.parameters(records, service))
+        columns = zip(*map(_values, records), strict=True)
+        bound = [bind(values) for bind, values in zip(_bindings(connection.dialect), columns, strict=True)]
+        rows = list(zip(*bound, repeat(database.service_id(connection), len(records)), strict=True))
+        insert_rows(connection, _INSERTION, (*_COLUMNS, "service_id"), rows)
 
 
 def append_first_predictions(
@@ -65,33 +68,10 @@ def try_append(connection: Connection, record: PredictionRecord) -> None:
     write_and_delete(connection, record)
 
 
-@dataclass(frozen=True, slots=True)
-class _Insertion:
-    """The INSERT of a dialect, run by the driver: SQLAlchemy's binding of a row costs more than SQLite's work.
-
-    Attributes:
-        statement: the SQL.
-        has_names: whether its parameters have names.
-        bind: per column, the function from its values to the driver's.
-    """
-
-    statement: str
-    has_names: bool
-    bind: Sequence[Callable[[Sequence[Any]], Iterable[Any]]]
-
-    def parameters(self, records: Sequence[PredictionRecord], service: int) -> list[Any]:
-        """The values of each record for the driver, and the id of the service."""
-        columns = zip(*map(_values, records), strict=True)
-        bound = [bind(values) for bind, values in zip(self.bind, columns, strict=True)]
-        rows = zip(*bound, repeat(service, len(records)), strict=True)
-        names = [*_COLUMNS, "service_id"]
-        return [dict(zip(names, row, strict=True)) for row in rows] if self.has_names else list(rows)
-
-
 @lru_cache(maxsize=8)
-def _insertion(dialect: Dialect) -> _Insertion:
-    compiled = insert(prediction_logs).inline().compile(dialect=dialect, column_keys=[*_COLUMNS, "service_id"])
-    return _Insertion(str(compiled), not compiled.positional, [_binding(dialect, name) for name in _COLUMNS])
+def _bindings(dialect: Dialect) -> Sequence[Callable[[Sequence[Any]], Iterable[Any]]]:
+    """Per column, the function from its values to the driver's."""
+    return [_binding(dialect, name) for name in _COLUMNS]
 
 
 def _binding(dialect: Dialect, name: str) -> Callable[[Sequence[Any]], Iterable[Any]]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Dialect, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
@@ -13,8 +12,10 @@ from stillsafe.store.codec import storable, storable_snapshot
 from stillsafe.store.read.request_id import IdOwner, id_owners
 from stillsafe.store.records import PredictionRecord, RequestId
 from stillsafe.store.tables import prediction_logs, request_duplicates, request_ids
+from stillsafe.store.write.row_insertion import insert_rows
 
 _COLUMNS = ("service_id", "id", "body_hash", "prediction_id", "timestamp", "answer")
+_INSERTION = insert(request_ids)
 
 
 class _IdentifiedRecord(NamedTuple):
@@ -58,7 +59,6 @@ def claim_ids(connection: Connection, records: Sequence[PredictionRecord], oldes
 
 def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> int:
     """Insert the ids that are new; return how many."""
-    statement, has_names = _insertion(connection.dialect)
     bind = request_ids.c.timestamp.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
     service = database.service_id(connection)
     times = {time: time if bind is None else bind(time) for time in {pair[0].timestamp for pair in pairs}}
@@ -73,17 +73,7 @@ def _insert_free(connection: Connection, pairs: Sequence[_IdentifiedRecord]) -> 
         )
         for record, identity in pairs
     ]
-    parameters: list[Any] = [dict(zip(_COLUMNS, row, strict=True)) for row in rows] if has_names else rows
-    return connection.exec_driver_sql(statement, parameters).rowcount
-
-
-@lru_cache(maxsize=8)
-def _insertion(dialect: Dialect) -> tuple[str, bool]:
-    """The INSERT for the driver, and whether its parameters have names."""
-    kind = postgresql if dialect.name == "postgresql" else sqlite
-    insertion = kind.insert(request_ids).on_conflict_do_nothing(index_elements=["service_id", "id"]).inline()
-    compiled = insertion.compile(dialect=dialect, column_keys=[*_COLUMNS])
-    return str(compiled), not compiled.positional
+    return insert_rows(connection, _INSERTION, _COLUMNS, rows, "ON CONFLICT (service_id, id) DO NOTHING")
 
 
 def _transfer(connection: Connection, pair: _IdentifiedRecord, owner: IdOwner) -> bool:
