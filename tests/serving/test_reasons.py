@@ -6,7 +6,7 @@ import pytest
 
 from stillsafe.core.state import State
 from stillsafe.serving.failover import ServingState
-from stillsafe.serving.reasons import caveats_of, why_bypassed, with_public_reason
+from stillsafe.serving.reasons import caveats_of, public_reason, why_bypassed
 from stillsafe.store.records import PredictionRecord
 from tests.serving.services import NOW, Service
 
@@ -56,6 +56,6 @@ def test_a_public_reason_shows_nothing_of_the_inside() -> None:
         (replace(record, model_error="raised ValueError"), "the model failed"),
         (replace(record, fallback_used=False), "The state is DEGRADED."),
     ):
-        reason = with_public_reason(each).reason
+        reason = public_reason(each)
         assert words in reason
         assert "age" not in reason

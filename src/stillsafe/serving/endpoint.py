@@ -31,7 +31,7 @@ from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
-from stillsafe.serving.reasons import with_public_reason
+from stillsafe.serving.reasons import public_reason, whole_reason
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.serving.sources import source_of
 from stillsafe.store.records import PredictionRecord
@@ -50,6 +50,7 @@ PART_RESULTS = 100
 ID_KEY, ENVELOPE_KEY = b'"id"', b'"features"'
 """What a body with ids has; the decoder without ids would read it first, in vain."""
 RequestMethod = Callable[[Scope, Receive], Awaitable[bytes]]
+ReasonOf = Callable[[PredictionRecord], str]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -135,10 +136,10 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text)], scope)
+            (reply,) = await self._answer([self._request(body, row, text)])
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
-            return _encode(prediction_document(reply))
+            return _encode(prediction_document(reply, self._reason_of(scope)))
 
     async def predict_batch(self, scope: Scope, receive: Receive) -> bytes:
         """The answers to `{"instances": [...]}`, in order, as JSON. Each instance is answered or refused by itself.
@@ -158,11 +159,12 @@ class PredictionEndpoint:
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]
             refusals = [each for each in checks if isinstance(each, tuple)]
-            records, _ = await asyncio.gather(self._answer(requests, scope), self._record_refusals(refusals, body))
+            records, _ = await asyncio.gather(self._answer(requests), self._record_refusals(refusals, body))
+            answer_parts = _batch_document(checks, records, self._reason_of(scope))
             if refusals and body.is_large:
-                return b"".join(await asyncio.to_thread(list, _batch_document(checks, records)))
+                return b"".join(await asyncio.to_thread(list, answer_parts))
             parts = []
-            for part in _batch_document(checks, records):
+            for part in answer_parts:
                 parts.append(part)
                 await asyncio.sleep(0)  # a large answer delays no other
             return b"".join(parts)
@@ -181,10 +183,10 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text, outcome)], scope)
+            (reply,) = await self._answer([self._request(body, row, text, outcome)])
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
-            return _encode(prediction_document(reply))
+            return _encode(prediction_document(reply, self._reason_of(scope)))
 
     async def infer(self, scope: Scope, receive: Receive) -> bytes:
         """The answer to a request of the Open Inference Protocol, as JSON. A wrong row refuses the whole request.
@@ -208,12 +210,12 @@ class PredictionEndpoint:
             texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
-            replies = await self._answer(requests, scope)
+            replies = await self._answer(requests)
             records = [reply for reply in replies if isinstance(reply, PredictionRecord)]
             if len(records) < len(replies):
                 raise RefusedRequest(id_conflict_problem())
-            context = self.context
-            return _encode(inference_document(context.settings.service.name, context.model, request, records))
+            name, model, reason_of = self.context.settings.service.name, self.context.model, self._reason_of(scope)
+            return _encode(inference_document(name, model, request, records, reason_of))
 
     async def _read(self, body: _Body, scope: Scope, receive: Receive, *, binary: bool = False) -> None:
         body.source = source_of(client_of(scope, scope.get(KEY_NAME)), self.context.settings.service.hash_salt)
@@ -283,17 +285,19 @@ class PredictionEndpoint:
         inference.require_outputs(self.context.model, request)
         return request, instances.check_instances(schema, rows, len(content))
 
-    async def _answer(self, requests: Sequence[PredictionRequest], scope: Scope) -> list[Reply]:
+    async def _answer(self, requests: Sequence[PredictionRequest]) -> list[Reply]:
         try:
             records = await self.predictions.submit(requests)
         except StoreError:
             self.metrics.store_errors.inc()
             raise
         self.metrics.count_replies(records)
-        if self.context.settings.exposure.keys and not has_scope(scope, KeyScope.READ):
-            # Rules and figures are the service's own; the log has the whole reason.
-            return [each if isinstance(each, IdConflict) else with_public_reason(each) for each in records]
         return records
+
+    def _reason_of(self, scope: Scope) -> ReasonOf:
+        """The reason that a client may see: rules and figures are the service's own, and the log has the whole one."""
+        is_public = self.context.settings.exposure.keys and not has_scope(scope, KeyScope.READ)
+        return public_reason if is_public else whole_reason
 
     async def _record_refusals(self, refusals: Sequence[Sequence[Violation]], body: _Body) -> None:
         """Record refused requests. A failure to record changes nothing for the client.
@@ -325,12 +329,14 @@ def build(context: Context) -> PredictionEndpoint:
     )
 
 
-def _batch_document(checks: Checks, replies: Sequence[Reply]) -> Iterator[bytes]:
+def _batch_document(checks: Checks, replies: Sequence[Reply], reason_of: ReasonOf) -> Iterator[bytes]:
     """The answer to a batch, as JSON in parts: per instance its prediction or its problem."""
     iterator, separator = iter(replies), b'{"results":['
     for start in range(0, len(checks), PART_RESULTS):
         results = [
-            _reply_document(next(iterator)) if isinstance(check, dict) else {"error": schema_problem(check).document()}
+            _reply_document(next(iterator), reason_of)
+            if isinstance(check, dict)
+            else {"error": schema_problem(check).document()}
             for check in checks[start : start + PART_RESULTS]
         ]
         yield separator + _encode(results)[1:-1]
@@ -338,7 +344,7 @@ def _batch_document(checks: Checks, replies: Sequence[Reply]) -> Iterator[bytes]
     yield b"]}"
 
 
-def _reply_document(reply: Reply) -> dict[str, Any]:
+def _reply_document(reply: Reply, reason_of: ReasonOf) -> dict[str, Any]:
     if isinstance(reply, IdConflict):
         return {"error": id_conflict_problem().document()}
-    return prediction_document(reply)
+    return prediction_document(reply, reason_of)

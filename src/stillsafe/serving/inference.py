@@ -1,6 +1,6 @@
 """Answers as the Open Inference Protocol (version 2) has them: tensors, and the state as parameters of the response."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from stillsafe.core.text import display_name
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.serving.body.tensors import InferenceRequest, datatype_of
 from stillsafe.serving.problems import Problem, RefusedRequest, schema_problem
+from stillsafe.serving.reasons import whole_reason
 from stillsafe.store.records import PredictionRecord
 
 PREFIX = "/v2"
@@ -105,7 +106,11 @@ def model_metadata(name: str, model: Model) -> dict[str, Any]:
 
 
 def inference_document(
-    name: str, model: Model, request: InferenceRequest, records: Sequence[PredictionRecord]
+    name: str,
+    model: Model,
+    request: InferenceRequest,
+    records: Sequence[PredictionRecord],
+    reason_of: Callable[[PredictionRecord], str] = whole_reason,
 ) -> dict[str, Any]:
     """The response to a request, as JSON types.
 
@@ -117,7 +122,7 @@ def inference_document(
         "model_name": name,
         "model_version": model.version,
         **({} if request.id is None else {"id": request.id}),
-        "parameters": _parameters(records),
+        "parameters": _parameters(records, reason_of),
         "outputs": [
             _output(output, tensor, model, records)
             for output, tensor in outputs_of(model).items()
@@ -126,13 +131,15 @@ def inference_document(
     }
 
 
-def _parameters(records: Sequence[PredictionRecord]) -> dict[str, str | bool]:
+def _parameters(
+    records: Sequence[PredictionRecord], reason_of: Callable[[PredictionRecord], str]
+) -> dict[str, str | bool]:
     worst = max(records, key=lambda record: _STATES.index(record.system_state))
     judged_at = {} if worst.judged_at is None else {"judged_at": worst.judged_at.isoformat()}
     return {
         "system_state": worst.system_state.value,
         "fallback_used": any(record.fallback_used for record in records),
-        "reason": worst.reason,
+        "reason": reason_of(worst),
         "monitor_stale": worst.monitor_stale,
         "watched": worst.watched,
         "judged": worst.judged,

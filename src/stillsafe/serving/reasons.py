@@ -1,7 +1,5 @@
 """Why the model or the fallback answers, in sentences for a client: the state, and what to know of it."""
 
-from dataclasses import replace
-
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.serving.failover import ServingState
@@ -12,15 +10,18 @@ LONGEST_REASON = 300
 """Most characters of a reason that is quoted in another one."""
 
 
-def with_public_reason(record: PredictionRecord) -> PredictionRecord:
-    """The record with a reason that shows nothing of rules, features and figures."""
+def whole_reason(record: PredictionRecord) -> str:
+    """The reason as the log has it."""
+    return record.reason
+
+
+def public_reason(record: PredictionRecord) -> str:
+    """A reason that shows nothing of rules, features and figures."""
     if not record.fallback_used:
-        reason = f"The state is {record.system_state.value}."
-    elif record.model_error is not None:
-        reason = "The fallback answered: the model failed on the request."
-    else:
-        reason = f"The fallback answered: the model is bypassed. The state is {record.system_state.value}."
-    return replace(record, reason=reason)
+        return f"The state is {record.system_state.value}."
+    if record.model_error is not None:
+        return "The fallback answered: the model failed on the request."
+    return f"The fallback answered: the model is bypassed. The state is {record.system_state.value}."
 
 
 def why_bypassed(settings: Settings, state: ServingState, model_problem: str | None = None) -> str | None:

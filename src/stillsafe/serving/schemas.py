@@ -1,5 +1,6 @@
 """Response schemas: the shapes that OpenAPI documents and that the routes send."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stillsafe.core.schema import FeatureSpec, LogMode
 from stillsafe.serving.problems import ProblemDocument
-from stillsafe.store.records import PredictionRecord
+from stillsafe.serving.reasons import whole_reason
+from stillsafe.store.records import PredictionRecord, isoformat
 
 JUDGED_HELP = "No request of the model version has waited longer than `not_judged_intervals` for a conclusive run."
 JUDGED_AT_HELP = "End of the window of the last conclusive run; null before the first."
@@ -394,12 +396,19 @@ class HoldDocument(Document):
     evidence_says: str = Field(description="The state that the monitor's evidence supports.")
 
 
-def prediction_document(record: PredictionRecord) -> dict[str, Any]:
-    """A `PredictionDocument` as JSON types. Built without pydantic, because every request builds one."""
+def prediction_document(
+    record: PredictionRecord, reason_of: Callable[[PredictionRecord], str] = whole_reason
+) -> dict[str, Any]:
+    """A `PredictionDocument` as JSON types. Built without pydantic, because every request builds one.
+
+    Args:
+        record: the answer.
+        reason_of: the reason that the client may see.
+    """
     return {
         "prediction_id": record.prediction_id,
         "id": None if record.request_id is None else record.request_id.text,
-        "timestamp": record.timestamp.isoformat(),
+        "timestamp": isoformat(record.timestamp),
         "prediction": record.prediction,
         "confidence": record.confidence_score,
         "model_version": record.model_version,
@@ -407,10 +416,10 @@ def prediction_document(record: PredictionRecord) -> dict[str, Any]:
         "fallback_used": record.fallback_used,
         "decided_by": record.decided_by,
         "fallback_kind": record.fallback_kind,
-        "reason": record.reason,
+        "reason": reason_of(record),
         "monitor_stale": record.monitor_stale,
         "watched": record.watched,
         "judged": record.judged,
-        "judged_at": None if record.judged_at is None else record.judged_at.isoformat(),
+        "judged_at": None if record.judged_at is None else isoformat(record.judged_at),
         "probabilities": record.probabilities,
     }
