@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from stillsafe.serving.connections import (
     MOST_HEADERS,
+    MOST_JOINED_BYTES,
     MOST_PENDING,
     PIECE_BYTES,
     AnswerWriter,
@@ -414,6 +415,9 @@ def test_a_head_leaves_with_its_body(answers: list[tuple[bytes, list[bytes], boo
         writer.flush()
         expected += head + b"".join(pieces)
         assert b"".join(sink.calls) == expected
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    writer.write(b"x" * (MOST_JOINED_BYTES + 1))
+    assert [len(call) for call in sink.calls[-2:]] == [19, MOST_JOINED_BYTES + 1]  # a long body is not copied
     writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     writer.close()
     assert (sink.calls[-1], sink.is_closed) == (b"HTTP/1.1 204 No Content\r\n\r\n", True)

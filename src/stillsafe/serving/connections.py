@@ -50,6 +50,8 @@ SPELL_SECONDS = 60.0
 """A limit that was not reached for so long is logged again when it is reached."""
 MOST_SEARCHED = 256
 """Most connections among which the one that was idle or stalled longest is searched."""
+MOST_JOINED_BYTES = 65_536
+"""Longest body that is copied behind its head: to copy a longer one costs more than a second system call."""
 STATUS_LINE, CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
 """How the head of an answer begins, and how that begins which asks the client for its body."""
 STALL_SECONDS = 1.0
@@ -208,7 +210,11 @@ class AnswerWriter:
     def write(self, data: bytes) -> None:
         """Send bytes, after the head that waits for them; or keep them if they are the head of an answer."""
         if self._head:
-            data, self._head = self._head + data, b""
+            head, self._head = self._head, b""
+            if len(data) > MOST_JOINED_BYTES:
+                self._transport.write(head)
+            else:
+                data = head + data
         elif data.startswith(STATUS_LINE) and not data.startswith(CONTINUE):
             self._head = data
             return

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Function, bindparam, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import (
     ArgumentError,
     DisconnectionError,
@@ -41,6 +41,7 @@ MISSING_REMEDY = (
 """What an operator does about a missing or empty database."""
 SERVICE_IDS = "stillsafe_services"
 """Where a connection keeps the ids of services that it has read."""
+_OWN_ID = select(services.c.id).where(services.c.name == bindparam("name"))
 _LOCK_CLASS = 0x5AFE
 """The first of the two numbers of every advisory lock of Stillsafe."""
 _REASONS = {
@@ -186,7 +187,7 @@ def service_id(connection: Connection) -> int:
         return FIRST_SERVICE
     ids: dict[str, int] = connection.info.setdefault(SERVICE_IDS, {})
     if name not in ids:
-        row_id = connection.execute(select(services.c.id).where(services.c.name == name)).scalar()
+        row_id = connection.execute(_OWN_ID, {"name": name}).scalar()
         if row_id is None:
             return 0
         ids[name] = int(row_id)
@@ -312,9 +313,8 @@ def require_current(engine: Engine) -> None:
     raise SchemaMismatch(f"{problem}: upgrade the package.")
 
 
-@contextmanager
-def try_lock(engine: Engine, purpose: str) -> Iterator[bool]:
-    """Lock a purpose on this database for the block and yield True, or yield False where another process has it.
+def try_lock(engine: Engine, purpose: str) -> AbstractContextManager[bool]:
+    """Lock a purpose on this database for a block that gets True, or False where another process has it.
 
     The kernel or the server releases the lock of a killed process.
 
@@ -322,15 +322,9 @@ def try_lock(engine: Engine, purpose: str) -> Iterator[bool]:
         StoreError: the lock file cannot be opened, or the database cannot be read.
     """
     if engine.dialect.name != "sqlite":
-        with _try_advisory_lock(engine, purpose) as owns_lock:
-            yield owns_lock
-        return
+        return _try_advisory_lock(engine, purpose)
     file = database_file.file_of(engine)
-    if file is None:
-        yield True
-        return
-    with try_lock_file(Path(f"{file}.{purpose}.lock")) as owns_lock:
-        yield owns_lock
+    return nullcontext(True) if file is None else try_lock_file(Path(f"{file}.{purpose}.lock"))
 
 
 def lock(connection: Connection, purpose: str) -> None:
@@ -389,6 +383,9 @@ def _lock_key(purpose: str) -> tuple[int, Function[int]]:
     return _LOCK_CLASS, func.hashtext(func.concat(purpose, ":", func.current_schema()))
 
 
+_NOTE_WRITER = select(func.pg_advisory_xact_lock_shared(*_lock_key("writing")))
+
+
 def _require_unicode(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
@@ -425,14 +422,15 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 
 def _begin_postgresql(connection: Connection) -> None:
     if connection.get_execution_options().get("immediate", False):
-        connection.execute(select(func.pg_advisory_xact_lock_shared(*_lock_key("writing"))))
+        connection.execute(_NOTE_WRITER)
 
 
 def _store_error(verb: str, error: SQLAlchemyError | ValueError) -> Exception:
     """The error as a store error. A ValueError becomes one only where it concerns a stored value."""
     if isinstance(error, SQLAlchemyError):
         kind = StoreUnavailable if isinstance(error, _TRANSIENT) else StoreError
-        return kind(f"The database cannot be {verb}: {_cause(error)}.", reason=reason(error.__cause__))
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")
+        return kind(f"The database cannot be {verb}: {cause}.", reason=reason(error.__cause__))
     if "datetime string" in str(error) or "isoformat" in str(error):
         return StoreError(f"The database holds an invalid time: {error}.")
     if "not JSON compliant" in str(error) or "without a time zone" in str(error):
@@ -444,7 +442,3 @@ def reason(error: BaseException | None) -> str:
     """The reason of a SQLite error in words that any client may read; empty for other errors."""
     # The upper bits of the code are details that a client does not need.
     return _REASONS.get(error.sqlite_errorcode & 0xFF, "") if isinstance(error, sqlite3.Error) else ""
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")
