@@ -1,7 +1,8 @@
-"""Infer the schema: types from the sample, wide limits, and the values that the model tolerates.
+"""Infer the schema: types from the sample, and the values that the model tolerates.
 
-The model is probed with missing values and with unseen categories. A feature is required, or its categories are
-closed, if the model fails on them.
+The model is probed with missing values, unseen categories and numbers far beyond the sample. A feature is required, its
+categories are closed, or its numbers get wide limits, if the model fails on them. A limit that is only inferred refuses
+what cannot be: other values are served and judged by the monitor, which tells their harm.
 """
 
 import datetime
@@ -34,6 +35,9 @@ from stillsafe.model.model import Model
 from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns
 
 LIMIT_FACTOR = 10
+"""Limits of a feature whose model fails far beyond the sample, in spans of its values."""
+FARTHEST_NUMBER = 1e30
+"""Beyond any unit of any measure, and small enough that 32-bit floats hold it and sums of its squares stay finite."""
 PROBES = 5
 UNSEEN_CATEGORY = "a category that nobody has seen"
 LONGEST_USUAL_CATEGORY = 200
@@ -46,6 +50,10 @@ WITH_SPACES = 0.5
 """Share of the values with a space from which on an open-ended text consists of words."""
 CONFIDENCE = 0.95
 """How sure the stated share of values below a limit is."""
+NO_OTHER_LIMITS = (
+    "Other limits of numbers exclude only what the model cannot answer. A number far outside those of the sample is "
+    "answered, and the monitor judges it. If it cannot be valid, set a limit."
+)
 MOST_ROWS_TRIED = 200
 MOST_NAMES = 12
 UNSEEN_DATE = "1970-01-01"
@@ -83,7 +91,9 @@ def describe(features: pd.DataFrame) -> InferredSchema:
             never_negative[spec.name] = len(values)
         if remark := _remark(spec, values):
             remarks[spec.name] = remark
-    return InferredSchema(Schema(tuple(specs)), remarks, (*_minimum_certainty(never_negative),))
+    has_numbers = any(spec.maximum is not None for spec in specs)
+    certainty = (*_minimum_certainty(never_negative), *([NO_OTHER_LIMITS] if has_numbers else []))
+    return InferredSchema(Schema(tuple(specs)), remarks, certainty)
 
 
 def _minimum_certainty(never_negative: dict[str, int]) -> Iterator[str]:
@@ -164,22 +174,56 @@ def rows_of(features: pd.DataFrame, schema: Schema) -> list[Row]:
 
 
 def tolerated_schema(model: Model, rows: Sequence[Row]) -> Schema:
-    """The model's schema without missing values and unseen categories on which the model fails.
+    """The model's schema without missing values, unseen categories and numbers on which the model fails.
 
     Args:
-        model: a model whose schema has only optional features and open categories.
+        model: a model whose schema has only optional features, open categories and wide limits.
         rows: rows of the sample that the model scores, at least one.
     """
     probes = [row for row in rows if all(value is not None for value in row.values())][:PROBES] or list(rows[:PROBES])
     # One call for all features takes a fraction of the time of one each, and most models pass it.
     missing = [{**row, name: None} for name in model.features.names for row in probes]
     is_any_missing_tolerated = _answers(model, missing)
-    return Schema(
-        tuple(
-            _tolerated_spec(model, spec, rows, probes, is_missing_tolerated=is_any_missing_tolerated)
-            for spec in model.features.features
-        )
-    )
+    specs = [
+        _tolerated_spec(model, spec, rows, probes, is_missing_tolerated=is_any_missing_tolerated)
+        for spec in model.features.features
+    ]
+    return Schema(_with_far_limits(model, specs, probes[0]))
+
+
+def _with_far_limits(model: Model, specs: Sequence[FeatureSpec], probe: Row) -> tuple[FeatureSpec, ...]:
+    """The features with limits at the farthest number, where the model answers it in each of them and in all at once.
+
+    The others keep their wide limits. A feature without a maximum is no number, or its limits are no finite numbers.
+    """
+    far_specs = [_far_spec(spec) for spec in specs]
+    rows = [{**probe, spec.name: end} for spec in far_specs for end in _ends(spec)]
+    # One call for all features takes a fraction of the time of one each, and most models pass it.
+    if not _answers(model, rows):
+        far_specs = [
+            far if _answers(model, [{**probe, far.name: end} for end in _ends(far)]) else wide
+            for far, wide in zip(far_specs, specs, strict=True)
+        ]
+    extreme_rows = [{**probe, **{spec.name: _ends(spec)[side] for spec in far_specs if _ends(spec)}} for side in (0, 1)]
+    return tuple(far_specs if _answers(model, extreme_rows) else specs)
+
+
+def _far_spec(spec: FeatureSpec) -> FeatureSpec:
+    """A number with limits at the farthest number; whole numbers end where floats skip some. Zero stays a minimum."""
+    if spec.maximum is None:
+        return spec
+    is_whole = spec.type is FeatureType.INTEGER
+    maximum = None if is_whole else max(FARTHEST_NUMBER, spec.maximum or 0.0)
+    minimum = spec.minimum if spec.minimum == 0 else None if is_whole else min(-FARTHEST_NUMBER, spec.minimum or 0.0)
+    return replace(spec, minimum=minimum, maximum=maximum)
+
+
+def _ends(spec: FeatureSpec) -> tuple[Value, ...]:
+    """The smallest and the largest number that a feature with far or wide limits accepts; none of other types."""
+    if spec.type is FeatureType.INTEGER:
+        ends = ((-LARGEST_INTEGER, spec.minimum), (LARGEST_INTEGER, spec.maximum))
+        return tuple(end if limit is None else int(limit) for end, limit in ends)
+    return () if spec.minimum is None or spec.maximum is None else (spec.minimum, spec.maximum)
 
 
 def features_failing_when_missing(model: Model, rows: Sequence[Row], failing_rows: Sequence[Row]) -> tuple[str, ...]:
