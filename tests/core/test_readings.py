@@ -11,10 +11,11 @@ import pytest
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.measures import leaves_predictions
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.evidence.noise_limit import z_limit
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import leaves_predictions, read_signals, run_evidence
+from stillsafe.core.readings import read_signals, run_evidence
 from stillsafe.core.schema import FeatureType
 from stillsafe.core.signals import Evidence, Level, Reading
 from stillsafe.core.window import FeatureTally, Tally, Window

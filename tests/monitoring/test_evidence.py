@@ -398,10 +398,14 @@ def eventful_windows() -> list[tuple[Baseline, Window]]:
     return [*timeless, *hourly_windows()]
 
 
+RECORD = {"load": (1.0, 1.0)}
+"""Two runs before in which the load no longer went with the others."""
+
+
 def all_readings(policy: Policy) -> list[tuple[Reading, ...]]:
-    """The readings of the windows, each long and soon after the last run."""
+    """The readings of the windows, each long and soon after the last run, and after two that showed a break."""
     return [
-        read_signals(policy, composed_baseline(baseline, window.slot_counts, policy.evidence), window, seconds)
+        read_signals(policy, composed_baseline(baseline, window.slot_counts, policy.evidence), window, seconds, RECORD)
         for baseline, window in eventful_windows()
         for seconds in (None, 290.0)
     ]

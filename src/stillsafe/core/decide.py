@@ -6,21 +6,17 @@ State is a fold of this function over monitoring runs. The same arguments always
 from dataclasses import dataclass, replace
 
 from stillsafe.core.baseline import Baseline
-from stillsafe.core.evidence.measures import has_enough_rows
+from stillsafe.core.evidence.measures import has_enough_rows, leaves_predictions
 from stillsafe.core.evidence.realised_loss import realised_readings
+from stillsafe.core.evidence.relation_record import NO_RECORD
 from stillsafe.core.evidence.run_sentences import progress, uneventful_reason
 from stillsafe.core.evidence.sentences import run_counts, summary
 from stillsafe.core.evidence.sources import source_readings, window_readings
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of
 from stillsafe.core.policy import RULES_VERSION, Policy
-from stillsafe.core.readings import evidence_without_labels, leaves_predictions, run_evidence
+from stillsafe.core.readings import evidence_without_labels, run_evidence
 from stillsafe.core.signals import Evidence, Reading
-from stillsafe.core.state import (
-    STEPS,
-    Memory,
-    Severity,
-    worst_severity,
-)
+from stillsafe.core.state import STEPS, Memory, Severity, is_next, worst_severity
 from stillsafe.core.window import Window
 
 
@@ -54,8 +50,12 @@ def decide(policy: Policy, baseline: Baseline | None, window: Window, memory: Me
     last_end = memory.last_conclusive_at
     seconds_since = None if last_end is None else (window.end - last_end).total_seconds()
     matching = _matching_baseline(baseline, window)
-    readings, rest_readings = (window_readings(policy, matching, each, seconds_since) for each in (window, window.rest))
-    readings = source_readings(policy, window, readings, rest_readings)
+    is_continued = matching is not None and is_next(
+        policy, memory, window.end, window.model_version, matching.baseline_id
+    )
+    record = memory.relations if is_continued else NO_RECORD
+    readings, rest = (window_readings(policy, matching, each, seconds_since, record) for each in (window, window.rest))
+    readings = source_readings(policy, window, readings, rest)
     readings = (*readings, *realised_readings(policy, matching, window))
     return conclude(policy, baseline, window, memory, readings, run_evidence(policy, window, readings))
 

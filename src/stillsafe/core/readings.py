@@ -16,19 +16,14 @@ from stillsafe.core.evidence.measures import (
     measure_run,
     silence_reading,
 )
+from stillsafe.core.evidence.relation_record import NO_RECORD, Record
 from stillsafe.core.policy import Policy
-from stillsafe.core.signals import (
-    Evidence,
-    Reading,
-    Signal,
-    insufficient,
-    reading_key,
-)
+from stillsafe.core.signals import Evidence, Reading, Signal, insufficient, reading_key
 from stillsafe.core.window import Window
 
 
 def read_signals(
-    policy: Policy, baseline: Baseline, window: Window, seconds_since_last: float | None = None
+    policy: Policy, baseline: Baseline, window: Window, since_last: float | None = None, record: Record = NO_RECORD
 ) -> tuple[Reading, ...]:
     """Every reading of one run, in a fixed order; `INSUFFICIENT` where there is too little data.
 
@@ -39,14 +34,15 @@ def read_signals(
         policy: the rules' numbers.
         baseline: the healthy period of the window's model version.
         window: the window.
-        seconds_since_last: time since the end of the last conclusive run's window, or None without one.
+        since_last: seconds since the end of the last conclusive run's window, or None without one.
+        record: of broken relations in the runs before.
     """
     run = measure_run(policy, baseline, window)
     baseline, tally, shift, z = run.baseline, run.tally, run.shift, run.z
     readings = {m.key: measure_reading(policy, m, baseline, z) for m in run.measures}
     if shift is not None:
-        readings |= diagnosis_readings(policy, baseline, tally, shift, readings, z)
-    silence = silence_reading(policy, baseline, window, seconds_since_last)
+        readings |= diagnosis_readings(policy, baseline, tally, shift, readings, z, record)
+    silence = silence_reading(policy, baseline, window, since_last)
     signals = expected_signals(policy.evidence, baseline)
     return (*(readings.get(reading_key(s, f)) or insufficient(s, f, tally.judged_count) for s, f in signals), silence)
 
@@ -66,8 +62,3 @@ def evidence_without_labels(
     """Evidence of a run by everything but labels, which are about other rows than those of the window."""
     others = tuple(reading for reading in readings if reading.signal is not Signal.REALISED_LOSS)
     return evidence if len(others) == len(readings) else run_evidence(policy, window, others)
-
-
-def leaves_predictions(policy: Policy, window: Window) -> bool:
-    """Whether a window has new predictions that are too few to judge the model by: a later run judges them."""
-    return window.fresh.prediction_count > 0 and not has_enough_rows(policy, window)

@@ -88,6 +88,7 @@ class Reading:
         source_keys: keys of the readings that deviate with their rows, and not without them.
         is_change: whether the value is unusual, though what it could cost is below what matters: recorded, no alarm.
         truth: of a realised loss, the rows whose labels have come.
+        shares_before: of broken relations, what the runs before showed that are judged together with this one.
     """
 
     signal: Signal
@@ -110,6 +111,7 @@ class Reading:
     sources: tuple[str, ...] = ()
     source_keys: tuple[str, ...] = ()
     truth: Truth | None = None
+    shares_before: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from stillsafe.core.evidence.advantage import is_priced, run_advantage
 from stillsafe.core.evidence.label_streak import LabelStreak, next_streak, worst
+from stillsafe.core.evidence.relation_record import Record, next_record
 from stillsafe.core.policy import Policy, Recovery
 from stillsafe.core.signals import CLIENT, Evidence, Level, Reading, Signal
 
@@ -81,6 +82,7 @@ class Memory:
         runs_without_advantage: consecutive conclusive runs with the model's scores in which it was not.
         incident_severity: the highest severity of the open incident so far, from rules 3 on; NORMAL without one.
         labels: what labels have made of the state; None before the first labelled run.
+        relations: how clearly the last conclusive runs showed each feature's relations broken, from rules 3 on.
     """
 
     state: State = State.NORMAL
@@ -102,6 +104,7 @@ class Memory:
     runs_without_advantage: int = 0
     incident_severity: Severity = Severity.NORMAL
     labels: LabelStreak | None = None
+    relations: Record = field(default_factory=dict)
 
     @property
     def effective_state(self) -> State:
@@ -281,9 +284,8 @@ def _count_exits(
     policy: Policy, memory: Memory, readings: tuple[Reading, ...], *, is_scored: bool, at: datetime, **run: Any
 ) -> Memory:
     """The memory with one more run without a severe reading, and with or without an advantage of the fallback."""
-    is_comparable = (memory.model_version, memory.baseline_id) == (run["model_version"], run["baseline_id"])
-    if not is_comparable or _gap(policy, memory, at):
-        memory = replace(memory, runs_without_severe=0, runs_with_advantage=0, runs_without_advantage=0)
+    if not is_next(policy, memory, at, **run):
+        memory = replace(memory, runs_without_severe=0, runs_with_advantage=0, runs_without_advantage=0, relations={})
     severe_keys = {reading.key for reading in readings if reading.level is Level.SEVERE}
     # A severe signal that cannot be read now is no evidence that its harm is over.
     unread_keys = {reading.key for reading in readings if reading.evidence is Evidence.INSUFFICIENT}
@@ -296,7 +298,14 @@ def _count_exits(
         runs_without_severe=0 if severe_keys else memory.runs_without_severe + counts,
         runs_with_advantage=memory.runs_with_advantage if pays is None else (memory.runs_with_advantage + 1) * pays,
         runs_without_advantage=0 if has_advantage else memory.runs_without_advantage + (counts and pays is not None),
+        relations=next_record(memory.relations, readings, policy.evidence),
     )
+
+
+def is_next(policy: Policy, memory: Memory, at: datetime, model_version: str, baseline_id: str | None) -> bool:
+    """Whether a run goes on where the last one ended: with its model version and baseline, and without a long gap."""
+    is_comparable = (memory.model_version, memory.baseline_id) == (model_version, baseline_id)
+    return is_comparable and not _gap(policy, memory, at)
 
 
 def _gap(policy: Policy, memory: Memory, at: datetime) -> bool:

@@ -6,6 +6,7 @@ from stillsafe.core.evidence import association
 from stillsafe.core.evidence.association import Numbers
 from stillsafe.core.evidence.corruption import AssociationSearch, Diagnosis, Limits
 from stillsafe.core.evidence.measures import RunMeasures
+from stillsafe.core.evidence.relation_record import Record, noise_factor_formula
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Level, Reading, Signal, reading_key
 from stillsafe.monitoring.derivation import Step, level_steps, noise_steps
@@ -13,14 +14,14 @@ from stillsafe.monitoring.derivation import Step, level_steps, noise_steps
 _BROKEN_SHARE = "share of the rows on which the relations are broken"
 
 
-def association_search(policy: Policy, run: RunMeasures) -> AssociationSearch | None:
+def association_search(policy: Policy, run: RunMeasures, record: Record) -> AssociationSearch | None:
     """The joint table and the window as the diagnosis of a run compares them, or None without either."""
     if run.shift is None:
         return None
     table = association.baseline_association_table(run.baseline, policy.evidence, run.shift.features)
     if table is None or len(run.tally.agreement) != len(table.sizes) * (len(table.sizes) - 1) // 2:
         return None
-    limits = Limits(run.z, policy.broken_relation_rate_moderate, policy.evidence)
+    limits = Limits(run.z, policy.broken_relation_rate_moderate, policy.evidence, record)
     return AssociationSearch(table, run.baseline, run.tally, run.shift, limits)
 
 
@@ -121,20 +122,7 @@ def _result_steps(
     shift_elsewhere = float(search.shift_elsewhere(set(without))[index])
     reason = "not judged by the number alone: the corruption of another feature explains it"
     steps = (
-        Step("value", None, _BROKEN_SHARE, "min(max(min(share_own, share_others), 0), 1)"),
-        Step("reference", 0.0, "no relation is broken when healthy"),
-        *(step for step in noise_steps(run, reading.key) if step.name != "variation"),
-        Step(
-            "noise",
-            None,
-            "share that noise explains, in the weaker direction",
-            "z * abs(share_own / deviations_own if deviations_own <= deviations_others else "
-            "share_others / deviations_others)",
-        ),
-        Step("deviations", None, "the weaker direction", "min(deviations_own, deviations_others)"),
-        Step("most_deviations", None, "the clearer direction", "max(deviations_own, deviations_others)"),
-        Step("allowance", evidence.weaker_side_deviations, "weaker_side_deviations of the policy"),
-        Step("is_clear", None, "whether both are beyond noise", "deviations > z - allowance and most_deviations > z"),
+        *_noise_steps(policy, run, reading),
         Step("least_share", policy.broken_relation_rate_moderate, "broken_relation_rate_moderate of the policy"),
         Step("shift_elsewhere", shift_elsewhere, "largest certain shift of another intact feature"),
         Step("tolerance", evidence.shift_tolerance, "shift_tolerance of the policy"),
@@ -159,3 +147,41 @@ def _result_steps(
     if is_explained and reading.level is Level.NONE and not reading.is_change:
         level[-1] = Step("level", reading.level.value, reason)
     return (*steps, *level)
+
+
+def _noise_steps(policy: Policy, run: RunMeasures, reading: Reading) -> tuple[Step, ...]:
+    """The share, and whether it is beyond the noise of the runs that are judged together."""
+    return (
+        Step("value", None, _BROKEN_SHARE, "min(max(min(share_own, share_others), 0), 1)"),
+        Step("reference", 0.0, "no relation is broken when healthy"),
+        *(step for step in noise_steps(run, reading.key) if step.name != "variation"),
+        *_before_steps(policy, reading),
+        Step(
+            "noise",
+            None,
+            "share that noise explains, in the weaker direction",
+            "z * noise_factor * abs(share_own / deviations_own if deviations_own <= deviations_others else "
+            "share_others / deviations_others)",
+        ),
+        Step("deviations", None, "the weaker direction", "min(deviations_own, deviations_others)"),
+        Step("most_deviations", None, "the clearer direction", "max(deviations_own, deviations_others)"),
+        Step("allowance", policy.evidence.weaker_side_deviations, "weaker_side_deviations of the policy"),
+        Step(
+            "is_clear",
+            None,
+            "whether both are beyond noise",
+            "deviations > (z - allowance) * noise_factor and most_deviations > z * noise_factor",
+        ),
+    )
+
+
+def _before_steps(policy: Policy, reading: Reading) -> tuple[Step, ...]:
+    """What the runs before showed, and the part of the noise of one run that counts together with them."""
+    shares = [*reading.shares_before, *[0.0] * int(policy.evidence.relation_runs)]
+    return (
+        *(
+            Step(f"before_{k}", shares[k - 1], "broken share in units of the noise of one run, so many runs before")
+            for k in range(1, int(policy.evidence.relation_runs))
+        ),
+        Step("noise_factor", None, "part of the noise that counts in this run", noise_factor_formula(policy.evidence)),
+    )

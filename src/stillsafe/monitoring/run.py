@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
+from stillsafe.core.evidence.measures import leaves_predictions
 from stillsafe.core.policy import Policy
-from stillsafe.core.readings import evidence_without_labels, leaves_predictions
+from stillsafe.core.readings import evidence_without_labels
 from stillsafe.core.schema import Schema
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Memory, State

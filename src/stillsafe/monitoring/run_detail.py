@@ -10,6 +10,7 @@ from stillsafe.core.evidence.corruption import Diagnosis
 from stillsafe.core.evidence.diagnosis import run_diagnosis
 from stillsafe.core.evidence.measures import RunMeasures, measure_reading, measure_run
 from stillsafe.core.evidence.possible_loss import possible_loss
+from stillsafe.core.evidence.relation_record import Record
 from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.evidence.sources import window_readings
 from stillsafe.core.policy import RULES_VERSION, Policy
@@ -83,7 +84,7 @@ def run_detail(connection: Connection, run: RunRecord) -> RunDetail:
         own_baseline = composed_baseline(baseline, own_window.slot_counts, policy.evidence)
         derivations = dict(derive(policy, own_baseline, own_window, readings))
         if outlier_reading is not None:
-            whole_readings = window_readings(policy, baseline, window)
+            whole_readings = window_readings(policy, baseline, window, None, _record(readings))
             steps = outlier_steps(own_window, outlier_reading, whole_readings, readings)
             derivations[outlier_reading.key] = evaluated_steps(steps)
     return RunDetail(run, policy, window, memory, readings, None if harm is None else harm.healthy_error, derivations)
@@ -100,8 +101,9 @@ def derive(policy: Policy, baseline: Baseline, window: Window, readings: tuple[R
     """
     run = measure_run(policy, baseline, window)
     measures = measures_by_key(run.measures)
-    diagnosis = _diagnosis(policy, run)
-    search = association_search(policy, run)
+    record = _record(readings)
+    diagnosis = _diagnosis(policy, run, record)
+    search = association_search(policy, run, record)
     derivations: dict[str, tuple[Step, ...]] = {}
     for reading in readings:
         if reading.evidence is Evidence.INSUFFICIENT:
@@ -142,9 +144,14 @@ def _change_steps(
     )
 
 
-def _diagnosis(policy: Policy, run: RunMeasures) -> Diagnosis | None:
+def _record(readings: tuple[Reading, ...]) -> Record:
+    """The broken relations of the runs before, as the run knew them."""
+    return {r.feature: r.shares_before for r in readings if r.signal is Signal.BROKEN_RELATION_RATE and r.feature}
+
+
+def _diagnosis(policy: Policy, run: RunMeasures, record: Record) -> Diagnosis | None:
     """The damaged features, as the run found them."""
     if run.shift is None:
         return None
     readings = {each.key: measure_reading(policy, each, run.baseline, run.z) for each in run.measures}
-    return run_diagnosis(policy, run.baseline, run.tally, run.shift, readings, run.z)
+    return run_diagnosis(policy, run.baseline, run.tally, run.shift, readings, run.z, record)

@@ -1,15 +1,20 @@
 """Values with hardly a healthy row: far outside or in thin bins, and whether other features moved along with them."""
 
+from dataclasses import replace
+from random import Random
+
 import numpy as np
 import pytest
 
 from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.evidence.association import association_table
 from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.evidence.doubts import far_rate, moved_along, thin_rate, value_shares
+from stillsafe.core.evidence.doubts import far_rate, mean_difference, moved_along, thin_rate, value_shares, with_outside
 from stillsafe.core.evidence.impact import DistributionShift
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.core.schema import FeatureType
+from stillsafe.core.window import FeatureTally, Tally
+from tests.core.healthy import a_baseline
 
 FLAG = FeatureBaseline(FeatureType.NUMERIC, 10_000, 0, 0.0, 1.0, bins=Bins((0.5,), -0.5, 1.5))
 Z = 4.0
@@ -72,3 +77,36 @@ def test_the_share_of_doubtful_values_adds_up() -> None:
     """Missing, far and thin values are different values; a repeated number may be any of them."""
     shares = value_shares({"a": 0.2}, {"a": 0.1, "b": 0.6}, {"a": 0.3}, {"a": 0.1, "c": 0.4})
     assert shares == {"a": pytest.approx(0.6), "b": 0.6, "c": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("far_count", "prediction_sum", "moved"),
+    [(0, 300 * 60.0, True), (1, 1e30, False), (15, 1e30, False), (16, 1e30, True), (300, 300 * 60.0, True)],
+)
+def test_stray_predictions_far_outside_do_not_move_the_mean(far_count: int, prediction_sum: float, moved: bool) -> None:
+    """One request of one client adds whatever it likes to a mean; twenty of hundred are no stray ones."""
+    output = FeatureBaseline(FeatureType.NUMERIC, 10_000, 0, 0.0, 100.0, bins=Bins((50.0,), -100.0, 200.0))
+    healthy = replace(
+        a_baseline(Random(1), 10_000), outputs={"prediction": output}, prediction_mean=50.0, prediction_sd=10.0
+    )
+    counts = (300 - far_count, 0, 0, far_count, 0)
+    tally = Tally(prediction_sum=prediction_sum, outputs={"prediction": FeatureTally(300, bin_counts=counts)})
+    assert (mean_difference(healthy, tally, EVIDENCE) > 0) is moved
+
+
+@pytest.mark.parametrize(
+    ("thin", "far", "outside", "expected"),
+    [
+        ({}, {}, {"a": 0.49}, {}),
+        ({}, {}, {"a": 0.5, "b": 0.1}, {"a": 0.5}),
+        ({}, {"a": 0.2}, {"a": 0.9}, {"a": 0.7}),
+        ({}, {"a": 0.9}, {"a": 0.9}, {}),
+        ({"a": 0.3, "b": 0.2}, {}, {"a": 0.8}, {"a": 0.8, "b": 0.2}),
+        ({"a": 0.8}, {}, {"a": 0.6}, {"a": 0.8}),
+    ],
+)
+def test_a_feature_mostly_outside_its_range_is_doubtful(
+    thin: dict[str, float], far: dict[str, float], outside: dict[str, float], expected: dict[str, float]
+) -> None:
+    """Half of the numbers where the healthy period had none; numbers far outside count once."""
+    assert with_outside(thin, far, outside, EVIDENCE) == pytest.approx(expected)

@@ -26,13 +26,14 @@ from stillsafe.core.evidence.association import (
     Numbers,
 )
 from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.evidence.doubts import far_rate, moved_along, thin_rate, value_shares
+from stillsafe.core.evidence.doubts import far_rate, mean_difference, moved_along, thin_rate, value_shares, with_outside
 from stillsafe.core.evidence.impact import (
     Corruption,
     DistributionShift,
     total_variation,
     total_variation_noise,
 )
+from stillsafe.core.evidence.relation_record import Record, noise_factor
 from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 from stillsafe.core.window import FeatureTally, Tally
 
@@ -64,11 +65,13 @@ class Limits:
         z: standard errors beyond which a difference is no noise.
         least_share: share of rows with broken associations that matters.
         policy: the other numbers.
+        record: of broken relations in the runs before.
     """
 
     z: float
     least_share: float
     policy: EvidencePolicy = EVIDENCE
+    record: Record = field(default_factory=dict)
 
 
 class FeatureAssociation(NamedTuple):
@@ -140,7 +143,7 @@ def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy 
         healthy_outputs,
         tally.judged_count,
         baseline.effective_size or baseline.sample_size,
-        _mean_difference(baseline, tally, policy.mean_prediction_deviations),
+        mean_difference(baseline, tally, policy),
     )
 
 
@@ -175,6 +178,7 @@ def diagnose(
         return _diagnosis_by_values(shift, suspicion, far, thin)
     search = AssociationSearch(table, baseline, tally, shift, limits)
     whole = search.broken_association(set())
+    thin = with_outside(thin, far, suspicion.out_of_range, limits.policy)
     unknown = {**thin, **far}
     doubts = {**suspicion.out_of_range, **suspicion.repeated_number, **unknown}
     # Two features that repeat one number each, or are far outside, fit each other by chance: neither vouches.
@@ -246,6 +250,9 @@ class AssociationSearch:
             np.array([row_sd[name] for name in self.names]),
             np.array([baseline.variation.get(key, 0.0) for key in keys]),
         )
+        # The mean of several runs has less noise than one, so each of them needs to differ by less.
+        factors = [noise_factor(limits.record.get(name, ()), limits.policy) for name in self.names]
+        self.noise_factors: Numbers = np.array(factors)
         self.certain_shift: Numbers = np.array(
             [_certain_shift(shift, name, limits.policy.shift_deviations) for name in self.names]
         )
@@ -324,9 +331,10 @@ class AssociationSearch:
             associations[self.names[index]] = _feature_association(now, limits, index, without)
         without = corrupt_names | shares.keys()
         now, limits, _ = self._clear_breaks(without)
+        least_power = self.limits.z / np.sqrt(max(self.limits.policy.relation_runs, 1))
         for index, name in enumerate(self.names):
             if name not in shares:
-                detectable = bool(now.power[index] > self.limits.z)
+                detectable = bool(now.power[index] > least_power)
                 associations[name] = _feature_association(now, limits, index, without, is_detectable=detectable)
         return self._shares_by_intact(shares, corrupt_names), associations
 
@@ -365,9 +373,10 @@ class AssociationSearch:
         self, without: set[str], least_information: float | None = None
     ) -> tuple[BrokenAssociation, Numbers, NDArray[np.bool_]]:
         """Each feature's associations with all but some, the limit of its share, and whether it is clearly broken."""
-        now, z, policy = self.broken_association(without, least_information), self.limits.z, self.limits.policy
+        now, policy = self.broken_association(without, least_information), self.limits.policy
+        z, allowance = self.limits.z * self.noise_factors, policy.weaker_side_deviations * self.noise_factors
         limits = np.round(self.limits.least_share + policy.shift_tolerance * self.shift_elsewhere(without), 6)
-        clear = (now.deviations > z - policy.weaker_side_deviations) & (now.most_deviations > z) & (now.share > limits)
+        clear = (now.deviations > z - allowance) & (now.most_deviations > z) & (now.share > limits)
         return now, limits, np.asarray(clear)
 
     def _shifted_more(self, side: Collection[str], others: Collection[str]) -> bool:
@@ -423,15 +432,6 @@ def _certain_shift(shift: DistributionShift, name: str, deviations: float) -> fl
     """A feature's shift beyond what sampling explains."""
     mean, sd = total_variation_noise(shift.healthy[name], shift.variance_factor)
     return max(0.0, _feature_shift(shift, name) - mean - deviations * sd)
-
-
-def _mean_difference(baseline: Baseline, tally: Tally, deviations: float) -> float:
-    predictions = tally.outputs.get("prediction")
-    mean, sd = baseline.prediction_mean, baseline.prediction_sd
-    if mean is None or sd is None or predictions is None or not predictions.value_count:
-        return 0.0
-    difference = abs(tally.prediction_sum / predictions.value_count - mean)
-    return max(0.0, difference - deviations * sd / float(np.sqrt(predictions.value_count)))
 
 
 def _comparable(healthy: FeatureBaseline, now: FeatureTally) -> bool:

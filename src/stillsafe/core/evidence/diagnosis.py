@@ -11,6 +11,7 @@ from stillsafe.core.evidence.impact import DistributionShift, PerformanceImpact
 from stillsafe.core.evidence.impact_estimate import estimate_impact
 from stillsafe.core.evidence.metric_limits import metric_limits
 from stillsafe.core.evidence.possible_loss import minor_changes
+from stillsafe.core.evidence.relation_record import NO_RECORD, Record, noise_factor
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import (
     DIGITS,
@@ -35,6 +36,7 @@ def diagnosis_readings(
     shift: DistributionShift,
     readings: Mapping[str, Reading],
     z: float,
+    record: Record = NO_RECORD,
 ) -> dict[str, Reading]:
     """The readings of broken relations and of the estimated loss, and those that the diagnosis rebuts.
 
@@ -45,8 +47,9 @@ def diagnosis_readings(
         shift: how their distributions differ from the baseline's.
         readings: by key, those that single counts give.
         z: standard errors that noise exceeds with the policy's false alarm rate.
+        record: of broken relations in the runs before.
     """
-    diagnosis = run_diagnosis(policy, baseline, tally, shift, readings, z)
+    diagnosis = run_diagnosis(policy, baseline, tally, shift, readings, z, record)
     rebuttals = {
         key: _rebut(reading)
         for key, reading in readings.items()
@@ -54,7 +57,7 @@ def diagnosis_readings(
         and reading.feature in diagnosis.intact
         and not policy.is_written(reading.signal, reading.feature)
     }
-    relations = _relation_readings(policy, baseline, tally, diagnosis, z)
+    relations = _relation_readings(policy, baseline, tally, diagnosis, z, record)
     judged = rebuttals | relations | _impact_reading(policy, baseline, shift, diagnosis)
     return judged | minor_changes(policy, baseline.harm, shift, diagnosis.genuine, {**readings, **judged})
 
@@ -66,9 +69,10 @@ def run_diagnosis(
     shift: DistributionShift,
     readings: Mapping[str, Reading],
     z: float,
+    record: Record = NO_RECORD,
 ) -> Diagnosis:
     """The corrupted features of a window; see `diagnosis_readings`."""
-    limits = Limits(z, policy.broken_relation_rate_moderate, policy.evidence)
+    limits = Limits(z, policy.broken_relation_rate_moderate, policy.evidence, record)
     suspicion = _suspicion(shift, readings)
     for name, share in foreign_rows(tally, shift, readings, policy.evidence).items():
         suspicion = replace(suspicion, absent={**suspicion.absent, name: max(share, suspicion.absent.get(name, 0.0))})
@@ -105,7 +109,12 @@ def _suspicion(shift: DistributionShift, readings: Mapping[str, Reading]) -> Sus
 
 
 def _relation_readings(
-    policy: Policy, baseline: Baseline, tally: Tally, diagnosis: Diagnosis, z: float
+    policy: Policy,
+    baseline: Baseline,
+    tally: Tally,
+    diagnosis: Diagnosis,
+    z: float,
+    record: Record,
 ) -> dict[str, Reading]:
     readings = {}
     signal = Signal.BROKEN_RELATION_RATE
@@ -114,7 +123,8 @@ def _relation_readings(
         limit = max(limit, policy.feature_limits.get(reading_key(signal, name), 0.0))
         is_corrupt = (name in diagnosis.corruptions or name in diagnosis.alternatives) and share > limit
         if not is_detectable and not is_corrupt:
-            readings[reading_key(signal, name)] = insufficient(signal, name, tally.judged_count)
+            too_few = insufficient(signal, name, tally.judged_count)
+            readings[reading_key(signal, name)] = replace(too_few, shares_before=record.get(name, ()))
             continue
         value = round(min(max(share, 0.0), 1.0), DIGITS)
         severe = max(limit, severe_effect) if severe_effect else None
@@ -130,7 +140,8 @@ def _relation_readings(
             None if severe is None else round(severe, DIGITS),
             tally.judged_count,
             tuple(sorted(diagnosis.alternatives_to(name))),
-            noise=round(z * error, DIGITS),
+            noise=round(z * noise_factor(record.get(name, ()), policy.evidence) * error, DIGITS),
+            shares_before=record.get(name, ()),
         )
     return readings
 

@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from stillsafe.core.baseline import FeatureBaseline
+from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.association import AssociationTable, Numbers
 from stillsafe.core.evidence.impact import DistributionShift
 from stillsafe.core.evidence.noise_limit import rate_noise_limit
 from stillsafe.core.policy import EvidencePolicy
+from stillsafe.core.window import Tally
 
 
 def far_rate(feature: FeatureBaseline, shift: DistributionShift, name: str, z: float, policy: EvidencePolicy) -> float:
@@ -38,6 +39,32 @@ def thin_rate(feature: FeatureBaseline, shift: DistributionShift, name: str, z: 
     limit = rate_noise_limit(z, shift.count, min(healthy_rate, 1.0), max(shift.healthy_count, 1), 0.0)
     excess = rate - healthy_rate
     return excess / max(1 - healthy_rate, 1e-9) if excess > max(policy.far_rate_min, limit) else 0.0
+
+
+def with_outside(
+    thin: Mapping[str, float], far: Mapping[str, float], out_of_range: Mapping[str, float], policy: EvidencePolicy
+) -> dict[str, float]:
+    """The shares in thin bins, with the share outside the healthy range, but not far, of features of which most are."""
+    outside = {
+        name: share - far.get(name, 0.0) for name, share in out_of_range.items() if share >= policy.lone_shift_min
+    }
+    return {**thin, **{name: max(share, thin.get(name, 0.0)) for name, share in outside.items() if share > 0}}
+
+
+def mean_difference(baseline: Baseline, tally: Tally, policy: EvidencePolicy) -> float:
+    """How far a regressor's mean prediction has moved beyond noise; 0 where stray predictions far outside move it."""
+    predictions, healthy = tally.outputs.get("prediction"), baseline.outputs.get("prediction")
+    mean, sd = baseline.prediction_mean, baseline.prediction_sd
+    if mean is None or sd is None or predictions is None or not predictions.value_count:
+        return 0.0
+    bins = None if healthy is None else healthy.bins
+    if bins is not None and bins.lowest is not None and len(predictions.bin_counts) == bins.size:
+        far_count = sum(predictions.bin_counts[bins.below : bins.missing])
+        if 0 < far_count <= policy.far_rate_min * predictions.value_count:
+            return 0.0
+    difference = abs(tally.prediction_sum / predictions.value_count - mean)
+    noise = policy.mean_prediction_deviations * sd / math.sqrt(predictions.value_count)
+    return max(0.0, difference - noise)
 
 
 def moved_along(

@@ -41,6 +41,13 @@ class EvidencePolicy:
         0.5,
         "The less clear of the two directions of a broken association may miss the limit by so many standard errors.",
     )
+    relation_runs: float = _because(
+        3.0,
+        "A break that no single run shows counts where so many runs in a row, those of a CRITICAL, show it together.",
+    )
+    relation_least_part: float = _because(
+        0.5, "Each of these runs must show this part of what all show on average: one does not speak for several."
+    )
     shift_tolerance: float = _because(
         0.4, "An intact association may appear broken by this share of the largest shift of another feature."
     )

@@ -97,6 +97,11 @@ def has_enough_rows(policy: Policy, window: Window) -> bool:
     return is_large and window.fresh.judged_count >= policy.min_fresh_predictions
 
 
+def leaves_predictions(policy: Policy, window: Window) -> bool:
+    """Whether a window has new predictions that are too few to judge the model by: a later run judges them."""
+    return window.fresh.prediction_count > 0 and not has_enough_rows(policy, window)
+
+
 def confidence_measures(baseline: Baseline, tally: Tally) -> list[Measure]:
     """The mean confidence and the share of low ones."""
     n, healthy_n = tally.confidence_count, baseline.confidence_count

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.measures import has_enough_rows
+from stillsafe.core.evidence.relation_record import NO_RECORD, Record
 from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import EvidencePolicy, Policy
 from stillsafe.core.readings import read_signals
@@ -27,13 +28,17 @@ _NO_MODEL = CLIENT | {Signal.SILENCE_SECONDS}
 
 
 def window_readings(
-    policy: Policy, baseline: Baseline | None, window: Window | None, seconds_since_last: float | None = None
+    policy: Policy,
+    baseline: Baseline | None,
+    window: Window | None,
+    seconds_since_last: float | None = None,
+    record: Record = NO_RECORD,
 ) -> tuple[Reading, ...]:
     """The readings by the baseline of the window's own hours; none without a baseline or a window."""
     if baseline is None or window is None:
         return ()
     own_baseline = composed_baseline(baseline, window.slot_counts, policy.evidence)
-    return read_signals(policy, own_baseline, window, seconds_since_last)
+    return read_signals(policy, own_baseline, window, seconds_since_last, record)
 
 
 def source_readings(
