@@ -169,6 +169,7 @@ _ROWS = (
     ("  of which permuted, stale, wrongly joined", "caught_relational", "%"),
     ("  of which genuine shifts", "caught_shift", "%"),
     ("harmful at WARNING or above", "warned_rate", "%"),
+    ("harmful, but refused by the schema: left out", "refused_count", "n"),
     ("false CRITICAL per 1000 healthy runs", "false_critical", "n"),
     ("false WARNING per 1000 healthy runs", "false_warning", "n"),
     ("CRITICAL on harmless faults", "critical_harmless", "%"),

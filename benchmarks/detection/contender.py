@@ -58,7 +58,8 @@ def evaluate(config: Path, stream: Stream, task: Task) -> Verdict:
         else (run.fallback_score - run.model_score) / scale
         for run in runs
     ]
-    return Verdict(tuple(run.severity for run in runs), tuple(gains))
+    refusal_rates = (run.refusal_count / max(run.refusal_count + run.prediction_count, 1) for run in runs)
+    return Verdict(tuple(run.severity for run in runs), tuple(gains), tuple(refusal_rates))
 
 
 def _history(stream: Stream) -> pd.DataFrame:

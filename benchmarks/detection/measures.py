@@ -11,6 +11,7 @@ from benchmarks.detection.verdicts import Verdict
 from stillsafe.core.state import Severity
 
 _HARMFUL = (StreamFamily.INJECTED, StreamFamily.SHIFT)
+MOSTLY = 0.5  # share of the requests of a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Figures:
     """One monitor's line of the table. Shares in [0, 1]; None where nothing could be measured.
 
     Attributes:
+        refused_count: harmful failures that count nowhere else, because the schema refused most of their requests: the
+            model never saw them.
         caught_rate: harmful failures CRITICAL within five runs, mean over the kinds of failure.
         caught_pooled: the same over all streams alike.
         caught_relational: of which permuted, stale, carried or wrongly joined columns.
@@ -50,6 +53,7 @@ class Figures:
         by_kind: kind of failure -> share caught.
     """
 
+    refused_count: int
     caught_rate: float | None
     caught_pooled: float | None
     caught_relational: float | None
@@ -81,7 +85,8 @@ def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
     of: dict[StreamFamily, list[ScoredStream]] = defaultdict(list)
     for one in scored_streams:
         of[one.stream.family].append(one)
-    harmful = [one for family in _HARMFUL for one in of[family] if one.stream.harmful]
+    broken = [one for family in _HARMFUL for one in of[family] if one.stream.harmful]
+    harmful = [one for one in broken if not _is_refused(one)]
     harmless = [one for one in of[StreamFamily.INJECTED] if one.stream.harmless]
     natural = of[StreamFamily.NATURAL]
     tails = [one for one in natural if not any(one.stream.harmful_runs)]
@@ -91,6 +96,7 @@ def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
     natural_runs = [(severity is Severity.CRITICAL, bad) for one in natural for severity, bad in _runs(one)]
     by_kind = _by_kind(harmful, _is_caught)
     return Figures(
+        refused_count=len(broken) - len(harmful),
         caught_rate=_mean(by_kind.values()),
         caught_pooled=_mean(_is_caught(one) for one in harmful),
         caught_relational=_mean(_by_kind([one for one in harmful if one.stream.relational], _is_caught).values()),
@@ -121,6 +127,11 @@ def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
 def _mean(values: Iterable[float]) -> float | None:
     numbers = [float(value) for value in values]
     return fmean(numbers) if numbers else None
+
+
+def _is_refused(one: ScoredStream) -> bool:
+    rates = one.verdict.refusal_rates[one.stream.first_bad :]
+    return bool(rates) and fmean(rates) > MOSTLY
 
 
 def _is_caught(one: ScoredStream) -> bool:

@@ -16,10 +16,12 @@ class Verdict:
         severities: one per run.
         gains: per run what the fallback's answers are worth more than the model's: in accuracy, or as a share of the
             reference error; None where that is unknown.
+        refusal_rates: per run the share of its requests that the schema refused; empty of a peer, which has none.
     """
 
     severities: tuple[Severity, ...]
     gains: tuple[float | None, ...]
+    refusal_rates: tuple[float, ...] = ()
 
     def has_reached(self, severity: Severity, since: int, within: int | None = None) -> bool:
         """Whether a run from `since` on was that severe or worse, among the next `within` runs."""

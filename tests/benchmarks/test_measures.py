@@ -45,6 +45,17 @@ def test_one_deviating_run_changes_nothing() -> None:
     assert severities == (N, N, N, W, C, C, N, N)
 
 
+def test_what_the_schema_refuses_is_no_harm_of_the_model() -> None:
+    """A failure whose requests are mostly refused is left out and counted; one with few refusals is judged."""
+
+    def refused_stream(rate: float) -> ScoredStream:
+        return ScoredStream(STREAM, Task.BINARY, Verdict(CALM, (None,) * 8, (0.0,) * 3 + (rate,) * 5))
+
+    line = figures([scored_stream(STREAM, DETECTION), refused_stream(1.0), refused_stream(0.1)])
+    assert line.refused_count == 1
+    assert line.caught_pooled == pytest.approx(1 / 2)
+
+
 def test_kinds_of_failure_count_alike() -> None:
     """A kind with many streams weighs no more than one with few; shifts are one kind however they were drawn."""
     shift = replace(STREAM, family=StreamFamily.SHIFT, kind="by_range")
