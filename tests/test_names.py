@@ -53,7 +53,7 @@ EVERYDAY = frozenset(
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
         *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),
         *("sample", "schedule", "search", "section", "serve", "setting", "shape", "snapshot"),
-        *("cache", "login"),
+        *("cache", "date", "extreme", "login"),
         *("cron", "difference", "entries", "file", "form", "format", "line", "missing", "part"),
         *(
             "repeated",
@@ -67,7 +67,6 @@ EVERYDAY = frozenset(
             "value",
             "transport",
             "tree",
-            "view",
             "write",
             "banner",
         ),

@@ -286,7 +286,7 @@ def costliest_fault(model: Model, rows: Sequence[Row], baseline: Baseline) -> Pl
     scores = model.score(probes)
     names = model.features.names
     if baseline.harm is not None and baseline.harm.features:
-        impacts = baseline.harm.features
+        impacts = {name: each for name, each in baseline.harm.features.items() if each.view_of is None}
         costs = {name: max(impacts[name].permuted, *(loss or 0.0 for loss in impacts[name].at)) for name in impacts}
         names = (max(costs, key=costs.__getitem__),)
     faults = (

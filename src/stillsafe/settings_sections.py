@@ -363,6 +363,19 @@ class FallbackSettings(FallbackLists):
         return 1 - self.abstention_cost if is_accuracy else -self.abstention_cost
 
 
+def _date_format_problem(kind: FeatureType, date_format: str | None) -> str:
+    """What is wrong with the format of a feature's dates; empty if nothing is."""
+    if date_format is None:
+        return ""
+    if kind in (FeatureType.NUMERIC, FeatureType.INTEGER):
+        units = ("seconds", "milliseconds")
+        is_known = date_format in units or "%" in date_format
+        return "" if is_known else f"must be {units[0]}, {units[1]} or a format as %Y%m%d, as it is a number"
+    if kind is not FeatureType.DATE:
+        return f"applies to dates and numbers, and this is a {kind.value}"
+    return "" if "%" in date_format else "must be a format as %d.%m.%Y"
+
+
 class Feature(Section):
     """One feature of the schema; see `stillsafe.core.schema.FeatureSpec`."""
 
@@ -384,6 +397,8 @@ class Feature(Section):
     """`keep`, `hash` or `drop`: how the log stores the value."""
     omittable: bool = True
     """Whether a request may leave out a feature that may be null."""
+    date_format: str | None = None
+    """A date's format of `strptime` if it is not ISO 8601; `seconds` or `milliseconds` of a number that is a time."""
     watch: bool = True
     """Whether the monitor watches the feature. It is served and logged in any case."""
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
@@ -416,6 +431,8 @@ class Feature(Section):
             )
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise error_at(f"`minimum` of {self.name!r} must not exceed `maximum`", "minimum")
+        if problem := _date_format_problem(self.type, self.date_format):
+            raise error_at(f"`date_format` of {self.name!r} {problem}", "date_format")
         return self
 
     def spec(self) -> FeatureSpec:

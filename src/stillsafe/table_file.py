@@ -227,7 +227,7 @@ def _text_times(texts: "pd.Series[Any]", dates: str | None) -> "pd.Series[Any]":
     if not readings:
         raise _no_format(texts)
     if dates is not None:
-        readings = {form: times for form, times in readings.items() if _order(form) == dates.replace("-", " ")}
+        readings = {form: times for form, times in readings.items() if date_order(form) == dates.replace("-", " ")}
         if not readings:
             message = f"The column {TIMESTAMP!r} is not {dates}, such as {texts.iloc[0]!r} in row 1."
             raise ConfigurationError(message, f"Correct --dates. {ISO_ADVICE}.")
@@ -237,8 +237,8 @@ def _text_times(texts: "pd.Series[Any]", dates: str | None) -> "pd.Series[Any]":
             index = int(np.argmax(different))
             problem = (
                 f"The column {TIMESTAMP!r} can be read in two ways, and no value decides: {texts.iloc[index]} is "
-                f"{first_times.iloc[index]:%Y-%m-%d} ({_order(first_form)}) or {times.iloc[index]:%Y-%m-%d} "
-                f"({_order(form)})."
+                f"{first_times.iloc[index]:%Y-%m-%d} ({date_order(first_form)}) or {times.iloc[index]:%Y-%m-%d} "
+                f"({date_order(form)})."
             )
             advice = f"{ISO_ADVICE}, which can be read in one way only, or name the order with --dates day-first."
             raise ConfigurationError(problem, advice)
@@ -261,14 +261,15 @@ def _times_of(texts: "pd.Series[Any]", form: str) -> "pd.Series[Any]":
 
 def _readings(texts: "pd.Series[Any]") -> "Iterator[tuple[str, pd.Series[Any]]]":
     """The formats that fit every text, each with the times."""
-    for form in _forms_of(str(texts.iloc[0])):
+    for form in formats_of(str(texts.iloc[0])):
         try:
             yield form, pd.to_datetime(texts, utc=True, format=form)
         except (ValueError, TypeError):
             continue
 
 
-def _forms_of(text: str) -> list[str]:
+def formats_of(text: str) -> list[str]:
+    """The formats of `strptime` that a text fits."""
     return [form for form in _FORMS if _fits(text, form)]
 
 
@@ -299,7 +300,7 @@ def _all_forms() -> Iterator[str]:
 _FORMS = (*_all_forms(),)
 
 
-def _order(form: str) -> str:
+def date_order(form: str) -> str:
     """The order of a format in words."""
     order = re.findall(r"%([dmbByY])", form)
     return "day first" if order[0] == "d" else "month first" if order[0] in "mbB" else "year first"
@@ -308,10 +309,10 @@ def _order(form: str) -> str:
 def _no_format(texts: "pd.Series[Any]") -> ConfigurationError:
     """The error of texts that no single format fits."""
     first = str(texts.iloc[0])
-    forms = _forms_of(first)
+    forms = formats_of(first)
     others = ((row, text) for row, text in enumerate(texts) if not any(_fits(text, form) for form in forms))
     row, other = next(others, (0, first))
-    if not forms or other == first or not _forms_of(other):
+    if not forms or other == first or not formats_of(other):
         message = f"The column {TIMESTAMP!r} has values that are not times, such as {other!r} in row {row + 1}."
         return ConfigurationError(message, f"{ISO_ADVICE}, or rename the column.")
     message = (

@@ -232,7 +232,8 @@ def fallback_answers(rule_count: int, default: str) -> str:
 def impact_sentence(harm: PerformanceImpact) -> str:
     """What the model loses if the values of its most important features go to the wrong rows."""
     unit = max(harm.healthy_error, 1e-12) if harm.metric is Metric.MEAN_ABSOLUTE_ERROR else 1.0
-    losses = sorted(((impact.permuted / unit, name) for name, impact in harm.features.items()), reverse=True)
+    impacts = {name: impact for name, impact in harm.features.items() if impact.view_of is None}
+    losses = sorted(((impact.permuted / unit, name) for name, impact in impacts.items()), reverse=True)
     costs = [f"{name} {_cost(harm.metric, loss)}" for loss, name in losses[:MOST_FEATURES] if loss > SMALLEST_LOSS]
     basis = "" if harm.labelled else " (estimated from the model's own predictions, without labels)"
     if not costs:

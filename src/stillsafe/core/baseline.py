@@ -11,6 +11,7 @@ from enum import StrEnum
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
+from stillsafe.core.evidence.view import View
 from stillsafe.core.schema import FeatureType
 
 
@@ -42,6 +43,7 @@ class FeatureBaseline:
         unlisted_count: values of categories that are neither in `category_counts` nor in `rare_categories`.
         unlisted_most: how often a value that is in neither list occurred at most; None in an older baseline.
         outside_count: healthy numbers outside the range.
+        view: how it is computed, where it is a view of another feature; None of a feature itself.
     """
 
     type: FeatureType | None
@@ -59,6 +61,7 @@ class FeatureBaseline:
     unlisted_count: int = 0
     unlisted_most: int | None = None
     outside_count: int = 0
+    view: View | None = None
 
     @property
     def is_categorical(self) -> bool:

@@ -12,6 +12,7 @@ from stillsafe.core.evidence.relation_record import NO_RECORD
 from stillsafe.core.evidence.run_sentences import progress, uneventful_reason
 from stillsafe.core.evidence.sentences import run_counts, summary
 from stillsafe.core.evidence.sources import source_readings, window_readings
+from stillsafe.core.evidence.view import viewed_features
 from stillsafe.core.incident import Incident, IncidentEvent, damaged_features, incident_of
 from stillsafe.core.policy import RULES_VERSION, Policy
 from stillsafe.core.readings import evidence_without_labels, run_evidence
@@ -90,7 +91,8 @@ def conclude(
     if incident is not None:
         open_id = None if incident.event is IncidentEvent.RESOLVED else incident.incident_id
         next_memory = replace(next_memory, incident_id=open_id)
-    damage = damaged_features(policy, next_memory, rules_version)
+    features = None if matching is None else matching.features
+    damage = viewed_features(damaged_features(policy, next_memory, rules_version), features)
     # Refusals alone may make a run bad, which judges none of the few predictions beside them.
     is_waiting = other_evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
     waiting = [memory.unjudged_since, window.oldest_unjudged_at] if is_waiting else []

@@ -98,6 +98,8 @@ class FeatureSpec:
         max_length: longest accepted string, in characters.
         log: how the value appears in the audit log.
         omittable: whether a request may leave out the feature where it may be null; see `check_instance`.
+        date_format: of a date in texts a format of `strptime`, None for ISO 8601; of a number that is a time since 1970
+            `seconds` or `milliseconds`.
     """
 
     name: str
@@ -109,6 +111,7 @@ class FeatureSpec:
     max_length: int = 200
     log: LogMode = LogMode.KEEP
     omittable: bool = True
+    date_format: str | None = None
 
     @property
     def allowed(self) -> str:
@@ -148,7 +151,7 @@ class FeatureSpec:
             return self._wrong(ViolationKind.NOT_ALLOWED, "not a known category")
         if not value.isprintable() and not _storable(value):
             return self._wrong(ViolationKind.NOT_ALLOWED, "not valid Unicode text")
-        if self.type is FeatureType.DATE and not is_date(value):
+        if self.type is FeatureType.DATE and self.date_format is None and not is_date(value):
             return self._wrong(ViolationKind.NOT_ALLOWED, "not a date in ISO 8601")
         return value
 

@@ -25,6 +25,7 @@ from stillsafe.init import (
     service_folder,
     write,
 )
+from stillsafe.init.date_columns import untimed_sentences
 from stillsafe.init.named_features import NamedFeatures, name_complete_features
 from stillsafe.init.read_sample import SampleData, SampleSource, name_doubtful_columns, read_sample
 from stillsafe.init.reference_file import model_facts, reference_content
@@ -260,7 +261,14 @@ def _study(
     reference, baseline_warnings = study_reference(served_model.model, healthy_sample, reference_request, progress)
     leant_on = important_features(reference) if request.fallback_models else None
     fallback = _fallback(served_model, data, choice, folder, leant_on)
-    warnings = (*zone_warnings, *clock_sentences(reference), *_model_warnings(served_model, choice, fallback))
+    rough_names = [each.view.of for each in reference.features.values() if each.view and each.view.is_rough]
+    date_warnings = untimed_sentences(rough_names)
+    warnings = (
+        *zone_warnings,
+        *clock_sentences(reference),
+        *date_warnings,
+        *_model_warnings(served_model, choice, fallback),
+    )
     return _Study(choice, timezone, reference, fallback, (*warnings, *baseline_warnings))
 
 

@@ -7,7 +7,6 @@ what cannot be: other values are served and judged by the monitor, which tells t
 
 import datetime
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,14 +24,15 @@ from stillsafe.core.schema import (
     Row,
     Schema,
     Value,
-    is_date,
 )
 from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
 from stillsafe.init.conversion import equal_scores
+from stillsafe.init.date_columns import date_remark, number_date_format, text_date_formats
 from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.model import Model
-from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns
+from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns, vectorized_columns
+from stillsafe.monitoring.date_values import example_date
 
 LIMIT_FACTOR = 10
 """Limits of a feature whose model fails far beyond the sample, in spans of its values."""
@@ -57,7 +57,6 @@ NO_OTHER_LIMITS = (
 MOST_ROWS_TRIED = 200
 MOST_NAMES = 12
 UNSEEN_DATE = "1970-01-01"
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 _TIME_TYPES = (datetime.date, datetime.time, datetime.timedelta, pd.Period)
 
 
@@ -76,8 +75,12 @@ class InferredSchema:
     certainty: tuple[str, ...] = ()
 
 
-def describe(features: pd.DataFrame) -> InferredSchema:
+def describe(features: pd.DataFrame, dates: str | None = None) -> InferredSchema:
     """Infer each column's type and wide limits, with every feature optional and every category open.
+
+    Args:
+        features: the sample.
+        dates: the order of day and month in dates, or their format, as the owner states it.
 
     Raises:
         ConfigurationError: a column has values that no feature type can represent.
@@ -85,7 +88,7 @@ def describe(features: pd.DataFrame) -> InferredSchema:
     specs, remarks, never_negative = [], {}, {}
     for name in features:
         values = _present(features[name])
-        spec = _spec(str(name), values)
+        spec = _spec(str(name), values, dates)
         specs.append(spec)
         if spec.minimum == 0:
             never_negative[spec.name] = len(values)
@@ -139,6 +142,39 @@ def with_measures(inferred_spec: InferredSchema, model: Model, rows: Sequence[Ro
     return replace(
         inferred_spec, schema=_numeric(inferred_spec.schema, measures), certainty=(*inferred_spec.certainty, *certainty)
     )
+
+
+def with_texts(inferred_spec: InferredSchema, model: Model, rows: Sequence[Row]) -> InferredSchema:
+    """The schema with the columns as free text of which the model reads single words.
+
+    Args:
+        inferred_spec: the result of `describe`.
+        model: the model with that schema.
+        rows: the sample.
+    """
+    words = vectorized_columns(model.estimator, model.features.names)
+    closed_types = (FeatureType.CATEGORY, FeatureType.IDENTIFIER)
+    names = [spec.name for spec in model.features.features if spec.name in words and spec.type in closed_types]
+    texts = {name: [row[name] for row in rows if isinstance(row[name], str)] for name in names}
+    remarks = {name: f"The model reads its words. {text_remark(each)}" for name, each in texts.items() if each}
+    specs = (
+        replace(spec, type=FeatureType.TEXT) if spec.name in remarks else spec for spec in inferred_spec.schema.features
+    )
+    return replace(inferred_spec, schema=Schema(tuple(specs)), remarks={**inferred_spec.remarks, **remarks})
+
+
+def text_remark(values: Sequence[Any]) -> str:
+    """What free text was taken for, how sure that is, and how to change it."""
+    with_spaces = sum(" " in value.strip() for value in values) / max(len(values), 1)
+    return (
+        f"{_news(values)}, {with_spaces:.0%} with several words, so it is free text: watched by its length, the script "
+        'of its letters and the share of words that the sample lacks. If it is none, set `type = "category"` or '
+        '`"identifier"`.'
+    )
+
+
+def _news(values: Sequence[Any]) -> str:
+    return f"New values keep coming ({new_value_chance(values):.0%} of the next ones are new)"
 
 
 def _numeric(schema: Schema, names: Sequence[str]) -> Schema:
@@ -245,10 +281,10 @@ def _tolerated_spec(
 ) -> FeatureSpec:
     if not is_missing_tolerated and not _tolerates(model, probes, spec, None):
         spec = replace(spec, required=True)
-    unseen_text = UNSEEN_DATE if spec.type is FeatureType.DATE else UNSEEN_CATEGORY
+    unseen_text = example_date(spec, UNSEEN_DATE) if spec.type is FeatureType.DATE else UNSEEN_CATEGORY
     if spec.type in TEXT_TYPES and not _tolerates(model, probes, spec, unseen_text):
         categories = _tolerated_categories(model, spec, rows, probes[:1])
-        spec = replace(spec, type=FeatureType.CATEGORY, categories=categories)
+        spec = replace(spec, type=FeatureType.CATEGORY, categories=categories, date_format=None)
     return spec
 
 
@@ -293,7 +329,7 @@ def _present(column: "pd.Series[Any]") -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in column.dropna().tolist()]
 
 
-def _spec(name: str, values: Sequence[Any]) -> FeatureSpec:
+def _spec(name: str, values: Sequence[Any], dates: str | None = None) -> FeatureSpec:
     types = {*map(type, values)}
     if not values:
         return FeatureSpec(name, FeatureType.NUMERIC, required=False)
@@ -305,6 +341,8 @@ def _spec(name: str, values: Sequence[Any]) -> FeatureSpec:
         return FeatureSpec(name, FeatureType.BOOLEAN, required=False)
     if all(isinstance(value, str) for value in values):
         longest = max(LONGEST_USUAL_CATEGORY, 2 * max(len(value) for value in values))
+        if formats := text_date_formats(values, dates):
+            return FeatureSpec(name, FeatureType.DATE, required=False, max_length=longest, date_format=formats[0])
         return FeatureSpec(name, _text_type(values), required=False, max_length=longest)
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         kinds = ", ".join(sorted({type(value).__name__ for value in values}))
@@ -314,8 +352,6 @@ def _spec(name: str, values: Sequence[Any]) -> FeatureSpec:
 
 
 def _text_type(values: Sequence[str]) -> FeatureType:
-    if all(_DATE.match(value) and is_date(value) for value in values):
-        return FeatureType.DATE
     if len(values) < FEWEST_VALUES or new_value_chance(values) <= OPEN_ENDED_CHANCE:
         return FeatureType.CATEGORY
     with_spaces = sum(" " in value.strip() for value in values)
@@ -334,12 +370,15 @@ def _number(name: str, values: Sequence[float]) -> FeatureSpec:
         )
     low, high = min(values), max(values)
     whole = all(isinstance(value, int) for value in values) and max(abs(low), abs(high)) <= LARGEST_INTEGER
+    date_format = number_date_format(name, values)
     room = float(LIMIT_FACTOR) * max(high - low, abs(high), abs(low), 1)
     kind = FeatureType.INTEGER if whole else FeatureType.NUMERIC
     if not math.isfinite(room + abs(high) + abs(low)):
         return FeatureSpec(name, kind, required=False)
     minimum = 0.0 if low >= 0 else -_round_up(room - low)
-    return FeatureSpec(name, kind, required=False, minimum=minimum, maximum=_round_up(room + high))
+    return FeatureSpec(
+        name, kind, required=False, minimum=minimum, maximum=_round_up(room + high), date_format=date_format
+    )
 
 
 def _round_up(value: float) -> float:
@@ -354,10 +393,14 @@ def _remark(spec: FeatureSpec, values: Sequence[Any]) -> str:
     distinct = len(set(values))
     if distinct == 1:
         return "It has a single value in the sample."
+    if spec.type is FeatureType.DATE or spec.date_format is not None:
+        return date_remark(spec, values)
+    if spec.type is FeatureType.TEXT:
+        return text_remark(values)
     if spec.type in OPEN_TYPES:
         return (
-            f"New values keep coming ({new_value_chance(values):.0%} of the next ones are new), so its form is "
-            "watched: missing values, length and characters."
+            f"{_news(values)}, most of them one word, so it is an identifier and its form is watched: missing values, "
+            'length and characters. If it is none, set `type = "text"` or `"category"`.'
         )
     if spec.type is FeatureType.CATEGORY and distinct > max(MANY_CATEGORIES, len(values) / 2):
         return f"It has {distinct} categories in {len(values)} values: an identifier or free text helps a model little."

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -16,10 +16,12 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.core.score import as_text
 from stillsafe.init.scorer import Scorer
+from stillsafe.init.view_extremes import view_extremes
 from stillsafe.model.frame import frame
 from stillsafe.model.metrics import Outcome
 from stillsafe.model.model import Model
 from stillsafe.monitoring.binning import BinCodes
+from stillsafe.monitoring.date_values import example_date
 from stillsafe.progress import Progress
 
 MOST_ROWS, FEWEST_ROWS = 1_500, 200
@@ -118,17 +120,13 @@ class Perturbation:
         permuted = {name: self._permuted((name,)) for name in names}
         features = {}
         for number, name in enumerate(names):
-            healthy = self.baseline.features.get(name)
-            bin_trials = list(self._bin_trials(name, healthy)) if healthy is not None and name in self.codes else []
-            features[name] = FeatureImpact(
-                permuted[name].loss,
-                tuple(None if trial is None else trial.loss for trial in bin_trials),
-                permuted[name].error,
-                tuple(None if trial is None else trial.error for trial in bin_trials),
-                max(trial.answer_change for trial in (permuted[name], *bin_trials) if trial is not None),
-                self._scaled_loss(name, healthy),
-            )
+            features[name] = self._feature_impact(name, permuted[name])
             trials.progress("Measuring the impact of each feature", number / len(names))
+        for name, each in self.baseline.features.items():
+            if each.view is not None and each.view.of in features and name in self.codes:
+                features[name] = self._feature_impact(name, permuted[each.view.of])
+                most = max(features[name].most_changed or 0.0, features[each.view.of].most_changed or 0.0)
+                features[each.view.of] = replace(features[each.view.of], most_changed=most)
         ranking = sorted(names, key=lambda name: -permuted[name].loss)[:MOST_PAIRED]
         pairs = tuple((*pair, self._permuted(pair).loss) for pair in combinations(sorted(ranking), 2))
         groups = tuple(
@@ -137,6 +135,21 @@ class Perturbation:
             if size <= len(ranking) and size < len(names)
         )
         return Losses(features, pairs, groups, self._permuted(tuple(names)).loss)
+
+    def _feature_impact(self, name: str, permuted: _Trial) -> FeatureImpact:
+        """The losses of a feature, or of a view: then the feature that it belongs to is changed."""
+        healthy = self.baseline.features.get(name)
+        bin_trials = list(self._bin_trials(name, healthy)) if healthy is not None and name in self.codes else []
+        view = None if healthy is None else healthy.view
+        return FeatureImpact(
+            permuted.loss,
+            tuple(None if trial is None else trial.loss for trial in bin_trials),
+            permuted.error,
+            tuple(None if trial is None else trial.error for trial in bin_trials),
+            max(trial.answer_change for trial in (permuted, *bin_trials) if trial is not None),
+            self._scaled_loss(name, healthy) if view is None else None,
+            None if view is None else view.of,
+        )
 
     def _permuted(self, names: Sequence[str]) -> _Trial:
         """Some features permuted, all with the same permutation."""
@@ -151,12 +164,13 @@ class Perturbation:
     def _bin_trials(self, name: str, healthy: FeatureBaseline) -> Iterator[_Trial | None]:
         """All rows set to a value of each bin; None where the model fails, or where a column cannot hold the value."""
         values = list(_bin_values(name, healthy, self.codes[name], self.all_rows, self.model))
-        columns = [self._column(name, value) for value in values]
+        served_name = name if healthy.view is None else healthy.view.of
+        columns = [self._column(served_name, value) for value in values]
         changes = [("set", name, str(number)) for number in range(len(columns))]
         # Many models fail on missing values, so these are tried alone.
         present = zip(changes, columns, values, strict=True)
         columns_together = {c: each for c, each, value in present if value is not None and each is not None}
-        self._answer_together({change: (name, column) for change, column in columns_together.items()})
+        self._answer_together({change: (served_name, column) for change, column in columns_together.items()})
         for change, column in zip(changes, columns, strict=True):
             if column is None:
                 yield None
@@ -164,7 +178,7 @@ class Perturbation:
                 yield self._trial(None, change)
             else:
                 table = self.table.copy(deep=False)
-                table[name] = column
+                table[served_name] = column
                 yield self._trial(table, change)
 
     def _column(self, name: str, value: Value) -> Any:
@@ -283,11 +297,14 @@ def _bin_values(
     bins = healthy.bins
     if bins is None:
         return
-    spec = next(spec for spec in model.features.features if spec.name == name)
-    medians = _medians(name, codes, rows)
+    view = healthy.view
+    spec = next(spec for spec in model.features.features if spec.name == (name if view is None else view.of))
+    medians = _medians(spec.name, codes, rows)
     for code in range(bins.ordinary):
         yield medians.get(code, next(iter(medians.values()), None))
-    if bins.lowest is None:
+    if view is not None:
+        yield from view_extremes(view, spec, [row[spec.name] for row in rows])
+    elif bins.lowest is None:
         yield medians.get(bins.below, next(iter(medians.values()), None))
         yield unseen_value(spec, healthy)
     elif spec.type is FeatureType.BOOLEAN or healthy.minimum is None or healthy.maximum is None:
@@ -302,7 +319,7 @@ def _bin_values(
 def unseen_value(spec: FeatureSpec, healthy: FeatureBaseline) -> Value:
     """A value that the healthy period does not contain: of whole codes the least unused one, if possible in between."""
     if spec.type is FeatureType.DATE:
-        return UNSEEN_TIME
+        return example_date(spec, UNSEEN_TIME)
     if spec.type is not FeatureType.INTEGER:
         return UNSEEN_CATEGORY
     codes = {int(float(code)) for code in healthy.category_counts}

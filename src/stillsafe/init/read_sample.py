@@ -61,11 +61,12 @@ def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: 
     columns = sample.split_columns(table.frame, estimator, label=source.label, file=source.sample_file)
     _require_no_doubt(table, columns, estimator, source.sample_file)
     labels = default_answer.sample_labels(columns.labels, kind, classes)
-    schema = infer.describe(columns.features)
+    schema = infer.describe(columns.features, source.form.dates)
     rows = infer.rows_of(columns.features, schema.schema)
     scale = inspect.probe_scale(estimator, source.model_file)
     with inspect.suppress_warnings():
-        schema = infer.with_measures(schema, Model("", kind, classes, schema.schema, estimator, scale), rows)
+        candidate = Model("", kind, classes, schema.schema, estimator, scale)
+        schema = infer.with_texts(infer.with_measures(schema, candidate, rows), candidate, rows)
     return SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
 
 

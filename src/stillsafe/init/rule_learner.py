@@ -369,7 +369,7 @@ class RuleLearner:
     def _split_columns_of(self, spec: FeatureSpec) -> Iterator[_SplitColumn]:
         column, missing = self.columns.values[spec.name], self.columns.missing(spec.name)
         none, names_missing = np.empty(0), bool(missing.sum() >= SMALLEST_LEAF)
-        if spec.type in OPEN_TYPES or len(column) - missing.sum() < 2 * SMALLEST_LEAF:
+        if spec.type in OPEN_TYPES or spec.date_format is not None or len(column) - missing.sum() < 2 * SMALLEST_LEAF:
             return
 
         def values_of(numbers: Any, filler: float) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ ITERATIONS, MOST_LEAVES = 100, 15
 def important_features(reference: Baseline) -> list[str]:
     """The features by what damage to each costs the model, the most important first; in any order where unknown."""
     impacts = {} if reference.harm is None else reference.harm.features
+    impacts = {name: each for name, each in impacts.items() if each.view_of is None}
     return sorted(impacts or reference.features, key=lambda name: -impacts[name].permuted if impacts else 0.0)
 
 
@@ -64,7 +65,8 @@ def with_second_models(
 
 
 def _features(schema: Schema, without: Sequence[str]) -> Schema:
-    specs = (spec for spec in schema.features if spec.name not in without and spec.type not in OPEN_TYPES)
+    closed_specs = (s for s in schema.features if s.type not in OPEN_TYPES and s.date_format is None)
+    specs = (spec for spec in closed_specs if spec.name not in without)
     return Schema(tuple(specs))
 
 

@@ -289,6 +289,8 @@ def _feature(spec: FeatureSpec) -> Iterator[Line]:
         yield "categories", spec.categories
     if spec.type in TEXT_TYPES:
         yield "max_length", spec.max_length
+    if spec.date_format is not None:
+        yield "date_format", spec.date_format
     yield "log", spec.log.value
 
 

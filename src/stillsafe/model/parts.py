@@ -64,6 +64,16 @@ def opaque_columns(estimator: Any, names: Sequence[str]) -> frozenset[str]:
     return frozenset(opaque)
 
 
+def vectorized_columns(estimator: Any, names: Sequence[str]) -> frozenset[str]:
+    """The columns of texts of which a vectorizer of scikit-learn takes single words."""
+    return frozenset(
+        name
+        for part, part_names in _parts_with_columns(estimator, names)
+        if hasattr(part, "build_analyzer")
+        for name in part_names
+    )
+
+
 def _parts_with_columns(estimator: Any, names: Sequence[str]) -> Iterator[tuple[Any, Sequence[str]]]:
     """The innermost steps and transformers, each with the columns of the table that reach it, as far as is known."""
     if estimator is None or isinstance(estimator, str):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from stillsafe.core.baseline import FeatureBaseline
@@ -31,7 +32,7 @@ def healthy_values(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[V
     if spec.type is FeatureType.BOOLEAN:
         return [True, False]
     if spec.type in OPEN_TYPES:
-        return [EXAMPLES[spec.type][: spec.max_length]]
+        return [_example(spec)]
     if profile is None:
         return []
     if spec.type is FeatureType.CATEGORY:
@@ -54,11 +55,19 @@ def allowed_numbers(spec: FeatureSpec, numbers: Sequence[Any]) -> list[Value]:
     ]
 
 
+def _example(spec: FeatureSpec) -> str:
+    """A text of an open-ended feature; a date as its format has it."""
+    text = EXAMPLES[spec.type]
+    if spec.type is FeatureType.DATE and spec.date_format is not None:
+        text = datetime.fromisoformat(text).strftime(spec.date_format)
+    return text[: spec.max_length]
+
+
 def _probe_value(spec: FeatureSpec, profile: FeatureBaseline | None) -> Value:
     if spec.type is FeatureType.BOOLEAN:
         return False
     if spec.type in OPEN_TYPES:
-        return EXAMPLES[spec.type][: spec.max_length]
+        return _example(spec)
     if spec.type is FeatureType.CATEGORY:
         counts = profile.category_counts if profile is not None else {}
         categories = [c for c in counts if spec.categories is None or c in spec.categories]

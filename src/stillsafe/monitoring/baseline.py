@@ -35,6 +35,7 @@ from stillsafe.monitoring.profile import numeric_predictions, profile_features, 
 from stillsafe.monitoring.slot_noise import with_slots
 from stillsafe.monitoring.slots import period_clock
 from stillsafe.monitoring.tally import tally
+from stillsafe.monitoring.views import HealthyPeriod, with_healthy_views
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline, baseline_by_id
@@ -251,7 +252,9 @@ def create(
     if reference is not None:
         rows = LogFormat.of(settings).comparable_columns(rows, reference)
     require_healthy(rows)
-    timezone = settings.service.timezone
+    timezone, disclosure = settings.service.timezone, Disclosure.of(settings)
+    salt = settings.service.hash_salt
+    rows = with_healthy_views(rows, HealthyPeriod(schema, at, timezone, True, disclosure.min_count, salt))
     sentences = contradictions(rows, schema, settings.policy, at, timezone)
     if sentences and not accept_contradiction:
         raise BaselineRefused("The period contradicts itself: its second half deviates from its first.", sentences)
@@ -261,7 +264,7 @@ def create(
         BaselineOrigin(f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}", version, at, source, refusals),
         low_confidence_threshold=settings.policy.low_confidence_threshold,
         reference=reference,
-        disclosure=Disclosure.of(settings),
+        disclosure=disclosure,
         timezone=timezone,
     )
     rows = LogFormat.of(settings).comparable_columns(rows, baseline)

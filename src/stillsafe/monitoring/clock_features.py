@@ -60,7 +60,7 @@ def clock_features(
     is_short = int(days.max() - days.min()) + 1 < SHORT_PERIOD_DAYS
     clocks = {}
     for name in codes:
-        if features[name].type in OPEN_TYPES:
+        if features[name].type in OPEN_TYPES or features[name].view is not None:
             continue
         cells, values = _cells(columns[name], codes[name], least)
         unit = _unit(name, cells, local, is_short=is_short)
@@ -78,7 +78,9 @@ def look_alikes(
     return {
         name: ClockFeature(ClockUnit.UNKNOWN)
         for name in codes
-        if features[name].type not in OPEN_TYPES and _looks_like_clock(name, columns[name])
+        if features[name].type not in OPEN_TYPES
+        and features[name].view is None
+        and _looks_like_clock(name, columns[name])
     }
 
 

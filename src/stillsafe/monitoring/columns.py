@@ -14,9 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, LogMode, Row, Schema
+from stillsafe.core.evidence.view import View
+from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.core.score import Score
-from stillsafe.monitoring.text_form import text_forms
+from stillsafe.monitoring.date_values import DateValues, date_values
+from stillsafe.monitoring.text_form import NO_DATE, text_forms
+from stillsafe.monitoring.text_values import TextValues, text_values
 from stillsafe.store.read.requests import LogRows, WindowRows, micros_of
 
 Mask = NDArray[np.bool_]
@@ -99,6 +102,7 @@ class DictionaryColumn:
 
 
 Column = NDArray[np.float64] | DictionaryColumn
+OpenValues = DateValues | TextValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Columns:
         fresh: (n,) flags: rows of a window after the last conclusive run; all True outside of windows.
         times: (n,) in microseconds since 1970, UTC; empty where they are not known or not needed.
         sources: salted hashes of the clients; missing, or empty for all rows, where they are not known.
+        open_values: per date or free text that the log shows, what its views are computed from.
+        views: the views among `numbers` and `categories`.
     """
 
     timestamps: Sequence[datetime]
@@ -127,6 +133,8 @@ class Columns:
     fresh: Mask
     times: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     sources: DictionaryColumn = field(default_factory=lambda: DictionaryColumn.of(()))
+    open_values: Mapping[str, OpenValues] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Rows."""
@@ -146,6 +154,8 @@ class Columns:
             self.fresh[rows],
             self.times[rows] if len(self.times) else self.times,
             self.sources[rows] if len(self.sources) else self.sources,
+            {name: values[rows] for name, values in self.open_values.items()},
+            self.views,
         )
 
 
@@ -196,19 +206,25 @@ def columns_from_snapshots(snapshots: Sequence[Mapping[str, object]], schema: Sc
 
 def _columns(values: Mapping[str, Sequence[object]], schema: Schema, outcomes: RowOutcomes) -> Columns:
     fallback_used, specs = np.array(outcomes.fallback_used, dtype=np.bool_), _logged_features(schema)
+    open_values = {spec.name: _open_values(spec, values[spec.name]) for spec in specs if _has_views(spec)}
     return Columns(
         outcomes.timestamps,
         numbers_or_nan(outcomes.confidences),
         np.array([error is not None for error in outcomes.model_errors], dtype=np.bool_),
         fallback_used,
         DictionaryColumn.of(outcomes.predictions).without(fallback_used),
-        {spec.name: numbers_or_nan(values[spec.name]) for spec in specs if not _is_category(spec)},
+        {
+            s.name: _dates_only(numbers_or_nan(values[s.name]), open_values.get(s.name))
+            for s in specs
+            if not _is_category(s)
+        },
         {spec.name: DictionaryColumn.of(_watched_texts(spec, values)) for spec in specs if _is_category(spec)},
         np.ones(len(fallback_used), dtype=np.bool_)
         if outcomes.fresh is None
         else np.array(outcomes.fresh, dtype=np.bool_),
         np.asarray(outcomes.times, dtype=np.int64),
         DictionaryColumn.of(outcomes.sources),
+        open_values,
     )
 
 
@@ -236,7 +252,9 @@ class ColumnBuilder:
         arrays = map(np.frombuffer, self._buffers, types)
         confidences, model_errors, fallback_used, fresh, times, predictions, sources, *features = arrays
         numbers = dict(zip(self._empty.numbers, features, strict=False))
-        categories = zip(self._categories.items(), features[len(numbers) :], strict=True)
+        end = len(numbers) + len(self._categories)
+        categories = zip(self._categories.items(), features[len(numbers) : end], strict=True)
+        arrays_of_views = features[end:]
         return Columns(
             (),
             confidences,
@@ -248,7 +266,16 @@ class ColumnBuilder:
             fresh,
             times,
             DictionaryColumn(sources, tuple(self._sources)),
+            self._open_values(arrays_of_views),
         )
+
+    def _open_values(self, arrays: list[NDArray[Any]]) -> dict[str, OpenValues]:
+        """What views are computed from, from its arrays in the order of `_arrays`."""
+        values: dict[str, OpenValues] = {}
+        for name, empty in self._empty.open_values.items():
+            own = [arrays.pop(0).reshape(-1, *each.shape[1:]) for each in empty.arrays()]
+            values[name] = type(empty)(*own)
+        return values
 
     def _arrays(self, batch: Columns) -> list[NDArray[Any]]:
         """The batch's arrays in a fixed order, texts as indices in the builder's vocabularies."""
@@ -265,6 +292,7 @@ class ColumnBuilder:
                 vocabulary.indices(batch.categories[name].vocabulary)[batch.categories[name].indices]
                 for name, vocabulary in self._categories.items()
             ),
+            *(array for values in batch.open_values.values() for array in values.arrays()),
         ]
 
 
@@ -326,6 +354,21 @@ def _number_or_nan(value: object) -> float:
         return math.nan
 
 
+def _has_views(spec: FeatureSpec) -> bool:
+    """Whether the log shows dates or free texts of a feature."""
+    is_open = spec.type in (FeatureType.TEXT, FeatureType.DATE) or spec.date_format is not None
+    return is_open and spec.log is LogMode.KEEP
+
+
+def _open_values(spec: FeatureSpec, values: Sequence[object]) -> OpenValues:
+    return text_values(values) if spec.type is FeatureType.TEXT else date_values(spec, values)
+
+
+def _dates_only(numbers: NDArray[np.float64], dates: OpenValues | None) -> NDArray[np.float64]:
+    """The numbers; of times, one that is no time counts as missing."""
+    return np.where(np.isfinite(dates.micros), numbers, np.nan) if isinstance(dates, DateValues) else numbers
+
+
 def _is_category(spec: FeatureSpec) -> bool:
     return spec.type in TEXT_TYPES or spec.log is LogMode.HASH
 
@@ -333,7 +376,13 @@ def _is_category(spec: FeatureSpec) -> bool:
 def _watched_texts(spec: FeatureSpec, values: Mapping[str, Sequence[object]]) -> Sequence[object]:
     """The texts of a feature; of an open-ended one their forms. A hash has no form."""
     texts = values[spec.name]
-    return text_forms(texts) if spec.type in OPEN_TYPES and spec.log is LogMode.KEEP else texts
+    if spec.type not in OPEN_TYPES or spec.log is not LogMode.KEEP:
+        return texts
+    forms = text_forms(texts)
+    if spec.type is not FeatureType.DATE or spec.date_format is None:
+        return forms
+    is_date = np.isfinite(date_values(spec, texts).micros).tolist()
+    return [form if is_one or form is None else NO_DATE for form, is_one in zip(forms, is_date, strict=True)]
 
 
 def _decode_values(texts: Sequence[str], specs: Sequence[FeatureSpec]) -> Mapping[str, Sequence[object]]:

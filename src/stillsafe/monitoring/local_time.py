@@ -63,6 +63,14 @@ def local_times(times: Micros, timezone: str) -> LocalTimes:
     return LocalTimes(tuple(_local_quarter(quarter, timezone) for quarter in quarters.tolist()), positions)
 
 
+def utc_offsets(times: Micros, timezone: str) -> Micros:
+    """(n,) what the clock of a time zone is ahead of UTC at these times, in microseconds."""
+    quarters, positions = np.unique(times // QUARTER_MICROS, return_inverse=True)
+    local = [_local_quarter(quarter, timezone).replace(tzinfo=UTC) - EPOCH for quarter in quarters.tolist()]
+    walls = np.array([each // timedelta(microseconds=1) for each in local], dtype=np.int64)
+    return np.asarray((walls - quarters * QUARTER_MICROS)[positions], dtype=np.int64)
+
+
 @lru_cache(maxsize=50_000)
 def _local_quarter(quarter: int, timezone: str) -> datetime:
     utc = EPOCH + timedelta(microseconds=quarter * QUARTER_MICROS)

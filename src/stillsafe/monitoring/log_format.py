@@ -14,6 +14,7 @@ import numpy as np
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.schema import OPEN_TYPES, LogMode, Schema, salted_hash
 from stillsafe.monitoring.columns import Columns, DictionaryColumn
+from stillsafe.monitoring.views import with_baseline_views
 from stillsafe.settings import Settings
 
 HASH = re.compile("[0-9a-f]{16}")
@@ -50,7 +51,8 @@ class LogFormat:
         return replace(baseline, features=features)
 
     def comparable_columns(self, rows: Columns, baseline: Baseline) -> Columns:
-        """The rows with each category in the form that the baseline has it in, plain or hashed."""
+        """The rows with each category in the form that the baseline has it in, plain or hashed, and with its views."""
+        rows = with_baseline_views(rows, baseline.features, self.salt)
         categories = {
             name: self._comparable_column(column, baseline.features[name]) if name in baseline.features else column
             for name, column in rows.categories.items()

@@ -14,6 +14,7 @@ from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.slot_table import SlotTable
+from stillsafe.core.evidence.view import with_views_of
 from stillsafe.core.evidence.watch import watched_part
 from stillsafe.core.schema import OPEN_TYPES, LogMode, salted_hash
 from stillsafe.core.window import Tally
@@ -78,6 +79,7 @@ def _hashed_feature(feature: FeatureBaseline, salt: str) -> FeatureBaseline:
 
 def _without(baseline: Baseline, names: Collection[str]) -> Baseline:
     """The baseline without some features, wherever it counts them."""
+    names = with_views_of(names, baseline.features)
     part, _ = watched_part(baseline, Tally(), names)
     return replace(
         part,

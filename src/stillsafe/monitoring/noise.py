@@ -16,6 +16,7 @@ from stillsafe.core.baseline import Baseline, FeatureBaseline, Joint
 from stillsafe.core.evidence import association
 from stillsafe.core.evidence.association import AssociationNoise, AssociationTable, Numbers
 from stillsafe.core.evidence.impact import PerformanceImpact, total_variation, total_variation_noise
+from stillsafe.core.evidence.view import ASSOCIATED_KINDS
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.core.schema import OPEN_TYPES, Schema
 from stillsafe.core.signals import OUTPUT_SIGNALS, Signal
@@ -144,7 +145,7 @@ def _most_associated(
     First come the features that the model leans on, the most important one first, each followed by its strongest
     partners: a feature is only judged by what it is associated with. Then come the most associated ones.
     """
-    names = sorted(name for name in codes if features[name].type not in OPEN_TYPES)
+    names = sorted(name for name in codes if features[name].type not in OPEN_TYPES and _may_associate(features[name]))
     if len(names) < 2:
         return []
     bins = [features[name].bins for name in names]
@@ -158,6 +159,10 @@ def _most_associated(
             associated_names.append(names[index])
             room -= int(table.sizes[index])
     return sorted(associated_names)
+
+
+def _may_associate(feature: FeatureBaseline) -> bool:
+    return feature.view is None or feature.view.kind in ASSOCIATED_KINDS
 
 
 def _important(names: Sequence[str], table: AssociationTable, impact: PerformanceImpact | None) -> Iterator[int]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.shared_numbers import merged_bin_counts, midpoint_edges, number_range, quantile_edges
+from stillsafe.core.evidence.view import CATEGORY_KINDS, View
 from stillsafe.core.schema import OPEN_TYPES, TEXT_TYPES, FeatureSpec, FeatureType, LogMode, Schema
 from stillsafe.monitoring.binning import bin_codes, bin_counts
 from stillsafe.monitoring.category_groups import with_groups
@@ -23,6 +24,9 @@ MOST_FREQUENT_NUMBERS = 20
 MOST_CODES, LEAST_CODE_COUNT = 20, 2
 """Whole numbers of up to so many values, each of them so frequent, are codes: each has a bin of its own."""
 MARGIN = 0.5  # share of the healthy range beyond which a number is far outside
+
+ROUGH_DAYS_AHEAD, ROUGH_DAYS_BEFORE = 366.0, 3_650.0
+"""Days by which a rough lag may be smaller or larger than in a sample whose times are not known."""
 
 Profile = Mapping[str, FeatureBaseline]
 
@@ -40,7 +44,7 @@ def profile_features(
         disclosure: what the profile may show of single values.
     """
     features = {}
-    for spec in schema.features:
+    for spec in (*schema.features, *map(_view_spec, rows.views.values())):
         healthy = (previous or {}).get(spec.name)
         if spec.name in rows.numbers:
             features[spec.name] = _number(spec, rows.numbers[spec.name], healthy, disclosure.min_count)
@@ -49,7 +53,27 @@ def profile_features(
             if healthy is None and feature.bins is not None:
                 feature = with_groups(feature, rows.categories[spec.name], rows)
             features[spec.name] = feature
-    return features
+    return features | {name: _with_view(features[name], view) for name, view in rows.views.items()}
+
+
+def _view_spec(view: View) -> FeatureSpec:
+    kind = FeatureType.CATEGORY if view.kind in CATEGORY_KINDS else FeatureType.NUMERIC
+    return FeatureSpec(view.name, kind, required=False)
+
+
+def _with_view(feature: FeatureBaseline, view: View) -> FeatureBaseline:
+    """The profile of a view; of a rough one a wide range alone, as its rows may be older than they seem."""
+    if not view.is_rough or feature.minimum is None or feature.maximum is None:
+        return replace(feature, view=view)
+    span = feature.maximum - feature.minimum
+    return FeatureBaseline(
+        feature.type,
+        feature.value_count,
+        feature.missing_count,
+        min(feature.minimum, 0.0) - span - ROUGH_DAYS_AHEAD,
+        feature.maximum + span + ROUGH_DAYS_BEFORE,
+        view=view,
+    )
 
 
 def profile_outputs(rows: Columns, previous: Profile | None = None, min_count: int = 1) -> dict[str, FeatureBaseline]:
@@ -80,6 +104,8 @@ def _number(
 ) -> FeatureBaseline:
     numbers = column[np.isfinite(column)]
     missing = len(column) - len(numbers)
+    if spec.date_format is not None:  # its views tell more than a number that grows with time
+        return FeatureBaseline(None, len(numbers), missing)
     if _are_codes(spec, numbers, previous, min_count):
         return _codes(spec, column, previous, min_count)
     has_bins = previous is not None and previous.bins is not None and previous.bins.lowest is not None

@@ -22,7 +22,7 @@ _FACTORS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9)  # of the mixing function Sp
 def unexplained_copies(rows: Columns, healthy: Mapping[str, FeatureBaseline]) -> Mask:
     """(n,) flags: the copies of repeated rows that health does not explain. Independent of the order of the rows."""
     copies = np.zeros(len(rows), dtype=np.bool_)
-    names = [*rows.numbers, *rows.categories]
+    names = _inputs(rows)
     agreement = math.prod(_value_agreement(healthy[name]) for name in names if name in healthy)
     if agreement > EVIDENCE.repeated_row_max_agreement:  # where rows often are equal, equal rows are nothing unusual
         return copies
@@ -114,9 +114,15 @@ def _share(flags: Mask, rows: Mask) -> float:
 
 def _values(rows: Columns) -> dict[str, NDArray[Any]]:
     """Each feature's values as whole numbers that are equal where the values are."""
-    return {name: _bits(numbers) for name, numbers in rows.numbers.items()} | {
-        name: texts.indices for name, texts in rows.categories.items()
+    return {
+        name: rows.categories[name].indices if name in rows.categories else _bits(rows.numbers[name])
+        for name in _inputs(rows)
     }
+
+
+def _inputs(rows: Columns) -> list[str]:
+    """The features, without their views: the lag of equal dates grows from request to request."""
+    return [name for name in (*rows.numbers, *rows.categories) if name not in rows.views]
 
 
 def _value(rows: Columns, name: str, row: int) -> object:

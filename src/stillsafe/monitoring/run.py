@@ -35,6 +35,7 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.memory import current_memory
 from stillsafe.monitoring.outliers import with_sources
 from stillsafe.monitoring.run_log import log_run, log_skipped
+from stillsafe.monitoring.views import needs_times
 from stillsafe.monitoring.window_tally import WindowTallies
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -268,7 +269,7 @@ def observe(
     archive: Archive | None = None,
 ) -> Window:
     """Count the window of these rows, from the log and from an archive of pruned rows."""
-    with_times = baseline is not None and baseline.slots is not None
+    with_times = baseline is not None and (baseline.slots is not None or needs_times(baseline.features))
     batches = _batches(connection, model_version, rows, archive, with_times=with_times)
     columns, shadow = count_columns(batches, log_format.schema, score)
     judged_refusals, fresh_refusals = _refusal_sources(connection, model_version, rows, archive)

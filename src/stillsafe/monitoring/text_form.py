@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 MOST_OF_IT = 0.7
 """Share of the characters, without spaces, that names the kind of a text; below it, the text is mixed."""
+NO_DATE = "no date"
+"""The form of a text that is not a date in the format of its feature."""
 SHORTEST_SPAN = 4
 """Lengths up to this share one form; each further form reaches to twice the length."""
 

@@ -280,6 +280,7 @@ class FeatureDocument(Document):
     log: str
     allowed: str
     omittable: bool
+    date_format: str | None
 
 
 def feature_document(spec: FeatureSpec) -> FeatureDocument:

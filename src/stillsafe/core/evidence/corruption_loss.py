@@ -61,8 +61,10 @@ def corruption_loss(
     estimates = {
         name: _feature_loss(impact, shift, name, each, policy.negligible_shift) for name, each in corruptions.items()
     }
+    estimates = _costliest_views(impact, estimates)
     losses = {name: loss for name, (loss, _) in estimates.items()}
-    study = max(_study_loss(impact, corruptions, losses), 0.0)
+    served_losses = {impact.served_name(name): loss for name, loss in losses.items()}
+    study = max(_study_loss(impact, served_corruptions(impact, corruptions), served_losses), 0.0)
     movement = _movement_loss(impact, shift, corruptions, policy)
     if any(name in impact.features and impact.features[name].most_changed is None for name in corruptions):
         # An older study does not tell which features can move the predictions.
@@ -71,6 +73,32 @@ def corruption_loss(
     return CorruptionLoss(
         losses, study, max(movement - study, 0.0), math.sqrt(math.fsum(error**2 for _, error in estimates.values()))
     )
+
+
+def served_corruptions(impact: PerformanceImpact, corruptions: Mapping[str, Corruption]) -> dict[str, Corruption]:
+    """The corruptions of the features that the model takes: views of one feature show one damage, the larger counts."""
+    by_feature: dict[str, Corruption] = {}
+    for name, corruption in corruptions.items():
+        key = impact.served_name(name)
+        other = by_feature.get(key, corruption)
+        by_feature[key] = Corruption(
+            max(corruption.share, other.share),
+            corruption.extreme or other.extreme,
+            corruption.is_constant and other.is_constant,
+        )
+    return by_feature
+
+
+def _costliest_views(
+    impact: PerformanceImpact, estimates: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Of the views of one feature, and of the feature itself, the one with the largest loss."""
+    costliest: dict[str, str] = {}
+    for name, (loss, _) in estimates.items():
+        key = impact.served_name(name)
+        if key not in costliest or loss > estimates[costliest[key]][0]:
+            costliest[key] = name
+    return {name: estimates[name] for name in costliest.values()}
 
 
 def _study_loss(impact: PerformanceImpact, corruptions: Mapping[str, Corruption], losses: Mapping[str, float]) -> float:
@@ -194,6 +222,7 @@ def touched_share(impact: PerformanceImpact, corruptions: Mapping[str, Corruptio
     One feature moves no more predictions than the most harmful value that the study tried; several of them, or values
     beyond all that it tried, may move every row that they touch.
     """
+    corruptions = served_corruptions(impact, corruptions)
     influential = [name for name in corruptions if _can_move(impact, name, corruptions[name], policy)]
     if len(influential) == 1 and not corruptions[influential[0]].extreme:
         change_share = impact.features[influential[0]].most_changed
@@ -214,6 +243,7 @@ def _only_tried(
     impact: PerformanceImpact, corruptions: Mapping[str, Corruption], policy: EvidencePolicy
 ) -> float | None:
     """The most that one feature within the values of the study can cost; None for several, or beyond them."""
+    corruptions = served_corruptions(impact, corruptions)
     influential = [name for name in corruptions if _can_move(impact, name, corruptions[name], policy)]
     if len(influential) != 1 or corruptions[influential[0]].extreme:
         return None
@@ -227,10 +257,10 @@ def expected_predictions(
     impact: PerformanceImpact, shift: DistributionShift, corruptions: Mapping[str, Corruption], healthy: Numbers
 ) -> Numbers:
     """The predictions' distribution that the shift of the intact features explains."""
-    expected = healthy.copy()
+    expected, damaged_names = healthy.copy(), impact.with_views(corruptions)
     for name, effects in impact.answer_effects.items():
         now = shift.clipped_features.get(name)
-        if now is None or name in corruptions:
+        if now is None or name in damaged_names:
             continue
         by_bin = np.array(effects)
         if by_bin.shape == (len(now), len(healthy)):

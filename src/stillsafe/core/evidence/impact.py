@@ -16,7 +16,7 @@ of the prediction; `impact_estimate` gives it as a share of the healthy error.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +39,7 @@ class FeatureImpact:
         most_changed: of all values that the study tried, the largest share of answers that one changed; of a
             regressor the largest mean distance by which one moved them. None in an older document.
         scaled_loss: loss if its numbers are a hundred times as large; None where that was not tried.
+        view_of: of a view, the feature that it belongs to and that was changed; None of a feature itself.
     """
 
     permuted: float
@@ -47,6 +48,7 @@ class FeatureImpact:
     at_errors: tuple[float | None, ...] = ()
     most_changed: float | None = None
     scaled_loss: float | None = None
+    view_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,16 @@ class PerformanceImpact:
     answer_swaps: tuple[tuple[float, ...], ...] = ()
     answer_effects: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     row_count: int = 0
+
+    def served_name(self, name: str) -> str:
+        """The feature that the model takes: of a view the one that it belongs to."""
+        feature = self.features.get(name)
+        return name if feature is None or feature.view_of is None else feature.view_of
+
+    def with_views(self, names: Collection[str]) -> frozenset[str]:
+        """Some features or views with everything that shows the same features."""
+        served_names = {self.served_name(name) for name in names}
+        return frozenset({*names, *served_names, *(n for n in self.features if self.served_name(n) in served_names)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def feature_measures(evidence: EvidencePolicy, baseline: Baseline, tally: Tally)
         now = tally.features.get(name, FeatureTally())
         n, healthy_n = now.value_count + now.missing_count, healthy.value_count + healthy.missing_count
         healthy_n = healthy_n if effective is None else min(effective, healthy_n)
-        if n:
+        if n and healthy.view is None:  # a view is missing where its feature is
             missing = (now.missing_count, n, healthy.missing_rate, healthy_n)
             measures.append(rate_measure(Signal.MISSING_RATE, name, *missing))
         if now.value_count:
@@ -286,7 +286,7 @@ def expected_signals(evidence: EvidencePolicy, baseline: Baseline) -> list[tuple
         pairs += [(Signal.AVG_CONFIDENCE, None), (Signal.LOW_CONFIDENCE_RATE, None)]
     pairs += [(signal, None) for signal in (Signal.REPEATED_ROW_RATE, Signal.REFUSAL_RATE, Signal.MODEL_ERROR_RATE)]
     for name, feature in sorted(baseline.features.items()):
-        pairs.append((Signal.MISSING_RATE, name))
+        pairs += [(Signal.MISSING_RATE, name)] if feature.view is None else []
         if name in baseline.clock:
             pairs.append((Signal.CLOCK_CONTRADICTION_RATE, name))
             continue

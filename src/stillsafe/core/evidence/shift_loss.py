@@ -66,6 +66,7 @@ def effect_losses(
 ) -> dict[str, float]:
     """Per feature or output, the error that its shift explains: each bin's change of share times the effect there."""
     parts: dict[str, float] = {}
+    corruptions = impact.with_views(corruptions)
     outputs = {} if corruptions else shift.outputs
     effects = impact.effects if outputs else impact.effects_alone
     for name, effect in effects.items():
@@ -90,7 +91,7 @@ def label_shift(
     labels = impact.truths
     if len(labels) < 2:
         return NO_LABEL_SHIFT
-    fit = _LabelFit(labels, shift, corruptions, policy)
+    fit = _LabelFit(labels, shift, impact.with_views(corruptions), policy)
     whole = fit.label_shift(frozenset())
     if whole.loss <= 0:
         return NO_LABEL_SHIFT

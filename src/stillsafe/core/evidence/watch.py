@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from stillsafe.core.baseline import Baseline, Joint
+from stillsafe.core.evidence.view import with_views_of
 from stillsafe.core.window import Tally
 
 
@@ -15,6 +16,7 @@ def watched_part(baseline: Baseline, tally: Tally, unwatched_features: Collectio
     """
     if not unwatched_features:
         return baseline, tally
+    unwatched_features = with_views_of(unwatched_features, baseline.features)
     features = {name: feature for name, feature in baseline.features.items() if name not in unwatched_features}
     joint, agreement = _watched_joint(baseline, tally, unwatched_features)
     return (

@@ -99,7 +99,7 @@ def edge_cases(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[Value
     missing: list[Value] = [] if spec.required else [None]
     if spec.type is FeatureType.BOOLEAN:
         return missing
-    if spec.type is FeatureType.DATE:
+    if spec.type is FeatureType.DATE and spec.date_format is None:
         return [*missing, "1970-01-01", "2100-12-31"]
     if spec.type in TEXT_TYPES:
         return [*missing, *(spec.categories or ("", "never seen", " "))]

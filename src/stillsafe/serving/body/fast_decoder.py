@@ -147,9 +147,9 @@ def _kind(spec: FeatureSpec) -> Any:
             return Annotated[int, Meta(ge=lowest, le=highest)]
         case FeatureType.BOOLEAN:
             return bool
-        case FeatureType.DATE:
+        case FeatureType.DATE if spec.date_format is None:
             return Annotated[str, Meta(max_length=spec.max_length, pattern=PLAIN_DATE)]
-        case FeatureType.CATEGORY | FeatureType.TEXT | FeatureType.IDENTIFIER:
+        case FeatureType.CATEGORY | FeatureType.TEXT | FeatureType.IDENTIFIER | FeatureType.DATE:
             if spec.categories is None:
                 return Annotated[str, Meta(max_length=spec.max_length)]
             categories = tuple(each for each in spec.categories if len(each) <= spec.max_length)

@@ -1,0 +1,284 @@
+"""Dates and texts are watched by views: health stays calm for weeks, and all kinds of damage are found."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stillsafe.core.evidence.slots import composed_baseline
+from stillsafe.core.evidence.view import View, ViewKind
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+from stillsafe.core.signals import Evidence
+from stillsafe.core.state import State
+from stillsafe.monitoring import baseline
+from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots
+from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.profile import profile_features
+from stillsafe.monitoring.replay import replay
+from stillsafe.monitoring.run_detail import derive
+from stillsafe.monitoring.views import HealthyPeriod, view_column, with_baseline_views, with_healthy_views
+from stillsafe.settings import Settings, parse
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+from stillsafe.store.read.state import current_state
+from tests.monitoring.conftest import DOCUMENT, START, STEP, Service
+from tests.monitoring.formulas import as_documents, check_reading, reading_document
+
+AT = datetime(2026, 3, 2, tzinfo=UTC)
+DAY, DATE = timedelta(days=1), FeatureSpec("day", FeatureType.DATE, required=False)
+LAG = View("day", ViewKind.LAG)
+WORDS = ("late", "parcel", "box", "broken", "refund", "card", "support", "answer", "quick", "thanks", "good", "size")
+FEATURES = [
+    {"name": "signup", "type": "date", "required": False},
+    {"name": "seen", "type": "numeric", "required": False, "date_format": "seconds"},
+    {"name": "due", "type": "date", "required": False, "date_format": "%d.%m.%Y"},
+    {"name": "comment", "type": "text", "required": False},
+    {"name": "size", "type": "numeric", "required": False},
+]
+
+
+def rows_of(spec: FeatureSpec, values: list[Any], times: list[datetime]) -> Columns:
+    """Rows with one feature and the times of their requests."""
+    n = len(values)
+    outcomes = RowOutcomes(
+        confidences=[0.8] * n,
+        model_errors=[None] * n,
+        fallback_used=[False] * n,
+        predictions=["1"] * n,
+        times=[int(time.timestamp() * 1e6) for time in times],
+    )
+    return columns_from_snapshots([{spec.name: value} for value in values], Schema((spec,)), outcomes)
+
+
+def days_of(view: View, value: object, time: datetime, spec: FeatureSpec = DATE) -> float:
+    """The lag of one value."""
+    column = view_column(view, rows_of(spec, [value], [time]), "")
+    assert isinstance(column, np.ndarray)
+    return float(column[0])
+
+
+def test_a_lag_is_measured_in_the_clock_of_the_value() -> None:
+    """A time with an offset is an instant; one without is the clock of the time zone, in summer and in winter."""
+    berlin = replace(LAG, timezone="Europe/Berlin")
+    for month, offset in ((1, 1), (7, 2)):
+        now = datetime(2026, month, 10, 12, tzinfo=UTC)
+        assert days_of(berlin, f"2026-0{month}-10T{12 + offset}:00", now) == 0
+        assert days_of(berlin, f"2026-0{month}-10T{12 + offset}:00+0{offset}:00", now) == 0
+        assert days_of(LAG, f"2026-0{month}-10T06:00", now) == 0.25
+    assert days_of(LAG, "2026-07-12", datetime(2026, 7, 10, tzinfo=UTC)) == -2
+    assert np.isnan(days_of(LAG, None, AT))
+
+
+def test_days_without_a_time_have_whole_lags() -> None:
+    """Today is today until midnight of the time zone, so a column of days does not depend on the hour."""
+    daily = replace(LAG, timezone="Europe/Berlin", is_daily=True)
+    assert days_of(daily, "2026-07-10", datetime(2026, 7, 10, 21, 59, tzinfo=UTC)) == 0
+    assert days_of(daily, "2026-07-10", datetime(2026, 7, 10, 22, 1, tzinfo=UTC)) == 1
+
+
+def test_hours_and_weekdays_are_those_of_the_clock() -> None:
+    """An instant is converted to the time zone; a value without one shows its own clock."""
+    rows = rows_of(DATE, ["2026-03-06T23:30", "2026-03-06T23:30Z", None], [AT] * 3)
+    hours, weekdays = (
+        view_column(View("day", k, "Europe/Berlin"), rows, "") for k in (ViewKind.HOUR, ViewKind.WEEKDAY)
+    )
+    assert hours is not None
+    assert hours.tolist() == ["23", "0", None]
+    assert weekdays is not None
+    assert weekdays.tolist() == ["Friday", "Saturday", None]
+
+
+@pytest.mark.parametrize(
+    ("write", "kinds"),
+    [
+        (lambda time, n: (time - n * timedelta(0)).isoformat(), {"lag"}),
+        (lambda time, n: (time - n * timedelta(0)).date().isoformat(), {"lag"}),
+        (lambda time, n: (time - n % 10 * DAY - n * STEP).isoformat(), {"lag", "hour"}),
+        (lambda time, n: (time - n % 400 * DAY - n * STEP).isoformat(), {"lag", "hour", "weekday"}),
+        (lambda time, n: (time - n % 400 * DAY).date().isoformat(), {"lag", "weekday"}),
+    ],
+    ids=["now", "today", "last days", "last year", "days of last year"],
+)
+def test_the_clock_of_the_requests_decides_nothing(write: Callable[[datetime, int], str], kinds: set[str]) -> None:
+    """Hour and weekday are watched only where the lag leaves them free: else a week of requests would decide them."""
+    times = [AT + n * timedelta(minutes=17) for n in range(600)]
+    rows = rows_of(DATE, [write(time, n) for n, time in enumerate(times)], times)
+    period = HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=True)
+    assert {view.kind.value for view in with_healthy_views(rows, period).views.values()} == kinds
+
+
+def test_values_that_follow_the_clock_tell_their_time_zone() -> None:
+    """Times without a zone that were written in UTC stay UTC, whatever the service's own time zone is."""
+    times = [AT + n * timedelta(minutes=17) for n in range(200)]
+    rows = rows_of(DATE, [f"{time:%Y-%m-%d %H:%M:%S}" for time in times], times)
+    view = with_healthy_views(rows, HealthyPeriod(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)).views[
+        "day (lag)"
+    ]
+    assert view.timezone == "UTC"
+
+
+def test_without_times_only_dates_far_from_all_count() -> None:
+    """The age of such a sample is not known: for years its dates are in range, and an unset clock is not."""
+    random = Random(1)
+    values = [(AT - random.randrange(900) * DAY).date().isoformat() for _ in range(400)]
+    rows = with_healthy_views(rows_of(DATE, values, []), HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=False))
+    feature = profile_features(rows, Schema((DATE,)))["day (lag)"]
+    assert feature.bins is None
+    assert feature.minimum is not None
+    assert feature.maximum is not None
+    assert feature.minimum < -900 < 900 + 5 * 365 < feature.maximum < (AT - datetime(1970, 1, 1, tzinfo=UTC)).days
+
+
+def test_a_feature_with_the_name_of_a_view_keeps_it() -> None:
+    """A view never takes the place of a feature, and a baseline without views gets none."""
+    own = FeatureSpec("day (lag)", FeatureType.NUMERIC, required=False)
+    rows = rows_of(DATE, [AT.isoformat()] * 100, [AT] * 100)
+    period = HealthyPeriod(Schema((DATE, own)), AT, "UTC", is_timed=True)
+    assert with_healthy_views(rows, period).views == {}
+    viewed_rows = with_healthy_views(rows, replace(period, schema=Schema((DATE,))))
+    assert [*viewed_rows.numbers] == ["day (lag)"]
+    assert [*with_baseline_views(viewed_rows, {}, "").numbers] == []
+
+
+class Shop:
+    """A service with dates and a text, on a simulated clock."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.random = service, Random(3)
+
+    def row(self, row: Row, now: datetime) -> None:
+        """A healthy row."""
+        signup = now - self.random.gammavariate(2, 200) * DAY
+        row.clear()
+        row |= {
+            "signup": f"{signup:%Y-%m-%d}",
+            "seen": round((now - self.random.expovariate(1) * timedelta(minutes=1)).timestamp(), 1),
+            "due": f"{now + self.random.randint(1, 5) * DAY:%d.%m.%Y}",
+            "comment": " ".join(
+                [*self.random.choices(WORDS, k=self.random.randint(4, 12)), f"{self.random.random():.9f}"]
+            ),
+            "size": self.random.gauss(50, 10),
+        }
+
+    def send(self, count: int, over: timedelta, start: datetime, fault: Callable[[Row], None] | None = None) -> None:
+        """Requests from `start` on."""
+
+        def change(i: int, row: Row) -> None:
+            self.row(row, start + over * (i / count))
+            if fault is not None:
+                fault(row)
+
+        self.service.send(count, over=over, start=start, change=change)
+
+    def step(self, fault: Callable[[Row], None] | None = None) -> State:
+        """Ten minutes of requests, and the run that evaluates them."""
+        self.send(250, STEP, self.service.now, fault)
+        self.service.now += STEP
+        self.service.run()
+        return self.service.state()
+
+    def bad_keys(self, fault: Callable[[Row], None]) -> set[str]:
+        """The keys of the readings that deviate in one run with a fault, after which a calm run follows."""
+        self.send(250, STEP, self.service.now, fault)
+        self.service.now += STEP
+        decision = self.service.run().decision
+        assert decision is not None
+        assert self.step() is State.NORMAL
+        return {reading.key for reading in decision.readings if reading.evidence is Evidence.BAD}
+
+
+def shop_settings(folder: Path) -> Settings:
+    """The settings of the shop."""
+    return parse({**DOCUMENT, "features": FEATURES}, folder=folder)
+
+
+@pytest.fixture
+def shop(named_store: str, tmp_path: Path) -> Iterator[Shop]:
+    """A shop with a baseline of two weeks, once on each kind of database."""
+    settings = shop_settings(tmp_path)
+    engine = database.connect(settings.database_url)
+    database.upgrade(engine)
+    shop = Shop(Service(engine, settings))
+    shop.send(2_500, 14 * DAY, START - 16 * DAY)
+    baseline.create(engine, settings, at=START, first=2_500)
+    yield shop
+    engine.dispose()
+
+
+def _shift(name: str, days: int, date_format: str) -> Callable[[Row], None]:
+    def change(row: Row) -> None:
+        row[name] = f"{datetime.strptime(str(row[name]), date_format) + days * DAY:{date_format}}"
+
+    return change
+
+
+FAULTS: dict[str, tuple[Callable[[Row], None], str]] = {
+    "stuck": (lambda row: row.update(signup="2025-01-01"), "distribution_change:signup (lag)"),
+    "two years early": (_shift("signup", -730, "%Y-%m-%d"), "distribution_change:signup (lag)"),
+    "due a week late": (_shift("due", 7, "%d.%m.%Y"), "out_of_range_rate:due (lag)"),
+    "month first": (lambda row: row.update(due="12.31.2026"), "unseen_category_rate:due"),
+    "missing": (lambda row: row.update(signup=None), "missing_rate:signup"),
+    "late by an hour": (lambda row: row.update(seen=float(row["seen"] or 0) - 3_600), "out_of_range_rate:seen (lag)"),
+    "in milliseconds": (lambda row: row.update(seen=float(row["seen"] or 0) * 1e3), "out_of_range_rate:seen (lag)"),
+    "another language": (
+        lambda row: row.update(comment=f"das paket kam viel zu spaet {row['size']:.6f}"),
+        "out_of_range_rate:comment (unknown words)",
+    ),
+    "another script": (
+        lambda row: row.update(comment=f"посылка пришла поздно {row['size']:.6f}"),
+        "unseen_category_rate:comment (script)",
+    ),
+    "empty": (lambda row: row.update(comment=""), "distribution_change:comment (length)"),
+    "truncated": (lambda row: row.update(comment=str(row["comment"])[:12]), "distribution_change:comment (length)"),
+    "wrong encoding": (
+        lambda row: row.update(comment=str(row["comment"]).replace("e", "\ufffd")),
+        "unseen_category_rate:comment (script)",
+    ),
+}
+
+
+def test_health_is_calm_for_weeks_and_damage_is_found(shop: Shop) -> None:
+    """Calm over 24 runs of two weeks, each fault found by the reading that names it, and all of it replayed alike."""
+    for _ in range(24):
+        assert shop.step() is State.NORMAL
+        shop.service.now += timedelta(hours=14)
+    for name, (fault, key) in FAULTS.items():
+        keys = shop.bad_keys(fault)
+        assert key in keys, (name, keys)
+    fault, _ = FAULTS["due a week late"]
+    assert [shop.step(fault) for _ in range(3)] == [State.NORMAL, State.WARNING, State.DEGRADED]
+    with database.reading(shop.service.engine) as connection:
+        record = current_state(connection, "1")
+    assert record is not None
+    assert record.damaged_features == ("due",)
+    assert [shop.step() for _ in range(3)][-1] is State.NORMAL
+    engine, log_format = shop.service.engine, LogFormat.of(shop.service.settings)
+    result = replay(engine, from_logs=True, log_format=log_format, model_version="1", score=shop.service.score)
+    assert result.difference is None
+    assert result.not_recounted == {}
+
+
+def test_readings_of_views_can_be_computed_again(shop: Shop) -> None:
+    """What `windows show --why` prints of a view leads to its reading, and the baseline keeps no word or date."""
+    shop.send(250, STEP, shop.service.now, FAULTS["another language"][0])
+    shop.service.now += STEP
+    run = shop.service.run()
+    with database.reading(shop.service.engine) as connection:
+        healthy = active_baseline(connection, "1")
+    assert healthy is not None
+    assert run.window is not None
+    assert run.decision is not None
+    own_baseline = composed_baseline(healthy, run.window.slot_counts)
+    steps = derive(shop.service.settings.policy, own_baseline, run.window, run.decision.readings)
+    readings = {reading.key: reading for reading in run.decision.readings}
+    judged_keys = {key for key in steps if key in readings and readings[key].evidence is not Evidence.INSUFFICIENT}
+    assert {"out_of_range_rate:comment (unknown words)", "distribution_change:signup (lag)"} <= judged_keys
+    for key in judged_keys:
+        check_reading(as_documents(steps[key]), reading_document(readings[key]))
+    assert not any(key.startswith("missing_rate") and key.endswith(")") for key in readings)
+    assert not any(word in repr(healthy) for word in ("parcel", "2025-"))
