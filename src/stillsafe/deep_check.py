@@ -31,6 +31,7 @@ from stillsafe.model.load import load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
 from stillsafe.monitoring import run
+from stillsafe.monitoring.date_values import moved_dates
 from stillsafe.progress import Progress, no_progress
 from stillsafe.serving import predict
 from stillsafe.settings import Settings
@@ -38,9 +39,11 @@ from stillsafe.settings_sections import Observer
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.requests import (
+    LogRows,
     first_healthy_rows,
     first_request_at,
     last_prediction_row,
+    micros_of,
     window_row_count,
 )
 from stillsafe.store.read.state import current_state
@@ -90,11 +93,13 @@ class Traffic:
         rows: healthy rows, drawn in turn.
         source: where they come from, in words.
         requests_per_hour: the rate.
+        times: of the rows, in microseconds since 1970; empty where they are not known. Dates move with the played time.
     """
 
     rows: tuple[Row, ...]
     source: str
     requests_per_hour: float
+    times: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,20 +235,19 @@ def _read_service(
         with database.reading(engine) as connection:
             baseline = active_baseline(connection, version)
             rate = _hourly_rate(connection, settings, now) if requests_per_hour is None else requests_per_hour
-            summaries = () if sample else first_healthy_rows(connection, version, MOST_ROWS).input_summaries
+            log_rows = None if sample else first_healthy_rows(connection, version, MOST_ROWS)
     finally:
         engine.dispose()
     if baseline is None:
         raise RefusedError(f"Model version {version} has no active baseline. Run `stillsafe baseline create` first.")
     if rate <= 0:
         raise RefusedError("The log has no request of the last day. Name the traffic with --rate (requests per hour).")
-    rows, source = (
-        (_sample_rows(settings, sample), sample.name) if sample else (_log_rows(settings, summaries), "the log")
-    )
+    rows, times = _sample_rows(settings, sample) if sample else _log_rows(settings, log_rows)
+    source = sample.name if sample else "the log"
     if len(rows) < FEWEST_ROWS:
         problem = f"There are {len(rows)} healthy rows in {source}, and a play needs {FEWEST_ROWS}."
         raise RefusedError(f"{problem} Name a table of healthy rows with --sample.")
-    return baseline, Traffic(rows, source, rate)
+    return baseline, Traffic(rows, source, rate, times)
 
 
 def _hourly_rate(connection: Connection, settings: Settings, now: datetime) -> float:
@@ -256,16 +260,17 @@ def _hourly_rate(connection: Connection, settings: Settings, now: datetime) -> f
     return request_count * HOUR_SECONDS / max((now - first).total_seconds(), settings.policy.window_seconds)
 
 
-def _log_rows(settings: Settings, summaries: Sequence[str]) -> tuple[Row, ...]:
-    """Rows of the log; none where it lacks values that the model needs."""
+def _log_rows(settings: Settings, log_rows: LogRows | None) -> tuple[tuple[Row, ...], tuple[int, ...]]:
+    """Rows of the log with their times; none where it lacks values that the model needs."""
     if not settings.schema_of_features.scorable_from_log:
         raise RefusedError("The log keeps some features hashed or not at all. Name a table of rows with --sample.")
     names = settings.schema_of_features.names
-    documents = (json.loads(summary) for summary in summaries)
-    return tuple({name: document.get(name) for name in names} for document in documents)
+    documents = (json.loads(summary) for summary in (log_rows.input_summaries if log_rows else ()))
+    rows = tuple({name: document.get(name) for name in names} for document in documents)
+    return rows, tuple(micros_of(log_rows.timestamps) if log_rows else ())
 
 
-def _sample_rows(settings: Settings, file: Path) -> tuple[Row, ...]:
+def _sample_rows(settings: Settings, file: Path) -> tuple[tuple[Row, ...], tuple[int, ...]]:
     # Imported here: pandas takes a second to import.
     from stillsafe.table_file import read_with_remarks
 
@@ -273,7 +278,8 @@ def _sample_rows(settings: Settings, file: Path) -> tuple[Row, ...]:
     history = read_history(table.frame, settings.schema_of_features)
     columns: Any = history.columns
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return tuple(rows)[:MOST_ROWS]
+    times = () if history.micros is None else history.micros.tolist()
+    return tuple(rows)[:MOST_ROWS], tuple(times)[:MOST_ROWS]
 
 
 def costliest_fault(model: Model, rows: Sequence[Row], baseline: Baseline) -> PlayedFault:
@@ -362,7 +368,7 @@ class _Play:
             lambda: self.now,
             lambda count: [f"play-{next(ids)}" for _ in range(count)],
         )
-        self.rows = _shuffled_rows(self.traffic.rows)
+        self.rows = self._shuffled_rows()
 
     @property
     def is_out_of_time(self) -> bool:
@@ -414,6 +420,14 @@ class _Play:
                 predict.answer(self.context, rows)
         self.now = start + timedelta(seconds=every)
 
+    def _shuffled_rows(self) -> Iterator[Row]:
+        """The rows in random order, again and again in another order, their dates as far from now as they were."""
+        random, rows, times = np.random.default_rng(0), self.traffic.rows, self.traffic.times
+        features = self.settings.schema_of_features
+        while True:
+            for index in random.permutation(len(rows)):
+                yield moved_dates(features, rows[index], times[index], self.now) if times else rows[index]
+
     def _run(self) -> State:
         score = self.model.score if self.settings.schema_of_features.scorable_from_log else None
         result = run.run(self.engine, self.settings, now=self.now, score=score)
@@ -423,13 +437,6 @@ class _Play:
         with database.reading(self.engine) as connection:
             state = current_state(connection, self.settings.model.version)
         return state.progress or state.reason if state is not None else ""
-
-
-def _shuffled_rows(rows: Sequence[Row]) -> Iterator[Row]:
-    """The rows in random order, again and again in another order."""
-    random = np.random.default_rng(0)
-    while True:
-        yield from (rows[index] for index in random.permutation(len(rows)))
 
 
 def _detection_runs(policy: Policy) -> int:

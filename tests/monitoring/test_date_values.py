@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.schema import FeatureSpec, FeatureType
-from stillsafe.monitoring.date_values import date_values, example_date, time_of
+from stillsafe.core.schema import FeatureSpec, FeatureType, Schema, Value
+from stillsafe.monitoring.date_values import date_values, example_date, moved_date, moved_dates, time_of
 
 ISO = FeatureSpec("day", FeatureType.DATE)
 EPOCH, WALL_EPOCH = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1)
@@ -86,3 +86,28 @@ def test_columns_keep_their_order() -> None:
     assert values[np.array([3, 2])].micros.tolist() == [values.micros[0], values.micros[2]]
     assert values.micros[0] - values.micros[2] == pytest.approx(86_400e6)
     assert len(date_values(ISO, ()).micros) == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "later"),
+    [
+        (ISO, "2026-01-31", "2026-02-02"),
+        (ISO, "2026-01-31 10:00:00", "2026-02-02 10:00:00"),
+        (ISO, "2026-01-31T10:00:00Z", "2026-02-02T10:00:00Z"),
+        (ISO, "2026-01-31T10:00:00+01:00", "2026-02-02T10:00:00+01:00"),
+        (FeatureSpec("d", FeatureType.DATE, date_format="%d.%m.%Y"), "31.01.2026", "02.02.2026"),
+        (number_spec("seconds"), 1_700_000_000, 1_700_172_800),
+        (number_spec("milliseconds"), 1_700_000_000_000.5, 1_700_172_800_000.5),
+        (number_spec("%Y%m%d"), 20260131, 20260202),
+        (ISO, "soon", "soon"),
+        (ISO, "9999-12-31", "9999-12-31"),
+        (ISO, None, None),
+    ],
+)
+def test_a_moved_date_is_written_as_it_was(spec: FeatureSpec, value: Value, later: Value) -> None:
+    """A healthy row that is played at another time has the same lags, in the same form."""
+    assert moved_date(spec, value, timedelta(days=2)) == later
+    micros = int(time_of(ISO, "2026-01-01T00:00Z")[0])
+    row = {spec.name: value, "size": 1.0}
+    now = datetime(2026, 1, 3, tzinfo=UTC)
+    assert moved_dates(Schema((spec,)), row, micros, now) == {spec.name: later, "size": 1.0}

@@ -18,6 +18,7 @@ from stillsafe.core.state import State
 from stillsafe.monitoring import baseline
 from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots
 from stillsafe.monitoring.log_format import LogFormat
+from stillsafe.monitoring.logged_baseline import logged_baseline
 from stillsafe.monitoring.profile import profile_features
 from stillsafe.monitoring.replay import replay
 from stillsafe.monitoring.run_detail import derive
@@ -282,3 +283,17 @@ def test_readings_of_views_can_be_computed_again(shop: Shop) -> None:
         check_reading(as_documents(steps[key]), reading_document(readings[key]))
     assert not any(key.startswith("missing_rate") and key.endswith(")") for key in readings)
     assert not any(word in repr(healthy) for word in ("parcel", "2025-"))
+
+
+def test_what_is_hidden_later_leaves_the_baseline_with_its_views(shop: Shop) -> None:
+    """A text that the log hashes from now on leaves neither words nor lengths; the others stay as they are."""
+    with database.reading(shop.service.engine) as connection:
+        healthy = active_baseline(connection, "1")
+    assert healthy is not None
+    features = [{**each, "log": "hash"} if each["name"] == "comment" else each for each in FEATURES]
+    hiding_settings = parse({**DOCUMENT, "features": features}, folder=Path(shop.service.settings.folder))
+    part = logged_baseline(healthy, LogFormat.of(hiding_settings))
+    assert {name for name in part.features if name.startswith("comment")} == {"comment"}
+    assert part.features["signup (lag)"] == healthy.features["signup (lag)"]
+    tables = [repr(each) for each in (part.joint, part.slots, part.variation, part.offset)]
+    assert not any("comment (" in table for table in tables)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.schema import FeatureSpec, FeatureType
+from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -58,6 +58,47 @@ def time_of(spec: FeatureSpec, value: object) -> tuple[float, bool]:
 def example_date(spec: FeatureSpec, example: str) -> str:
     """A date in ISO 8601 as requests carry it."""
     return datetime.fromisoformat(example).strftime(spec.date_format) if spec.date_format else example
+
+
+def moved_dates(schema: Schema, row: Row, micros: int, now: datetime) -> Row:
+    """A row of an earlier time as it would come now: each date as far from now as it was from its request.
+
+    Args:
+        schema: the features.
+        row: the row.
+        micros: its time in microseconds since 1970, UTC.
+        now: aware UTC.
+    """
+    distance = (now - _EPOCH) - micros * _MICROSECOND
+    dates = [spec for spec in schema.features if spec.type is FeatureType.DATE or spec.date_format is not None]
+    return {**row, **{spec.name: moved_date(spec, row.get(spec.name), distance) for spec in dates}}
+
+
+def moved_date(spec: FeatureSpec, value: Value, distance: timedelta) -> Value:
+    """A date so much later, written as it was; the value itself where it is no date or would leave the calendar."""
+    micros = time_of(spec, value)[0]
+    if math.isnan(micros):
+        return value
+    try:
+        if isinstance(value, str):
+            return _moved_text(value, spec.date_format, distance)
+        if "%" in (spec.date_format or ""):
+            digits = (_WALL_EPOCH + micros * _MICROSECOND + distance).strftime(str(spec.date_format))
+            return type(value)(digits) if isinstance(value, int | float) else value
+    except OverflowError:
+        return value
+    seconds = distance.total_seconds() * 10**6 / UNIT_MICROS.get(spec.date_format or "", 10**6)
+    return value + round(seconds) if isinstance(value, int) else float(value or 0) + seconds
+
+
+def _moved_text(text: str, date_format: str | None, distance: timedelta) -> str:
+    if date_format is not None:
+        return (datetime.strptime(text.strip(), date_format) + distance).strftime(date_format)
+    time = datetime.fromisoformat(text.strip())
+    if len(text.strip()) == len("2026-01-31"):
+        return (time + timedelta(days=round(distance / timedelta(days=1)))).date().isoformat()
+    moved_text = (time + distance).isoformat(text.strip()[10])
+    return moved_text.replace("+00:00", "Z") if text.strip().endswith(("Z", "z")) else moved_text
 
 
 def _scalar(value: object) -> object:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillsafe.core.evidence.corruption_loss import corruption_loss
+from stillsafe.core.evidence.corruption_loss import corruption_loss, touched_share
 from stillsafe.core.evidence.impact import Corruption, DistributionShift, FeatureImpact, PerformanceImpact
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.policy import EVIDENCE
@@ -99,3 +99,24 @@ def test_the_standard_error_is_that_of_the_tried_losses() -> None:
     half = dict.fromkeys("ab", Corruption(0.5, extreme=False))
     loss = corruption_loss(impact, shift_of({0: 0.99, 1: 0.01}), half, EVIDENCE)
     assert loss.standard_error == pytest.approx(0.015 * np.sqrt(2))
+
+
+def test_views_of_one_feature_are_one_damage() -> None:
+    """A stuck date moves its lag and its weekday: the costlier counts once, and its rows are touched once."""
+    features = {
+        "date": FeatureImpact(0.3, (), most_changed=0.5),
+        "date (lag)": FeatureImpact(0.3, (), most_changed=0.5, view_of="date"),
+        "date (weekday)": FeatureImpact(0.3, (0.1,) * 5, most_changed=0.5, view_of="date"),
+        "b": FeatureImpact(0.2, (), most_changed=0.5),
+    }
+    impact = replace(IMPACT, features=features, all_permuted=0.9, together=(("b", "date", 0.6),))
+    healthy = dict.fromkeys(features, EVEN)
+    shift = replace(shift_of({0: 0.99, 1: 0.01}), features=healthy, clipped_features=healthy, healthy=healthy)
+    views = {"date (lag)": WHOLE, "date (weekday)": Corruption(0.5, extreme=False)}
+    loss = corruption_loss(impact, shift, views, EVIDENCE)
+    assert loss.study == pytest.approx(0.3)
+    assert loss.features == {"date (lag)": pytest.approx(0.3)}
+    assert touched_share(impact, views, EVIDENCE) == pytest.approx(0.5)
+    with_other = corruption_loss(impact, shift, {**views, "b": WHOLE}, EVIDENCE)
+    assert with_other.study == pytest.approx(0.6)
+    assert impact.with_views(["date (lag)"]) == {"date", "date (lag)", "date (weekday)"}
