@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
 
 from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
 from stillsafe.errors import ConfigurationError
@@ -226,3 +231,29 @@ def test_whole_numbers_end_where_they_are_no_longer_exact() -> None:
     assert spec.check(LARGEST_INTEGER) == LARGEST_INTEGER
     assert not isinstance(spec.check(2 * LARGEST_INTEGER), int)
     assert not isinstance(spec.check(-1), int)
+
+
+def test_the_model_knows_which_texts_are_free_and_which_categories_have_an_order() -> None:
+    """A text whose words the model reads is free text unless it is one of a few phrases; an order is said."""
+    notes = [f"parcel {each % 20} late {each % 9}" for each in range(300)]
+    table = pd.DataFrame(
+        {"note": [f"{note} {each}" for each, note in enumerate(notes)], "phrase": [f"late {n % 7}" for n in range(300)]}
+    )
+    table["note"] = [notes[0] if each % 3 else note for each, note in enumerate(table["note"])]
+    table["grade"] = ["low", "high", "mid"] * 100
+    encode = make_column_transformer(
+        (CountVectorizer(), "note"),
+        (CountVectorizer(), "phrase"),
+        (OrdinalEncoder(categories=[["low", "mid", "high"]]), ["grade"]),
+    )
+    estimator = make_pipeline(encode, LogisticRegression()).fit(table, np.arange(300) % 2)
+    inferred_schema = infer.describe(table)
+    rows = infer.rows_of(table, inferred_schema.schema)
+    scale = ConfidenceScale(ConfidenceMethod.CLASS_PROBABILITY)
+    model = Model("1", ModelKind.CLASSIFIER, (0, 1), inferred_schema.schema, estimator, scale)
+    result = infer.with_orders(infer.with_texts(inferred_schema, model, rows), model, table)
+    assert [spec.type for spec in result.schema.features] == [FeatureType.TEXT, CATEGORY, CATEGORY]
+    assert result.remarks["note"].startswith("The model reads its words.")
+    assert [sentence for sentence in result.certainty if "grade" in sentence and "low < mid < high" in sentence]
+    table["grade"] = pd.Categorical(table["grade"], ["high", "low", "mid"], ordered=True)
+    assert "high < low < mid" in infer.with_orders(inferred_schema, model, table).certainty[-1]

@@ -8,6 +8,7 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -103,3 +104,17 @@ def test_columns_are_selected_in_every_way() -> None:
     names = ["a", "b", "c"]
     for selection in ("b", ["b"], [1], [False, True, False], slice(1, 2)):
         assert parts.selected_columns(selection, names) == ["b"]
+
+
+def test_stated_orders_and_words_are_known() -> None:
+    """An ordinal encoder has an order if somebody stated one, and a vectorizer reads the words of its column."""
+    table = TABLE.assign(grade=["low", "high", "mid"] * 40, note=["late parcel", "quick", "size"] * 40)
+    encode = make_column_transformer(
+        (OrdinalEncoder(categories=[["low", "mid", "high"]]), ["grade"]),
+        (OrdinalEncoder(), ["code"]),
+        (TfidfVectorizer(), "note"),
+        (StandardScaler(), ["size"]),
+    )
+    model = make_pipeline(encode, LogisticRegression()).fit(table, FLAGS)
+    assert parts.ordered_categories(model, [*table.columns]) == {"grade": ("low", "mid", "high")}
+    assert parts.vectorized_columns(model, [*table.columns]) == {"note"}

@@ -31,7 +31,13 @@ from stillsafe.init.conversion import equal_scores
 from stillsafe.init.date_columns import date_remark, number_date_format, text_date_formats
 from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.model import Model
-from stillsafe.model.parts import encoded_columns, estimator_parts, opaque_columns, vectorized_columns
+from stillsafe.model.parts import (
+    encoded_columns,
+    estimator_parts,
+    opaque_columns,
+    ordered_categories,
+    vectorized_columns,
+)
 from stillsafe.monitoring.date_values import example_date
 
 LIMIT_FACTOR = 10
@@ -46,6 +52,8 @@ OPEN_ENDED_CHANCE = 0.5
 """Chance of a new value from which on a text is open-ended: more of its values are new than known."""
 FEWEST_VALUES = 30
 """Values below which the chance of a new value is not known."""
+READ_WORDS_CHANCE = 0.05
+"""The same for a text of which the model reads the words: below it, a set of phrases is watched better one by one."""
 WITH_SPACES = 0.5
 """Share of the values with a space from which on an open-ended text consists of words."""
 CONFIDENCE = 0.95
@@ -156,11 +164,36 @@ def with_texts(inferred_spec: InferredSchema, model: Model, rows: Sequence[Row])
     closed_types = (FeatureType.CATEGORY, FeatureType.IDENTIFIER)
     names = [spec.name for spec in model.features.features if spec.name in words and spec.type in closed_types]
     texts = {name: [row[name] for row in rows if isinstance(row[name], str)] for name in names}
-    remarks = {name: f"The model reads its words. {text_remark(each)}" for name, each in texts.items() if each}
+    remarks = {
+        name: f"The model reads its words. {text_remark(each)}"
+        for name, each in texts.items()
+        if len(each) >= FEWEST_VALUES and new_value_chance(each) > READ_WORDS_CHANCE
+    }
     specs = (
         replace(spec, type=FeatureType.TEXT) if spec.name in remarks else spec for spec in inferred_spec.schema.features
     )
     return replace(inferred_spec, schema=Schema(tuple(specs)), remarks={**inferred_spec.remarks, **remarks})
+
+
+def with_orders(inferred_spec: InferredSchema, model: Model, features: pd.DataFrame) -> InferredSchema:
+    """The schema with a sentence about the order of categories, as the model's encoder or the sample has it.
+
+    Args:
+        inferred_spec: the result of `describe`.
+        model: the model with that schema.
+        features: the sample.
+    """
+    orders = ordered_categories(model.estimator, model.features.names)
+    for name, dtype in features.dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+            orders[str(name)] = tuple(dtype.categories)
+    sentences = (
+        f"The categories of {name} have an order: {' < '.join(map(str, orders[name][:MOST_NAMES]))}. Each is watched "
+        "by itself, and what a shift towards one costs is measured on the model."
+        for name in inferred_spec.schema.names
+        if name in orders
+    )
+    return replace(inferred_spec, certainty=(*inferred_spec.certainty, *sentences))
 
 
 def text_remark(values: Sequence[Any]) -> str:
@@ -358,7 +391,7 @@ def _text_type(values: Sequence[str]) -> FeatureType:
     return FeatureType.TEXT if with_spaces > WITH_SPACES * len(values) else FeatureType.IDENTIFIER
 
 
-def new_value_chance(values: Sequence[str]) -> float:
+def new_value_chance(values: Sequence[object]) -> float:
     """Chance that the next value is new: the share of the values that occur once (the Good-Turing estimate)."""
     return sum(count == 1 for count in Counter(values).values()) / len(values)
 

@@ -67,6 +67,7 @@ def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: 
     with inspect.suppress_warnings():
         candidate = Model("", kind, classes, schema.schema, estimator, scale)
         schema = infer.with_texts(infer.with_measures(schema, candidate, rows), candidate, rows)
+        schema = infer.with_orders(schema, candidate, columns.features)
     return SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
 
 

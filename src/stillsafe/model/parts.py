@@ -64,6 +64,17 @@ def opaque_columns(estimator: Any, names: Sequence[str]) -> frozenset[str]:
     return frozenset(opaque)
 
 
+def ordered_categories(estimator: Any, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The columns whose categories an ordinal encoder has in a stated order, which is not that of the alphabet."""
+    orders: dict[str, tuple[Any, ...]] = {}
+    for part, part_names in _parts_with_columns(estimator, names):
+        lists = getattr(part, "categories_", ()) if class_name(part) == "OrdinalEncoder" else ()
+        if len(lists) == len(part_names):
+            orders |= {name: tuple(np.asarray(each).tolist()) for name, each in zip(part_names, lists, strict=True)}
+    texts = {name: order for name, order in orders.items() if all(isinstance(each, str) for each in order)}
+    return {name: order for name, order in texts.items() if list(order) != sorted(order)}
+
+
 def vectorized_columns(estimator: Any, names: Sequence[str]) -> frozenset[str]:
     """The columns of texts of which a vectorizer of scikit-learn takes single words."""
     return frozenset(
