@@ -99,9 +99,9 @@ def test_hours_and_weekdays_are_those_of_the_clock() -> None:
     [
         (lambda time, n: (time - n * timedelta(0)).isoformat(), {"lag"}),
         (lambda time, n: (time - n * timedelta(0)).date().isoformat(), {"lag"}),
-        (lambda time, n: (time - n % 10 * DAY - n * STEP).isoformat(), {"lag", "hour"}),
-        (lambda time, n: (time - n % 400 * DAY - n * STEP).isoformat(), {"lag", "hour", "weekday"}),
-        (lambda time, n: (time - n % 400 * DAY).date().isoformat(), {"lag", "weekday"}),
+        (lambda time, n: (time - n * 7919 % 10 * DAY - n * STEP).isoformat(), {"lag", "hour"}),
+        (lambda time, n: (time - n * 7919 % 400 * DAY - n * STEP).isoformat(), {"lag", "hour", "weekday"}),
+        (lambda time, n: (time - n * 7919 % 400 * DAY).date().isoformat(), {"lag", "weekday"}),
     ],
     ids=["now", "today", "last days", "last year", "days of last year"],
 )
@@ -121,6 +121,49 @@ def test_values_that_follow_the_clock_tell_their_time_zone() -> None:
         "day (lag)"
     ]
     assert view.timezone == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("write", "latest", "stuck"),
+    [
+        (lambda time: f"{time:%Y-%m-01}", 31 * DAY, 200 * DAY),
+        (lambda time: f"{time - time.weekday() * DAY:%Y-%m-%d}", 6 * DAY, 40 * DAY),
+        (lambda time: f"{time.replace(hour=time.hour // 6 * 6, minute=0).isoformat()}", DAY / 4, 2 * DAY),
+    ],
+    ids=["month", "week", "last load"],
+)
+def test_dates_of_a_period_have_the_lag_of_their_time(
+    write: Callable[[datetime], str], latest: timedelta, stuck: timedelta
+) -> None:
+    """The first of the month is 5 days ago for all rows of the sixth: any such lag is in range, and a stuck one not."""
+    times = [AT + 2 * DAY + n * timedelta(minutes=5) for n in range(8_000)]
+    rows = with_healthy_views(
+        rows_of(DATE, [write(time) for time in times], times), HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=True)
+    )
+    feature = profile_features(rows, Schema((DATE,)))["day (lag)"]
+    assert [view.follows_clock for view in rows.views.values()] == [True]
+    assert feature.bins is None
+    assert feature.minimum is not None
+    assert feature.maximum is not None
+    assert feature.minimum <= 0 < latest / DAY < feature.maximum < stuck / DAY
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda time: f"{time:%Y-%m-%dT00:00:00Z}",
+        lambda time: f"{time + timedelta(hours=1):%Y-%m-%dT00:00:00+01:00}",
+        lambda time: f"{time:%Y-%m-%d}",
+    ],
+    ids=["UTC", "offset", "days of UTC"],
+)
+def test_midnights_are_days(write: Callable[[datetime], str]) -> None:
+    """A day may be written as its midnight, in its own zone: its lag is 0 at every hour of the day."""
+    times = [AT + n * timedelta(minutes=67) for n in range(300)]
+    period = HealthyPeriod(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)
+    rows = with_healthy_views(rows_of(DATE, [write(time) for time in times], times), period)
+    assert [view.is_daily for view in rows.views.values()] == [True]
+    assert set(rows.numbers["day (lag)"].tolist()) == {0.0}
 
 
 def test_without_times_only_dates_far_from_all_count() -> None:

@@ -62,16 +62,18 @@ def _view_spec(view: View) -> FeatureSpec:
 
 
 def _with_view(feature: FeatureBaseline, view: View) -> FeatureBaseline:
-    """The profile of a view; of a rough one a wide range alone, as its rows may be older than they seem."""
-    if not view.is_rough or feature.minimum is None or feature.maximum is None:
+    """The profile of a view; a wide range alone of lags that the clock decides or whose rows may be older than known."""
+    is_whole = not view.is_rough and not view.follows_clock
+    if is_whole or feature.minimum is None or feature.maximum is None:
         return replace(feature, view=view)
-    span = feature.maximum - feature.minimum
+    span, least = feature.maximum - feature.minimum, min(feature.minimum, 0.0) if view.is_rough else feature.minimum
+    ahead, before = (ROUGH_DAYS_AHEAD, ROUGH_DAYS_BEFORE) if view.is_rough else (0.0, 0.0)
     return FeatureBaseline(
         feature.type,
         feature.value_count,
         feature.missing_count,
-        min(feature.minimum, 0.0) - span - ROUGH_DAYS_AHEAD,
-        feature.maximum + span + ROUGH_DAYS_BEFORE,
+        least - span - ahead,
+        feature.maximum + span + before,
         view=view,
     )
 

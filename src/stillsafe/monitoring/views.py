@@ -31,6 +31,8 @@ FREE_HOUR_DAYS, FREE_WEEKDAY_DAYS = 3.0, 28.0
 """Spread of the lag from which on the clock of the requests determines neither the hour nor the weekday of a value."""
 FOLLOWS_CLOCK_DAYS = 1.0
 """Spread of the lag below which values follow the clock, so that it tells in which time zone they are."""
+CLOCK_RATIO = 0.3
+"""Mean difference of neighbours' lags, as a share of that of any two rows, below which the time of a row decides."""
 UNTIMED_SPREAD_DAYS = 3_650.0
 """Spread from which on the age of a sample without times matters little to its lags."""
 DIGITS = 8
@@ -129,22 +131,44 @@ def _date_views(
     present = values.micros[np.isfinite(values.micros)]
     if len(present) < FEWEST_VALUES:
         return ()
-    is_daily = not values.is_zoned.any() and not (present % DAY_MICROS).any()
-    lag = View(name, ViewKind.LAG, period.timezone, is_daily)
-    spread = _spread(_lags(lag, values, rows.times))
+    lag = _lag_view(name, values, rows.times, period.timezone)
+    lags = _lags(lag, values, rows.times)
+    spread = _spread(lags)
     if not is_timed:
         return (replace(lag, is_rough=spread < UNTIMED_SPREAD_DAYS),)
-    if spread < FOLLOWS_CLOCK_DAYS and not is_daily:
-        lag = min(
-            (replace(lag, timezone=zone) for zone in (period.timezone, "UTC")),
-            key=lambda each: _distance(each, values, rows),
-        )
+    if _is_of_clock(lags):
+        return (replace(lag, follows_clock=True),)
     views = [lag]
-    if spread >= FREE_HOUR_DAYS and not is_daily:
+    if spread >= FREE_HOUR_DAYS and not lag.is_daily:
         views.append(replace(lag, kind=ViewKind.HOUR))
     if spread >= FREE_WEEKDAY_DAYS:
         views.append(replace(lag, kind=ViewKind.WEEKDAY))
     return tuple(views)
+
+
+def _lag_view(name: str, values: DateValues, times: NDArray[np.int64], timezone: str) -> View:
+    """How the lag of a date is measured: in days without a time of day, and in the time zone that the values fit."""
+    candidates = []
+    for zone in (timezone, "UTC"):
+        walls = _walls(values, zone)
+        is_daily = not (walls[np.isfinite(walls)] % DAY_MICROS).any()
+        candidates.append(View(name, ViewKind.LAG, zone, is_daily))
+    first, other = candidates
+    if first.is_daily is not other.is_daily:
+        return first if first.is_daily else other
+    lags, other_lags = (_lags(view, values, times) for view in candidates)
+    if max(_spread(lags), _spread(other_lags)) >= FOLLOWS_CLOCK_DAYS + first.is_daily:
+        return first
+    # Values that follow the clock tell in which time zone they are: there they are nearer to it.
+    return other if np.nanmean(np.abs(other_lags)) < np.nanmean(np.abs(lags)) else first
+
+
+def _is_of_clock(lags: Numbers) -> bool:
+    """Whether neighbours in time have nearly the same lag although it varies: then their time decides it."""
+    present = lags[np.isfinite(lags)]
+    neighbours = float(np.abs(np.diff(present)).mean())
+    others = float(np.abs(present - np.random.default_rng(0).permutation(present)).mean())
+    return neighbours < CLOCK_RATIO * others
 
 
 def _text_views(name: str, values: TextValues, period: HealthyPeriod) -> tuple[View, ...]:
@@ -196,11 +220,6 @@ def _walls(values: DateValues, timezone: str) -> Numbers:
     is_usable = values.is_zoned & (np.abs(values.micros) < _LARGEST_MICROS)
     instants = np.where(is_usable, values.micros, 0.0).astype(np.int64)
     return values.micros + np.where(is_usable, utc_offsets(instants, timezone), 0)
-
-
-def _distance(view: View, values: DateValues, rows: Columns) -> float:
-    """How far values that follow the clock are from it by a time zone."""
-    return abs(float(np.nanmedian(_lags(view, values, rows.times))))
 
 
 def _spread(lags: Numbers) -> float:

@@ -39,6 +39,8 @@ class View:
         timezone: IANA name, of values and requests alike.
         is_daily: whether lags are whole days, because the values have no time of day.
         is_rough: whether only lags far from all healthy ones count, because the times of the healthy rows are unknown.
+        follows_clock: whether only the range of the lags counts, because rows of one time have one lag: that of the
+            first day of a month, or of the last load of a table.
         words: the known words, as `monitoring.known_words` stores them.
     """
 
@@ -47,6 +49,7 @@ class View:
     timezone: str = "UTC"
     is_daily: bool = False
     is_rough: bool = False
+    follows_clock: bool = False
     words: str = ""
 
     @property
