@@ -124,7 +124,7 @@ def test_values_that_follow_the_clock_tell_their_time_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "latest", "stuck"),
+    ("write", "latest", "stuck_for"),
     [
         (lambda time: f"{time:%Y-%m-01}", 31 * DAY, 200 * DAY),
         (lambda time: f"{time - time.weekday() * DAY:%Y-%m-%d}", 6 * DAY, 40 * DAY),
@@ -133,7 +133,7 @@ def test_values_that_follow_the_clock_tell_their_time_zone() -> None:
     ids=["month", "week", "last load"],
 )
 def test_dates_of_a_period_have_the_lag_of_their_time(
-    write: Callable[[datetime], str], latest: timedelta, stuck: timedelta
+    write: Callable[[datetime], str], latest: timedelta, stuck_for: timedelta
 ) -> None:
     """The first of the month is 5 days ago for all rows of the sixth: any such lag is in range, and a stuck one not."""
     times = [AT + 2 * DAY + n * timedelta(minutes=5) for n in range(8_000)]
@@ -145,7 +145,7 @@ def test_dates_of_a_period_have_the_lag_of_their_time(
     assert feature.bins is None
     assert feature.minimum is not None
     assert feature.maximum is not None
-    assert feature.minimum <= 0 < latest / DAY < feature.maximum < stuck / DAY
+    assert feature.minimum <= 0 < latest / DAY < feature.maximum < stuck_for / DAY
 
 
 @pytest.mark.parametrize(

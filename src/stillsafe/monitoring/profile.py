@@ -62,18 +62,18 @@ def _view_spec(view: View) -> FeatureSpec:
 
 
 def _with_view(feature: FeatureBaseline, view: View) -> FeatureBaseline:
-    """The profile of a view; a wide range alone of lags that the clock decides or whose rows may be older than known."""
+    """The profile of a view; a wide range alone of lags that the clock decides, or of rows of unknown age."""
     is_whole = not view.is_rough and not view.follows_clock
     if is_whole or feature.minimum is None or feature.maximum is None:
         return replace(feature, view=view)
     span, least = feature.maximum - feature.minimum, min(feature.minimum, 0.0) if view.is_rough else feature.minimum
-    ahead, before = (ROUGH_DAYS_AHEAD, ROUGH_DAYS_BEFORE) if view.is_rough else (0.0, 0.0)
+    room, past_room = (ROUGH_DAYS_AHEAD, ROUGH_DAYS_BEFORE) if view.is_rough else (0.0, 0.0)
     return FeatureBaseline(
         feature.type,
         feature.value_count,
         feature.missing_count,
-        least - span - ahead,
-        feature.maximum + span + before,
+        least - span - room,
+        feature.maximum + span + past_room,
         view=view,
     )
 
