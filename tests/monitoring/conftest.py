@@ -139,7 +139,7 @@ class Service:
     def make_baseline(self, count: int = 2000) -> None:
         """Healthy traffic two days before the start, which no run reads any more, and its baseline."""
         self.send(count, start=START - timedelta(days=2), over=timedelta(hours=3))
-        baseline.create(self.engine, self.settings, at=START, first=count)
+        baseline.create(self.engine, self.settings, baseline.HealthyPeriod(count), at=START)
 
 
 def settings(folder: Path, **sections: dict[str, Any]) -> Settings:

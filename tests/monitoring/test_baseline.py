@@ -39,9 +39,9 @@ def test_too_few_predictions_are_refused_with_the_number(bare_service: Service) 
     """A baseline of fewer rows than requested is not made silently."""
     bare_service.send(300)
     with pytest.raises(BaselineRefused, match=r"300 healthy predictions .* requires 400"):
-        baseline.create(bare_service.engine, bare_service.settings, at=START, first=400)
+        baseline.create(bare_service.engine, bare_service.settings, baseline.HealthyPeriod(400), at=START)
     with pytest.raises(BaselineRefused, match="at least 200"):
-        baseline.create(bare_service.engine, bare_service.settings, at=START, first=100)
+        baseline.create(bare_service.engine, bare_service.settings, baseline.HealthyPeriod(100), at=START)
 
 
 def test_a_period_that_contradicts_itself_is_refused(bare_service: Service) -> None:
@@ -49,10 +49,15 @@ def test_a_period_that_contradicts_itself_is_refused(bare_service: Service) -> N
     bare_service.send(500)
     bare_service.send(500, start=START + STEP, change=lose("town", 0.5))
     with pytest.raises(BaselineRefused, match=r"contradicts itself") as refusal:
-        baseline.create(bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), first=1000)
+        baseline.create(
+            bare_service.engine, bare_service.settings, baseline.HealthyPeriod(1000), at=START + timedelta(hours=1)
+        )
     assert any("town is missing in 50.0%" in sentence for sentence in refusal.value.evidence)
     new_baseline = baseline.create(
-        bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), first=1000, accept_contradiction=True
+        bare_service.engine,
+        bare_service.settings,
+        baseline.HealthyPeriod(first=1000, accept_contradiction=True),
+        at=START + timedelta(hours=1),
     )
     assert new_baseline.variation["missing_rate:town"] > 0.2
 
@@ -63,7 +68,10 @@ def test_a_bypassed_period_is_not_healthy(bare_service: Service) -> None:
     bare_service.send(100, model_error="raised ValueError")
     with pytest.raises(BaselineRefused, match="answered by the fallback"):
         baseline.create(
-            bare_service.engine, bare_service.settings, at=START + timedelta(hours=1), since=START, until=START + STEP
+            bare_service.engine,
+            bare_service.settings,
+            baseline.HealthyPeriod(since=START, until=START + STEP),
+            at=START + timedelta(hours=1),
         )
 
 
@@ -72,7 +80,10 @@ def test_a_span_counts_its_refusals(bare_service: Service) -> None:
     bare_service.send(400)
     bare_service.refuse(20)
     new_baseline = baseline.create(
-        bare_service.engine, bare_service.settings, at=START + STEP, since=START, until=START + STEP
+        bare_service.engine,
+        bare_service.settings,
+        baseline.HealthyPeriod(since=START, until=START + STEP),
+        at=START + STEP,
     )
     assert (new_baseline.source, new_baseline.refusal_count) == (BaselineSource.SPAN, 20)
     assert new_baseline.longest_pause_seconds == pytest.approx(1.5, abs=0.1)
@@ -81,8 +92,10 @@ def test_a_span_counts_its_refusals(bare_service: Service) -> None:
 def test_one_baseline_is_active_and_any_can_be(bare_service: Service) -> None:
     """A new baseline takes over; an older one can be activated again; an unknown one is refused."""
     bare_service.send(600)
-    first = baseline.create(bare_service.engine, bare_service.settings, at=START + STEP, first=300)
-    second = baseline.create(bare_service.engine, bare_service.settings, at=START + 2 * STEP, first=600)
+    first = baseline.create(bare_service.engine, bare_service.settings, baseline.HealthyPeriod(300), at=START + STEP)
+    second = baseline.create(
+        bare_service.engine, bare_service.settings, baseline.HealthyPeriod(600), at=START + 2 * STEP
+    )
     with database.reading(bare_service.engine) as connection:
         assert [r.baseline.baseline_id for r in all_baselines(connection) if r.active] == [second.baseline_id]
     baseline.activate(bare_service.engine, first.baseline_id)
@@ -100,9 +113,8 @@ def test_variation_is_what_sampling_does_not_explain(bare_service: Service) -> N
     swinging = baseline.create(
         bare_service.engine,
         bare_service.settings,
+        baseline.HealthyPeriod(since=START, until=START + timedelta(days=1)),
         at=START + timedelta(days=1),
-        since=START,
-        until=START + timedelta(days=1),
     )
     with database.reading(bare_service.engine) as connection:
         steady = all_baselines(connection)[-1].baseline
@@ -173,8 +185,10 @@ def test_a_span_with_deviating_runs_is_not_healthy(service: Service) -> None:
     service.step(change=lose("town", 0.1))
     engine, service_settings, now = service.engine, service.settings, service.now
     with pytest.raises(BaselineRefused, match="1 monitoring runs deviated"):
-        baseline.create(engine, service_settings, at=now, since=START, until=now)
-    new_baseline = baseline.create(engine, service_settings, at=now, since=START, until=now, accept_contradiction=True)
+        baseline.create(engine, service_settings, baseline.HealthyPeriod(since=START, until=now), at=now)
+    new_baseline = baseline.create(
+        engine, service_settings, baseline.HealthyPeriod(since=START, until=now, accept_contradiction=True), at=now
+    )
     assert new_baseline.sample_size == 600
 
 
@@ -183,7 +197,7 @@ def test_a_burst_before_anything_changed_is_left_out(service: Service) -> None:
     service.step()
     service.step(change=lose("town", 1.0))
     service.step()
-    new_baseline = baseline.create(service.engine, service.settings, at=service.now, first=2600)
+    new_baseline = baseline.create(service.engine, service.settings, baseline.HealthyPeriod(2600), at=service.now)
     assert new_baseline.features["town"].missing_count == 0
 
 

@@ -72,7 +72,7 @@ def test_no_document_of_the_store_shows_a_rare_value(bare_service: Service) -> N
     """Neither the baseline nor a window, a reading or an incident; what many rows share is shown."""
     service = bare_service
     service.send(2_000, start=START - timedelta(days=30), over=18 * STEP, change=rare_values)
-    baseline.create(service.engine, service.settings, at=START, first=2_000)
+    baseline.create(service.engine, service.settings, baseline.HealthyPeriod(2_000), at=START)
     for _ in range(4):
         service.step(400, change=strange)
     texts = dict(documents(service))

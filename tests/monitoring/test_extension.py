@@ -48,7 +48,7 @@ def send(service: Service, count: int, start: datetime, over: timedelta) -> None
 def hourly_service(bare_service: Service) -> Service:
     """A service with a baseline of five workdays."""
     send(bare_service, COUNT, FIRST_MONDAY, timedelta(days=5))
-    baseline.create(bare_service.engine, bare_service.settings, at=SUNDAY, first=COUNT)
+    baseline.create(bare_service.engine, bare_service.settings, baseline.HealthyPeriod(COUNT), at=SUNDAY)
     return bare_service
 
 

@@ -62,7 +62,9 @@ def fault(random: Random) -> Callable[[int, Row], None] | None:
 def live(service: Service, random: Random) -> None:
     """A healthy past and eventful intervals."""
     service.send(200, start=START - timedelta(hours=4), over=timedelta(hours=3), change=fault(random))
-    baseline.create(service.engine, service.settings, at=START, first=200, accept_contradiction=True)
+    baseline.create(
+        service.engine, service.settings, baseline.HealthyPeriod(first=200, accept_contradiction=True), at=START
+    )
     lasting, held = None, False
     for _ in range(INTERVALS):
         lasting = random.choice((lasting, lasting, fault(random)))

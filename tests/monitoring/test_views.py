@@ -22,7 +22,7 @@ from stillsafe.monitoring.logged_baseline import logged_baseline
 from stillsafe.monitoring.profile import profile_features
 from stillsafe.monitoring.replay import replay
 from stillsafe.monitoring.run_detail import derive
-from stillsafe.monitoring.views import HealthyPeriod, view_column, with_baseline_views, with_healthy_views
+from stillsafe.monitoring.views import ViewConditions, view_column, with_baseline_views, with_healthy_views
 from stillsafe.settings import Settings, parse
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
@@ -109,7 +109,7 @@ def test_the_clock_of_the_requests_decides_nothing(write: Callable[[datetime, in
     """Hour and weekday are watched only where the lag leaves them free: else a week of requests would decide them."""
     times = [AT + n * timedelta(minutes=17) for n in range(600)]
     rows = rows_of(DATE, [write(time, n) for n, time in enumerate(times)], times)
-    period = HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=True)
+    period = ViewConditions(Schema((DATE,)), AT, "UTC", is_timed=True)
     assert {view.kind.value for view in with_healthy_views(rows, period).views.values()} == kinds
 
 
@@ -117,7 +117,7 @@ def test_values_that_follow_the_clock_tell_their_time_zone() -> None:
     """Times without a zone that were written in UTC stay UTC, whatever the service's own time zone is."""
     times = [AT + n * timedelta(minutes=17) for n in range(200)]
     rows = rows_of(DATE, [f"{time:%Y-%m-%d %H:%M:%S}" for time in times], times)
-    view = with_healthy_views(rows, HealthyPeriod(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)).views[
+    view = with_healthy_views(rows, ViewConditions(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)).views[
         "day (lag)"
     ]
     assert view.timezone == "UTC"
@@ -138,7 +138,7 @@ def test_dates_of_a_period_have_the_lag_of_their_time(
     """The first of the month is 5 days ago for all rows of the sixth: any such lag is in range, and a stuck one not."""
     times = [AT + 2 * DAY + n * timedelta(minutes=5) for n in range(8_000)]
     rows = with_healthy_views(
-        rows_of(DATE, [write(time) for time in times], times), HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=True)
+        rows_of(DATE, [write(time) for time in times], times), ViewConditions(Schema((DATE,)), AT, "UTC", is_timed=True)
     )
     feature = profile_features(rows, Schema((DATE,)))["day (lag)"]
     assert [view.follows_clock for view in rows.views.values()] == [True]
@@ -160,7 +160,7 @@ def test_dates_of_a_period_have_the_lag_of_their_time(
 def test_midnights_are_days(write: Callable[[datetime], str]) -> None:
     """A day may be written as its midnight, in its own zone: its lag is 0 at every hour of the day."""
     times = [AT + n * timedelta(minutes=67) for n in range(300)]
-    period = HealthyPeriod(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)
+    period = ViewConditions(Schema((DATE,)), AT, "Europe/Berlin", is_timed=True)
     rows = with_healthy_views(rows_of(DATE, [write(time) for time in times], times), period)
     assert [view.is_daily for view in rows.views.values()] == [True]
     assert set(rows.numbers["day (lag)"].tolist()) == {0.0}
@@ -170,7 +170,7 @@ def test_without_times_only_dates_far_from_all_count() -> None:
     """The age of such a sample is not known: for years its dates are in range, and an unset clock is not."""
     random = Random(1)
     values = [(AT - random.randrange(900) * DAY).date().isoformat() for _ in range(400)]
-    rows = with_healthy_views(rows_of(DATE, values, []), HealthyPeriod(Schema((DATE,)), AT, "UTC", is_timed=False))
+    rows = with_healthy_views(rows_of(DATE, values, []), ViewConditions(Schema((DATE,)), AT, "UTC", is_timed=False))
     feature = profile_features(rows, Schema((DATE,)))["day (lag)"]
     assert feature.bins is None
     assert feature.minimum is not None
@@ -182,7 +182,7 @@ def test_a_feature_with_the_name_of_a_view_keeps_it() -> None:
     """A view never takes the place of a feature, and a baseline without views gets none."""
     own = FeatureSpec("day (lag)", FeatureType.NUMERIC, required=False)
     rows = rows_of(DATE, [AT.isoformat()] * 100, [AT] * 100)
-    period = HealthyPeriod(Schema((DATE, own)), AT, "UTC", is_timed=True)
+    period = ViewConditions(Schema((DATE, own)), AT, "UTC", is_timed=True)
     assert with_healthy_views(rows, period).views == {}
     viewed_rows = with_healthy_views(rows, replace(period, schema=Schema((DATE,))))
     assert [*viewed_rows.numbers] == ["day (lag)"]

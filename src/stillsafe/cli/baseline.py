@@ -1,23 +1,34 @@
 """`baseline`: create, activate, list and show baselines."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
 from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result, print_rows
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.errors import ConfigurationError, RefusedError
+from stillsafe.init.label_study import LabelStudy, learning_report
+from stillsafe.model.load import load_model
 from stillsafe.monitoring import baseline as baselines
 from stillsafe.monitoring import extension
 from stillsafe.monitoring.clock_sentences import clock_sentences
+from stillsafe.progress import no_progress
+from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
 from stillsafe.store.read.baselines import BaselineRecord, active_baseline, all_baselines, baseline_by_id
+
+WithLabels = Annotated[
+    bool, typer.Option("--with-labels", help="Learn harm again from the period's labelled rows, not from `init`'s.")
+]
 
 baseline_app = typer.Typer(
     help="What healthy looks like: make, list, show and activate baselines.", no_args_is_help=True
@@ -37,27 +48,26 @@ def baseline_create(
     accept_contradiction: Annotated[
         bool, typer.Option("--accept-contradiction", help="Make it although its halves deviate from one another.")
     ] = False,
+    with_labels: WithLabels = False,
     as_json: Json = False,
 ) -> None:
     """Make a baseline of the served model version and make it the active one."""
     sources = [first is not None, since is not None or until is not None, reference is not None]
     if sum(sources) > 1:
         raise ConfigurationError("A baseline has one source.", "Use one of --first, --from/--to and --file.")
+    if reference is not None and with_labels:
+        raise ConfigurationError("A reference file has its own study.", "Leave --with-labels out.")
     settings = service.settings_of(config)
     engine = service.open_store(settings)
+    previous = _study_in_force(engine, settings)
     if reference is not None:
         baseline = baselines.load_reference(engine, settings, reference)
     else:
-        baseline = baselines.create(
-            engine,
-            settings,
-            at=service.utc_now(),
-            first=first,
-            since=None if since is None else parse_time(since),
-            until=None if until is None else parse_time(until),
-            accept_contradiction=accept_contradiction,
-        )
-    print_result(baseline_document(baseline, active=True), as_json, lambda: print_baseline(baseline, active=True))
+        start, end = (None if time is None else parse_time(time) for time in (since, until))
+        period = baselines.HealthyPeriod(first, start, end, accept_contradiction)
+        study = _label_study(settings, accept_contradiction=accept_contradiction) if with_labels else None
+        baseline = baselines.create(engine, settings, period, at=service.utc_now(), study=study)
+    _print_new(baseline, previous, as_json)
 
 
 @baseline_app.command("extend")
@@ -67,6 +77,7 @@ def baseline_extend(
         str | None, typer.Option("--from", help="Start of the healthy span (ISO 8601; default seven days ago).")
     ] = None,
     until: Annotated[str | None, typer.Option("--to", help="Its end (ISO 8601; default now).")] = None,
+    with_labels: WithLabels = False,
     as_json: Json = False,
 ) -> None:
     """Widen the active baseline by a healthy span of the log: more hours, weekdays and values are known.
@@ -76,8 +87,10 @@ def baseline_extend(
     settings = service.settings_of(config)
     engine = service.open_store(settings)
     span = extension.HealthySpan(*(None if time is None else parse_time(time) for time in (since, until)))
-    baseline = extension.extend(engine, settings, span, at=service.utc_now())
-    print_result(baseline_document(baseline, active=True), as_json, lambda: print_baseline(baseline, active=True))
+    previous = _study_in_force(engine, settings)
+    study = _label_study(settings) if with_labels else None
+    baseline = extension.extend(engine, settings, span, at=service.utc_now(), study=study)
+    _print_new(baseline, previous, as_json)
 
 
 @baseline_app.command("activate")
@@ -113,6 +126,31 @@ def baseline_show(
         raise RefusedError("there is no such baseline; `stillsafe baseline list` shows them.")
     active = current is not None and current.baseline_id == baseline.baseline_id
     print_result(baseline_document(baseline, active=active), as_json, lambda: print_baseline(baseline, active=active))
+
+
+def _study_in_force(engine: Engine, settings: Settings) -> PerformanceImpact | None:
+    """The impact study of the active baseline."""
+    with database.reading(engine) as connection:
+        active = active_baseline(connection, settings.model.version)
+    return None if active is None else active.harm
+
+
+def _label_study(settings: Settings, *, accept_contradiction: bool = False) -> LabelStudy:
+    """Learns harm from the labels of the log with the served model."""
+    return LabelStudy(load_model(settings), settings, accept_contradiction, no_progress)
+
+
+def _print_new(baseline: Baseline, previous: PerformanceImpact | None, as_json: bool) -> None:
+    """Print a new baseline, and what it learnt from labels beside what was in force before."""
+    report = learning_report(baseline, previous)
+    document = baseline_document(baseline, active=True) | {"learning": None if report is None else asdict(report)}
+
+    def print_text() -> None:
+        print_baseline(baseline, active=True)
+        if report is not None:
+            print_plain(f"  {report.sentence}")
+
+    print_result(document, as_json, print_text)
 
 
 def baseline_document(baseline: Baseline, *, active: bool) -> dict[str, Any]:

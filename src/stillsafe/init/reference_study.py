@@ -19,7 +19,7 @@ from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.noise import with_impact
 from stillsafe.monitoring.slot_noise import with_slots
-from stillsafe.monitoring.views import HealthyPeriod, with_healthy_views
+from stillsafe.monitoring.views import ViewConditions, with_healthy_views
 from stillsafe.progress import Progress
 from stillsafe.table_file import TIMESTAMP, Micros
 
@@ -81,7 +81,7 @@ def study_reference(
     )
     timezone = None if sample.times is None else request.timezone
     min_count = request.disclosure.min_count
-    period = HealthyPeriod(schema, request.now, request.timezone, timezone is not None, min_count, salt)
+    period = ViewConditions(schema, request.now, request.timezone, timezone is not None, min_count, salt)
     columns = with_healthy_views(columns, period)
     try:
         reference = baseline.reference_baseline(

@@ -25,17 +25,18 @@ from stillsafe.core.signals import Evidence
 from stillsafe.core.window import Window
 from stillsafe.errors import BaselineRefused
 from stillsafe.model.reference import read_baseline, read_reference
+from stillsafe.monitoring.baseline_labels import LabelledPeriod, PeriodStudy, period_labels
 from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots, read_columns
 from stillsafe.monitoring.disclosure import NO_DISCLOSURE_CONTROL, Disclosure, shared_predictions
 from stillsafe.monitoring.local_time import fresh_slots
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.logged_baseline import logged_baseline
-from stillsafe.monitoring.noise import SMALLEST_CHUNK, baseline_noise, joint_table
+from stillsafe.monitoring.noise import SMALLEST_CHUNK, baseline_noise, joint_table, with_impact
 from stillsafe.monitoring.profile import numeric_predictions, profile_features, profile_outputs
 from stillsafe.monitoring.slot_noise import with_slots
 from stillsafe.monitoring.slots import period_clock
 from stillsafe.monitoring.tally import tally
-from stillsafe.monitoring.views import HealthyPeriod, with_healthy_views
+from stillsafe.monitoring.views import ViewConditions, with_healthy_views
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline, baseline_by_id
@@ -68,6 +69,27 @@ class BaselineOrigin:
     created_at: datetime
     source: BaselineSource
     refusal_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthyPeriod:
+    """Which predictions of the log a baseline is made of.
+
+    Attributes:
+        first: the first so many that the model made in the state NORMAL; None for 10,000.
+        since, until: a span of time instead, half open; None where it has no start, and for now.
+        accept_contradiction: whether it counts although runs deviated in it, or it contradicts itself.
+    """
+
+    first: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    accept_contradiction: bool = False
+
+    @property
+    def is_span(self) -> bool:
+        """Whether it is a span of time."""
+        return self.since is not None or self.until is not None
 
 
 def reference_columns(
@@ -215,63 +237,70 @@ def contradictions(
 def create(
     engine: Engine,
     settings: Settings,
+    period: HealthyPeriod,
     *,
     at: datetime,
-    first: int | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    accept_contradiction: bool = False,
+    study: PeriodStudy | None = None,
 ) -> Baseline:
     """Make and activate a baseline of the served model version from the prediction log.
 
     Args:
         engine: the store.
         settings: the service.
+        period: the healthy predictions.
         at: the time now, aware UTC.
-        first: use the first so many predictions that the model made in the state NORMAL (default 10,000).
-        since: use the span of time from here on instead.
-        until: use the span of time up to here instead.
-        accept_contradiction: make it even if runs deviated in the period, or its halves deviate from one another.
+        study: learns harm again from the labels of the period; None: the study of the reference stays.
 
     Raises:
-        BaselineRefused: the period is too small, was not healthy, or its halves deviate from one another.
+        BaselineRefused: the period is too small, was not healthy, or contradicts itself.
     """
-    schema, version = settings.schema_of_features, settings.model.version
+    schema, timezone = settings.schema_of_features, settings.service.timezone
     with database.reading(engine) as connection:
-        if since is None and until is None:
-            source, refusals = BaselineSource.FIRST, 0
-            log_rows = _first_rows(connection, version, first or DEFAULT_SAMPLE)
-        else:
-            start, end = since or datetime.min.replace(tzinfo=at.tzinfo), until or at
-            source, refusals = BaselineSource.SPAN, refusal_count(connection, start, end, version)
-            log_rows = window_rows(connection, start, end, version)
-            deviations = deviating_run_count(connection, version, start, end)
-            if deviations and not accept_contradiction:
-                raise BaselineRefused(f"{deviations} monitoring runs deviated in that period: it was not healthy.")
+        log_rows, origin = _period_rows(connection, settings.model.version, period, at)
+        labels = [] if study is None else period_labels(connection, log_rows)
     rows, reference = read_columns(log_rows, schema), _reference_in_force(engine, settings)
     if reference is not None:
         rows = LogFormat.of(settings).comparable_columns(rows, reference)
     require_healthy(rows)
-    timezone, disclosure = settings.service.timezone, Disclosure.of(settings)
-    salt = settings.service.hash_salt
-    rows = with_healthy_views(rows, HealthyPeriod(schema, at, timezone, True, disclosure.min_count, salt))
+    disclosure, salt = Disclosure.of(settings), settings.service.hash_salt
+    rows = with_healthy_views(rows, ViewConditions(schema, at, timezone, True, disclosure.min_count, salt))
     sentences = contradictions(rows, schema, settings.policy, at, timezone)
-    if sentences and not accept_contradiction:
+    if sentences and not period.accept_contradiction:
         raise BaselineRefused("The period contradicts itself: its second half deviates from its first.", sentences)
     baseline = summarize(
         rows,
         schema,
-        BaselineOrigin(f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}", version, at, source, refusals),
+        origin,
         low_confidence_threshold=settings.policy.low_confidence_threshold,
         reference=reference,
         disclosure=disclosure,
         timezone=timezone,
     )
     rows = LogFormat.of(settings).comparable_columns(rows, baseline)
+    if study is not None:
+        baseline = with_impact(rows, baseline, study(LabelledPeriod(log_rows, labels, rows, baseline)))
     baseline = with_slots(baseline, rows, timezone, settings.policy)
     with database.writing(engine) as connection:
         store_baseline(connection, baseline)
     return baseline
+
+
+def _period_rows(
+    connection: Connection, version: str, period: HealthyPeriod, at: datetime
+) -> tuple[LogRows, BaselineOrigin]:
+    """The rows of a period, and where they come from."""
+    if not period.is_span:
+        source, refusals = BaselineSource.FIRST, 0
+        log_rows = _first_rows(connection, version, period.first or DEFAULT_SAMPLE)
+    else:
+        start, end = period.since or datetime.min.replace(tzinfo=at.tzinfo), period.until or at
+        source, refusals = BaselineSource.SPAN, refusal_count(connection, start, end, version)
+        log_rows = window_rows(connection, start, end, version)
+        deviations = deviating_run_count(connection, version, start, end)
+        if deviations and not period.accept_contradiction:
+            raise BaselineRefused(f"{deviations} monitoring runs deviated in that period: it was not healthy.")
+    identifier = f"{source.value}-{version}-{at:%Y%m%dT%H%M%SZ}"
+    return log_rows, BaselineOrigin(identifier, version, at, source, refusals)
 
 
 def _first_rows(connection: Connection, version: str, count: int) -> LogRows:

@@ -14,6 +14,7 @@ from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline, J
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
 from stillsafe.errors import BaselineRefused
 from stillsafe.monitoring.baseline import BaselineOrigin, require_healthy, store_baseline, summarize
+from stillsafe.monitoring.baseline_labels import LabelledPeriod, PeriodStudy, period_labels
 from stillsafe.monitoring.columns import Columns, read_columns
 from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.monitoring.log_format import LogFormat
@@ -36,7 +37,9 @@ class HealthySpan:
     until: datetime | None = None
 
 
-def extend(engine: Engine, settings: Settings, span: HealthySpan, *, at: datetime) -> Baseline:
+def extend(
+    engine: Engine, settings: Settings, span: HealthySpan, *, at: datetime, study: PeriodStudy | None = None
+) -> Baseline:
     """Add a healthy period of the log to the active baseline, and activate the result.
 
     Rows count that the model answered in the state NORMAL, in runs without a deviation. By default the last seven days
@@ -47,9 +50,10 @@ def extend(engine: Engine, settings: Settings, span: HealthySpan, *, at: datetim
         settings: the service.
         span: the period.
         at: the time now, aware UTC.
+        study: learns harm again from the labels of the period; None: the study of the active baseline stays.
 
     Raises:
-        BaselineRefused: there is no active baseline, or too few healthy rows.
+        BaselineRefused: there is no active baseline, too few healthy rows, or labels that contradict it.
     """
     schema, version = settings.schema_of_features, settings.model.version
     until = span.until or at
@@ -58,6 +62,7 @@ def extend(engine: Engine, settings: Settings, span: HealthySpan, *, at: datetim
         if active is None:
             raise BaselineRefused("There is no active baseline to widen; make one with `stillsafe baseline create`.")
         log_rows = healthy_rows(connection, version, span.since or _default_start(active, until), until)
+        labels = [] if study is None else period_labels(connection, log_rows)
     timezone = settings.service.timezone if active.slots is None else active.slots.timezone
     rows = LogFormat.of(settings).comparable_columns(read_columns(log_rows, schema), active)
     require_healthy(rows)
@@ -73,6 +78,8 @@ def extend(engine: Engine, settings: Settings, span: HealthySpan, *, at: datetim
         timezone=timezone,
     )
     baseline = sum_of(active, _with_slots_like(active, period, rows, settings))
+    if study is not None:
+        baseline = replace(baseline, harm=study(LabelledPeriod(log_rows, labels, rows, period)))
     with database.writing(engine) as connection:
         store_baseline(connection, baseline)
     return baseline

@@ -41,7 +41,7 @@ _LARGEST_MICROS = 6e16
 
 
 @dataclass(frozen=True, slots=True)
-class HealthyPeriod:
+class ViewConditions:
     """What the views of a healthy period depend on besides its rows.
 
     Attributes:
@@ -61,7 +61,7 @@ class HealthyPeriod:
     salt: str = ""
 
 
-def with_healthy_views(rows: Columns, period: HealthyPeriod) -> Columns:
+def with_healthy_views(rows: Columns, period: ViewConditions) -> Columns:
     """A healthy period with the views of its dates and texts. Features with precise views already keep these."""
     old_views = {name: view for name, view in rows.views.items() if not view.is_rough}
     old_names = {view.of for view in old_views.values()}
@@ -125,7 +125,7 @@ def needs_times(features: Mapping[str, FeatureBaseline]) -> bool:
 
 
 def _date_views(
-    name: str, values: DateValues, rows: Columns, period: HealthyPeriod, *, is_timed: bool
+    name: str, values: DateValues, rows: Columns, period: ViewConditions, *, is_timed: bool
 ) -> tuple[View, ...]:
     """The views of a date: hour and weekday only where its lag leaves them free."""
     present = values.micros[np.isfinite(values.micros)]
@@ -171,7 +171,7 @@ def _is_of_clock(lags: Numbers) -> bool:
     return neighbours < CLOCK_RATIO * others
 
 
-def _text_views(name: str, values: TextValues, period: HealthyPeriod) -> tuple[View, ...]:
+def _text_views(name: str, values: TextValues, period: ViewConditions) -> tuple[View, ...]:
     if np.isfinite(values.lengths).sum() < FEWEST_VALUES:
         return ()
     words = stored_words(known_words(values.words, period.min_count), period.salt)
@@ -182,7 +182,7 @@ def _text_views(name: str, values: TextValues, period: HealthyPeriod) -> tuple[V
     )
 
 
-def _healthy_column(view: View, rows: Columns, period: HealthyPeriod) -> Column:
+def _healthy_column(view: View, rows: Columns, period: ViewConditions) -> Column:
     values = rows.open_values[view.of]
     if view.kind is ViewKind.UNKNOWN_WORDS and isinstance(values, TextValues):
         return own_unknown_shares(values.words, period.min_count)

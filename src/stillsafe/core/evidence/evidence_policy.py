@@ -144,6 +144,12 @@ class EvidencePolicy:
     realised_loss_deviations: float = _because(
         2.5, "A realised loss counts beyond so many standard errors; three labelled runs in a row must show it."
     )
+    learning_min_coverage: float = _because(
+        0.1, "With fewer labelled rows than one in ten, why these have a label matters more than what the label is."
+    )
+    learning_deviations: float = _because(
+        4.0, "A baseline is learnt once: chance makes labels contradict it once in ten thousand times."
+    )
     state_valid_intervals: float = _because(
         2.0, "A state is valid for so many intervals: one run may be late or fail before it counts as stale."
     )

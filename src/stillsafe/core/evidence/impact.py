@@ -95,6 +95,7 @@ class PerformanceImpact:
             place of its own; empty where the metric does not depend on the answers alone.
         answer_effects: per feature and bin, the difference in each prediction bin's share, other things equal.
         row_count: labelled rows behind the healthy error; 0 in a document of an older version.
+        is_live: whether these rows are of the log, and not of the sample at `init`.
     """
 
     metric: Metric
@@ -117,6 +118,7 @@ class PerformanceImpact:
     answer_swaps: tuple[tuple[float, ...], ...] = ()
     answer_effects: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     row_count: int = 0
+    is_live: bool = False
 
     def served_name(self, name: str) -> str:
         """The feature that the model takes: of a view the one that it belongs to."""

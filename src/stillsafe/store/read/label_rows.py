@@ -3,13 +3,14 @@
 A run stores by their ids which labels it read, as it does for predictions (`row_selection`): a replay reads the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_, null, select
 
+from stillsafe.store import database
 from stillsafe.store.read.row_selection import (
     NO_RANGES,
     RECENT_IDS,
@@ -122,6 +123,19 @@ def label_rows(
     result = connection.execute(query.execution_options(yield_per=BATCH_ROWS))
     for rows in result.partitions():
         yield [LabelRow(*row) for row in rows]
+
+
+def labels_of_rows(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Row id -> label in force, for the predictions with these ids that have a label."""
+    if not ids:
+        return {}
+    log, label, newer = prediction_logs, labels, labels.alias("newer")
+    query = select(log.c.id, label.c.label).join_from(log, label, label.c.prediction_id == log.c.prediction_id)
+    is_replaced = exists().where(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
+    is_own = log.c.service_id == database.service_id(connection)
+    rows = connection.execute(query.where(log.c.id.between(min(ids), max(ids)), is_own, ~is_replaced))
+    row_ids = frozenset(ids)
+    return {row_id: text for row_id, text in rows if row_id in row_ids}
 
 
 def prediction_count(
