@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.metric import MetricDefinition
+from stillsafe.core.evidence.score_table import ScoreTable
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score, as_text
 from stillsafe.init.perturbation import FEWEST_ROWS, KnownOutcomes, Perturbation, Trials, answer_swaps
+from stillsafe.init.score_tables import healthy_answers
 from stillsafe.init.scorer import Scorer, default_definition, needs_scores, scorer_of
 from stillsafe.model.frame import frame
 from stillsafe.model.model import Model
@@ -91,12 +93,15 @@ def study_impact(
     impacts: list[PerformanceImpact] = []
     with_scores = any(map(needs_scores, definitions))
     known_outcomes: KnownOutcomes = {}
+    scorers: list[Scorer] = []
     for definition in definitions or (default_definition(model),):
         labels = None if sample.labels is None else [sample.labels[i] for i in usable]
         scorer = scorer_of(model, [sample.scores[i] for i in usable], labels, definition)
-        if scorer is not None:
-            scorer = replace(scorer, with_scores=with_scores)
-            impacts.append(_metric_impact(model, sample, baseline, scorer, Trials(known_outcomes, progress)))
+        scorers += [] if scorer is None else [replace(scorer, with_scores=with_scores)]
+    for scorer in scorers:
+        impact = _metric_impact(model, sample, baseline, scorer, Trials(known_outcomes, progress))
+        table = _score_table(model, sample, scorer, [each.definition for each in scorers])
+        impacts.append(replace(impact, score_table=table))
     return replace(impacts[0], also=tuple(impacts[1:])) if impacts else None
 
 
@@ -132,6 +137,20 @@ def _metric_impact(
         answer_effects=_answer_effects(baseline, codes, output_codes),
         row_count=len(usable),
     )
+
+
+def _score_table(
+    model: Model, sample: ScoredSample, scorer: Scorer, definitions: Sequence[MetricDefinition]
+) -> ScoreTable | None:
+    """The labelled rows by score, where the metric depends on scores."""
+    if sample.labels is None or not needs_scores(scorer.definition):
+        return None
+    usable = sample.usable
+    labels, scores = [sample.labels[i] for i in usable], [sample.scores[i] for i in usable]
+    outcome = scorer.outcome(model, frame(model.features, [sample.rows[i] for i in usable]))
+    answers = healthy_answers(model, scores, labels, definitions, outcome.scores)
+    errors = scorer.errors(outcome, np.arange(len(usable)))
+    return None if answers is None else answers.table(scorer.definition, errors)
 
 
 def _output_bin_codes(columns: Columns, baseline: Baseline, usable: Sequence[int]) -> dict[str, BinCodes]:

@@ -13,7 +13,9 @@ from stillsafe.core.evidence.estimate_account import EstimateAccount, WindowAcco
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.label_errors import MeanError, cell_error
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
+from stillsafe.core.policy import EVIDENCE
 from stillsafe.core.signals import METRIC_SIGNALS, SIGNALS
+from stillsafe.model.label_scores import RowAnswer, label_judge, score_errors
 from stillsafe.store.read.baselines import baseline_by_id
 from stillsafe.store.read.labels import OutcomeGroup, last_labelled_at, outcome_groups
 from stillsafe.store.read.runs import RunFigures, figures_before
@@ -63,13 +65,14 @@ def window_account(connection: Connection, run: RunFigures, baseline: Baseline |
     """
     harm = None if baseline is None else baseline.harm
     reading = None if harm is None else _estimate(run, harm)
-    if harm is None or reading is None or harm.metric.uses_probabilities:
+    if harm is None or reading is None:
         return None
-    groups = outcome_groups(connection, run.window_start, run.window_end, run.model_version or "")
+    span = run.window_start, run.window_end, run.model_version or ""
+    groups = outcome_groups(connection, *span, with_confidence=harm.needs_scores)
     rows = [each for each in groups if not (each.fallback_used or each.label is None or each.prediction is None)]
-    if sum(each.count for each in rows) < MIN_LABELS:
+    error = None if sum(each.count for each in rows) < MIN_LABELS else _error(harm, rows)
+    if error is None:
         return None
-    error = _error(harm, rows)
     unit = max(harm.healthy_error, 1e-12) if harm.metric is Metric.MEAN_ABSOLUTE_ERROR else 1.0
     healthy_count = harm.row_count or (0 if baseline is None else baseline.sample_size)
     realised_error = math.sqrt(error.variance * (1 / error.count + 1 / max(healthy_count, 1))) / unit
@@ -91,7 +94,10 @@ def _estimate(run: RunFigures, harm: PerformanceImpact) -> Mapping[str, Any] | N
     return None
 
 
-def _error(harm: PerformanceImpact, rows: list[OutcomeGroup]) -> MeanError:
+def _error(harm: PerformanceImpact, rows: list[OutcomeGroup]) -> MeanError | None:
+    """The error of labelled answers; None where the log lacks their scores, or labels of one of two classes."""
+    if harm.needs_scores:
+        return _score_error(harm, rows)
     if not harm.metric.is_regression:
         cells: dict[tuple[str, str], float] = {}
         for row in rows:
@@ -104,6 +110,29 @@ def _error(harm: PerformanceImpact, rows: list[OutcomeGroup]) -> MeanError:
     count = sum(n for _, n in errors)
     mean = sum(error * n for error, n in errors) / count
     return MeanError(mean, sum(n * (error - mean) ** 2 for error, n in errors) / count, count)
+
+
+def _score_error(harm: PerformanceImpact, rows: list[OutcomeGroup]) -> MeanError | None:
+    judge = label_judge([harm])
+    if judge is None:
+        return None
+    pairs = [(judge.row_score(row.label or "", RowAnswer(row.prediction or "", row.confidence)), row) for row in rows]
+    known_rows = [(score, row) for score, row in pairs if score is not None]
+    if len(known_rows) < len(pairs):
+        return None
+    if not harm.metric.uses_probabilities:
+        cells: dict[tuple[str, str], float] = {}
+        for score, row in known_rows:
+            cell = row.label or "", score.answer
+            cells[cell] = cells.get(cell, 0.0) + row.count
+        return cell_error(harm.definition or MetricDefinition(harm.metric), cells)
+    scores = [score for score, row in known_rows for _ in range(row.count)]
+    positives = sum(score.is_positive for score in scores)
+    least = min(positives, len(scores) - positives)
+    if harm.metric is Metric.AUC and least < EVIDENCE.realised_min_class_labels:
+        return None
+    errors = score_errors(harm.metric, scores)
+    return MeanError(float(errors.mean()), float(errors.var()), len(errors))
 
 
 def _number_error(metric: Metric, label: float, answer: float) -> float:

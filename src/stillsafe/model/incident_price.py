@@ -31,6 +31,8 @@ def incident_price(connection: Connection, incident: IncidentRecord) -> BypassPr
         for each in tallies
         if each.start is not None and each.end is not None and each.end >= start and (end is None or each.start <= end)
     ]
+    # An area under the curve needs rows of both classes.
+    own_tallies = [each for each in own_tallies if each.fallback.least_class_count != 0]
     definition = impact.definition or MetricDefinition(impact.metric)
     return bypass_price(
         definition, [each.paired_model for each in own_tallies], [each.fallback for each in own_tallies]

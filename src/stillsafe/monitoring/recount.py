@@ -177,7 +177,7 @@ class Recount:
     def difference(self, run: RunRecord) -> Difference | None:
         """Count one more window; its first difference, if no row is missing on purpose."""
         old_labels = stored_value(Window, run.window).labels
-        is_scored = run.shadow or (old_labels is not None and old_labels.scored_count > 0)
+        is_scored = run.shadow or _are_labels_scored(old_labels)
         if is_scored and (run.model_version != self.model_version or self.score is None):
             reason = f"shadow scores need model version {run.model_version}, which is not the one at hand"
             self.not_recounted[run.id] = reason
@@ -206,7 +206,7 @@ class Recount:
         rows = rows_of_run(self.connection, run)
         window = observe(self.connection, log_format, version, baseline, rows, score, self.archive)
         labels = stored_value(Window, run.window).labels
-        label_score = self.score if labels is not None and labels.scored_count else None
+        label_score = self.score if _are_labels_scored(labels) else None
         rows_from = None if labels is None else labels.rows_from
         return with_labels(self.connection, log_format.schema, baseline, rows, window, rows_from, label_score)[0]
 
@@ -279,6 +279,11 @@ class Recount:
         total = stored_value(Window, run.window).total
         # Without any row the silence was counted from a request before the window, which may be deleted too.
         return not (rows or refusals) or rows < total.prediction_count or refusals < total.refusal_count
+
+
+def _are_labels_scored(labels: LabelTally | None) -> bool:
+    """Whether the model scored rows with these labels outside of requests."""
+    return labels is not None and labels.scored_count + labels.rescored_count > 0
 
 
 def _missing_labels(old: LabelTally | None, new: LabelTally | None) -> int:

@@ -255,7 +255,7 @@ def with_labels(
     source = LabelSource(rows.labels, window.model_version, rows.end, oldest, rows_from, newest, gaps)
     if baseline is None:
         return window, rows.labels.read
-    tally, ids = read_labels(connection, source, baseline, schema, score, rows.policy.min_labels)
+    tally, ids = read_labels(connection, source, baseline, schema, score, rows.policy)
     return replace(window, labels=tally), NO_RANGES if is_labelled(rows.policy, tally) else ids
 
 

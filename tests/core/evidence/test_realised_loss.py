@@ -12,7 +12,8 @@ from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.label_streak import LabelStreak, next_streak
 from stillsafe.core.evidence.label_tally import AnswerTally, LabelTally
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.core.evidence.realised_loss import healthy_error, judged_impact, realised_readings
+from stillsafe.core.evidence.realised_loss import healthy_error, judged_impact, judged_impacts, realised_readings
+from stillsafe.core.evidence.score_table import ScoreOrigin, ScoreTable
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import FeatureType
@@ -190,3 +191,20 @@ def test_the_healthy_error_is_as_sure_as_its_rows(counts: dict[tuple[str, str], 
     labels = LabelTally(AT, AT, tally.count, model=tally)
     error = healthy_error(baseline(), IMPACT, labels, MetricDefinition(Metric.ACCURACY))
     assert error.count == pytest.approx(rows)
+
+
+def test_beside_a_metric_of_probabilities_one_of_answers_is_judged() -> None:
+    """The worse of both is reported; a study of an older version has no table, and its metric of answers counts."""
+    table = ScoreTable(
+        ScoreOrigin.PROBABILITY, "yes", ("no", "yes"), (0.5,), (("no", "no", 0, 70), ("yes", "yes", 1, 30))
+    )
+    auc = PerformanceImpact(Metric.AUC, True, 0.1, 0.4, {}, row_count=100, score_table=table)
+    both = replace(auc, also=(IMPACT,))
+    assert [each.metric for each in judged_impacts(baseline(both))] == [Metric.AUC, Metric.ACCURACY]
+    old = replace(auc, score_table=None, also=(IMPACT,))
+    assert judged_impacts(baseline(old)) == (IMPACT,)
+    assert judged_impacts(baseline(replace(auc, score_table=None))) == ()
+    assert judged_impacts(baseline(replace(IMPACT, also=(auc,)))) == (replace(IMPACT, also=(auc,)),)
+    lost = AnswerTally(400, (("no", "no", 200), ("yes", "no", 200)), 40.0, 60.0, 200)
+    [reading] = readings(lost, both)
+    assert reading.metric == "accuracy"

@@ -144,6 +144,10 @@ class EvidencePolicy:
     realised_loss_deviations: float = _because(
         2.5, "A realised loss counts beyond so many standard errors; three labelled runs in a row must show it."
     )
+    realised_min_class_labels: float = _because(
+        10.0,
+        "The area under a curve of fewer labels of either kind has no reliable standard error: they wait for more.",
+    )
     learning_min_coverage: float = _because(
         0.1, "With fewer labelled rows than one in ten, why these have a label matters more than what the label is."
     )

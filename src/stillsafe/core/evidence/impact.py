@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
+from stillsafe.core.evidence.score_table import ScoreTable
 
 Numbers = NDArray[np.float64]
 
@@ -96,6 +97,7 @@ class PerformanceImpact:
         answer_effects: per feature and bin, the difference in each prediction bin's share, other things equal.
         row_count: labelled rows behind the healthy error; 0 in a document of an older version.
         is_live: whether these rows are of the log, and not of the sample at `init`.
+        score_table: of a metric of scores, the rows by label and score; None where labels cannot judge it.
     """
 
     metric: Metric
@@ -119,6 +121,12 @@ class PerformanceImpact:
     answer_effects: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     row_count: int = 0
     is_live: bool = False
+    score_table: ScoreTable | None = None
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether the metric depends on scores, and not on the model's answers alone."""
+        return self.metric.uses_probabilities or (self.definition is not None and self.definition.threshold is not None)
 
     def served_name(self, name: str) -> str:
         """The feature that the model takes: of a view the one that it belongs to."""

@@ -27,7 +27,7 @@ class MeanError:
 
 def tally_error(definition: MetricDefinition, tally: AnswerTally) -> MeanError:
     """The error of a tally with at least one row."""
-    if tally.outcomes:
+    if tally.outcomes and not definition.metric.uses_probabilities:
         return cell_error(definition, {(label, answer): count for label, answer, count in tally.outcomes})
     mean = tally.error_sum / tally.count
     variance = max(tally.error_square_sum / tally.count - mean * mean, 0.0)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+GroupCoverage = tuple[int, int, int]
+"""A group of rows, the predictions of the time in it (0 where none is known of any), and those with a new label."""
 DIGITS = 9
 """Decimals of sums of errors, so that they are the same on every machine."""
 
@@ -14,13 +16,16 @@ class AnswerTally:
     Attributes:
         count: the rows.
         outcomes: of a classifier (label, answer, rows), each as text, sorted; empty of a regressor.
-        error_sum, error_square_sum: of a regressor, sums of the rows' errors by the metric, and of their squares.
+        error_sum, error_square_sum: of a regressor, and of a classifier whose metric is one of probabilities, sums of
+            the rows' shares in the error, and of their squares.
+        least_class_count: of an area under the curve, the rows of the class of two that has fewer; else None.
     """
 
     count: int = 0
     outcomes: tuple[tuple[str, str, int], ...] = ()
     error_sum: float = 0.0
     error_square_sum: float = 0.0
+    least_class_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class LabelTally:
         scored_count: rows that the fallback answered and that the model scored afterwards.
         model: the model's answers, its shadow scores among them.
         paired_model, fallback: the model's and the fallback's answers to the rows that have both.
+        group_coverage: of a metric of scores, per group of the healthy `ScoreTable` the group, the predictions of the
+            time in it and those of `model`; without predictions where the log does not have their scores.
+        rescored_count: rows that the model scored again, since the log has no score of its class.
     """
 
     start: datetime | None
@@ -48,6 +56,8 @@ class LabelTally:
     model: AnswerTally = AnswerTally()
     paired_model: AnswerTally = AnswerTally()
     fallback: AnswerTally = AnswerTally()
+    group_coverage: tuple[GroupCoverage, ...] = ()
+    rescored_count: int = 0
 
     @property
     def coverage(self) -> float:

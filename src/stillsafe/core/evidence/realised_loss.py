@@ -3,7 +3,8 @@
     loss = error of the labelled rows - error that the healthy model has on rows with the same answers
 
 Labels are missing for a reason: only loans that were given come back. Where the study at `init` knows the labels of
-each answer, the healthy error is therefore that of the same mix of answers. The loss deviates beyond the policy's limit
+each answer, the healthy error is therefore that of the same mix of answers, and by a metric of scores that of rows that
+get labels alike (`score_table`). The loss deviates beyond the policy's limit
 and beyond noise: standard errors of both errors, and the variation from chunk to chunk of the healthy period.
 """
 
@@ -12,22 +13,42 @@ import math
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.label_errors import MeanError, cell_error, tally_error
-from stillsafe.core.evidence.label_tally import LabelTally, Truth
+from stillsafe.core.evidence.label_tally import AnswerTally, LabelTally, Truth
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.core.evidence.metric_limits import SMALLEST_ERROR, metric_limits
+from stillsafe.core.evidence.score_table import healthy_part
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import DIGITS, Reading, Signal, evidence_of, insufficient, level_of
 from stillsafe.core.window import Window
 
 
-def judged_impact(baseline: Baseline) -> PerformanceImpact | None:
-    """The first metric of the study that labels and answers alone give, with a known healthy error; None without."""
+def judged_impacts(baseline: Baseline) -> tuple[PerformanceImpact, ...]:
+    """The metrics of the study that labels judge: the first one, and after a metric of probabilities one of answers.
+
+    Labels judge a metric whose healthy error is known. One of scores needs the healthy rows by score too, which studies
+    of older versions lack.
+    """
     impacts = () if baseline.harm is None else (baseline.harm, *baseline.harm.also)
-    for impact in impacts:
-        has_threshold = impact.definition is not None and impact.definition.threshold is not None
-        if impact.labelled and not impact.metric.uses_probabilities and not has_threshold:
-            return impact
-    return None
+    known_impacts = [each for each in impacts if each.labelled and (each.score_table or not each.needs_scores)]
+    of_answers = [each for each in known_impacts if not each.metric.uses_probabilities]
+    return (*known_impacts[:1], *of_answers[:1]) if known_impacts[:1] != of_answers[:1] else tuple(of_answers[:1])
+
+
+def judged_impact(baseline: Baseline) -> PerformanceImpact | None:
+    """The first metric of the study that labels judge; None without."""
+    return next(iter(judged_impacts(baseline)), None)
+
+
+def is_enough(policy: Policy, tally: AnswerTally, least: int) -> bool:
+    """Whether labels are enough to judge answers.
+
+    Args:
+        policy: the rules' numbers.
+        tally: the labelled answers.
+        least: rows that are needed.
+    """
+    scarce = tally.least_class_count
+    return tally.count >= least and (scarce is None or scarce >= policy.evidence.realised_min_class_labels)
 
 
 def realised_readings(policy: Policy, baseline: Baseline | None, window: Window) -> tuple[Reading, ...]:
@@ -35,11 +56,17 @@ def realised_readings(policy: Policy, baseline: Baseline | None, window: Window)
     labels = window.labels
     if baseline is None or labels is None:
         return ()
-    impact = judged_impact(baseline)
-    if impact is None or labels.model.count < max(policy.min_labels, 1):
-        return (insufficient(Signal.REALISED_LOSS, None, labels.model.count),)
-    reading = _reading(policy, baseline, impact, labels)
-    return (insufficient(Signal.REALISED_LOSS, None, labels.model.count) if reading is None else reading,)
+    none = (insufficient(Signal.REALISED_LOSS, None, labels.model.count),)
+    if not is_enough(policy, labels.model, max(policy.min_labels, 1)):
+        return none
+    readings = [_reading(policy, baseline, impact, labels) for impact in judged_impacts(baseline)]
+    known_readings = [reading for reading in readings if reading is not None]
+    return (max(known_readings, key=_height),) if known_readings else none
+
+
+def _height(reading: Reading) -> float:
+    """How far a loss is towards its severe limit: the worst of several metrics is reported."""
+    return (reading.value or 0.0) / max(reading.severe_limit or 0.0, SMALLEST_ERROR)
 
 
 def _reading(policy: Policy, baseline: Baseline, impact: PerformanceImpact, labels: LabelTally) -> Reading | None:
@@ -95,6 +122,8 @@ def healthy_error(
     By Bayes' rule, the share of a label among the healthy rows with an answer is proportional to the share of the label
     times that of the answer among its rows.
     """
+    if impact.needs_scores and impact.score_table is not None:
+        return healthy_part(impact.score_table, definition, impact.healthy_error, labels.group_coverage)
     count = impact.row_count or baseline.sample_size
     outputs = baseline.outputs.get("prediction")
     bins = None if outputs is None else outputs.bins
@@ -120,7 +149,7 @@ def healthy_error(
 
 def _advantage(policy: Policy, definition: MetricDefinition, labels: LabelTally, unit: float) -> float | None:
     """What the fallback won per row by the labels, or None where they show too little of it."""
-    if min(labels.fallback.count, labels.paired_model.count) < max(policy.min_labels, 1):
+    if not all(is_enough(policy, each, max(policy.min_labels, 1)) for each in (labels.fallback, labels.paired_model)):
         return None
     model, fallback = (tally_error(definition, each).mean for each in (labels.paired_model, labels.fallback))
     return round((model - fallback - definition.fallback_cost) / unit, DIGITS)

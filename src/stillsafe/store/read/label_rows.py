@@ -6,7 +6,7 @@ A run stores by their ids which labels it read, as it does for predictions (`row
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, not_, null, select
 
@@ -35,7 +35,8 @@ class LabelRow(NamedTuple):
         label, prediction: as text; no prediction where the fallback abstained.
         fallback_used: whether the fallback answered.
         timestamp: of the row, aware UTC.
-        input_summary: the row's features, where the fallback answered.
+        input_summary: the row's features, where the fallback answered, or where all rows are scored again.
+        confidence: of the model, or None.
     """
 
     id: int
@@ -44,6 +45,7 @@ class LabelRow(NamedTuple):
     fallback_used: bool
     timestamp: datetime
     input_summary: object
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def next_label_marks(selection: LabelSelection, waiting: RowRanges, at: datetime
 
 
 def label_rows(
-    connection: Connection, selection: LabelSelection, model_version: str, end: datetime
+    connection: Connection, selection: LabelSelection, model_version: str, end: datetime, *, with_features: bool = False
 ) -> Iterator[list[LabelRow]]:
     """The rows of these labels in batches, each row with the last label read of those it got, once in its life.
 
@@ -102,6 +104,7 @@ def label_rows(
         selection: the labels.
         model_version: whose rows count.
         end: rows from it on do not count.
+        with_features: whether the features of rows that the model answered are read too.
     """
     if not selection.read:
         return
@@ -110,7 +113,8 @@ def label_rows(
     is_replaced = and_(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
     is_settled = and_(earlier.c.id <= selection.old.settled_to, not_(within(earlier, selection.old.open_ids())))
     columns = label.c.id, label.c.label, log.c.prediction, log.c.fallback_used, log.c.timestamp
-    query = select(*columns, case((log.c.fallback_used, log.c.input_summary), else_=null()))
+    features = log.c.input_summary if with_features else case((log.c.fallback_used, log.c.input_summary), else_=null())
+    query = select(*columns, features, log.c.confidence_score)
     query = query.join_from(label, log, label.c.prediction_id == log.c.prediction_id).where(
         within(label, selection.read),
         *own_rows(connection, log, model_version, by_id=True),
@@ -123,6 +127,50 @@ def label_rows(
     result = connection.execute(query.execution_options(yield_per=BATCH_ROWS))
     for rows in result.partitions():
         yield [LabelRow(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class LogGroups:
+    """Groups of predictions, by which labels and predictions are counted.
+
+    Attributes:
+        positive: the class that scores are of, as text.
+        edges: inner edges of the ranges of scores, ascending; empty where predictions are grouped by their answer.
+        is_rank: whether the confidence is a rank, and not the probability of the answer.
+        classes: all classes as text, where predictions are grouped by their answer.
+    """
+
+    positive: str
+    edges: tuple[float, ...] = ()
+    is_rank: bool = False
+    classes: tuple[str, ...] = ()
+
+    def group(self) -> ColumnElement[Any]:
+        """The group of a row of the log in a query: the range of its score, or its answer as text."""
+        log = prediction_logs
+        if self.classes:
+            return log.c.prediction
+        own = (1 + log.c.confidence_score) / 2 if self.is_rank else log.c.confidence_score
+        score = case((log.c.prediction == self.positive, own), else_=1 - own)
+        return case(*((score < edge, number) for number, edge in enumerate(self.edges)), else_=len(self.edges))
+
+
+def group_counts(
+    connection: Connection,
+    model_version: str,
+    span: tuple[datetime, datetime],
+    newest: int,
+    gaps: RowRanges,
+    groups: LogGroups,
+) -> dict[int, int]:
+    """Predictions of the model in a time by group, of the same rows as `prediction_count`."""
+    log, group = prediction_logs, groups.group()
+    conditions = _in_span(connection, model_version, span, newest, gaps)
+    by_model = log.c.fallback_used.is_(False), log.c.prediction.isnot(None), log.c.confidence_score.isnot(None)
+    rows = connection.execute(select(group, func.count()).where(*conditions, *by_model).group_by(group)).all()
+    if not groups.classes:
+        return {int(number): int(count) for number, count in rows}
+    return {groups.classes.index(text): int(count) for text, count in rows if text in groups.classes}
 
 
 def labels_of_rows(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
@@ -142,9 +190,16 @@ def prediction_count(
     connection: Connection, model_version: str, span: tuple[datetime, datetime], newest: int, gaps: RowRanges
 ) -> int:
     """Predictions of a version in a time, both ends included, up to a row id and without the ids that no row had."""
+    conditions = _in_span(connection, model_version, span, newest, gaps)
+    return int(connection.execute(select(func.count()).where(*conditions)).scalar_one())
+
+
+def _in_span(
+    connection: Connection, model_version: str, span: tuple[datetime, datetime], newest: int, gaps: RowRanges
+) -> list[ColumnElement[bool]]:
     log = prediction_logs
     conditions: list[ColumnElement[bool]] = [*own_rows(connection, log, model_version), *evidence_rows(log)]
     conditions += [log.c.timestamp >= span[0], log.c.timestamp <= span[1], func.coalesce(log.c.id, 0) <= newest]
     if gaps:
         conditions.append(not_(within(log, gaps, by_id=False)))
-    return int(connection.execute(select(func.count()).where(*conditions)).scalar_one())
+    return conditions
