@@ -66,6 +66,7 @@ EXCEPTIONS = {
     "mended": "the third phase of a cell of the matrix",
     "stored": "a key of `replay --json`",
     "recomputed": "a key of `replay --json`",
+    "realised": "a field of the HTTP API and a key of `--json`",
     "injected": "a field of a backtest's result and of its JSON",
     "lost": "a field of a backtest's result and of its JSON",
 }

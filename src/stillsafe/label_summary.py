@@ -96,6 +96,17 @@ def label_summaries(
     return [summary_of(outcome_sums(connection, start, end, model_version), start, end) for start, end in spans]
 
 
+def window_summaries(
+    connection: Connection, windows: Sequence[tuple[datetime, datetime, str | None]]
+) -> list[LabelSummary | None]:
+    """The summary of each window of a model version; None of each where no label has ever come."""
+    if not windows or not has_labels(connection):
+        return [None] * len(windows)
+    return [
+        summary_of(outcome_sums(connection, start, end, version or ""), start, end) for start, end, version in windows
+    ]
+
+
 def recent_summary(connection: Connection, now: datetime, model_version: str) -> LabelSummary | None:
     """The summary of the last seven days, or None where no label has ever come."""
     return next(iter(label_summaries(connection, [(now - RECENT, now)], model_version)), None)

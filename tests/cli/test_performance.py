@@ -23,6 +23,7 @@ def test_the_performance_of_days_and_windows_is_printed(
     assert "100.0%" in text
     day = document(run("performance", "--limit", "1", "--json")[1])[0]
     assert (day["label_count"], day["overall"]["label_count"]) == (4, 4)
+    assert day["estimate"] is None
     degrade(run, made_service)
     windows = document(run("performance", "--by", "window", "--json")[1])
     assert [window["prediction_count"] > 0 for window in windows] == [True] * 3

@@ -11,6 +11,9 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, event, update
 from starlette.testclient import TestClient
 
+from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.label_tally import AnswerTally, LabelTally
+from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.dashboard import views
 from stillsafe.store import database
@@ -122,6 +125,23 @@ def test_degraded_is_shown(tmp_path: Path) -> None:
     assert "Rules on dep_delay, wind_speed are skipped." in page.text
     assert "0 of 3 calm runs towards recovery." in page.text
     assert "2026-03-01 12:30:00 UTC" in page.text
+
+
+def test_the_price_of_a_bypass_is_shown(tmp_path: Path) -> None:
+    """An incident says what its bypass won or lost once labels have come for it, and nothing before."""
+    story = begin(tmp_path, watched=False)
+    impact = PerformanceImpact(Metric.ACCURACY, True, 0.1, 0.4, {}, row_count=4_000)
+    story.baseline = replace(healthy(), harm=impact)
+    story.watch()
+    own = AnswerTally(200, (("late", "late", 120), ("late", "on time", 80)))
+    for _ in range(3):
+        story.run(tally(), labels=LabelTally(story.now, story.now, 200, model=own))
+    assert "that the fallback answered" not in open_page(story).text
+    model, fallback = (AnswerTally(200, (("late", "late", n), ("late", "on time", 200 - n))) for n in (60, 180))
+    labels = LabelTally(story.now, story.now, 200, model=model, paired_model=model, fallback=fallback)
+    story.run(tally(), labels=labels)
+    price = "its accuracy was 0.9, and the model's would have been 0.3: the bypass won 0.6 per request, 120 in all."
+    assert f"By the labels of 200 requests that the fallback answered, {price}" in open_page(story).text
 
 
 def test_observe_mode_is_shown(tmp_path: Path) -> None:

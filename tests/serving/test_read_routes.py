@@ -262,6 +262,30 @@ def test_pages_of_windows_join_to_all_runs(service: Service, client: TestClient,
     assert ends == [service.clock.now - timedelta(minutes=10) * number for number in range(1, count + 1)]
 
 
+def test_windows_have_their_realised_performance(service: Service, client: TestClient) -> None:
+    """Each from the labels of its own rows; null before any label has come."""
+    for number in range(4):
+        client.post("/v1/predict", json={"id": f"r{number}", "features": GOOD})
+    service.clock.now += timedelta(minutes=10)
+    _store_runs(service, 2)
+    assert [each.realised for each in _get(client, "/v1/windows", WindowsDocument.model_validate_json).windows] == [
+        None,
+        None,
+    ]
+    answer = client.get("/v1/predictions", params={"id": "r0"}).json()["predictions"][0]["prediction"]
+    other = "no" if answer == "yes" else "yes"
+    labels = [{"id": "r0", "label": answer}, {"id": "r1", "label": answer}, {"id": "r2", "label": other}]
+    client.post("/v1/labels", json={"labels": labels})
+    newest, oldest = (
+        each.realised for each in _get(client, "/v1/windows", WindowsDocument.model_validate_json).windows
+    )
+    assert newest is not None
+    assert oldest is not None
+    assert (oldest.metric, oldest.label_count, oldest.prediction_count, oldest.coverage) == ("accuracy", 3, 4, 0.75)
+    assert oldest.value == pytest.approx(2 / 3)
+    assert (newest.label_count, newest.value) == (0, None)
+
+
 def test_a_long_list_is_read_in_slices(service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand runs are never in memory together, and no thread is kept by them."""
     sizes: list[int] = []

@@ -1,5 +1,6 @@
 """`performance`: how good the answers were, by the labels that have come."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.output import console, print_plain, print_result
 from stillsafe.errors import ConfigurationError
+from stillsafe.model.class_probability import with_areas
 from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.label_performance import Figures
 from stillsafe.model.load import load_model
@@ -37,6 +39,7 @@ def performance(
         periods = performance_report(
             connection, settings, model.classes, now, kind=kind, limit=limit, has_probabilities=model.has_probabilities
         )
+        periods = with_areas(connection, periods, model)
         account = estimate_account(connection, settings.model.version)
 
     def print_text() -> None:
@@ -44,7 +47,14 @@ def performance(
         if account is not None:
             print_plain(account.sentence)
 
-    print_result([period.document() for period in periods], as_json, print_text)
+    # A list has no place for what is true of the version, so each of its periods has it.
+    estimate = None if account is None else {**asdict(account), "sentence": account.sentence}
+    own_version = settings.model.version
+    documents = [
+        period.document() | {"estimate": estimate if period.model_version == own_version else None}
+        for period in periods
+    ]
+    print_result(documents, as_json, print_text)
 
 
 def print_periods(periods: list[Period]) -> None:

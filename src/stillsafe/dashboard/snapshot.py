@@ -9,12 +9,14 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from stillsafe.core.baseline import Baseline
+from stillsafe.core.evidence.bypass_price import BypassPrice
 from stillsafe.core.evidence.estimate_account import WindowAccount
 from stillsafe.core.signals import Reading
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import StoreError
 from stillsafe.judging import Conditions, version_conditions
 from stillsafe.model.estimate_report import estimate_unit, estimate_windows
+from stillsafe.model.incident_price import incident_price
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
@@ -55,9 +57,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """An incident and its explanations: the newest step first, and within a step the offline one first."""
+    """An incident, what its bypass won or lost, and its explanations: the newest step first, the offline one before."""
 
     incident: IncidentRecord
+    price: BypassPrice | None
     explanations: tuple[ExplanationRecord, ...]
 
 
@@ -127,7 +130,11 @@ def take_snapshot(engine: Engine, settings: Settings, now: datetime, run_count: 
                 runs=tuple(_run(record) for record in reversed(recent_runs(connection, run_count, version))),
                 baseline=active_baseline(connection, version),
                 incidents=tuple(
-                    IncidentView(incident, _newest_first(incident_explanations(connection, incident.incident_id)))
+                    IncidentView(
+                        incident,
+                        incident_price(connection, incident),
+                        _newest_first(incident_explanations(connection, incident.incident_id)),
+                    )
                     for incident in incidents
                 ),
                 actions=tuple(reversed(all_actions(connection)[-MOST_ACTIONS:])),

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from stillsafe.model.class_probability import with_areas
 from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.performance_report import PeriodKind, performance_report
 from stillsafe.serving.performance_schemas import EstimateAccountDocument, PerformanceDocument, PeriodDocument
@@ -29,6 +30,7 @@ def performance_routes(context: Context) -> APIRouter:
             choice: Any = {"kind": kind, "limit": limit, "has_probabilities": has_probabilities}
             with context.reading() as connection:
                 periods = performance_report(connection, context.settings, model.classes, context.clock(), **choice)
+                periods = with_areas(connection, periods, model)
                 account = estimate_account(connection, context.settings.model.version)
             documents = [PeriodDocument.model_validate(period.document()) for period in periods]
             estimate = (

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.judging import Conditions, VersionCondition, version_conditions
+from stillsafe.label_summary import window_summaries
 from stillsafe.model.decision_threshold import decision_threshold
 from stillsafe.model.incident_price import incident_price
 from stillsafe.serving import predict
@@ -33,6 +34,7 @@ from stillsafe.serving.schemas import (
     PriceDocument,
     ReadinessDocument,
     ReadyDocument,
+    RealisedDocument,
     SchemaDocument,
     StateDocument,
     VersionDocument,
@@ -108,7 +110,14 @@ def _window_documents(context: Context, limit: int, before_run: int | None) -> t
     """The runs before one, newest first, as JSON, and the id of the last one."""
     with context.reading() as connection:
         runs = recent_figures(connection, limit, before_run)
-    return [WindowDocument.model_validate(run).model_dump_json() for run in runs], runs[-1].id if runs else None
+        summaries = window_summaries(connection, [(r.window_start, r.window_end, r.model_version) for r in runs])
+    documents = [
+        WindowDocument.model_validate(run).model_copy(
+            update={"realised": None if each is None else RealisedDocument.model_validate(each, from_attributes=True)}
+        )
+        for run, each in zip(runs, summaries, strict=True)
+    ]
+    return [document.model_dump_json() for document in documents], runs[-1].id if runs else None
 
 
 async def _chain(first: str, others: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -196,6 +196,19 @@ class IncidentsDocument(Document):
     incidents: list[IncidentDocument]
 
 
+class RealisedDocument(Document):
+    """Realised performance of a window in short, by the labels that have come."""
+
+    prediction_count: int
+    label_count: int
+    coverage: float | None = Field(description="Share of the answers that have a label.")
+    delay_seconds: float | None = Field(description="Mean time from the request to its label.")
+    metric: str = Field(description="`accuracy`, or a regressor's `mean_absolute_error`.")
+    value: float | None
+    low: float | None = Field(description="Lower end of the 95% interval of an accuracy.")
+    high: float | None = Field(description="Upper end of it.")
+
+
 class WindowDocument(Document):
     """One run of the monitor: its figures and its decision."""
 
@@ -216,6 +229,7 @@ class WindowDocument(Document):
     model_version: str | None
     incident_id: str | None
     shadow: bool
+    realised: RealisedDocument | None = Field(None, description="Null where no label has ever come.")
 
 
 class WindowsDocument(Document):

@@ -5,7 +5,17 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, delete
 
-from stillsafe.store.read.label_rows import LabelRow, label_rows, next_label_marks, prediction_count, select_labels
+from stillsafe.store.read.label_rows import (
+    LabelRow,
+    LogGroups,
+    group_counts,
+    label_rows,
+    labelled_features,
+    labels_of_rows,
+    next_label_marks,
+    prediction_count,
+    select_labels,
+)
 from stillsafe.store.read.row_selection import RowMarks
 from stillsafe.store.row_ranges import RowRanges
 from stillsafe.store.tables import labels
@@ -85,3 +95,29 @@ def test_without_labels_nothing_is_read(connection: Connection) -> None:
     selection = select_labels(connection, RowMarks())
     assert (selection.newest, read(connection, RowMarks())) == (0, [])
     assert next_label_marks(selection, NOTHING, at(20), START).settled_to == 0
+
+
+def test_rows_have_the_last_label(connection: Connection) -> None:
+    """By their ids, and the newest with their features; rows of the fallback and of other times have none to score."""
+    append_predictions(connection, [prediction(number, at(number)) for number in range(5)])
+    append_predictions(connection, [prediction(5, at(5), fallback_used=True)])
+    append_labels(connection, [("p0", "no"), ("p1", "yes"), ("p3", "yes"), ("p5", "no"), ("p0", "yes")], at(10))
+    assert labels_of_rows(connection, [1, 3, 4]) == {1: "yes", 4: "yes"}
+    assert labels_of_rows(connection, []) == {}
+    newest = labelled_features(connection, "1", (at(0), at(9)), 2)
+    assert newest == [("yes", {"size": 3.0, "town": "A"}), ("yes", {"size": 1.0, "town": "A"})]
+    assert [text for text, _ in labelled_features(connection, "1", (at(0), at(1)), 9)] == ["yes"]
+
+
+def test_predictions_are_counted_by_score_or_by_answer(connection: Connection) -> None:
+    """A score on an edge belongs to the range above it; a rank is mirrored at the boundary between the answers."""
+    records = [
+        replace(prediction(number, at(number)), prediction=answer, confidence_score=confidence)
+        for number, (answer, confidence) in enumerate([("yes", 0.75), ("yes", 0.5), ("no", 0.75), ("no", 0.5)])
+    ]
+    append_predictions(connection, [*records, prediction(4, at(4), fallback_used=True)])
+    span = (at(0), at(90)), 99, NOTHING
+    assert group_counts(connection, "1", *span, LogGroups("yes", (0.25, 0.5, 0.75))) == {1: 1, 2: 2, 3: 1}
+    assert group_counts(connection, "1", *span, LogGroups("yes", (0.25, 0.875), is_rank=True)) == {0: 1, 1: 2, 2: 1}
+    assert group_counts(connection, "1", *span, LogGroups("no", classes=("no", "yes"))) == {0: 2, 1: 2}
+    assert group_counts(connection, "1", (at(1), at(2)), 99, RowRanges(((3, 3),)), LogGroups("yes", (0.6,))) == {0: 1}

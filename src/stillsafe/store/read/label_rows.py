@@ -186,6 +186,28 @@ def labels_of_rows(connection: Connection, ids: Sequence[int]) -> dict[int, str]
     return {row_id: text for row_id, text in rows if row_id in row_ids}
 
 
+def labelled_features(
+    connection: Connection, model_version: str, span: tuple[datetime, datetime], most: int
+) -> list[tuple[str, object]]:
+    """Label in force and features of the newest labelled rows in `[start, end)` that the model answered."""
+    log, label, newer = prediction_logs, labels, labels.alias("newer")
+    is_replaced = exists().where(newer.c.prediction_id == label.c.prediction_id, newer.c.id > label.c.id)
+    query = select(label.c.label, log.c.input_summary).join_from(
+        log, label, label.c.prediction_id == log.c.prediction_id
+    )
+    query = query.where(
+        *own_rows(connection, log, model_version),
+        *evidence_rows(log),
+        log.c.timestamp >= span[0],
+        log.c.timestamp < span[1],
+        log.c.fallback_used.is_(False),
+        log.c.prediction.isnot(None),
+        ~is_replaced,
+    )
+    rows = connection.execute(query.order_by(log.c.timestamp.desc(), log.c.id.desc()).limit(most))
+    return [(text, features) for text, features in rows]
+
+
 def prediction_count(
     connection: Connection, model_version: str, span: tuple[datetime, datetime], newest: int, gaps: RowRanges
 ) -> int:
