@@ -23,6 +23,7 @@ from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.harm_check import harm_findings
 from stillsafe.incident_explanation import INSTALL
 from stillsafe.judging_check import judging_findings
+from stillsafe.model.external import NO_SCORES
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
@@ -60,7 +61,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
         findings,
         "model",
         lambda: load_model(settings),
-        lambda model: f"{model.kind.value}, version {model.version}, hash verified, takes every feature of the schema",
+        _model_summary,
     )
     fallback = _load(
         findings,
@@ -70,7 +71,7 @@ def check(config: Path, *, now: datetime) -> list[Finding]:
     )
     if model is not None and fallback is not None:
         findings.extend(_fallback_answers(model, fallback, settings))
-    if model is not None:
+    if model is not None and not model.is_external:
         findings += model_findings(model, settings)
     findings += [*_reference(settings), *_harm(settings), *fallback_findings(settings), _fallback_price(settings)]
     findings += [_shadow_score(settings), _watch(settings)]
@@ -101,6 +102,14 @@ def _load(findings: list[Finding], subject: str, load: Callable[[], T], message:
         return None
     findings.append(ok(subject, message(part)))
     return part
+
+
+def _model_summary(model: Model) -> str:
+    """What the model is, and what was verified of it."""
+    if not model.is_external:
+        return f"{model.kind.value}, version {model.version}, hash verified, takes every feature of the schema"
+    classes = f" of {', '.join(map(repr, model.classes[:10]))}" if model.classes else ""
+    return f"external {model.kind.value}{classes}, version {model.version}: its answers are recorded, none is given"
 
 
 def _keys(engine: Engine) -> list[KeyRecord] | None:
@@ -163,6 +172,8 @@ def _fallback_price(settings: Settings) -> Finding:
         evaluation = fallback_evaluation.read(settings)
     except StillsafeError as failure:
         return warning(subject, str(failure))
+    if settings.model.external:
+        return ok(subject, "Not known: labels of recorded answers and of the fallback's show it, no backtest does.")
     if evaluation is None:
         return ok(subject, f"Not known yet: {BACKTEST_ADVICE}")
     current = fallback_evaluation.digest(settings.fallback), settings.model.version
@@ -190,6 +201,8 @@ def _watch(settings: Settings) -> Finding:
 
 
 def _shadow_score(settings: Settings) -> Finding:
+    if settings.model.external:
+        return warning("shadow score", f"Missing: {NO_SCORES}.")
     if settings.schema_of_features.scorable_from_log:
         return ok("shadow score", "every feature is logged in clear: recovery is judged on the model's confidence")
     names = ", ".join(feature.name for feature in settings.features if feature.log.value != "keep")

@@ -27,7 +27,7 @@ from stillsafe.core.state import State
 from stillsafe.errors import RefusedError
 from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.judging import runs_per_conclusion
-from stillsafe.model.load import load_model
+from stillsafe.model.load import load_scoring_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
 from stillsafe.monitoring import run
@@ -197,12 +197,13 @@ def deep_check(
 
     Raises:
         ConfigurationError: settings, model or sample are wrong.
+        NoModel: the model runs elsewhere.
         RefusedError: there is no baseline, are too few rows, or no request to measure the rate by.
         StoreError: the log cannot be read.
     """
     settings = service.settings_of(config)
     progress("Reading the log", None)
-    model = load_model(settings)
+    model = load_scoring_model(settings, "deep check")
     baseline, traffic = _read_service(settings, now, sample, requests_per_hour)
     fault = costliest_fault(model, traffic.rows, baseline)
     rate = traffic.requests_per_hour

@@ -6,6 +6,7 @@
     │   └── RuleError           a fallback rule does not compile or does not fit the schema
     ├── RefusedError            the command is valid, its preconditions are not met (exit 1)
     │   ├── BaselineRefused     the period is inconsistent or too small
+    │   ├── NoModel             the service records a model elsewhere, and has none to ask (HTTP 409)
     │   └── RunRefused          a monitoring run cannot take place now
     │       └── RunAhead        its time is ahead of a clock (exit 2)
     ├── ObserverFailed          the language model gave no explanation; no decision depends on it
@@ -69,6 +70,22 @@ class BaselineRefused(RefusedError):
         self.problem = problem
         self.evidence = tuple(evidence)
         super().__init__("\n  - ".join([problem, *evidence]))
+
+
+class NoModel(RefusedError):
+    """A service that records the answers of an external model was to give one, or to score rows.
+
+    Args:
+        message: what to do in its place, one or two sentences.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message
+            or "This service has no model to ask: it records the answers of a model elsewhere. Ask that model while "
+            "/v1/state is not DEGRADED and send its answer to POST /v1/record (`Guard.record`); in DEGRADED, POST "
+            "/v1/fallback (`Guard.fallback`) answers."
+        )
 
 
 class RunRefused(RefusedError):

@@ -6,20 +6,20 @@ Only where the requests come from differs: from threads and event loops of this 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, SupportsFloat, TypeVar
+from typing import Any, SupportsFloat
 from weakref import WeakKeyDictionary, WeakSet
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Violation
 from stillsafe.core.score import as_text
-from stillsafe.errors import StillsafeError
+from stillsafe.errors import NoModel, StillsafeError
 from stillsafe.model.frame_rows import plain_row, plain_rows
 from stillsafe.service import Clock, config_file, serving_context, settings_of, utc_now
 from stillsafe.serving import predict
@@ -27,7 +27,7 @@ from stillsafe.serving.answers import GuardState, IdInUse, InvalidFeatures, Pred
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances
 from stillsafe.serving.body.request_id import id_violation, identity_of
-from stillsafe.serving.outcomes import check_outcome, draft_fallback, draft_outcomes
+from stillsafe.serving.outcomes import draft_fallback, draft_outcomes, plain_outcome
 from stillsafe.serving.predict import Context, MakeRecords
 from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.reasons import why_bypassed
@@ -42,7 +42,8 @@ __all__ = ["Guard", "GuardState", "IdInUse", "InvalidFeatures", "Prediction"]
 MOST_ROWS = 1000
 """Most rows of `predict_many` in one commit, which other writers of the database wait for."""
 Reply = PredictionRecord | IdConflict
-T = TypeVar("T")
+Item = tuple[object, str | None, Outcome | tuple[Violation, ...] | None]
+"""A row, its id, and what a model elsewhere answered, or what is wrong with that; None where none did."""
 
 
 @dataclass(slots=True)
@@ -135,9 +136,10 @@ class Guard:
         Raises:
             InvalidFeatures: the features break the schema.
             IdInUse: the id belongs to a request with other content.
+            NoModel: the model runs elsewhere: its answers go to `record`, and `fallback` answers in its place.
             StoreError: the answer cannot be recorded, so it is not given.
         """
-        process = self._open()
+        process = self._open_model()
         return _answer_of(process.predictions.submit([self._request(features, id, synthetic, client)])[0])
 
     async def apredict(
@@ -149,7 +151,7 @@ class Guard:
         client: str = "",
     ) -> Prediction:
         """As `predict`, without blocking the event loop; requests that wait share a batch."""
-        process = self._open()
+        process = self._open_model()
         source = self._source(client)
         check = self._check(features, id)
         if isinstance(check, tuple):
@@ -175,16 +177,13 @@ class Guard:
             StoreError: as in `predict`.
             ValueError: there are fewer or more ids than rows.
         """
-        process = self._open()
+        process = self._open_model()
         table = plain_rows(self._schema, rows)
         names = [None] * len(table) if ids is None else list(ids)
         if len(names) != len(table):
             raise ValueError(f"{len(names)} ids for {len(table)} rows")
-        results: list[Prediction | InvalidFeatures | IdInUse] = []
-        for start in range(0, len(table), MOST_ROWS):
-            block = slice(start, start + MOST_ROWS)
-            results += self._predict_block(process, table[block], names[block], self._source(client), synthetic)
-        return results
+        items = [(row, text, None) for row, text in zip(table, names, strict=True)]
+        return self._answer_blocks(process.predictions, items, client, synthetic)
 
     def fallback(
         self,
@@ -224,17 +223,46 @@ class Guard:
             IdInUse, StoreError: as in `predict`.
         """
         process = self._open()
-        answer: Any = plain_row({"prediction": prediction, "confidence": confidence})
-        numbers: Any = None
-        if probabilities is not None:
-            classes = plain_row(dict(enumerate(probabilities))).values()
-            numbers = dict(zip(classes, plain_row(dict(probabilities)).values(), strict=True))
-        outcome = check_outcome(process.context.model, answer["prediction"], numbers, answer["confidence"])
+        outcome = plain_outcome(process.context.model, prediction, probabilities, confidence)
         if not isinstance(outcome, Outcome):
             self._refuse([outcome], self._source(client), False)
             raise InvalidFeatures(outcome)
         request = self._request(features, id, False, client, outcome)
         return _answer_of(process.outcomes.submit([request])[0])
+
+    def record_many(
+        self,
+        rows: Any,
+        predictions: Iterable[Any],
+        probabilities: Sequence[Mapping[Any, float] | None] | None = None,
+        *,
+        confidences: Sequence[SupportsFloat | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        client: str = "",
+    ) -> list[Prediction | InvalidFeatures | IdInUse]:
+        """Per row its record or its error, in order, as `record`; committed in blocks, as by `predict_many`.
+
+        Args:
+            rows: as in `predict_many`.
+            predictions: one per row.
+            probabilities: one mapping per row.
+            confidences: one per row.
+            ids: as in `predict_many`.
+            client: as in `predict`.
+
+        Raises:
+            StoreError: as in `predict`.
+            ValueError: the arguments are not of the same length.
+        """
+        process = self._open()
+        table = plain_rows(self._schema, rows)
+        nothing = [None] * len(table)
+        extras = zip(*(nothing if each is None else each for each in (probabilities, confidences, ids)), strict=True)
+        items = [
+            (row, text, plain_outcome(process.context.model, prediction, numbers, confidence))
+            for row, prediction, (numbers, confidence, text) in zip(table, predictions, extras, strict=True)
+        ]
+        return self._answer_blocks(process.outcomes, items, client, False)
 
     def state(self) -> GuardState:
         """The state that applies at this moment.
@@ -303,6 +331,13 @@ class Guard:
                 self._process = _Process(self._context)
             return self._process
 
+    def _open_model(self) -> _Process:
+        """What the guard has, with a model that can answer; raises `NoModel` if that runs elsewhere."""
+        process = self._open()
+        if process.context.model.is_external:
+            raise NoModel
+        return process
+
     def _source(self, client: str) -> str | None:
         return source_of(f"guard:{client}" if client else "", self.settings.service.hash_salt)
 
@@ -336,22 +371,31 @@ class Guard:
         identity = identity_of(text, row, salt, synthetic=synthetic, answer=answer)
         return PredictionRequest(row, synthetic, source, identity, outcome)
 
-    def _predict_block(
+    def _answer_blocks(
+        self, batcher: ThreadBatcher[PredictionRequest, Reply], items: Sequence[Item], client: str, synthetic: bool
+    ) -> list[Prediction | InvalidFeatures | IdInUse]:
+        source = self._source(client)
+        blocks = (items[start : start + MOST_ROWS] for start in range(0, len(items), MOST_ROWS))
+        return [each for block in blocks for each in self._answer_block(batcher, block, source, synthetic)]
+
+    def _answer_block(
         self,
-        process: _Process,
-        rows: Sequence[object],
-        ids: Sequence[str | None],
+        batcher: ThreadBatcher[PredictionRequest, Reply],
+        items: Sequence[Item],
         source: str | None,
         synthetic: bool,
     ) -> list[Prediction | InvalidFeatures | IdInUse]:
-        checks = [self._check(row, text) for row, text in zip(rows, ids, strict=True)]
-        requests = [
-            self._request_of(check, text, source, synthetic)
-            for check, text in zip(checks, ids, strict=True)
-            if not isinstance(check, tuple)
-        ]
+        checks: list[Row | tuple[Violation, ...]] = []
+        requests = []
+        for row, text, outcome in items:
+            check = self._check(row, text)
+            if isinstance(outcome, tuple) and not isinstance(outcome, Outcome):
+                check = (*outcome, *(check if isinstance(check, tuple) else ()))
+            elif not isinstance(check, tuple):
+                requests.append(self._request_of(check, text, source, synthetic, outcome))
+            checks.append(check)
         self._refuse([check for check in checks if isinstance(check, tuple)], source, synthetic)
-        replies = iter(process.predictions.submit(requests))
+        replies = iter(batcher.submit(requests))
         return [InvalidFeatures(check) if isinstance(check, tuple) else _result_of(next(replies)) for check in checks]
 
     def _refuse(self, checks: Sequence[Sequence[Violation]], source: str | None, synthetic: bool) -> None:

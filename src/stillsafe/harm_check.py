@@ -6,6 +6,7 @@ from dataclasses import replace
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.findings import Finding, ok, warning
+from stillsafe.model.external import NO_HARM
 from stillsafe.settings import Settings
 
 RARE_SHARE = 0.1
@@ -26,9 +27,24 @@ def _are_same(owners: Sequence[MetricDefinition], studied_metrics: Sequence[Metr
     return True
 
 
+def _external_findings(reference: Baseline) -> Iterator[Finding]:
+    """What is not known of a model elsewhere, and whether its labels count."""
+    yield warning("harm", f"Missing: {NO_HARM}.")
+    impact = reference.answer_impact
+    if impact is None:
+        message = "No reading: the sample had no labels, so there is no healthy error to compare with. Give --label."
+        yield warning("labels", message)
+        return
+    performance = impact.metric.performance(impact.healthy_error)
+    yield ok("labels", f"compared with the sample: {impact.metric.phrase} {performance:.3g} on {impact.row_count} rows")
+
+
 def harm_findings(settings: Settings, reference: Baseline) -> Iterator[Finding]:
     """Which metric the loss is estimated in, whether the reference knows what a failure costs in it, and its limits."""
     impact, subject = reference.harm, "harm"
+    if settings.model.external:
+        yield from _external_findings(reference)
+        return
     if impact is None:
         yield ok(subject, "not estimated: the reference has no impact study, so signals are judged by their own limits")
         return

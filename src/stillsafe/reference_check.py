@@ -13,6 +13,7 @@ from stillsafe.settings import Settings
 
 SUBJECT = "reference"
 REFRESH = "`stillsafe init --refresh --sample DATA`"
+EXTERNAL_REFRESH = "`stillsafe init --force --sample DATA --predictions COLUMN`"
 MOST_NAMES = 5
 
 
@@ -25,10 +26,11 @@ def reference_findings(settings: Settings, reference: Reference) -> Iterator[Fin
     """
     if reference.baseline is None:
         return
+    command = refresh_command(settings)
     names = shown_features(reference.baseline, LogFormat.of(settings))
     if names:
         name_list = join_names(names, MOST_NAMES)
-        message = f"It shows values of {name_list}, which the log hides. {REFRESH} makes one that hides them too."
+        message = f"It shows values of {name_list}, which the log hides. {command} makes one that hides them too."
         yield warning(SUBJECT, message)
     lacks = list(_missing_parts(settings, reference))
     if not lacks:
@@ -36,10 +38,15 @@ def reference_findings(settings: Settings, reference: Reference) -> Iterator[Fin
         return
     parts = "; ".join(lacks)
     if reference.format < FORMAT:
-        message = f"It is of format {reference.format} and is used as it is. It lacks {parts}. {REFRESH} adds them."
+        message = f"It is of format {reference.format} and is used as it is. It lacks {parts}. {command} adds them."
         yield warning(SUBJECT, f"{message} Your settings stay as they are.")
     else:
-        yield ok(SUBJECT, f"format {reference.format}, without {parts}. {REFRESH} adds what DATA allows")
+        yield ok(SUBJECT, f"format {reference.format}, without {parts}. {command} adds what DATA allows")
+
+
+def refresh_command(settings: Settings) -> str:
+    """The command that makes a new reference."""
+    return EXTERNAL_REFRESH if settings.model.external else REFRESH
 
 
 def time_findings(reference: Reference) -> Iterator[Finding]:
@@ -58,7 +65,7 @@ def baseline_finding(settings: Settings, reference: Reference, active: Baseline)
         return warning(subject, f"{message} Run `stillsafe baseline activate {baseline.baseline_id}`.")
     if active.min_count >= least:
         return None
-    remedy = REFRESH if is_reference else "`stillsafe baseline create`"
+    remedy = refresh_command(settings) if is_reference else "`stillsafe baseline create`"
     message = (
         f"{active.baseline_id} shows categories, numbers and ranges of fewer than {least} values, which `min_count` in "
         f"[privacy] forbids for new ones: it was made before. {remedy} makes one that obeys it."
@@ -73,6 +80,8 @@ def _missing_parts(settings: Settings, reference: Reference) -> Iterator[str]:
         return
     if baseline.slots is None:
         yield "the hours of the week (DATA needs a `timestamp` column)"
+    if settings.model.external:
+        return
     if baseline.harm is None:
         yield "the losses that damage causes (DATA needs 200 rows, better with labels)"
     elif not any(impact.permuted_error for impact in baseline.harm.features.values()):

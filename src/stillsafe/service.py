@@ -31,7 +31,7 @@ from stillsafe.errors import ConfigurationError, RunRefused, StillsafeError
 from stillsafe.identifiers import new_ids
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import consistency_of, log_consistency
-from stillsafe.model.load import load_model
+from stillsafe.model.load import load_model, load_scoring_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
 from stillsafe.model.second_model import load_second_models
@@ -350,11 +350,11 @@ def backtest(
 
     Raises:
         ConfigurationError: settings, model, columns, labels or faults are wrong, or there is no reference baseline.
+        NoModel: the model runs elsewhere.
     """
     settings = settings_of(config)
-    schema = settings.schema_of_features
-    history = read_history(frame, schema, label)
-    model = load_model(settings)
+    model = load_scoring_model(settings, "backtest")
+    history = read_history(frame, settings.schema_of_features, label)
     context = BacktestContext(
         settings,
         _reference_of(settings),
@@ -387,8 +387,8 @@ def _reference_of(settings: Settings) -> Baseline:
 
 
 def shadow_scorer(settings: Settings) -> "LazyShadowScorer | None":
-    """The scorer of bypassed rows; None if the log lacks a feature that the model needs."""
-    return LazyShadowScorer(settings) if settings.schema_of_features.scorable_from_log else None
+    """The scorer of bypassed rows; None if the model runs elsewhere, or the log lacks a feature that it needs."""
+    return LazyShadowScorer(settings) if settings.has_shadow_scores else None
 
 
 @dataclass(slots=True)

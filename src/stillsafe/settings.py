@@ -96,6 +96,11 @@ class Settings(Section):
         return Schema(tuple(feature.spec() for feature in self.features))
 
     @property
+    def has_shadow_scores(self) -> bool:
+        """Whether rows that bypass the model can be scored afterwards: it is here, and the log has all its inputs."""
+        return self.schema_of_features.scorable_from_log and not self.model.external
+
+    @property
     def own_modules(self) -> OwnModules:
         """The owner's modules that the model or the fallback function needs."""
         folders = tuple(self.path(folder) for folder in self.model.python_path)

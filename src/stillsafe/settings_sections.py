@@ -125,12 +125,14 @@ class Privacy(Section):
 
 
 class ModelFile(Section):
-    """The served model and the hash of its file."""
+    """The served model and the hash of its file, or `external` for a model that runs elsewhere."""
 
-    file: str
-    """The model file."""
-    sha256: Annotated[str, AfterValidator(digest)]
+    file: str = ""
+    """The model file; none of an external model."""
+    sha256: Annotated[str, AfterValidator(digest)] = ""
     """The file's SHA-256: no other file is served."""
+    external: bool = False
+    """Whether the model runs elsewhere: its answers are recorded (`/v1/record`, `Guard.record`), and none is given."""
     version: str = Field(min_length=1, max_length=100)
     """The model's version in predictions and baselines. A new model needs a new one."""
     format: Literal["skops", "lightgbm", "xgboost", "catboost", "joblib"] = "skops"
@@ -140,7 +142,7 @@ class ModelFile(Section):
     trusted_types: Words = ()
     """Further exact type names that a skops file may contain."""
     classes: ClassNames = ()
-    """Classes of a LightGBM or XGBoost file, which has only their numbers, in that order; by default 0, 1, ..."""
+    """Classes of an external classifier, or of a LightGBM or XGBoost file, which has only 0, 1, ..., in that order."""
     python_path: Words = ()
     """Folders of your own modules that the model or the fallback function needs; searched first, as PYTHONPATH is."""
     modules: Words = ()
@@ -151,6 +153,16 @@ class ModelFile(Section):
     """After this time the fallback answers the request in place of the model."""
     compiled: bool = False
     """Serve a faster, compiled form, if the check at every start finds that it predicts as scikit-learn does."""
+
+    @model_validator(mode="after")
+    def _require_file(self) -> "ModelFile":
+        for name in ("file", "sha256"):
+            if bool(getattr(self, name)) is self.external:
+                problem = (
+                    "belongs to no external model" if self.external else "is missing: only an external model has none"
+                )
+                raise error_at(f"`model.{name}` {problem}", name, alternatives=[("external",)])
+        return self
 
 
 class Monitor(Section):

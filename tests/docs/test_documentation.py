@@ -22,7 +22,10 @@ from scripts.write_reference import FOLDER, pages
 
 from stillsafe import service
 from stillsafe.errors import Failure
+from stillsafe.guard import Guard
+from stillsafe.monitoring import hold
 from stillsafe.observer.transport import SENT_HEADERS
+from tests.init.external import external_service
 from tests.ports import free_port
 from tests.postgres import running_postgres
 from tests.stores import with_store
@@ -148,6 +151,20 @@ def test_the_guard_of_the_how_to_answers(
     exec(compile(code, "how-to", "exec"), names)  # noqa: S102 - it is the documentation's own
     names["guard"].close()
     assert capsys.readouterr().out.split()[1:] == ["model", "NORMAL"]
+
+
+def test_the_caller_of_a_model_elsewhere_obeys_the_guard(tmp_path: Path) -> None:
+    """The code of the how-to asks the model in NORMAL, and in DEGRADED the fallback."""
+    names: dict[str, Any] = {}
+    exec(compile(how_to_code("guard.record("), "how-to", "exec"), names)  # noqa: S102 - it is the documentation's own
+    folder, row = with_store(external_service(tmp_path).folder), {"age": 20.0, "income": 2e4, "town": "Ulm"}
+    with Guard(folder / "stillsafe.toml") as guard:
+        answers = [names["answer"](guard, lambda _: ("yes", {"no": 0.2, "yes": 0.8}), row)]
+        engine = service.connect(guard.settings)
+        hold.hold(engine, guard.settings.model.version, by="a test", reason="a test", at=service.utc_now())
+        engine.dispose()
+        answers.append(names["answer"](guard, lambda _: pytest.fail("the model was asked"), row))
+    assert answers == ["yes", "no"]
 
 
 def test_the_mounted_application_of_the_how_to_answers(

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +39,17 @@ def init(
             help="The fitted model: .skops, a booster's .txt, .json, .ubj or .cbm, or .joblib with --trust-joblib."
         ),
     ] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(help="In place of --model, for a model that runs elsewhere: the column with its answers."),
+    ] = None,
+    probabilities: Annotated[
+        list[str] | None,
+        typer.Option(help="With --predictions: a column per class, by commas; COLUMN ends with it, or CLASS=COLUMN."),
+    ] = None,
+    confidence: Annotated[
+        str | None, typer.Option(help="With --predictions: a column with the model's confidence, from 0 to 1.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The column with the true labels, if the sample has one.")] = None,
     out: Annotated[Path | None, typer.Option(help="The service folder to write; default: service.")] = None,
     name: Annotated[str | None, typer.Option(help="The service's name; default: the folder's.")] = None,
@@ -71,7 +83,7 @@ def init(
     class_names: Annotated[
         list[str] | None,
         typer.Option(
-            "--class", help="A class of a LightGBM or XGBoost file, which has only 0, 1, ...; repeat it in their order."
+            "--class", help="A class of a LightGBM or XGBoost file, or of --predictions; repeat it in their order."
         ),
     ] = None,
     force: Annotated[
@@ -98,10 +110,14 @@ def init(
     if refresh:
         refresh_command.refresh(out, sample, label, form, as_json=as_json)
         return
-    if model is None:
-        raise typer.BadParameter("The fitted model is required, unless --refresh is given.", param_hint="--model")
+    _require_one_source(model, predictions, [*(probabilities or ()), *([] if confidence is None else [confidence])])
     # Imported here: scikit-learn takes seconds to import.
     from stillsafe.init.create import ServiceRequest, create_service
+    from stillsafe.init.recorded_answers import AnswerColumns, class_arguments
+
+    answers = predictions and AnswerColumns(
+        predictions, class_arguments(probabilities or []), confidence, tuple(class_names or ())
+    )
 
     logs.set_up("ERROR")  # the model is probed with values that it may not tolerate, and each failure would be logged
 
@@ -123,6 +139,7 @@ def init(
                 harm=_harm(metric, positive, cost or []),
                 form=form,
                 classes=tuple(class_names or ()),
+                answers=answers or None,
                 now=service.utc_now(),
                 salt=secrets.token_hex(16),
             ),
@@ -130,6 +147,19 @@ def init(
         )
     created_service = with_store(created_service)
     print_result(service_document(created_service), as_json, lambda: print_service(created_service))
+
+
+def _require_one_source(model: Path | None, predictions: str | None, others: Sequence[str]) -> None:
+    """Require either a model file or a column of answers."""
+    if model is None and not predictions:
+        remedy = "or --predictions for one that runs elsewhere"
+        raise typer.BadParameter(
+            f"The fitted model is required ({remedy}), unless --refresh is given.", param_hint="--model"
+        )
+    if model is not None and (predictions or others):
+        raise typer.BadParameter(
+            "--predictions and its columns belong to a model that runs elsewhere: leave out --model."
+        )
 
 
 def with_store(created_service: "CreatedService") -> "CreatedService":
@@ -193,7 +223,8 @@ def service_document(created_service: "CreatedService") -> dict[str, Any]:
 def print_service(created_service: "CreatedService") -> None:
     """Print the text of `init`: the schema, the scores, the impact of features, warnings and the next commands."""
     kind, version = created_service.kind, escape(created_service.version)
-    console.print(f"Wrote {escape(str(created_service.folder))}: a {kind.value}, version {version}.")
+    noun = f"an external {kind.value}" if created_service.is_external else f"a {kind.value}"
+    console.print(f"Wrote {escape(str(created_service.folder))}: {noun}, version {version}.")
     table = Table("feature", "type", "missing", "allowed")
     for spec in created_service.schema.features:
         missing = "refused" if spec.required else "served" if spec.omittable else "null is served"
@@ -219,6 +250,8 @@ def print_service(created_service: "CreatedService") -> None:
     for warning in created_service.warnings:
         console.print(f"[yellow]Check this:[/] {escape(warning)}")
     console.print("Next: review the settings, then", style="bold")
+    if created_service.is_external:
+        print_plain("  record each answer of the model: `Guard.record`, or POST /v1/record (docs/how-to.md)")
     for command in ("check", "serve", "monitor"):
         print_plain(f"  stillsafe {command} --config {created_service.folder / DEFAULT_FILE}")
 

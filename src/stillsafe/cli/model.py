@@ -26,10 +26,10 @@ def model_show(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Show the versions of the model's libraries, and whether its answers are those of `init`."""
     # Imported here: scikit-learn takes seconds to import.
     from stillsafe.model.consistency import consistency_of
-    from stillsafe.model.load import load_model
+    from stillsafe.model.load import load_scoring_model
 
     settings = service.settings_of(config)
-    consistency = consistency_of(load_model(settings), settings)
+    consistency = consistency_of(load_scoring_model(settings, "libraries"), settings)
     print_result(model_document(consistency), as_json, lambda: print_model(consistency))
 
 
@@ -45,12 +45,14 @@ def model_accept(
     The next start of `serve` takes them for those of `init`.
     """
     from stillsafe.model.consistency import accept
-    from stillsafe.model.load import load_model
+    from stillsafe.model.load import load_scoring_model
 
     settings = service.settings_of(config)
     log_action(settings)
     operator, cause = one_line(by or getpass.getuser()), one_line(reason)
-    acceptance = accept(load_model(settings), settings, by=operator, reason=cause, at=service.utc_now())
+    acceptance = accept(
+        load_scoring_model(settings, "libraries"), settings, by=operator, reason=cause, at=service.utc_now()
+    )
     fields = {"service": settings.service.name, "model_version": settings.model.version, "by": operator}
     log_event(logger, LogEvent.MODEL_ACCEPTED, {**fields, "message": cause})
     document = {

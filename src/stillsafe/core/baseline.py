@@ -150,6 +150,8 @@ class Baseline:
         is_hour_known: whether the period has the hours of a composed baseline, so that distributions can be compared.
         effective_size: rows that stand behind the shares of a composed baseline (`slots.composed_baseline`), or None.
         min_count: a category, a number or the end of a range stands in it only if so many values share it.
+        answer_impact: of an external model, which has no impact study, the performance of its answers by the labels of
+            the sample; it has no features. None without labels.
     """
 
     baseline_id: str
@@ -179,3 +181,4 @@ class Baseline:
     effective_size: int | None = None
     is_hour_known: bool = True
     min_count: int = 1
+    answer_impact: PerformanceImpact | None = None

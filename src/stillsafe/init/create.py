@@ -13,6 +13,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Schema
 from stillsafe.core.score import Score
+from stillsafe.errors import ConfigurationError
 from stillsafe.init import (
     conversion,
     default_answer,
@@ -28,6 +29,7 @@ from stillsafe.init import (
 from stillsafe.init.date_columns import untimed_sentences
 from stillsafe.init.named_features import NamedFeatures, name_complete_features
 from stillsafe.init.read_sample import SampleData, SampleSource, name_doubtful_columns, read_sample
+from stillsafe.init.recorded_answers import AnswerColumns, missing_sentences, read_recorded_answers
 from stillsafe.init.reference_file import model_facts, reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_proposal import Proposal
@@ -56,7 +58,7 @@ class ServiceRequest:
     """What to create a service from.
 
     Attributes:
-        model_file: the fitted model: skops, a booster's own format, or (if trusted) joblib.
+        model_file: the fitted model: skops, a booster's own format, or (if trusted) joblib; None of an external model.
         sample_file: healthy data that the model was not trained on, CSV or Parquet.
         out: the folder to write.
         now: the time of creation, aware UTC.
@@ -72,10 +74,12 @@ class ServiceRequest:
         trusted_types: exact names of further types that a skops file may contain.
         harm: keys of the section `[harm]`: the owner's metric and what it depends on.
         form: how a CSV sample is written, as far as the owner states it.
-        classes: names for the classes of a booster's file, which has 0, 1 and so on; empty to leave them.
+        classes: names for the classes of a booster's file, which has 0, 1 and so on; empty to leave them. All classes
+            of an external classifier, where the sample does not show them.
+        answers: the columns with the answers of an external model, or None.
     """
 
-    model_file: Path
+    model_file: Path | None
     sample_file: Path
     out: Path
     now: datetime
@@ -92,6 +96,7 @@ class ServiceRequest:
     harm: Mapping[str, Any] = field(default_factory=dict)
     form: TableFormat = ANY_FORMAT
     classes: tuple[str, ...] = ()
+    answers: AnswerColumns | None = None
 
     @property
     def sample_source(self) -> SampleSource:
@@ -117,6 +122,7 @@ class CreatedService:
         warnings: what a person should check, one sentence each.
         proposal: the fallback rules and their evaluation on held-out rows.
         metric_reason: why the loss is estimated in another metric than accuracy; empty if it is not.
+        is_external: whether the model runs elsewhere.
     """
 
     folder: Path
@@ -131,6 +137,7 @@ class CreatedService:
     warnings: tuple[str, ...]
     proposal: Proposal
     metric_reason: str = ""
+    is_external: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +151,20 @@ class _ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class _ServedModel:
-    """The model as the service will load it: its file, its scores on the sample, and warnings about it."""
+    """The model as the service will load it: its file, its scores on the sample, and warnings about it.
+
+    An external model has no file.
+    """
 
     model: Model
-    file: conversion.StoredModel
+    file: conversion.StoredModel | None
     scores: list[Score]
     warnings: list[str]
 
     @property
     def sha256(self) -> str:
         """Hash of the model file."""
-        return hashlib.sha256(self.file.content).hexdigest()
+        return "" if self.file is None else hashlib.sha256(self.file.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +206,10 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
     """
     folder = service_folder.inspect_folder(request.out, force=request.force)
     version, name = _version_and_name(request, folder)
-    progress("Reading the model", None)
-    estimator, file_format, own_modules = _read_model(request, folder)
-    kind, classes = inspect.kind_and_classes(estimator, request.model_file)
-    progress("Reading the sample", None)
-    data = read_sample(request.sample_source, estimator, kind, classes)
-    progress("Probing the model on the sample", None)
-    scale = inspect.probe_scale(estimator, request.model_file)
-    candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
-    model_file = _ModelFile(request.model_file, file_format, request.trusted_types)
-    served_model = _serve_model(candidate, data, model_file, folder.min_count, progress)
+    if request.model_file is None:
+        served_model, data, own_modules = _read_external(request, folder, version, progress)
+    else:
+        served_model, data, own_modules = _read_inputs(request, request.model_file, folder, version, progress)
     study = _study(request, folder, served_model, data, progress)
     features = name_complete_features(served_model.model.features, data.rows)
     service = {"name": name, "mode": "enforce", "database": "sqlite:///stillsafe.db", "hash_salt": request.salt}
@@ -223,7 +227,7 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         service_folder.write(folder, _files(folder, served_model, study.reference, text) | study.fallback.files)
     return CreatedService(
         request.out,
-        kind,
+        served_model.model.kind,
         version,
         served_model.model.scale.method,
         features.schema,
@@ -238,7 +242,41 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         ),
         study.fallback.proposal,
         study.choice.reason,
+        served_model.model.is_external,
     )
+
+
+def _read_inputs(
+    request: ServiceRequest, file: Path, folder: ServiceFolder, version: str, progress: Progress
+) -> tuple[_ServedModel, SampleData, OwnModules]:
+    """The model, the sample, and the owner's modules that the model needs."""
+    progress("Reading the model", None)
+    estimator, file_format, own_modules = _read_model(request, file, folder)
+    kind, classes = inspect.kind_and_classes(estimator, file)
+    progress("Reading the sample", None)
+    data = read_sample(request.sample_source, estimator, kind, classes)
+    progress("Probing the model on the sample", None)
+    scale = inspect.probe_scale(estimator, file)
+    candidate = Model(version, kind, classes, data.schema.schema, estimator, scale)
+    model_file = _ModelFile(file, file_format, request.trusted_types)
+    return _serve_model(candidate, data, model_file, folder.min_count, progress), data, own_modules
+
+
+def _read_external(
+    request: ServiceRequest, folder: ServiceFolder, version: str, progress: Progress
+) -> tuple[_ServedModel, SampleData, OwnModules]:
+    """An external model, and the sample with its answers.
+
+    Raises:
+        ConfigurationError: the request names neither a model nor answers.
+    """
+    if request.answers is None:
+        raise ConfigurationError("There is neither a model nor a column of answers.", "Give --model or --predictions.")
+    progress("Reading the sample", None)
+    answers = read_recorded_answers(request.sample_source, request.answers, version, folder.min_count)
+    sentences = missing_sentences(answers.data.labels is not None, answers.scores)
+    served_model = _ServedModel(answers.model, None, answers.scores, [*answers.warnings, *sentences])
+    return served_model, answers.data, folder.own_modules
 
 
 def _version_and_name(request: ServiceRequest, folder: ServiceFolder) -> tuple[str, str]:
@@ -327,46 +365,52 @@ def _fallback(
         proposal, models = with_second_models(proposal, rows, default.answer, leant_on, SEED)
     lists_file, models_file = folder.file_name(proposal.lists_file), folder.file_name(proposal.models_file)
     proposal = replace(proposal, lists_file=lists_file, models_file=models_file)
+    if served_model.model.is_external:  # nothing estimates its loss, which the prices are compared with
+        proposal = replace(proposal, model_score=None, default_score=None)
     files = {models_file: models} if models else {}
     if proposal.lists or models:
         files[lists_file] = write.lists_text(proposal).encode()
     return _ProposedFallback(default_answer.describe_scores(default, kind, scores, proposal), proposal, scores, files)
 
 
-def _read_model(request: ServiceRequest, folder: ServiceFolder) -> tuple[Any, str, OwnModules]:
+def _read_model(request: ServiceRequest, file: Path, folder: ServiceFolder) -> tuple[Any, str, OwnModules]:
     """The estimator, the format of its file, and the owner's modules that it needs.
 
     The request names the modules or, without any there, the previous settings.
     """
-    file_format = inspect.file_format(request.model_file, request.trust_joblib)
+    file_format = inspect.file_format(file, request.trust_joblib)
     folders = tuple(each.resolve() for each in request.python_path) or folder.own_modules.folders
     own_modules = OwnModules(folders, request.modules or folder.own_modules.names)
-    estimator, own_modules = inspect.read_with_own_modules(
-        request.model_file, file_format, own_modules, request.trusted_types
-    )
-    estimator = inspect.with_classes(estimator, file_format, request.classes, request.model_file)
+    estimator, own_modules = inspect.read_with_own_modules(file, file_format, own_modules, request.trusted_types)
+    estimator = inspect.with_classes(estimator, file_format, request.classes, file)
     return estimator, file_format, own_modules
 
 
 def _model_section(
     folder: ServiceFolder, served_model: _ServedModel, own_modules: OwnModules, trusted_types: Sequence[str]
 ) -> dict[str, Any]:
+    reference = folder.file_name("reference.json")
+    model, file = served_model.model, served_model.file
     lists: dict[str, list[str]] = {
-        "trusted_types": list(trusted_types) if served_model.file.format == "skops" else [],
+        "trusted_types": list(trusted_types) if file is not None and file.format == "skops" else [],
         "python_path": [os.path.relpath(each, folder.path) for each in own_modules.folders],
         "modules": list(own_modules.names),
     }
+    modules = {key: names for key, names in lists.items() if names}
+    if file is None:
+        classes = {"classes": list(model.classes)} if model.classes else {}
+        return {"external": True, "version": model.version, **classes, "reference": reference, **modules}
     return {
-        "file": folder.file_name(served_model.file.file_name),
+        "file": folder.file_name(file.file_name),
         "sha256": served_model.sha256,
-        "version": served_model.model.version,
-        "format": served_model.file.format,
-        "trusted": served_model.file.format == "joblib",
-        "reference": folder.file_name("reference.json"),
+        "version": model.version,
+        "format": file.format,
+        "trusted": file.format == "joblib",
+        "reference": reference,
         "timeout": "2s",
-        "compiled": served_model.model.compiled is not None,
-        **{key: names for key, names in lists.items() if names},
-        **({"classes": list(served_model.file.classes)} if served_model.file.classes else {}),
+        "compiled": model.compiled is not None,
+        **modules,
+        **({"classes": list(file.classes)} if file.classes else {}),
     }
 
 
@@ -374,12 +418,12 @@ def _files(
     folder: ServiceFolder, served_model: _ServedModel, reference: Baseline, settings_text: str
 ) -> dict[str, bytes]:
     """File name -> content of the folder: settings, reference and model."""
-    model = served_model.model
-    facts = model_facts(model, served_model.sha256, served_model.file.origin_versions)
+    model, file = served_model.model, served_model.file
+    facts = None if file is None else model_facts(model, served_model.sha256, file.origin_versions)
     return {
         DEFAULT_FILE: settings_text.encode(),
         folder.file_name("reference.json"): reference_content(model, reference, facts),
-        folder.file_name(served_model.file.file_name): served_model.file.content,
+        **({} if file is None else {folder.file_name(file.file_name): file.content}),
     }
 
 

@@ -25,6 +25,7 @@ from stillsafe.init.perturbation import FEWEST_ROWS, KnownOutcomes, Perturbation
 from stillsafe.init.score_tables import healthy_answers
 from stillsafe.init.scorer import Scorer, default_definition, needs_scores, scorer_of
 from stillsafe.model.frame import frame
+from stillsafe.model.metrics import Outcome
 from stillsafe.model.model import Model
 from stillsafe.monitoring.binning import BinCodes, OneHot, bin_codes, feature_bin_codes, one_hot
 from stillsafe.monitoring.columns import Columns, output_columns
@@ -103,6 +104,50 @@ def study_impact(
         table = _score_table(model, sample, scorer, [each.definition for each in scorers])
         impacts.append(replace(impact, score_table=table))
     return replace(impacts[0], also=tuple(impacts[1:])) if impacts else None
+
+
+def study_answers(
+    model: Model, sample: ScoredSample, baseline: Baseline, definitions: Sequence[MetricDefinition]
+) -> PerformanceImpact | None:
+    """Measure how good the answers of an external model are, which cannot score changed rows: no loss of any feature.
+
+    Returns:
+        The performance by the labels, or None without labels or with fewer than 200 rows that have one.
+    """
+    usable = sample.usable
+    if sample.labels is None or len(usable) < FEWEST_ROWS:
+        return None
+    scores, labels = [sample.scores[i] for i in usable], [sample.labels[i] for i in usable]
+    shares = [[*(score.probabilities or {}).values()] for score in scores]
+    predictions = np.array([score.prediction for score in scores], dtype=object if model.classes else np.float64)
+    outcome = Outcome(predictions, np.array(shares) if all(shares) else None)
+    impacts = []
+    for definition in definitions or (default_definition(model),):
+        scorer = scorer_of(model, scores, labels, definition)
+        if scorer is not None and (outcome.scores is not None or not needs_scores(definition)):
+            errors = scorer.errors(outcome, np.arange(len(usable)))
+            impacts.append(_answer_impact(sample, baseline, scorer, errors))
+    return replace(impacts[0], also=tuple(impacts[1:])) if impacts else None
+
+
+def _answer_impact(sample: ScoredSample, baseline: Baseline, scorer: Scorer, errors: Numbers) -> PerformanceImpact:
+    """The performance of the answers by one metric."""
+    usable = sample.usable
+    codes = feature_bin_codes(sample.columns, baseline.features, _mask(len(sample.columns), usable))
+    features = [baseline.features[name] for name in codes]
+    variation = _effect_variation(one_hot(features, [*codes.values()], clip=True), errors) if codes else 0.0
+    output_codes = _output_bin_codes(sample.columns, baseline, usable)
+    return PerformanceImpact(
+        scorer.metric,
+        labelled=True,
+        healthy_error=_rounded_float(errors.mean()),
+        all_permuted=0.0,
+        features={},
+        effect_variation=_rounded_float(variation),
+        truths=tuple(_label_profiles(scorer, baseline, {}, output_codes, errors)),
+        definition=scorer.definition,
+        row_count=len(usable),
+    )
 
 
 def _metric_impact(

@@ -136,7 +136,7 @@ def _rare_class(
         advice = f"and {count} such rows are too few to measure another metric. Give a larger sample."
         return MetricChoice(warnings=(f"{blindness}, {advice}",))
     recall = _healthy_recall(model, scores, labels, rarest)
-    is_ranked = hasattr(model.estimator, "predict_proba") or hasattr(model.estimator, "decision_function")
+    is_ranked = model.has_probabilities or hasattr(model.estimator, "decision_function")
     names = ["auc"] if is_ranked else []
     names += ["recall"] if recall >= LEAST_RECALL or not names else []
     section: dict[str, Any] = {"metric": names[0], "also": names[1:], "positive": rarest}

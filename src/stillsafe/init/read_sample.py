@@ -20,13 +20,13 @@ class SampleSource:
     """The files that belong to each other, and how the sample is written.
 
     Attributes:
-        model_file: the model file, for messages.
+        model_file: the model file, for messages; None of an external model.
         sample_file: the sample, CSV or Parquet.
         label: name of the label column, or None.
         form: how a CSV sample is written, as far as the owner states it.
     """
 
-    model_file: Path
+    model_file: Path | None
     sample_file: Path
     label: str | None = None
     form: TableFormat = ANY_FORMAT
@@ -59,11 +59,11 @@ def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: 
     kinds = sample.column_kinds(source.sample_file, estimator, source.label, source.form)
     table = sample.read(source.sample_file, kinds, source.form)
     columns = sample.split_columns(table.frame, estimator, label=source.label, file=source.sample_file)
-    _require_no_doubt(table, columns, estimator, source.sample_file)
+    require_no_doubt(table, columns, estimator, source.sample_file)
     labels = default_answer.sample_labels(columns.labels, kind, classes)
     schema = infer.describe(columns.features, source.form.dates)
     rows = infer.rows_of(columns.features, schema.schema)
-    scale = inspect.probe_scale(estimator, source.model_file)
+    scale = inspect.probe_scale(estimator, source.model_file or Path())
     with inspect.suppress_warnings():
         candidate = Model("", kind, classes, schema.schema, estimator, scale)
         schema = infer.with_texts(infer.with_measures(schema, candidate, rows), candidate, rows)
@@ -71,7 +71,7 @@ def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: 
     return SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
 
 
-def _require_no_doubt(table: CsvTable, columns: sample.Sample, estimator: Any, file: Path) -> None:
+def require_no_doubt(table: CsvTable, columns: sample.Sample, estimator: Any, file: Path) -> None:
     """Check that no column is almost one of numbers, unless code outside scikit-learn takes it, which may read it.
 
     Raises:

@@ -12,13 +12,15 @@ from stillsafe.model.reference import ModelFacts, Reference
 
 
 def reference_content(model: Model, baseline: Baseline, facts: ModelFacts | None) -> bytes:
-    """The bytes of the file, with the library versions and the answers of this Python.
+    """The bytes of the file, with the library versions and the answers of this Python; of an external model without.
 
     Args:
         model: the served model.
         baseline: measured with it.
         facts: about the model, or None if an older file had none.
     """
+    if model.is_external:
+        return Reference(baseline, model.scale).to_json().encode()
     versions = running_versions(model.estimator)
     reference = Reference(baseline, model.scale, None if facts is None else replace(facts, library_versions=versions))
     with inspect.suppress_warnings():

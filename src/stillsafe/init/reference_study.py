@@ -1,7 +1,7 @@
 """The reference baseline of a healthy sample: its profile and its impact study, for `init` and its refresh."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from stillsafe.core.baseline import Baseline
@@ -97,10 +97,14 @@ def study_reference(
         raise ConfigurationError(str(refusal), "Give a larger sample.") from refusal
     warnings = _deviation_warnings(columns, schema, request, sample)
     columns = LogFormat(schema, salt).comparable_columns(columns, reference)
-    with inspect.suppress_warnings():
-        scored_sample = impact_study.ScoredSample(sample.rows, sample.scores, sample.labels, columns)
-        harm = impact_study.study_impact(model, scored_sample, reference, request.definitions, progress)
-    reference = with_impact(columns, reference, harm)
+    scored_sample = impact_study.ScoredSample(sample.rows, sample.scores, sample.labels, columns)
+    if model.is_external:
+        answer_impact = impact_study.study_answers(model, scored_sample, reference, request.definitions)
+        reference = replace(reference, answer_impact=answer_impact)
+    else:
+        with inspect.suppress_warnings():
+            harm = impact_study.study_impact(model, scored_sample, reference, request.definitions, progress)
+        reference = with_impact(columns, reference, harm)
     return with_slots(reference, columns, request.timezone, Policy()), warnings
 
 

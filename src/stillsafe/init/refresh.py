@@ -25,7 +25,7 @@ from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, st
 from stillsafe.init.rule_pricing import SearchSample
 from stillsafe.init.settings_edit import edited_text
 from stillsafe.init.time_zone import choose_time_zone
-from stillsafe.model.load import load_model
+from stillsafe.model.load import load_model, load_scoring_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_reference
 from stillsafe.monitoring.disclosure import Disclosure
@@ -107,10 +107,11 @@ def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -
     Raises:
         ConfigurationError: the settings or the sample are invalid, or the folder cannot be written.
         ModelError: the model cannot be loaded, or it fails on the sample.
+        NoModel: the model runs elsewhere.
     """
     progress("Reading the model", None)
     current = settings_files.load(request.config)
-    model = load_model(current)
+    model = load_scoring_model(current, "refresh")
     progress("Reading the sample", None)
     data = _read_sample(request, model, progress)
     additions = _missing_settings(current, model, data)

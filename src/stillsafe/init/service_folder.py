@@ -9,6 +9,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +110,21 @@ def _own_modules(folder: Path, model: Mapping[str, Any]) -> OwnModules:
     return OwnModules(tuple((folder / each).resolve() for each in python_path), names)
 
 
-def model_version(folder: ServiceFolder, model_file: Path, version: str | None) -> str:
+def model_version(folder: ServiceFolder, model_file: Path | None, version: str | None) -> str:
     """The model's version: one that the folder has not used yet; None for the start of the file's hash.
+
+    An external model has no file: None is then the number of the folder's change.
 
     Raises:
         ConfigurationError: the version is too long or already used.
     """
-    if version is None:
+    if version is None and model_file is None:
+        return next(str(n) for n in count(folder.generation) if str(n) not in folder.versions)
+    if version is None and model_file is not None:
         inspect.file_format(model_file, trusted=True)
         digest = sha256_of(model_file)[:VERSION_LENGTH]
         return digest if digest not in folder.versions else f"{digest}-{folder.generation}"
-    if not 0 < len(version) <= LONGEST_NAME:
+    if version is None or not 0 < len(version) <= LONGEST_NAME:
         raise ConfigurationError(f"A version has 1 to {LONGEST_NAME} characters.", "Name another with --version.")
     if version in folder.versions:
         problem = f"The version {version!r} has been used in {folder.path}, and its baseline is frozen."

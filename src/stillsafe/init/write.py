@@ -72,11 +72,10 @@ def settings_text(
         '# Durations are seconds or texts like "30s", "15m", "2h". Paths are relative to this file.',
         "",
         *_section("service", Service, [*service.items()]),
-        "# If the model was trained on the sample, its healthy confidence is too high, and later windows look worse.",
-        "# Then make the folder again with data that the model was not trained on.",
+        *_model_comment(is_external=bool(model.get("external"))),
         *_section("model", ModelFile, [*model.items()]),
         *_section("privacy", Privacy, [("min_count", owners.get("min_count", Privacy().min_count))]),
-        *_harm(owners.get("harm", {})),
+        *_harm(owners.get("harm", {}), is_external=bool(model.get("external"))),
         *_section("monitor", Monitor, [("every", "10m"), ("window", "15m")], [("max_gap", "30m"), ("max_carry", "1d")]),
         *_section("serving", Serving, [("host", "127.0.0.1"), ("port", 8000)], _serving_defaults()),
         *_section("exposure", Exposure, [], _EXPOSURE),
@@ -88,6 +87,15 @@ def settings_text(
         *_features(schema, remarks),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _model_comment(*, is_external: bool) -> Iterator[str]:
+    if is_external:
+        yield "# The model runs elsewhere. Its callers follow /v1/state (`Guard.state`), send its answers to /v1/record"
+        yield "# (`Guard.record`), and ask /v1/fallback (`Guard.fallback`) while the state is DEGRADED."
+        return
+    yield "# If the model was trained on the sample, its healthy confidence is too high, and later windows look worse."
+    yield "# Then make the folder again with data that the model was not trained on."
 
 
 def toml(value: Any) -> str:
@@ -115,10 +123,13 @@ def _section(
     yield ""
 
 
-def _harm(section: Mapping[str, Any]) -> Iterator[str]:
+def _harm(section: Mapping[str, Any], *, is_external: bool) -> Iterator[str]:
     yield "# How performance is measured: by default accuracy, or a regressor's mean absolute error. The keys `metric`,"
     yield "# `also`, `positive`, `threshold`, `costs`, `moderate` and `severe` choose otherwise: see docs/signals.md."
-    yield "# After a change, `stillsafe init --refresh --sample DATA` measures what a failure costs in that metric."
+    if is_external:
+        yield "# It is that of labels: what a failure costs is not estimated. After a change, make the folder again."
+    else:
+        yield "# After a change, `stillsafe init --refresh --sample DATA` measures what a failure costs in that metric."
     yield from _section("harm", Harm, [(key, value) for key, value in section.items() if value not in (None, [])])
 
 

@@ -33,11 +33,19 @@ class ConfidenceMethod(StrEnum):
     """Rank of the agreement among the members of an ensemble."""
     PREDICTION_TYPICALITY = "prediction_typicality"
     """How close a regressor's prediction is to the healthy median."""
+    CALLER = "caller"
+    """Sent with each answer of an external model."""
+    NONE = "none"
+    """Of an external classifier whose answers come without probabilities: no signal reads a confidence."""
 
     @property
     def is_share(self) -> bool:
         """Whether the raw score is the confidence, so that no scale is needed."""
-        return self in (ConfidenceMethod.CLASS_PROBABILITY, ConfidenceMethod.VOTE_SHARE)
+        return self not in (
+            ConfidenceMethod.MARGIN_RANK,
+            ConfidenceMethod.ENSEMBLE_SPREAD,
+            ConfidenceMethod.PREDICTION_TYPICALITY,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,14 @@ def raw_confidence(estimator: Any, inputs: Any) -> tuple[ConfidenceMethod, Numbe
             return method, _vote_share(*_innermost(estimator, inputs))
         case ConfidenceMethod.ENSEMBLE_SPREAD:
             return method, _spread(*_innermost(estimator, inputs))
-        case ConfidenceMethod.PREDICTION_TYPICALITY:
+        case _:
             return method, np.asarray(estimator.predict(inputs), dtype=np.float64)
+
+
+def prediction_scale(predictions: Numbers, min_count: int) -> ConfidenceScale:
+    """The scale of a regressor whose healthy predictions alone are known; see `scale_from`."""
+    quantiles = shared_quantiles(np.sort(predictions), QUANTILES, min_count)
+    return ConfidenceScale(ConfidenceMethod.PREDICTION_TYPICALITY, tuple(quantiles.tolist()))
 
 
 def scale_from(estimator: Any, healthy: Any, min_count: int = 1) -> ConfidenceScale:

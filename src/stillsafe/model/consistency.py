@@ -65,11 +65,13 @@ UNKNOWN_CONSISTENCY = Consistency()
 
 
 def consistency_of(model: Model, settings: Settings) -> Consistency:
-    """Compare a model with its reference file and with what a person accepted since.
+    """Compare a model with its reference file and with what a person accepted since. Of an external one, nothing.
 
     Raises:
         ModelError: one of these files is unreadable.
     """
+    if model.is_external:
+        return UNKNOWN_CONSISTENCY
     path = settings.path(settings.model.reference)
     reference, versions = read_reference(path), library_versions.running_versions(model.estimator)
     facts, sha256 = reference.model, settings.model.sha256

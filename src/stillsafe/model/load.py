@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillsafe.errors import ModelError
+from stillsafe.errors import ModelError, NoModel
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.artifact import parse_estimator, read_verified
 from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.compiled import equivalence
 from stillsafe.model.compiled.predictors import CannotCompile
 from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method
+from stillsafe.model.external import NEEDS_MODEL, external_model
 from stillsafe.model.model import Model, classes_of, kind_of
 from stillsafe.model.probe_rows import has_arbitrary_category, probe_row
 from stillsafe.model.reference import REMEDY, Reference, read_reference
@@ -22,12 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def load_model(settings: Settings) -> Model:
-    """Load the model that the settings name and run it on one probe row.
+    """Load the model that the settings name and run it on one probe row; an external model is described only.
 
     Raises:
         ModelError: the hash differs, the file holds untrusted types, or the model does not fit the schema.
         ConfigurationError: a module of the owner cannot be imported.
     """
+    if settings.model.external:
+        return external_model(settings, read_reference(settings.path(settings.model.reference)))
     file, path = settings.model, settings.path(settings.model.file)
     content = read_verified(path, file.sha256)
     settings.own_modules.load()
@@ -45,6 +48,21 @@ def load_model(settings: Settings) -> Model:
     if problem := fit_problem(model, reference):
         raise ModelError(f"The model does not fit the schema: {problem}.", REMEDY, file=str(path))
     return _compile(model, reference) if file.compiled else model
+
+
+def load_scoring_model(settings: Settings, task: str) -> Model:
+    """Load a model that scores rows; raises as `load_model`.
+
+    Args:
+        settings: of the service.
+        task: what needs it, a key of `NEEDS_MODEL`.
+
+    Raises:
+        NoModel: the model runs elsewhere.
+    """
+    if settings.model.external:
+        raise NoModel(NEEDS_MODEL[task])
+    return load_model(settings)
 
 
 def fit_problem(model: Model, reference: Reference) -> str | None:

@@ -62,7 +62,8 @@ class Model:
         kind: classifier or regressor.
         classes: a classifier's classes, in the order of its probabilities; empty for a regressor.
         features: the schema, in the order of the settings.
-        estimator: the fitted scikit-learn object.
+        estimator: the fitted scikit-learn object; None of an external model, which runs elsewhere and scores nothing
+            here.
         scale: turns raw confidence scores into confidences.
         compiled: the faster equivalent of the estimator, or None if scikit-learn predicts.
     """
@@ -74,6 +75,11 @@ class Model:
     estimator: Any
     scale: ConfidenceScale
     compiled: CompiledModel | None = None
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the model runs elsewhere: its answers are recorded, and it scores no row here."""
+        return self.estimator is None
 
     @property
     def has_probabilities(self) -> bool:

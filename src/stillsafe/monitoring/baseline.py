@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,10 +207,15 @@ def summarize(
             {name: each for name, each in profiles.features.items() if name not in profiles.clock},
             reference.harm if reference is not None else None,
         ),
-        harm=reference.harm if reference is not None else None,
+        **_studies_of(reference),
     )
     noise = baseline_noise(rows, schema, baseline)
     return replace(baseline, variation=noise.variation, offset=noise.offset)
+
+
+def _studies_of(reference: Baseline | None) -> dict[str, Any]:
+    """What `init` measured of the model, which a baseline of the log keeps."""
+    return {} if reference is None else {"harm": reference.harm, "answer_impact": reference.answer_impact}
 
 
 def contradictions(

@@ -136,6 +136,7 @@ def sum_of(first: Baseline, second: Baseline) -> Baseline:
         prediction_counts=dict(sorted((Counter(first.prediction_counts) + Counter(second.prediction_counts)).items())),
         joint=_joint(first.joint, second.joint),
         harm=first.harm,
+        answer_impact=first.answer_impact,
         slots=_slots(first.slots, second.slots),
         clock=_clock(first.clock, second.clock),
     )

@@ -27,6 +27,8 @@ from stillsafe.serving.problems import problem_responses
 from stillsafe.serving.schemas import BatchDocument, PredictionDocument
 
 JSON = "application/json"
+WITHOUT_CONFIDENCE = (ConfidenceMethod.PREDICTION_TYPICALITY, ConfidenceMethod.NONE)
+"""Methods by which a recorded answer needs neither probabilities nor a confidence."""
 DESCRIPTION = (
     "Answers predictions with the model while it can be trusted, and with the fallback while it cannot. Every answer "
     "is recorded before it is sent, with its reason and with what gave it. Errors are RFC 9457 problem details."
@@ -88,23 +90,11 @@ def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
         """Answer one instance with the model, or with the fallback while the model is bypassed."""
         return Response(await endpoint.predict(request.scope, request.receive), media_type=JSON)
 
-    @routes.post(
-        "/record",
-        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
-        openapi_extra=openapi.record_body(
-            schema,
-            model.classes,
-            has_probabilities=model.scale.method is ConfidenceMethod.CLASS_PROBABILITY,
-            needs_confidence=model.scale.method is not ConfidenceMethod.PREDICTION_TYPICALITY,
-        ),
-    )
-    async def record(request: Request) -> Response:
-        """Record what a model elsewhere has answered: it is logged, watched and judged. See `/v1/state` before it."""
-        return Response(await endpoint.record(request.scope, request.receive), media_type=JSON)
+    _add_record_routes(routes, endpoint)
 
     @routes.post(
         "/predict/batch",
-        responses={200: {"model": BatchDocument}, **problem_responses(400, 408, 413, 415, 422, 503)},
+        responses={200: {"model": BatchDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
         openapi_extra=openapi.batch_body(schema, serving.max_batch),
     )
     async def predict_batch(request: Request) -> Response:
@@ -112,3 +102,32 @@ def _predict_routes(endpoint: PredictionEndpoint) -> APIRouter:
         return Response(await endpoint.predict_batch(request.scope, request.receive), media_type=JSON)
 
     return routes
+
+
+def _add_record_routes(routes: APIRouter, endpoint: PredictionEndpoint) -> None:
+    """The routes for callers of a model elsewhere."""
+    model = endpoint.context.model
+    schema = model.features
+
+    @routes.post(
+        "/record",
+        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
+        openapi_extra=openapi.record_body(
+            schema,
+            model.classes,
+            has_probabilities=model.scale.method is ConfidenceMethod.CLASS_PROBABILITY,
+            needs_confidence=model.scale.method not in WITHOUT_CONFIDENCE,
+        ),
+    )
+    async def record(request: Request) -> Response:
+        """Record what a model elsewhere has answered: it is logged, watched and judged. See `/v1/state` before it."""
+        return Response(await endpoint.record(request.scope, request.receive), media_type=JSON)
+
+    @routes.post(
+        "/fallback",
+        responses={200: {"model": PredictionDocument}, **problem_responses(400, 408, 409, 413, 415, 422, 503)},
+        openapi_extra=openapi.predict_body(schema),
+    )
+    async def ask_fallback(request: Request) -> Response:
+        """Answer one instance with the fallback, whatever the state is: for callers of a model elsewhere."""
+        return Response(await endpoint.fallback(request.scope, request.receive), media_type=JSON)

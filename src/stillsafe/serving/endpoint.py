@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope
 
 from stillsafe.core.schema import Row, Violation
 from stillsafe.core.score import as_text
-from stillsafe.errors import StillsafeError, StoreError
+from stillsafe.errors import NoModel, StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving import inference, metrics, outcomes, predict
 from stillsafe.serving.access.access_control import has_scope
@@ -120,13 +120,16 @@ class PredictionEndpoint:
         if self.context.failover is not None:
             await asyncio.to_thread(self.context.failover.stop)
 
-    async def predict(self, scope: Scope, receive: Receive) -> bytes:
-        """The answer to `{"features": {...}}`, as JSON.
+    async def predict(self, scope: Scope, receive: Receive, *, on_demand: bool = False) -> bytes:
+        """The answer to `{"features": {...}}`, as JSON; the fallback's in any state if it is on demand.
 
         Raises:
+            NoModel: the model runs elsewhere, and the fallback is not asked.
             RefusedRequest: the request is wrong; the refusal is recorded.
             StoreError: the answer cannot be recorded, so it is not given.
         """
+        if self.context.model.is_external and not on_demand:
+            raise NoModel
         with self.metrics.predict_seconds.time():
             body = _Body()
             try:
@@ -136,16 +139,22 @@ class PredictionEndpoint:
             except RefusedRequest as refusal:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
-            (reply,) = await self._answer([self._request(body, row, text)])
+            (reply,) = await self._answer([self._request(body, row, text, on_demand=on_demand)])
             if isinstance(reply, IdConflict):
                 raise RefusedRequest(id_conflict_problem())
             return _encode(prediction_document(reply, self._reason_of(scope)))
+
+    async def fallback(self, scope: Scope, receive: Receive) -> bytes:
+        """The fallback's answer to `{"features": {...}}` whatever the state is, as JSON. Raises: as `predict`."""
+        return await self.predict(scope, receive, on_demand=True)
 
     async def predict_batch(self, scope: Scope, receive: Receive) -> bytes:
         """The answers to `{"instances": [...]}`, in order, as JSON. Each instance is answered or refused by itself.
 
         Raises: as `predict`.
         """
+        if self.context.model.is_external:
+            raise NoModel
         with self.metrics.batch_seconds.time():
             body = _Body()
             try:
@@ -193,6 +202,8 @@ class PredictionEndpoint:
 
         Raises: as `predict`.
         """
+        if self.context.model.is_external:
+            raise NoModel
         with self.metrics.infer_seconds.time():
             body = _Body()
             try:
@@ -225,10 +236,12 @@ class PredictionEndpoint:
             scope, receive, self.context.settings.serving.max_body_bytes, binary=binary
         )
 
-    def _request(self, body: _Body, row: Row, text: str | None, outcome: Outcome | None = None) -> PredictionRequest:
+    def _request(
+        self, body: _Body, row: Row, text: str | None, outcome: Outcome | None = None, *, on_demand: bool = False
+    ) -> PredictionRequest:
         salt, answer = self.context.settings.service.hash_salt, "" if outcome is None else as_text(outcome.prediction)
         identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic, answer=answer)
-        return PredictionRequest(row, body.synthetic, body.source, identity, outcome)
+        return PredictionRequest(row, body.synthetic, body.source, identity, outcome, on_demand)
 
     async def _row(self, body: _Body) -> tuple[Row, str | None]:
         """The row and the id in the body."""

@@ -47,6 +47,7 @@ class FastPathApp(FastAPI):
             "/v1/predict": endpoint.predict,
             "/v1/predict/batch": endpoint.predict_batch,
             "/v1/record": endpoint.record,
+            "/v1/fallback": endpoint.fallback,
             **infer_methods(endpoint),
         }
         self._root_path = endpoint.context.settings.serving.root_path

@@ -5,20 +5,21 @@ They are logged, watched and judged as all others.
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, SupportsFloat
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import MOST_VIOLATIONS_SHOWN, Row, Schema, Violation, summary
 from stillsafe.core.score import as_text
 from stillsafe.core.text import display_name
 from stillsafe.model.confidence import ConfidenceMethod
+from stillsafe.model.external import typical_confidence
+from stillsafe.model.frame_rows import plain_row
 from stillsafe.model.model import TOLERANCE, Model, ModelKind
 from stillsafe.serving.body.instances import check_single
 from stillsafe.serving.body.json_body import repeated_keys
 from stillsafe.serving.predict import (
     Context,
+    MakeRecords,
     Records,
     answer_requests,
     draft_of,
@@ -37,15 +38,22 @@ OUTSIDE = "Answered by a model outside the service."
 
 
 def answer_any(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
-    """Answer requests, as `answer_requests`, and record those that a model elsewhere has answered."""
-    if all(each.outcome is None for each in requests):
+    """Answer requests, as `answer_requests`; record those that a model elsewhere has answered, or ask the fallback."""
+    makers = [_maker_of(each) for each in requests]
+    if not any(makers):
         return answer_requests(context, requests)
-    is_outcome = [each.outcome is not None for each in requests]
-    questions = [each for each in requests if each.outcome is None]
-    answers = iter(answer_requests(context, questions) if questions else [])
-    outcomes = [each for each in requests if each.outcome is not None]
-    records = iter(answer_requests(context, outcomes, draft_outcomes))
-    return [next(records) if each else next(answers) for each in is_outcome]
+    replies: dict[int, PredictionRecord | IdConflict] = {}
+    for maker in dict.fromkeys(makers):
+        places = [place for place, each in enumerate(makers) if each is maker]
+        replies |= zip(places, answer_requests(context, [requests[place] for place in places], maker), strict=True)
+    return [replies[place] for place in range(len(requests))]
+
+
+def _maker_of(request: PredictionRequest) -> MakeRecords | None:
+    """What makes the record of a request; None for the model, or for the fallback where it is bypassed."""
+    if request.on_demand:
+        return draft_fallback
+    return None if request.outcome is None else draft_outcomes
 
 
 def check_recorded(schema: Schema, model: Model, document: Any) -> tuple[Row, Outcome] | tuple[Violation, ...]:
@@ -87,6 +95,18 @@ def draft_fallback(context: Context, requests: Sequence[PredictionRequest]) -> R
     return records_of(context, requests, fallback_drafts(context, draft_of(context, state), state, rows, cause))
 
 
+def plain_outcome(
+    model: Model, prediction: Any, probabilities: Mapping[Any, float] | None, confidence: SupportsFloat | None
+) -> Outcome | tuple[Violation, ...]:
+    """What a caller in this process has of a model elsewhere, as `check_outcome`; NumPy's scalars become plain."""
+    answer: Any = plain_row({PREDICTION: prediction, CONFIDENCE: confidence})
+    numbers: Any = None
+    if probabilities is not None:
+        classes = plain_row(dict(enumerate(probabilities))).values()
+        numbers = dict(zip(classes, plain_row(dict(probabilities)).values(), strict=True))
+    return check_outcome(model, answer[PREDICTION], numbers, answer[CONFIDENCE])
+
+
 def check_outcome(
     model: Model, prediction: object, probabilities: object = None, confidence: object = None
 ) -> Outcome | tuple[Violation, ...]:
@@ -107,9 +127,10 @@ def check_outcome(
         return tuple(violations)
     numbers = _plain_probabilities(model, probabilities)
     value = confidence if isinstance(confidence, int | float) else _confidence(model, answer, numbers)
+    if value is None and model.scale.method is ConfidenceMethod.NONE:
+        return Outcome(answer, None, numbers)
     if value is None:
-        allowed = f"a {CONFIDENCE} from 0 to 1" if model.kind is ModelKind.REGRESSOR else "one number per class"
-        return (Violation(PROBABILITIES, "missing", "the confidence cannot be computed without them", allowed),)
+        return (_no_confidence(model),)
     return Outcome(answer, min(max(float(value), 0.0), 1.0), numbers)
 
 
@@ -127,6 +148,13 @@ def _outcome_draft(new_record: Any, outcome: Outcome, reason: str) -> Any:
     return draft
 
 
+def _no_confidence(model: Model) -> Violation:
+    if model.scale.method is ConfidenceMethod.CALLER:
+        return Violation(CONFIDENCE, "missing", "each answer of this model has one", "a number from 0 to 1")
+    allowed = f"a {CONFIDENCE} from 0 to 1" if model.kind is ModelKind.REGRESSOR else "one number per class"
+    return Violation(PROBABILITIES, "missing", "the confidence cannot be computed without them", allowed)
+
+
 def _no_answer(model: Model) -> Violation:
     names = ", ".join(map(as_text, model.classes[:10]))
     allowed = f"one of: {names}" if model.kind is ModelKind.CLASSIFIER else "a finite number"
@@ -136,13 +164,15 @@ def _no_answer(model: Model) -> Violation:
 def _answer(model: Model, prediction: object) -> Answer | None:
     """The class, or the finite number, that a value is; None if it is neither.
 
-    JSON has one type of number: a class 1.0 may arrive as 1.
+    JSON has one type of number: a class 1.0 may arrive as 1, and an external regressor's 3.0 as 3.
     """
     if isinstance(prediction, bool) or not isinstance(prediction, int | float):
         return next((name for name in model.classes if type(name) is type(prediction) and name == prediction), None)
     if model.kind is ModelKind.CLASSIFIER:
         return next((name for name in model.classes if _is_number(name) and name == prediction), None)
-    return prediction if abs(prediction) <= sys.float_info.max else None
+    if abs(prediction) > sys.float_info.max:
+        return None
+    return float(prediction) if model.is_external else prediction
 
 
 def _is_number(value: object) -> bool:
@@ -184,7 +214,7 @@ def _confidence(model: Model, prediction: Answer, numbers: Mapping[str, float] |
             return None
         return numbers[as_text(prediction)] if model.scale.of_answer else max(numbers.values())
     if model.scale.method is ConfidenceMethod.PREDICTION_TYPICALITY and isinstance(prediction, int | float):
-        return float(model.scale.confidence(np.array([float(prediction)]))[0])
+        return typical_confidence(model.scale, float(prediction))
     return None
 
 

@@ -21,6 +21,7 @@ from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.deadline import CallBroke, Deadline
+from stillsafe.errors import NoModel
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
@@ -196,8 +197,11 @@ def _answer(context: Context, requests: Sequence[PredictionRequest]) -> Records:
     """The answers to requests, complete but for their time.
 
     Raises:
+        NoModel: the model runs elsewhere.
         StoreError: the state cannot be read.
     """
+    if context.model.is_external:
+        raise NoModel
     rows = [each.row for each in requests]
     state = read_state(context)
     new_record = draft_of(context, state)

@@ -15,12 +15,12 @@ class Outcome(NamedTuple):
 
     Attributes:
         prediction: a class of the service's model, or a number.
-        confidence: in [0, 1].
+        confidence: in [0, 1], or None where the model has none.
         probabilities: class -> probability, or None.
     """
 
     prediction: Answer
-    confidence: float
+    confidence: float | None
     probabilities: dict[str, float] | None = None
 
 
@@ -33,6 +33,7 @@ class PredictionRequest(NamedTuple):
         source: salted hash of the client, if known.
         request_id: the client's id of it, if it has one.
         outcome: what a model elsewhere has answered, or None.
+        on_demand: whether the fallback is to answer, whatever the state is.
     """
 
     row: Row
@@ -40,6 +41,7 @@ class PredictionRequest(NamedTuple):
     source: str | None = None
     request_id: RequestId | None = None
     outcome: Outcome | None = None
+    on_demand: bool = False
 
 
 class Refusal(NamedTuple):

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from stillsafe.core.schema import Violation
 from stillsafe.core.text import join_names
-from stillsafe.errors import StoreError
+from stillsafe.errors import NoModel, StoreError
 from stillsafe.serving.batcher import BatcherClosed
 from stillsafe.serving.client import path_below
 
@@ -110,6 +110,8 @@ def problem_of(error: Exception) -> Problem:
             cause = _cause(error)
             detail = f"The service cannot read its state or record its answer now{cause}, so it gives none. Try again."
             return problem(503, detail, Retry_After=str(RETRY_AFTER_SECONDS))
+        case NoModel():
+            return problem(409, str(error))
         case BatcherClosed():
             return problem(503, "The service is shutting down. Try again.", Retry_After=str(RETRY_AFTER_SECONDS))
         case RequestValidationError():
@@ -129,7 +131,15 @@ RespondTo = Callable[[Problem, str], Response]
 
 def add_problem_handlers(app: FastAPI, respond_to: RespondTo) -> None:
     """Answer every error of the app with a problem, in the form that its path has."""
-    kinds = (RefusedRequest, StoreError, BatcherClosed, RequestValidationError, HTTPException, ClientDisconnect)
+    kinds = (
+        RefusedRequest,
+        StoreError,
+        NoModel,
+        BatcherClosed,
+        RequestValidationError,
+        HTTPException,
+        ClientDisconnect,
+    )
     for kind in (*kinds, Exception):
         app.add_exception_handler(kind, partial(_respond, respond_to))
 

@@ -376,7 +376,7 @@ def _model(context: Context, baseline_id: str | None) -> ModelDocument:
         decision_class=None if threshold is None else threshold.answer,
         decision_score=None if threshold is None else threshold.score,
         compiled=model.compiled is not None,
-        estimator=type(model.estimator).__name__,
+        estimator="external" if model.is_external else type(model.estimator).__name__,
         format=model_settings.format,
         sha256=model_settings.sha256,
         watched=baseline_id is not None,

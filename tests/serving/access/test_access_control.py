@@ -26,6 +26,7 @@ EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
     ("POST", "/v1/predict"): frozenset({PREDICT}),
     ("POST", "/v1/predict/batch"): frozenset({PREDICT}),
     ("POST", "/v1/record"): frozenset({PREDICT}),
+    ("POST", "/v1/fallback"): frozenset({PREDICT}),
     ("POST", "/v1/labels"): frozenset({LABEL}),
     ("GET", "/v1/schema"): frozenset({PREDICT, READ}),
     ("GET", "/v2"): frozenset({PREDICT, READ}),

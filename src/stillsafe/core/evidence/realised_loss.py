@@ -22,13 +22,19 @@ from stillsafe.core.signals import DIGITS, Reading, Signal, evidence_of, insuffi
 from stillsafe.core.window import Window
 
 
+def first_impact(baseline: Baseline) -> PerformanceImpact | None:
+    """The first metric of the study, or of the answers alone of an external model."""
+    return baseline.answer_impact if baseline.harm is None else baseline.harm
+
+
 def judged_impacts(baseline: Baseline) -> tuple[PerformanceImpact, ...]:
     """The metrics of the study that labels judge: the first one, and after a metric of probabilities one of answers.
 
     Labels judge a metric whose healthy error is known. One of scores needs the healthy rows by score too, which studies
     of older versions lack.
     """
-    impacts = () if baseline.harm is None else (baseline.harm, *baseline.harm.also)
+    first = first_impact(baseline)
+    impacts = () if first is None else (first, *first.also)
     known_impacts = [each for each in impacts if each.labelled and (each.score_table or not each.needs_scores)]
     of_answers = [each for each in known_impacts if not each.metric.uses_probabilities]
     return (*known_impacts[:1], *of_answers[:1]) if known_impacts[:1] != of_answers[:1] else tuple(of_answers[:1])
@@ -79,7 +85,7 @@ def _reading(policy: Policy, baseline: Baseline, impact: PerformanceImpact, labe
     loss = (error.mean - healthy.mean) / unit
     if not math.isfinite(loss + noise) or labels.start is None or labels.end is None:
         return None
-    is_owners = policy.metric in (None, impact.metric.value) and impact is baseline.harm
+    is_owners = policy.metric in (None, impact.metric.value) and impact is first_impact(baseline)
     moderate, severe = (max(limit, noise) for limit in _limits(policy, impact, is_owners=is_owners))
     level = level_of(loss, moderate, severe)
     return Reading(

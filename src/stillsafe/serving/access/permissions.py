@@ -11,7 +11,7 @@ PAGES = ("/", "/docs")
 OPEN_PATHS = frozenset({LOGIN, LOGOUT, "/static/stillsafe.css"})
 """Paths besides `/health/*` that need no key: the login, and its style sheet."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/record"})
+PREDICT_PATHS = frozenset({"/v1/predict", "/v1/predict/batch", "/v1/record", "/v1/fallback"})
 LABELS_PATH = "/v1/labels"
 """Labels are evidence, so a client that only predicts has none to send."""
 SCHEMA_PATH = "/v1/schema"
