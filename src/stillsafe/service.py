@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from stillsafe import incident_explanation, logs
 from stillsafe.alerting.delivery import announce
+from stillsafe.alerting.host_watch import host_watch
 from stillsafe.backtest import run as backtest_run
 from stillsafe.backtest.history import read_history
 from stillsafe.backtest.result import Backtest
@@ -152,8 +153,7 @@ def prepare_store(engine: Engine, settings: Settings) -> None:
 
 def spool_of(settings: Settings) -> Spool:
     """The spool of a service: the file that the settings name, else a file next to the settings file."""
-    default_name = f"{settings.file.stem if settings.file else 'stillsafe'}.spool.db"
-    return Spool(settings.path(settings.serving.spool or default_name))
+    return Spool(settings.spool_file)
 
 
 def _spool_writer(settings: Settings) -> WriteEntries:
@@ -227,7 +227,7 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> Fast
         partial(hold.hold, engine, settings.model.version, settings=settings),
         partial(hold.release, engine, settings.model.version, settings=settings),
     )
-    return app.build(context, pages=pages, actions=actions)
+    return app.build(context, pages=pages, actions=actions, watch=host_watch(context))
 
 
 def with_keys(settings: Settings, are_needed: bool) -> Settings:

@@ -124,6 +124,11 @@ class Settings(Section):
             return url
         return relative[0] + str((self.folder / url[relative.end() :]).resolve())
 
+    @property
+    def spool_file(self) -> Path:
+        """The file in which rows wait while a database server is out, on each host."""
+        return self.path(self.serving.spool or f"{self.file.stem if self.file else 'stillsafe'}.spool.db")
+
     def path(self, name: str) -> Path:
         """The absolute path of a file that the settings name."""
         return (self.folder / name).resolve()

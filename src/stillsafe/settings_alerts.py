@@ -23,6 +23,10 @@ class AlertEvent(StrEnum):
     JUDGED = "judged"  #: They do again.
     MONITOR_FAILED = "monitor_failed"  #: A monitoring run failed.
     MONITOR_MENDED = "monitor_mended"  #: A monitoring run succeeded again.
+    MONITOR_STALE = "monitor_stale"  #: The monitor has stopped, by a serving process.
+    MONITOR_BACK = "monitor_back"  #: It runs again.
+    STORE_OUT = "store_out"  #: The database is out, seen by a serving process; once per host and outage.
+    STORE_BACK = "store_back"  #: That host reaches it again.
 
 
 class Alert(Section):

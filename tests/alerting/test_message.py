@@ -15,7 +15,7 @@ def record(event: AlertEvent) -> AlertRecord:
     """An alert."""
     steps = (AlertEvent.OPENED, AlertEvent.ESCALATED, AlertEvent.FALLBACK_ENDED, AlertEvent.RECOVERY)
     incident_id = "inc-1" if event in steps else None
-    words = {"state": "DEGRADED", "severity": "CRITICAL", "text": "size is missing in 40%."}
+    words = {"state": "DEGRADED", "severity": "CRITICAL", "text": "size is missing in 40%.", "host": "web-1"}
     return AlertRecord("a1", event.value, "v1", incident_id, AT, words)
 
 
@@ -38,6 +38,8 @@ def test_a_resolution_has_the_subject_of_what_it_ends() -> None:
         (AlertEvent.HOLD, AlertEvent.RELEASE),
         (AlertEvent.NOT_JUDGED, AlertEvent.JUDGED),
         (AlertEvent.MONITOR_FAILED, AlertEvent.MONITOR_MENDED),
+        (AlertEvent.MONITOR_STALE, AlertEvent.MONITOR_BACK),
+        (AlertEvent.STORE_OUT, AlertEvent.STORE_BACK),
     ]
     subjects = set()
     for begin, end in pairs:

@@ -70,6 +70,23 @@ def deliver(engine: Engine, settings: Settings, now: datetime, monotonic: Callab
     return count
 
 
+def deliver_record(
+    settings: Settings, record: AlertRecord, now: datetime, save: Callable[[AlertRecord], None]
+) -> AlertRecord:
+    """Send one alert, which no outbox has yet, to each receiver that lacks it; return what became of it.
+
+    Args:
+        settings: of the service.
+        record: the alert.
+        now: aware UTC.
+        save: keeps the record after each receiver, so that a kill sends it twice to one at most.
+    """
+    for receiver in _receivers(settings.alerts, record, set()):
+        record, _ = _try(settings, receiver, record, now)
+        save(record)
+    return record
+
+
 def announce(engine: Engine, settings: Settings, now: datetime, problem: str = "", *, is_good: bool = True) -> None:
     """Deliver the outbox after a run, whose commit nothing here changes, and say to `heartbeat_url` that it was good.
 

@@ -16,6 +16,10 @@ TITLES = {
     AlertEvent.JUDGED: "judged again",
     AlertEvent.MONITOR_FAILED: "the monitor failed",
     AlertEvent.MONITOR_MENDED: "the monitor runs again",
+    AlertEvent.MONITOR_STALE: "the monitor has stopped (seen by {host}): the model may degrade unnoticed",
+    AlertEvent.MONITOR_BACK: "the monitor is back",
+    AlertEvent.STORE_OUT: "the database is out (seen by {host})",
+    AlertEvent.STORE_BACK: "{host} reaches the database again",
 }
 COMMANDS = {
     AlertEvent.OPENED: "stillsafe incidents show {incident_id}\nstillsafe hold --reason ...",
@@ -25,9 +29,20 @@ COMMANDS = {
     AlertEvent.HOLD: "stillsafe release --reason ...",
     AlertEvent.NOT_JUDGED: "stillsafe status",
     AlertEvent.MONITOR_FAILED: "stillsafe monitor --try",
+    AlertEvent.MONITOR_STALE: "stillsafe status\nstillsafe monitor --try",
+    AlertEvent.STORE_OUT: "stillsafe check",
 }
 """What a person types next."""
-RESOLUTIONS = frozenset({AlertEvent.RECOVERY, AlertEvent.RELEASE, AlertEvent.JUDGED, AlertEvent.MONITOR_MENDED})
+RESOLUTIONS = frozenset(
+    {
+        AlertEvent.RECOVERY,
+        AlertEvent.RELEASE,
+        AlertEvent.JUDGED,
+        AlertEvent.MONITOR_MENDED,
+        AlertEvent.MONITOR_BACK,
+        AlertEvent.STORE_BACK,
+    }
+)
 """Events after which an earlier alert is over."""
 _SUBJECTS = {
     AlertEvent.HOLD: "hold",
@@ -36,12 +51,15 @@ _SUBJECTS = {
     AlertEvent.JUDGED: "judging",
     AlertEvent.MONITOR_FAILED: "monitor",
     AlertEvent.MONITOR_MENDED: "monitor",
+    AlertEvent.MONITOR_STALE: "monitor stale",
+    AlertEvent.MONITOR_BACK: "monitor stale",
 }
 
 
 def title_of(service: str, record: AlertRecord) -> str:
     """One line."""
-    words = TITLES[AlertEvent(record.event)].format(state=record.document.get("state"))
+    document = record.document
+    words = TITLES[AlertEvent(record.event)].format(state=document.get("state"), host=document.get("host"))
     return f"{service} (model {record.model_version}) {words}"
 
 
@@ -60,13 +78,21 @@ def document_of(service: str, record: AlertRecord, dashboard_url: str | None) ->
         "event": event.value,
         "service": service,
         "model_version": record.model_version,
-        "subject": f"{service}/{record.model_version}/{record.incident_id or _SUBJECTS.get(event, event.value)}",
+        "subject": f"{service}/{record.model_version}/{_subject(event, record)}",
         "is_resolution": event in RESOLUTIONS,
         "incident_id": record.incident_id,
         "at": record.at.isoformat(),
         "state": record.document.get("state"),
         "severity": record.document.get("severity"),
+        "host": record.document.get("host"),
         "title": title_of(service, record),
         "text": text_of(record, dashboard_url),
         "dashboard_url": dashboard_url,
     }
+
+
+def _subject(event: AlertEvent, record: AlertRecord) -> str:
+    """What the alert is about: an incident, a host's way to the database, or another part of the service."""
+    if event in (AlertEvent.STORE_OUT, AlertEvent.STORE_BACK):
+        return f"store@{record.document.get('host')}"
+    return record.incident_id or _SUBJECTS.get(event, event.value)

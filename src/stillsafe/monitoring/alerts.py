@@ -6,6 +6,7 @@ No decision reads them, and one that cannot be written changes nothing else.
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -17,12 +18,14 @@ from stillsafe.logs import LogEvent, log_event
 from stillsafe.settings import Settings
 from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store import database
-from stillsafe.store.read.alerts import AlertRecord, newest_event
+from stillsafe.store.read.alerts import AlertRecord, has_alert, newest_event
 from stillsafe.store.write.alerts import append_alert
 
 logger = logging.getLogger(__name__)
 
 LONGEST_TEXT = 2_000
+_HOST_EVENTS = (AlertEvent.STORE_OUT, AlertEvent.STORE_BACK)
+"""Events of one host."""
 _INCIDENT_EVENTS = {
     IncidentEvent.OPENED: AlertEvent.OPENED,
     IncidentEvent.ESCALATED: AlertEvent.ESCALATED,
@@ -71,12 +74,56 @@ def run_alerts(connection: Connection, settings: Settings, decision: Decision, a
     yield from _change(connection, settings, version, pair, at, sentence, is_wrong=is_late)
     mended = AlertEvent.MONITOR_FAILED, AlertEvent.MONITOR_MENDED
     yield from _change(connection, settings, version, mended, at, "A monitoring run succeeded.", is_wrong=False)
+    silence = AlertEvent.MONITOR_STALE, AlertEvent.MONITOR_BACK
+    yield from _change(connection, settings, version, silence, at, "A run has ended.", is_wrong=False)
 
 
 def failure_alerts(connection: Connection, settings: Settings, at: datetime, problem: str) -> Iterator[AlertRecord]:
     """The alert of a run that failed; further failures until a run succeeds are the same alert."""
     pair = AlertEvent.MONITOR_FAILED, AlertEvent.MONITOR_MENDED
     yield from _change(connection, settings, settings.model.version, pair, at, problem, is_wrong=True)
+
+
+def stale_alert(
+    connection: Connection, settings: Settings, host: str, valid_until: datetime, now: datetime
+) -> Iterator[AlertRecord]:
+    """The alert of a serving process that the monitor has stopped; none where the outbox has it already.
+
+    Args:
+        connection: of the transaction that it is written in.
+        settings: of the service.
+        host: of the serving process.
+        valid_until: when the monitor began to count as stale; the id follows from it, so all hosts have the same.
+        now: aware UTC.
+    """
+    text = f"The last run's judgement was valid until {valid_until:%Y-%m-%d %H:%M} UTC, and no run has ended since."
+    record = _record(settings, AlertEvent.MONITOR_STALE, valid_until, text, host=host)
+    if not has_alert(connection, record.alert_id):
+        yield replace(record, at=now)
+
+
+def outage_alerts(
+    settings: Settings, host: str, at: datetime, fault: str, end: datetime | None = None
+) -> tuple[AlertRecord, AlertRecord]:
+    """The alerts of an outage of the database as a host sees it: its begin, and its end.
+
+    Args:
+        settings: of the service.
+        host: its name; the ids of the alerts follow from it and from `at`.
+        at: when the outage was first reported, aware UTC.
+        fault: why the database cannot be used.
+        end: when it could be used again, aware UTC, or None as long as it cannot.
+    """
+    is_spooled = settings.database_url.startswith("postgresql")
+    sentence = (
+        "Requests are answered by the last known state, and rows wait on the host."
+        if is_spooled
+        else ("Requests are answered with 503.")
+    )
+    begin = _record(settings, AlertEvent.STORE_OUT, at, f"{fault} {sentence}", host=host)
+    text = f"The outage was noticed at {at:%Y-%m-%d %H:%M} UTC."
+    last = _record(settings, AlertEvent.STORE_BACK, at, text, host=host)
+    return begin, replace(last, at=end or at)
 
 
 def action_alert(settings: Settings, event: AlertEvent, action: Hold, state: str) -> AlertRecord:
@@ -101,17 +148,12 @@ def _change(
 
 
 def _record(
-    settings: Settings,
-    event: AlertEvent,
-    at: datetime,
-    text: str,
-    *,
-    incident_id: str | None = None,
-    state: str | None = None,
-    severity: str | None = None,
+    settings: Settings, event: AlertEvent, at: datetime, text: str, *, incident_id: str | None = None, **facts: str
 ) -> AlertRecord:
+    """An alert; the facts are its `state`, `severity` and `host`. Its id follows from all but text and facts."""
     version = settings.model.version
-    key = "\0".join([settings.service.name, version, event.value, incident_id or "", at.isoformat()])
-    document = {"state": state, "severity": severity, "text": text[:LONGEST_TEXT]}
+    subject = f"@{facts['host']}" if event in _HOST_EVENTS else incident_id or ""
+    key = "\0".join([settings.service.name, version, event.value, subject, at.isoformat()])
+    document = {"state": None, "severity": None, **facts, "text": text[:LONGEST_TEXT]}
     alert_id = hashlib.sha256(key.encode()).hexdigest()[:32]
     return AlertRecord(alert_id, event.value, version, incident_id, at, document)

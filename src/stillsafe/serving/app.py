@@ -18,7 +18,7 @@ from stillsafe.serving import (
     read_routes,
 )
 from stillsafe.serving.endpoint import PredictionEndpoint
-from stillsafe.serving.fast_path import FastPathApp
+from stillsafe.serving.fast_path import Background, FastPathApp
 from stillsafe.serving.inference import response_to
 from stillsafe.serving.login_routes import login_routes
 from stillsafe.serving.operator_routes import OperatorActions, operator_routes
@@ -35,7 +35,13 @@ DESCRIPTION = (
 )
 
 
-def build(context: Context, *, pages: APIRouter | None = None, actions: OperatorActions | None = None) -> FastAPI:
+def build(
+    context: Context,
+    *,
+    pages: APIRouter | None = None,
+    actions: OperatorActions | None = None,
+    watch: Background | None = None,
+) -> FastAPI:
     """The application: the API of a context, and the dashboard's pages if given.
 
     It accepts requests from its lifespan's start to its end. A server of another application, in which this one is
@@ -45,10 +51,12 @@ def build(context: Context, *, pages: APIRouter | None = None, actions: Operator
         context: what the API needs.
         pages: the dashboard's, if it has any.
         actions: what an operator may do over HTTP, where clients need keys.
+        watch: a thread that runs as long as requests are accepted, or None.
     """
     endpoint = prediction_endpoint.build(context)
     app = FastPathApp(
         endpoint,
+        watch=watch,
         title=context.settings.service.name,
         description=DESCRIPTION,
         version=version("stillsafe"),

@@ -7,7 +7,7 @@ requests, and predictions under another path (as in a mounted app), take FastAPI
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.responses import Response
@@ -24,6 +24,16 @@ from stillsafe.serving.openapi import add_security
 from stillsafe.serving.problems import Problem, problem_of
 
 
+class Background(Protocol):
+    """A thread of the serving process."""
+
+    def start(self) -> None:
+        """Start it. No effect if it runs already."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+
 class FastPathApp(FastAPI):
     """A FastAPI application with a fast path for `POST /v1/predict` and `POST /v1/predict/batch`.
 
@@ -32,12 +42,14 @@ class FastPathApp(FastAPI):
 
     Args:
         endpoint: answers predictions.
+        watch: a thread that runs as long as requests are accepted, or None.
         options: of FastAPI.
     """
 
-    def __init__(self, endpoint: PredictionEndpoint, **options: Any) -> None:
+    def __init__(self, endpoint: PredictionEndpoint, watch: Background | None = None, **options: Any) -> None:
         super().__init__(**options, lifespan=self._lifespan)
         self._endpoint = endpoint
+        self._watch = watch
         self._loop: asyncio.AbstractEventLoop | None = None
         exposure = endpoint.context.settings.exposure
         self._gate = Gate(exposure.allowed_hosts)
@@ -76,11 +88,15 @@ class FastPathApp(FastAPI):
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint.start()
+        if self._watch is not None:
+            self._watch.start()
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         self._start()
         yield
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.stop)
         await self._endpoint.close()
 
     def openapi(self) -> dict[str, Any]:
