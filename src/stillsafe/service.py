@@ -40,7 +40,7 @@ from stillsafe.monitoring import baseline, hold, registration, run
 from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
 from stillsafe.rules import compile_fallback
-from stillsafe.serving import app, predict
+from stillsafe.serving import app, caps, predict
 from stillsafe.serving.failover import Failover, WriteEntries, drain_spool
 from stillsafe.serving.operator_routes import OperatorActions
 from stillsafe.serving.predict import Context
@@ -414,7 +414,7 @@ class LazyShadowScorer:
         except ConfigurationError as error:
             problem = "The run must score the rows that the fallback answered, to judge recovery, and cannot"
             raise RunRefused(f"{problem}. {error}") from error
-        return model.score(rows)
+        return caps.cap_scores(self.settings.fallback, model.score(rows))
 
     def problem(self) -> str | None:
         """Why rows cannot be scored, or None if they can. A problem is logged."""

@@ -333,9 +333,11 @@ class FallbackSettings(FallbackLists):
     lists_file: str | None = None
     """The file with the rule lists and models that `init` learnt."""
     minimum: Number | None = None
-    """Lower limit of numeric answers."""
+    """Lower limit of the fallback's numbers."""
     maximum: Number | None = None
-    """Upper limit of numeric answers."""
+    """Upper limit of the fallback's numbers."""
+    cap_model: bool = False
+    """Whether `minimum` and `maximum` limit a regressor's answers too. The log has what was served."""
     rules: Annotated[tuple[FallbackRule, ...], Field(strict=False)] = ()
     """Your own rules, tried in order before everything else; the first whose condition holds answers."""
     function: str | None = None
@@ -347,6 +349,8 @@ class FallbackSettings(FallbackLists):
             raise ValueError("`default` is required: the answer if no rule applies")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise error_at("`minimum` must not exceed `maximum`", "minimum")
+        if self.cap_model and self.minimum is None and self.maximum is None:
+            raise error_at("`cap_model` needs `minimum` or `maximum`", "cap_model")
         if self.bypass == "when_it_pays" and self.model_score is None:
             raise error_at("`when_it_pays` needs `model_score`, which the price is compared with", "bypass")
         return self

@@ -26,6 +26,7 @@ from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
 from stillsafe.model.model import Model, error_location
+from stillsafe.serving.caps import cap_score
 from stillsafe.serving.failover import Failover, ServingState, StoreStatus
 from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.reasons import LONGEST_REASON, caveats_of, why_bypassed
@@ -317,17 +318,18 @@ def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
 def _model_draft(
     context: Context, new_record: Draft, state: ServingState, row: Row, score: Score, caveats: str
 ) -> Draft:
-    """The model's answer, or the fallback's if the model failed on the row."""
+    """The model's answer within its caps, or the fallback's if the model failed on the row."""
     if score.prediction is None or score.error is not None:
         error = score.error or "no answer"
         cause = "The model timed out." if error == TIMED_OUT else f"The model failed: {error}."
         return partial(fallback_drafts(context, new_record, state, [row], cause)[0], model_error=error)
+    score, cap = cap_score(context.settings.fallback, score)
     return partial(
         new_record,
         prediction=score.prediction,
         confidence_score=score.confidence,
         fallback_used=False,
-        reason=caveats,
+        reason=f"{caveats} {cap}" if cap else caveats,
         probabilities=score.probabilities,
     )
 
