@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,27 @@ def test_the_entry_needs_no_variables(config: Path) -> None:
     """A service without `.env` runs as well, and the entry fails as the job does."""
     process = run_entry(schedule.entry(config, 600, python=stand_in(config.parent, "exit 2")))
     assert process.returncode == 2
+
+
+def test_the_log_is_rotated_by_its_name(config: Path) -> None:
+    """A run goes on in the renamed file, and the next one starts a new file: no line is lost, as the example needs."""
+    log, gate = config.parent / "stillsafe.monitor.log", config.parent / "gate"
+    os.mkfifo(gate)
+    python = stand_in(config.parent, "echo first; read line < gate; echo second")
+    with ThreadPoolExecutor(1) as threads:
+        job = threads.submit(run_entry, schedule.entry(config, 60, python=python))
+        with gate.open("w") as writer:  # once the job reads it
+            log.rename(log.with_suffix(".log.1"))
+            writer.write("go\n")
+        assert job.result().returncode == 0
+    assert run_entry(schedule.entry(config, 60, python=stand_in(config.parent, "echo third"))).returncode == 0
+    assert log.with_suffix(".log.1").read_text().splitlines() == ["first", "second"]
+    assert log.read_text().splitlines() == ["third"]
+    example = (Path(__file__).parents[2] / "examples" / "logrotate" / "stillsafe").read_text()
+    (pattern,) = re.findall(r"^(/\S+) \{$", example, flags=re.MULTILINE)
+    assert fnmatch(f"/srv/stillsafe/{log.name}", pattern)
+    settings = [line.split()[0] for line in example.splitlines() if line.startswith("    ")]
+    assert not {"copytruncate", "postrotate", "create"} & {*settings}
 
 
 def test_no_second_job_starts_while_one_runs(config: Path) -> None:
