@@ -249,7 +249,7 @@ def shop(named_store: str, tmp_path: Path) -> Iterator[Shop]:
     database.upgrade(engine)
     shop = Shop(Service(engine, settings))
     shop.send(2_500, 14 * DAY, START - 16 * DAY)
-    baseline.create(engine, settings, at=START, first=2_500)
+    baseline.create(engine, settings, baseline.HealthyPeriod(2_500), at=START)
     yield shop
     engine.dispose()
 
