@@ -30,10 +30,9 @@ from stillsafe.serving.predict import Context
 from stillsafe.settings import parse
 from stillsafe.settings_alerts import Alert
 from stillsafe.settings_exposure import Exposure
+from stillsafe.settings_fallback import FallbackRule, FallbackSettings
 from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
-    FallbackRule,
-    FallbackSettings,
     Feature,
     Ids,
     ModelFile,

@@ -12,10 +12,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from stillsafe import service
-from stillsafe.check import check
+from stillsafe.check.checks import check
+from stillsafe.check.findings import Verdict
 from stillsafe.cli.status import print_status, status_document
 from stillsafe.core.state import State
-from stillsafe.findings import Verdict
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.write.predictions import append_predictions

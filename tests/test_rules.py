@@ -11,7 +11,7 @@ from stillsafe.core.fallback import Answer, FallbackAnswer
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.errors import RuleError
 from stillsafe.rules import compile_fallback, variable
-from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
+from stillsafe.settings_fallback import FallbackRule, FallbackRuleList, FallbackSettings
 
 SCHEMA = Schema(
     (

@@ -21,7 +21,7 @@ from stillsafe.core.schema import TEXT_TYPES, FeatureType, Schema, Value
 from stillsafe.core.text import truncate
 from stillsafe.errors import RuleError
 from stillsafe.settings_errors import line_of
-from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
+from stillsafe.settings_fallback import FallbackRule, FallbackRuleList, FallbackSettings
 
 LONGEST_EXPRESSION = 80
 """Most characters of a rule that an error message repeats."""

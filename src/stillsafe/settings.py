@@ -21,14 +21,10 @@ from stillsafe.own_modules import OwnModules
 from stillsafe.settings_alerts import Alert
 from stillsafe.settings_errors import NOT_WRITTEN, configuration_error, quote
 from stillsafe.settings_exposure import Exposure
+from stillsafe.settings_fallback import FallbackLists, FallbackModel, FallbackRule, FallbackRuleList, FallbackSettings
 from stillsafe.settings_harm import Harm
 from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
-    FallbackLists,
-    FallbackModel,
-    FallbackRule,
-    FallbackRuleList,
-    FallbackSettings,
     Feature,
     Ids,
     ModelFile,

@@ -7,7 +7,7 @@ import pytest
 
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.errors import ConfigurationError
-from stillsafe.settings_sections import FallbackSettings
+from stillsafe.settings_fallback import FallbackSettings
 from tests.backtest.histories import backtest_context, past, run_backtest, without_sizes
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)

@@ -14,12 +14,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from stillsafe import service, settings
 from stillsafe.backtest.history import text_columns
-from stillsafe.check import check
+from stillsafe.check.checks import check
+from stillsafe.check.findings import Verdict
 from stillsafe.core.schema import FeatureType, Row
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import Severity, State
 from stillsafe.errors import ConfigurationError, ModelError
-from stillsafe.findings import Verdict
 from stillsafe.table_file import read_table
 from tests.init.services import NOW, init_service, predictions_of, write_sample
 

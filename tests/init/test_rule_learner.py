@@ -7,7 +7,7 @@ from stillsafe.core.fallback import Fallback
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema, Value
 from stillsafe.init.rule_learner import CandidateRule, Comparison, RuleLearner, Targets
 from stillsafe.rules import compile_fallback
-from stillsafe.settings_sections import FallbackRule, FallbackSettings
+from stillsafe.settings_fallback import FallbackRule, FallbackSettings
 from tests.init.test_rule_search import COST, ROWS, SCHEMA
 
 NUMERIC, INTEGER, BOOLEAN, CATEGORY, *_ = FeatureType

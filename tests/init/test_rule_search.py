@@ -17,7 +17,7 @@ from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal
 from stillsafe.init.rule_search import MOST_LISTS, propose, search
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback
-from stillsafe.settings_sections import FallbackRule, FallbackRuleList, FallbackSettings
+from stillsafe.settings_fallback import FallbackRule, FallbackRuleList, FallbackSettings
 
 CLASSIFIER, REGRESSOR = ModelKind.CLASSIFIER, ModelKind.REGRESSOR
 COUNT = 2_000

@@ -64,8 +64,8 @@ def test_runs_that_are_judged_together_are_told() -> None:
 def test_the_formula_that_is_told_is_the_one_that_is_computed(shares_before: tuple[float, ...]) -> None:
     """To the digit, for each number of runs before."""
     before_1, before_2, *_ = [*shares_before, 0.0, 0.0]
-    told = evaluate(noise_factor_formula(EVIDENCE), {"before_1": before_1, "before_2": before_2})
-    assert told == pytest.approx(noise_factor(shares_before, EVIDENCE))
+    by_formula = evaluate(noise_factor_formula(EVIDENCE), {"before_1": before_1, "before_2": before_2})
+    assert by_formula == pytest.approx(noise_factor(shares_before, EVIDENCE))
 
 
 @pytest.mark.parametrize("change", ["another model version", "another baseline", "a gap"])

@@ -13,7 +13,7 @@ from stillsafe import service
 from stillsafe.core.score import Score
 from stillsafe.guard import Guard
 from stillsafe.serving.caps import cap_score, cap_scores
-from stillsafe.settings_sections import FallbackSettings
+from stillsafe.settings_fallback import FallbackSettings
 from tests.init.services import init_service
 from tests.stores import with_store
 

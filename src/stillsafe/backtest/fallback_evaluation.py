@@ -13,7 +13,7 @@ from stillsafe.backtest.result import Backtest
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.errors import ConfigurationError
 from stillsafe.settings import Settings
-from stillsafe.settings_sections import FallbackSettings
+from stillsafe.settings_fallback import FallbackSettings
 from stillsafe.store.codec import dumps, from_document, to_document
 
 FILE = "price.json"

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from stillsafe import check as checks
 from stillsafe import service
+from stillsafe.check import checks
+from stillsafe.check.findings import Finding, Verdict, error
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_MISCONFIGURED, Config, Json, app
 from stillsafe.cli.output import console, print_result, progress_bar
-from stillsafe.findings import Finding, Verdict, error
 from stillsafe.store.codec import to_document
 
 VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
@@ -58,19 +58,19 @@ def play(
 ) -> tuple[Any, list[Finding]]:
     """The JSON of the deep check and its findings; it needs settings, a model and a database without errors."""
     # Imported here: it is subjects by this option only.
-    from stillsafe import deep_check
+    from stillsafe.check import deep
     from stillsafe.errors import StillsafeError
 
     failing_subjects = {each.subject for each in findings if each.verdict is Verdict.ERROR}
     if subjects := sorted(failing_subjects & {"settings", "model", "fallback", "database"}):
-        return None, [error(deep_check.SUBJECT, f"Not played: correct {', '.join(subjects)} first.")]
+        return None, [error(deep.SUBJECT, f"Not played: correct {', '.join(subjects)} first.")]
     try:
         with progress_bar("Reading the log") as progress:
-            result = deep_check.deep_check(
+            result = deep.play_faults(
                 config, now=service.utc_now(), sample=sample, requests_per_hour=requests_per_hour, progress=progress
             )
     except StillsafeError as failure:
-        return None, [error(deep_check.SUBJECT, f"Not played: {failure}")]
+        return None, [error(deep.SUBJECT, f"Not played: {failure}")]
     return to_document(result), list(result.findings())
 
 

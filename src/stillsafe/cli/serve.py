@@ -14,7 +14,8 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
-from stillsafe import exposure_check, logs, service
+from stillsafe import logs, service
+from stillsafe.check import exposure
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, Config, app
 from stillsafe.cli.output import print_error, print_plain
 from stillsafe.cli.workers import Workers
@@ -82,18 +83,18 @@ def _with_keys(settings: Settings, option: bool | None, server_socket: socket.so
     choice = settings.exposure.keys if option is None else option
     are_needed = not is_loopback(host) if choice is None else choice
     keys = _stored_keys(settings) if are_needed else None
-    if are_needed and keys is not None and not exposure_check.valid(keys):
+    if are_needed and keys is not None and not exposure.valid(keys):
         if choice is None:
             raise ConfigurationError(
                 f"Other machines can reach {host}:{port}, and the service has no key.",
-                f"Make one with {exposure_check.CREATE}, or give --no-keys if a proxy or a network decides who gets "
+                f"Make one with {exposure.CREATE}, or give --no-keys if a proxy or a network decides who gets "
                 "here. `keys` in [exposure] decides it for good.",
             )
-        print_error(f"there is no key yet, so every request but /health is refused; {exposure_check.CREATE} makes one.")
-    key_sentence = exposure_check.key_sentence(are_needed=are_needed, keys=keys)
-    limit_sentence = exposure_check.limit_sentence(settings)
-    address = exposure_check.address_sentence(host, port)
-    for sentence in (f"{address} {exposure_check.host_sentence(settings, host)}", key_sentence, limit_sentence):
+        print_error(f"there is no key yet, so every request but /health is refused; {exposure.CREATE} makes one.")
+    key_sentence = exposure.key_sentence(are_needed=are_needed, keys=keys)
+    limit_sentence = exposure.limit_sentence(settings)
+    address = exposure.address_sentence(host, port)
+    for sentence in (f"{address} {exposure.host_sentence(settings, host)}", key_sentence, limit_sentence):
         print_plain(sentence)
     fields = {
         "address": f"{host}:{port}",

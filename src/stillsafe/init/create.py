@@ -49,8 +49,7 @@ from stillsafe.progress import Progress, no_progress
 from stillsafe.settings import DEFAULT_FILE
 from stillsafe.table_file import ANY_FORMAT, TableFormat
 
-SEED = 0
-"""Seed of the search for fallback rules."""
+SEED = 0  # of the search for fallback rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,8 @@ def create_service(request: ServiceRequest, progress: Progress = no_progress) ->
         ConfigurationError: the sample, an option or the folder is invalid.
     """
     folder = service_folder.inspect_folder(request.out, force=request.force)
-    version, name = _version_and_name(request, folder)
+    version = service_folder.model_version(folder, request.model_file, request.version)
+    name = service_folder.service_name(folder, request.name)
     if request.model_file is None:
         served_model, data, own_modules = _read_external(request, folder, version, progress)
     else:
@@ -277,11 +277,6 @@ def _read_external(
     sentences = missing_sentences(answers.data.labels is not None, answers.scores)
     served_model = _ServedModel(answers.model, None, answers.scores, [*answers.warnings, *sentences])
     return served_model, answers.data, folder.own_modules
-
-
-def _version_and_name(request: ServiceRequest, folder: ServiceFolder) -> tuple[str, str]:
-    version = service_folder.model_version(folder, request.model_file, request.version)
-    return version, service_folder.service_name(folder, request.name)
 
 
 def _study(
@@ -437,10 +432,8 @@ def _sample_warnings(data: SampleData, scores: Sequence[Score], folder: ServiceF
     if failure_count := sum(score.error is not None for score in scores):
         yield f"The model failed on {failure_count} rows of the sample."
     if folder.generation > 1:
-        yield (
-            f"The previous settings are saved as {folder.previous_settings}: copy your changes from there. The "
-            "prediction log stays in the same database."
-        )
+        yield f"The previous settings are saved as {folder.previous_settings}: copy your changes from there."
+        yield "The prediction log stays in the same database."
 
 
 def _schema_warnings(inferred_schema: infer.InferredSchema, features: NamedFeatures) -> Iterator[str]:

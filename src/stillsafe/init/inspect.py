@@ -15,7 +15,7 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError, ModelError
-from stillsafe.init import infer
+from stillsafe.init import tolerance
 from stillsafe.model.artifact import read_estimator
 from stillsafe.model.batch_independence import batch_dependence
 from stillsafe.model.boosters.formats import HEAD, native_format
@@ -202,7 +202,7 @@ def probe_model(candidate: Model, rows: Sequence[Row], file: Path, min_count: in
     scorable_rows = _scorable_rows(candidate, rows, LARGEST_ERROR_RATE, file)
     inputs = inputs_of(candidate.estimator, frame(candidate.features, scorable_rows))
     scale = scale_from(candidate.estimator, inputs, min_count)
-    model = replace(candidate, scale=scale, features=infer.tolerated_schema(candidate, scorable_rows))
+    model = replace(candidate, scale=scale, features=tolerance.tolerated_schema(candidate, scorable_rows))
     if dependence := batch_dependence(model, scorable_rows):
         raise ModelError(dependence.problem, dependence.remedy, file=str(file))
     return model
@@ -250,7 +250,7 @@ def _failure(model: Model, rows: Sequence[Row], scores: Sequence[Score], file: P
     if error == "wrong shape":
         remedy = "Fit it on one label column (a one-dimensional y), one model per label."
         return ModelError("The model does not give one plain prediction per row.", remedy, file=str(file))
-    if scorable_rows and (names := infer.features_failing_when_missing(model, scorable_rows, failing_rows)):
+    if scorable_rows and (names := tolerance.features_failing_when_missing(model, scorable_rows, failing_rows)):
         problem = f"The sample has missing values of {', '.join(map(repr, names))}, and the model fails on them."
         return ConfigurationError(problem, "Add an imputer to the model, or fill in the values of the sample.")
     message = _exception_text(model, failing_rows, error)

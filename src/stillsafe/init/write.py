@@ -15,11 +15,10 @@ from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal, ProposedList, Pr
 from stillsafe.rules import variable
 from stillsafe.settings import SPANS
 from stillsafe.settings_exposure import Exposure
+from stillsafe.settings_fallback import FallbackRule, FallbackSettings
 from stillsafe.settings_harm import Harm
 from stillsafe.settings_retention import Retention
 from stillsafe.settings_sections import (
-    FallbackRule,
-    FallbackSettings,
     Feature,
     Ids,
     ModelFile,

@@ -15,7 +15,7 @@ from stillsafe.model.artifact import parse_estimator, read_verified
 from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.model import one_thread
 from stillsafe.settings import Settings
-from stillsafe.settings_sections import FallbackModel
+from stillsafe.settings_fallback import FallbackModel
 
 Predict = Callable[[Sequence[Mapping[str, Value]]], list[Answer | None]]
 

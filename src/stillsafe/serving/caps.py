@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stillsafe.core.score import Score
-from stillsafe.settings_sections import FallbackSettings
+from stillsafe.settings_fallback import FallbackSettings
 
 
 def cap_score(fallback: FallbackSettings, score: Score) -> tuple[Score, str]:

@@ -80,10 +80,10 @@ def test_the_share_of_doubtful_values_adds_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("far_count", "prediction_sum", "moved"),
+    ("far_count", "prediction_sum", "moves"),
     [(0, 300 * 60.0, True), (1, 1e30, False), (15, 1e30, False), (16, 1e30, True), (300, 300 * 60.0, True)],
 )
-def test_stray_predictions_far_outside_do_not_move_the_mean(far_count: int, prediction_sum: float, moved: bool) -> None:
+def test_stray_predictions_far_outside_do_not_move_the_mean(far_count: int, prediction_sum: float, moves: bool) -> None:
     """One request of one client adds whatever it likes to a mean; twenty of hundred are no stray ones."""
     output = FeatureBaseline(FeatureType.NUMERIC, 10_000, 0, 0.0, 100.0, bins=Bins((50.0,), -100.0, 200.0))
     healthy = replace(
@@ -91,7 +91,7 @@ def test_stray_predictions_far_outside_do_not_move_the_mean(far_count: int, pred
     )
     counts = (300 - far_count, 0, 0, far_count, 0)
     tally = Tally(prediction_sum=prediction_sum, outputs={"prediction": FeatureTally(300, bin_counts=counts)})
-    assert (mean_difference(healthy, tally, EVIDENCE) > 0) is moved
+    assert (mean_difference(healthy, tally, EVIDENCE) > 0) is moves
 
 
 @pytest.mark.parametrize(

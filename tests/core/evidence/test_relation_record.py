@@ -54,12 +54,12 @@ def test_the_record_is_of_the_last_runs_without_a_gap(shares: list[float]) -> No
     record: Record = {}
     for share in shares:
         record = next_record(record, [relation(share, record.get("x", ()))], EVIDENCE)
-    kept: list[float] = []
+    expected: list[float] = []
     for share in reversed(shares):
-        if share < LEAST or len(kept) == 2:
+        if share < LEAST or len(expected) == 2:
             break
-        kept.append(min(share, 1.0))
-    assert record.get("x", ()) == pytest.approx(tuple(kept), abs=1e-5)
+        expected.append(min(share, 1.0))
+    assert record.get("x", ()) == pytest.approx(tuple(expected), abs=1e-5)
 
 
 def test_a_feature_without_a_reading_is_forgotten() -> None:
@@ -72,16 +72,16 @@ def test_a_feature_without_a_reading_is_forgotten() -> None:
 
 def alarm_share(mean: float, streams: int = 400, runs: int = 5) -> float:
     """Share of streams with an alarm in one of the first runs, where a run has a noise of 1 / 4.3 of its limit."""
-    draw, found = np.random.default_rng(5), 0
+    draw, alarm_count = np.random.default_rng(5), 0
     for _ in range(streams):
         record: Record = {}
         for _ in range(runs):
-            share, before = mean + draw.normal() / 4.3, record.get("x", ())
-            if share > noise_factor(before, EVIDENCE):
-                found += 1
+            share, earlier = mean + draw.normal() / 4.3, record.get("x", ())
+            if share > noise_factor(earlier, EVIDENCE):
+                alarm_count += 1
                 break
-            record = next_record(record, [relation(max(share, 0), before)], EVIDENCE)
-    return found / streams
+            record = next_record(record, [relation(max(share, 0), earlier)], EVIDENCE)
+    return alarm_count / streams
 
 
 def test_a_break_below_the_limit_of_one_run_is_found_by_several() -> None:

@@ -8,8 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from stillsafe import service
-from stillsafe.file_check import file_findings
-from stillsafe.findings import Verdict
+from stillsafe.check.file import file_findings
+from stillsafe.check.findings import Verdict
 from stillsafe.settings import load
 from stillsafe.store import database
 from stillsafe.store.spool import Entry

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from stillsafe.findings import Finding, ok, warning
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.connections import ConnectionRegistry, Limit
 from stillsafe.settings import Settings

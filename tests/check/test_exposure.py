@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stillsafe.exposure_check import SUBJECT, exposure_findings
-from stillsafe.findings import Verdict
+from stillsafe.check.exposure import SUBJECT, exposure_findings
+from stillsafe.check.findings import Verdict
 from stillsafe.settings import Settings, parse
 from stillsafe.store.read.keys import KeyRecord
 from tests.serving.services import FEATURES, NOW

@@ -12,24 +12,24 @@ from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
 from stillsafe.backtest.summary import is_fallback_worse
 from stillsafe.backtest.text import score_words
+from stillsafe.check.disclosure import disclosure_findings
+from stillsafe.check.estimate import estimate_findings
+from stillsafe.check.exposure import exposure_findings
+from stillsafe.check.fallback import fallback_findings
+from stillsafe.check.file import file_findings
+from stillsafe.check.findings import Finding, error, ok, warning
+from stillsafe.check.harm import harm_findings
+from stillsafe.check.judging import judging_findings
+from stillsafe.check.model import model_findings
+from stillsafe.check.reference import reference_findings, time_findings
+from stillsafe.check.schedule import schedule_findings
 from stillsafe.core.fallback import MODEL, Fallback
-from stillsafe.disclosure_check import disclosure_findings
 from stillsafe.errors import StillsafeError
-from stillsafe.estimate_check import estimate_findings
-from stillsafe.exposure_check import exposure_findings
-from stillsafe.fallback_check import fallback_findings
-from stillsafe.file_check import file_findings
-from stillsafe.findings import Finding, error, ok, warning
-from stillsafe.harm_check import harm_findings
 from stillsafe.incident_explanation import INSTALL
-from stillsafe.judging_check import judging_findings
 from stillsafe.model.external import NO_SCORES
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.reference import read_reference
-from stillsafe.model_check import model_findings
-from stillsafe.reference_check import reference_findings, time_findings
-from stillsafe.schedule_check import schedule_findings
 from stillsafe.serving.access.keys import list_keys
 from stillsafe.settings import Settings
 from stillsafe.store import database

@@ -8,10 +8,10 @@ import pytest
 import sklearn
 
 from stillsafe import settings
-from stillsafe.findings import Verdict
+from stillsafe.check.findings import Verdict
+from stillsafe.check.model import model_findings
 from stillsafe.model.consistency import accept
 from stillsafe.model.load import load_model
-from stillsafe.model_check import model_findings
 from tests.upgrades import OLD_VERSION, answered_otherwise, edit_reference, saved_with_old_version
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import Engine
 
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.evidence.bypass_price import INTERVAL_DEVIATIONS
-from stillsafe.findings import Finding, ok, warning
 from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.incident_price import newest_price
 from stillsafe.settings import Settings

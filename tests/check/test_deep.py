@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stillsafe import deep_check as deep
 from stillsafe import service, settings
+from stillsafe.check import deep
+from stillsafe.check.deep import DeepCheck, PlayedFault, copy_of, costliest_fault, play_faults
+from stillsafe.check.findings import Verdict
 from stillsafe.core.schema import Row
 from stillsafe.core.state import State
-from stillsafe.deep_check import DeepCheck, PlayedFault, copy_of, costliest_fault, deep_check
 from stillsafe.errors import RefusedError
-from stillsafe.findings import Verdict
 from stillsafe.model.load import load_model
 from stillsafe.model.reference import read_baseline
 from stillsafe.serving.predict import Context, answer
@@ -63,7 +63,7 @@ def log_rows(folder: Path, rows: list[dict[str, float]], per_hour: int) -> None:
 def test_a_dense_service_acts_and_recovers(made_service: Path, sample: Path) -> None:
     """WARNING and DEGRADED come within the runs of the policy, recovery after the mending; nothing is written."""
     folder_before = sorted(made_service.iterdir())
-    result = deep_check(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=900)
+    result = play_faults(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=900)
     assert (result.healthy_state, result.runs_per_conclusion, result.complete) == (State.NORMAL, 1, True)
     assert result.degraded_run is not None
     assert result.degraded_run <= 5
@@ -80,13 +80,13 @@ def test_a_dense_service_acts_and_recovers(made_service: Path, sample: Path) -> 
 
 def test_thin_traffic_is_judged_late_or_never(made_service: Path, sample: Path) -> None:
     """Thin traffic needs several runs for each conclusion and more runs to act; almost none is never judged."""
-    late = deep_check(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=120)
+    late = play_faults(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=120)
     assert late.runs_per_conclusion is not None
     assert late.runs_per_conclusion > 1
     assert late.degraded_run is not None
     assert late.degraded_run > 3
     assert Verdict.WARNING in {finding.verdict for finding in late.findings()}
-    never = deep_check(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=1)
+    never = play_faults(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=1)
     (finding,) = never.findings()
     assert (never.runs_per_conclusion, finding.verdict) == (None, Verdict.ERROR)
     assert "no run would ever" in finding.message
@@ -95,25 +95,25 @@ def test_thin_traffic_is_judged_late_or_never(made_service: Path, sample: Path) 
 def test_rows_and_rate_come_from_the_log(made_service: Path, healthy_rows: list[dict[str, float]]) -> None:
     """Without options the log of the last day gives both; a play with too few rows or none is refused."""
     with pytest.raises(RefusedError, match="no request of the last day"):
-        deep_check(made_service / "stillsafe.toml", now=NOW)
+        play_faults(made_service / "stillsafe.toml", now=NOW)
     log_rows(made_service, healthy_rows[:240], 600)
-    result = deep_check(made_service / "stillsafe.toml", now=NOW)
+    result = play_faults(made_service / "stillsafe.toml", now=NOW)
     assert (result.source, result.rows, round(result.requests_per_hour)) == ("the log", 240, 600)
     with pytest.raises(RefusedError, match="no request of the last day"):
-        deep_check(made_service / "stillsafe.toml", now=NOW + timedelta(days=3))
+        play_faults(made_service / "stillsafe.toml", now=NOW + timedelta(days=3))
 
 
 def test_what_a_play_needs(made_service: Path, sample: Path) -> None:
     """Enough rows, in clear, and a baseline: each refusal names its remedy."""
     config = made_service / "stillsafe.toml"
     with pytest.raises(RefusedError, match=r"0 healthy rows in the log.*--sample"):
-        deep_check(config, now=NOW, requests_per_hour=600)
+        play_faults(config, now=NOW, requests_per_hour=600)
     own_settings = settings.load(config)
     features = (own_settings.features[0].model_copy(update={"log": "hash"}), *own_settings.features[1:])
     with pytest.raises(RefusedError, match=r"hashed.*--sample"):
-        deep_check(own_settings.model_copy(update={"features": features}), now=NOW, requests_per_hour=600)
+        play_faults(own_settings.model_copy(update={"features": features}), now=NOW, requests_per_hour=600)
     with pytest.raises(RefusedError, match="baseline create"):
-        deep_check(settings_with(made_service, "model", version="next"), now=NOW, sample=sample, requests_per_hour=600)
+        play_faults(settings_with(made_service, "model", version="next"), now=NOW, sample=sample, requests_per_hour=600)
 
 
 def test_the_fault_is_of_the_most_important_feature(made_service: Path, healthy_rows: list[dict[str, float]]) -> None:
@@ -144,7 +144,7 @@ def test_the_copy_shares_nothing_that_is_written(made_service: Path, tmp_path: P
 def test_a_play_ends_in_time(made_service: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A play that takes too long is stopped and says so, and nothing is concluded about what was not played."""
     monkeypatch.setattr(deep, "MOST_SECONDS", 0.0)
-    result = deep_check(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=900)
+    result = play_faults(made_service / "stillsafe.toml", now=NOW, sample=sample, requests_per_hour=900)
     assert not result.complete
     messages = [finding.message for finding in result.findings()]
     assert any("stopped after" in message for message in messages)

@@ -8,9 +8,9 @@ import pytest
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation
-from stillsafe.check import check
+from stillsafe.check.checks import check
+from stillsafe.check.findings import Verdict
 from stillsafe.core.evidence.metric import Metric
-from stillsafe.findings import Verdict
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store.codec import dumps, to_document
 from stillsafe.store.spool import Entry

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
+from stillsafe.check.findings import Finding, error, ok, warning
+from stillsafe.check.reference import baseline_finding
 from stillsafe.core.policy import Policy
-from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.judging import Conditions, VersionCondition, runs_per_conclusion, version_conditions
 from stillsafe.model.reference import read_reference
 from stillsafe.monitoring.clock import DISCARD, clock_problem
-from stillsafe.reference_check import baseline_finding
 from stillsafe.settings import Settings
 from stillsafe.settings_sections import format_duration
 from stillsafe.store import database

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe import service
 from stillsafe.backtest.history import column_kinds, read_history
+from stillsafe.check.findings import Finding, error, ok, warning
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.policy import Policy
 from stillsafe.core.schema import Row, Value
 from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.errors import RefusedError
-from stillsafe.findings import Finding, error, ok, warning
+from stillsafe.identifiers import new_ids
 from stillsafe.judging import runs_per_conclusion
 from stillsafe.model.load import load_scoring_model
 from stillsafe.model.model import Model, ModelKind
@@ -178,7 +178,7 @@ class DeepCheck:
         return f"after {runs} {'run' if runs == 1 else 'runs'} ({minutes:g} min)"
 
 
-def deep_check(
+def play_faults(
     config: Path | Settings,
     *,
     now: datetime,
@@ -359,16 +359,8 @@ class _Play:
     rows: Iterator[Row] = field(init=False)
 
     def __post_init__(self) -> None:
-        ids = count()
         fallback = service.fallback_of(self.settings)
-        self.context = predict.Context(
-            self.settings,
-            self.engine,
-            self.model,
-            fallback,
-            lambda: self.now,
-            lambda count: [f"play-{next(ids)}" for _ in range(count)],
-        )
+        self.context = predict.Context(self.settings, self.engine, self.model, fallback, lambda: self.now, new_ids)
         self.rows = self._shuffled_rows()
 
     @property

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from stillsafe.findings import Finding, error, ok, warning
+from stillsafe.check.findings import Finding, error, ok, warning
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.database_file import file_of

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.findings import Finding, ok, warning
 from stillsafe.model.external import NO_HARM
 from stillsafe.settings import Settings
 

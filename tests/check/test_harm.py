@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from stillsafe.check.findings import Finding
+from stillsafe.check.harm import harm_findings
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.findings import Finding
-from stillsafe.harm_check import harm_findings
 from stillsafe.settings import Settings, parse
 
 AUC = MetricDefinition(Metric.AUC, 1)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stillsafe.fallback_check import fallback_findings, least_loss
-from stillsafe.findings import Verdict
+from stillsafe.check.fallback import fallback_findings, least_loss
+from stillsafe.check.findings import Verdict
 from stillsafe.settings import Settings, parse
 
 RULES = [{"when": "true", "answer": 1}]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.text import join_names
-from stillsafe.findings import Finding, ok, warning
 from stillsafe.model.reference import FORMAT, Reference
 from stillsafe.monitoring.clock_sentences import clock_sentences
 from stillsafe.monitoring.log_format import LogFormat

@@ -4,9 +4,9 @@ import glob
 from collections.abc import Iterator
 from pathlib import Path
 
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.text import join_names
 from stillsafe.errors import StillsafeError
-from stillsafe.findings import Finding, ok, warning
 from stillsafe.monitoring import erasure
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.reference_files import disclosing_files

@@ -1,6 +1,6 @@
 """A finding has a subject, a verdict and a message."""
 
-from stillsafe.findings import Finding, Verdict, error, ok, warning
+from stillsafe.check.findings import Finding, Verdict, error, ok, warning
 
 
 def test_each_function_gives_its_verdict() -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.evidence.advantage import best_price
 from stillsafe.core.evidence.price_sentences import ACCURACY, ERROR, MODELS, RULES, takeover_sentence
 from stillsafe.core.policy import Bypass, Policy
-from stillsafe.findings import Finding, ok, warning
 from stillsafe.settings import Settings
 
 MOST_FEATURES = 3

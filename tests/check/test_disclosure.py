@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from stillsafe import settings as settings_files
-from stillsafe.disclosure_check import disclosure_findings, older_copies
-from stillsafe.findings import Verdict
+from stillsafe.check.disclosure import disclosure_findings, older_copies
+from stillsafe.check.findings import Verdict
 
-KEPT_FOLDER = Path(__file__).parent / "kept" / "loan"
+KEPT_FOLDER = Path(__file__).parents[1] / "kept" / "loan"
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from stillsafe.check.findings import Finding, error, ok, warning
 from stillsafe.errors import StillsafeError
-from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.model.batch_independence import batch_dependence, healthy_rows
 from stillsafe.model.consistency import COMMAND, consistency_of
 from stillsafe.model.library_versions import change_text, remedy

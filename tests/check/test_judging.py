@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from stillsafe import service
+from stillsafe.check.findings import Finding, Verdict
+from stillsafe.check.judging import judging_findings, traffic_finding
 from stillsafe.core.policy import Policy
-from stillsafe.findings import Finding, Verdict
-from stillsafe.judging_check import judging_findings, traffic_finding
 from stillsafe.store import database
 from stillsafe.store.write.predictions import append_predictions
 from stillsafe.store.write.services import register_service
@@ -44,8 +44,8 @@ def test_the_rate_decides_how_traffic_is_judged(requests_in_10_minutes: float, v
 @pytest.mark.parametrize("requests_in_10_minutes", [1, 5, 20, 33])
 def test_the_advice_is_enough(requests_in_10_minutes: float) -> None:
     """Under the advised window and interval the same traffic is judged by each run."""
+    from stillsafe.check.judging import _advice
     from stillsafe.judging import runs_per_conclusion
-    from stillsafe.judging_check import _advice
     from stillsafe.settings_sections import parse_duration
 
     words = _advice(Policy(), requests_in_10_minutes / 600).split("`")

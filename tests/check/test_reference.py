@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from stillsafe import settings as settings_files
+from stillsafe.check.findings import Finding, Verdict
+from stillsafe.check.reference import REFRESH, baseline_finding, reference_findings, time_findings
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.evidence.slot_table import ClockFeature, ClockUnit, SlotTable
-from stillsafe.findings import Finding, Verdict
 from stillsafe.model.reference import Reference, read_reference
-from stillsafe.reference_check import REFRESH, baseline_finding, reference_findings, time_findings
 from stillsafe.settings import Settings
 
-KEPT_FOLDER = Path(__file__).parent / "kept" / "loan"
+KEPT_FOLDER = Path(__file__).parents[1] / "kept" / "loan"
 
 
 @pytest.fixture

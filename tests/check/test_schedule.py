@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stillsafe import settings
-from stillsafe.findings import Finding, Verdict
+from stillsafe.check.findings import Finding, Verdict
+from stillsafe.check.schedule import schedule_findings
 from stillsafe.monitoring import schedule
-from stillsafe.schedule_check import schedule_findings
 from stillsafe.settings import DATABASE_VARIABLE
 from tests.cli.commands import stillsafe
 from tests.monitoring.crontab import read, restored_crontab, write

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from stillsafe.check.findings import Finding, error, ok, warning
 from stillsafe.errors import StillsafeError
-from stillsafe.findings import Finding, error, ok, warning
 from stillsafe.monitoring import schedule
 from stillsafe.monitoring.sibling_entries import STATUSES_TO_KEEP, same_database, settings_under_cron, sibling_entries
 from stillsafe.settings import DATABASE_VARIABLE, Settings

@@ -1,0 +1,1 @@
+"""What `stillsafe check` finds about a service: a module per subject."""
