@@ -18,6 +18,7 @@ from tests.ports import free_port
 
 from benchmarks import spread
 from benchmarks.console import Benchmark, Steps, console, machine, steps
+from benchmarks.detection.data import SEED
 from benchmarks.environments import NotInstalled
 from benchmarks.servers import NotStarted
 from benchmarks.serving import growth, keys, results, visit, workload
@@ -28,6 +29,7 @@ from benchmarks.serving.workload import Workload
 
 WIDTHS, WIDE_SAMPLE = (10, 50, 200), 3_000
 CANNOT = (NotInstalled, NotStarted, Disagrees, LoadFailed)
+OWN_BOOSTER = "scikit-learn"
 STORES = {"Stillsafe, SQLite": Ours(), "Stillsafe, PostgreSQL": Ours(postgresql=True)}
 
 
@@ -196,6 +198,28 @@ def _keys(benchmark: ServingBenchmark) -> dict[str, Any]:
     return _plain(loads)
 
 
+def _boosters(benchmark: ServingBenchmark) -> dict[str, Any]:
+    """Throughput with LightGBM's booster behind the same columns, against scikit-learn's; the table."""
+    from lightgbm import LGBMClassifier  # here, as the other parts do not need it
+
+    booster = LGBMClassifier(n_estimators=80, random_state=SEED, n_jobs=1, verbose=-1)
+    works = {
+        name: workload.make(workload.flights(), benchmark.folder / f"booster-{name}", booster=each)
+        for name, each in ((OWN_BOOSTER, None), ("LightGBM", booster))
+    }
+    contenders = [Contender(name, "one store", ours.prepare) for name, ours in STORES.items()]
+    loads: dict[str, dict[str, list[Load]]] = {each.name: {name: [] for name in works} for each in contenders}
+    with steps(benchmark.output, "Boosters", benchmark.options.rounds * len(works) * len(contenders)) as bar:
+        for _ in range(benchmark.options.rounds):
+            for name, work in works.items():
+                for contender in contenders:
+                    bar.describe(f"{contender.name}, {name}")
+                    loads[contender.name][name].append(_load(benchmark, contender, work))
+                    bar.advance()
+    benchmark.show(results.growth_table("With the booster of", "64 connections", loads, OWN_BOOSTER))
+    return _plain(loads)
+
+
 def _load(benchmark: ServingBenchmark, contender: Contender, work: Workload) -> Load:
     place = benchmark.place(work)
     server = replace(contender.prepare(place), many=None)  # a large batch of wide rows is too large a body
@@ -210,7 +234,7 @@ def _plain(loads: dict[str, dict[str, list[Load]]]) -> dict[str, Any]:
     }
 
 
-PARTS = {"servers": _servers, "history": _history, "features": _features, "keys": _keys}
+PARTS = {"servers": _servers, "history": _history, "features": _features, "keys": _keys, "boosters": _boosters}
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
@@ -72,25 +73,27 @@ def widen(table: pd.DataFrame, features: int) -> pd.DataFrame:
     return data.with_objects(pd.DataFrame({**columns, LABEL: table[LABEL]}))
 
 
-def make(table: pd.DataFrame, folder: Path, *, sample_rows: int = SAMPLE_ROWS) -> Workload:
+def make(table: pd.DataFrame, folder: Path, *, sample_rows: int = SAMPLE_ROWS, booster: Any = None) -> Workload:
     """Train the model, let `init` make the service folder, and write down what the peers need.
 
     Args:
         table: features and `label`, shuffled.
         folder: where all of it goes; made if absent.
         sample_rows: rows that `init` sees.
+        booster: another library's classifier in place of scikit-learn's; then there is no file for the peers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     training, sample = table[:TRAINING_ROWS], table[TRAINING_ROWS : TRAINING_ROWS + sample_rows]
     requests = table[TRAINING_ROWS + sample_rows :][:REQUEST_ROWS].drop(columns=LABEL)
-    model = fit(training)
-    io.dump(model, folder / "model.skops")
+    model = fit(training, booster)
+    file = folder / ("model.skops" if booster is None else "model.joblib")
+    io.dump(model, file) if booster is None else joblib.dump(model, file)
     sample.to_parquet(folder / "sample.parquet")
     numbers = {str(name): pd.api.types.is_numeric_dtype(requests[name]) for name in requests}
     (folder / "columns.json").write_text(json.dumps(numbers), encoding="utf-8")
     create_service(
         ServiceRequest(
-            folder / "model.skops",
+            file,
             folder / "sample.parquet",
             label=LABEL,
             out=folder / "service",
@@ -98,6 +101,7 @@ def make(table: pd.DataFrame, folder: Path, *, sample_rows: int = SAMPLE_ROWS) -
             version="1",
             now=datetime(2026, 1, 1, tzinfo=UTC),
             salt="benchmark",
+            trust_joblib=booster is not None,
         )
     )
     answers, sample_answers = (_answers(model, rows) for rows in (requests, sample.drop(columns=LABEL)))
@@ -109,11 +113,12 @@ def _answers(model: Any, rows: pd.DataFrame) -> tuple[Answer, ...]:
     return tuple(zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True))
 
 
-def fit(training: pd.DataFrame) -> Any:
+def fit(training: pd.DataFrame, booster: Any = None) -> Any:
     """Imputers, scaler and one-hot encoder before boosted trees.
 
     Args:
         training: features and `label`.
+        booster: an unfitted classifier; scikit-learn's histogram gradient boosting by default.
     """
     features = training.drop(columns=LABEL)
     words = [str(name) for name in features if not pd.api.types.is_numeric_dtype(features[name])]
@@ -123,8 +128,8 @@ def fit(training: pd.DataFrame) -> Any:
         (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
         (make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), encoder), words),
     )
-    booster = HistGradientBoostingClassifier(max_iter=80, random_state=SEED)
-    return make_pipeline(columns, booster).fit(features, training[LABEL])
+    own_booster = HistGradientBoostingClassifier(max_iter=80, random_state=SEED)
+    return make_pipeline(columns, own_booster if booster is None else booster).fit(features, training[LABEL])
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
