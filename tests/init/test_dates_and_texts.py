@@ -49,7 +49,7 @@ def orders(count: int, seed: int, start: str, days: float) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> CreatedService:
     """A service of a model that was trained on earlier orders."""
-    table = orders(4_000, 1, "2026-01-05", 28)
+    table = orders(3_000, 1, "2026-01-05", 28)
     encoder = make_column_transformer(
         (CountVectorizer(token_pattern=YEAR), "first_order"),
         (TfidfVectorizer(), "comment"),
@@ -59,7 +59,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> CreatedService:
         table[["first_order", "comment", "amount"]], table["label"]
     )
     return init_service(
-        model, orders(3_000, 2, "2026-02-02", 21), tmp_path_factory.mktemp("shop"), form="csv", label="label"
+        model, orders(2_000, 2, "2026-02-02", 21), tmp_path_factory.mktemp("shop"), form="csv", label="label"
     )
 
 
@@ -88,7 +88,7 @@ def test_init_says_what_it_took_the_columns_for(shop: CreatedService) -> None:
     assert [spec.type for spec in shop.schema.features] == [FeatureType.DATE, FeatureType.TEXT, FeatureType.NUMERIC]
     settings = (shop.folder / "stillsafe.toml").read_text(encoding="utf-8")
     for words in (
-        "first_order: All 3000 values are dates",
+        "first_order: All 2000 values are dates",
         "comment: New values keep coming",
         '`type = "category"`',
     ):
@@ -145,7 +145,7 @@ def test_a_shift_of_all_dates_is_a_warning(shop: CreatedService) -> None:
 
 def test_a_sample_without_times_is_calm_too(shop: CreatedService, tmp_path: Path) -> None:
     """Without `timestamp` the lag is rough: `init` says so, weeks are calm, and an unset date is found."""
-    sample = orders(3_000, 2, "2026-02-02", 21).drop(columns="timestamp").sample(frac=1, random_state=1)
+    sample = orders(2_000, 2, "2026-02-02", 21).drop(columns="timestamp").sample(frac=1, random_state=1)
     model = make_pipeline(
         make_column_transformer((CountVectorizer(token_pattern=YEAR), "first_order"), (StandardScaler(), ["amount"])),
         LogisticRegression(),

@@ -33,6 +33,8 @@ from tests.monitoring.conftest import DOCUMENT, START, STEP, Service
 from tests.monitoring.formulas import as_documents, check_reading, reading_document
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
+ROWS = 160
+"""Requests of a run."""
 DAY, DATE = timedelta(days=1), FeatureSpec("day", FeatureType.DATE, required=False)
 LAG = View("day", ViewKind.LAG)
 WORDS = ("late", "parcel", "box", "broken", "refund", "card", "support", "answer", "quick", "thanks", "good", "size")
@@ -223,14 +225,14 @@ class Shop:
 
     def step(self, fault: Callable[[Row], None] | None = None) -> State:
         """Ten minutes of requests, and the run that evaluates them."""
-        self.send(250, STEP, self.service.now, fault)
+        self.send(ROWS, STEP, self.service.now, fault)
         self.service.now += STEP
         self.service.run()
         return self.service.state()
 
     def bad_keys(self, fault: Callable[[Row], None]) -> set[str]:
         """The keys of the readings that deviate in one run with a fault, after which a calm run follows."""
-        self.send(250, STEP, self.service.now, fault)
+        self.send(ROWS, STEP, self.service.now, fault)
         self.service.now += STEP
         decision = self.service.run().decision
         assert decision is not None
@@ -288,30 +290,9 @@ FAULTS: dict[str, tuple[Callable[[Row], None], str]] = {
 }
 
 
-def test_health_is_calm_for_weeks_and_damage_is_found(shop: Shop) -> None:
-    """Calm over 24 runs of two weeks, each fault found by the reading that names it, and all of it replayed alike."""
-    for _ in range(24):
-        assert shop.step() is State.NORMAL
-        shop.service.now += timedelta(hours=14)
-    for name, (fault, key) in FAULTS.items():
-        keys = shop.bad_keys(fault)
-        assert key in keys, (name, keys)
-    fault, _ = FAULTS["due a week late"]
-    assert [shop.step(fault) for _ in range(3)] == [State.NORMAL, State.WARNING, State.DEGRADED]
-    with database.reading(shop.service.engine) as connection:
-        record = current_state(connection, "1")
-    assert record is not None
-    assert record.damaged_features == ("due",)
-    assert [shop.step() for _ in range(3)][-1] is State.NORMAL
-    engine, log_format = shop.service.engine, LogFormat.of(shop.service.settings)
-    result = replay(engine, from_logs=True, log_format=log_format, model_version="1", score=shop.service.score)
-    assert result.difference is None
-    assert result.not_recounted == {}
-
-
-def test_readings_of_views_can_be_computed_again(shop: Shop) -> None:
+def check_derivations(shop: Shop) -> None:
     """What `windows show --why` prints of a view leads to its reading, and the baseline keeps no word or date."""
-    shop.send(250, STEP, shop.service.now, FAULTS["another language"][0])
+    shop.send(ROWS, STEP, shop.service.now, FAULTS["another language"][0])
     shop.service.now += STEP
     run = shop.service.run()
     with database.reading(shop.service.engine) as connection:
@@ -328,6 +309,28 @@ def test_readings_of_views_can_be_computed_again(shop: Shop) -> None:
         check_reading(as_documents(steps[key]), reading_document(readings[key]))
     assert not any(key.startswith("missing_rate") and key.endswith(")") for key in readings)
     assert not any(word in repr(healthy) for word in ("parcel", "2025-"))
+
+
+def test_health_is_calm_for_weeks_and_damage_is_found(shop: Shop) -> None:
+    """Calm over 24 runs of two weeks; each fault is found by the reading that names it, and replayed alike."""
+    for _ in range(24):
+        assert shop.step() is State.NORMAL
+        shop.service.now += timedelta(hours=14)
+    for name, (fault, key) in FAULTS.items():
+        keys = shop.bad_keys(fault)
+        assert key in keys, (name, keys)
+    fault, _ = FAULTS["due a week late"]
+    assert [shop.step(fault) for _ in range(3)] == [State.NORMAL, State.WARNING, State.DEGRADED]
+    with database.reading(shop.service.engine) as connection:
+        record = current_state(connection, "1")
+    assert record is not None
+    assert record.damaged_features == ("due",)
+    assert [shop.step() for _ in range(3)][-1] is State.NORMAL
+    check_derivations(shop)
+    engine, log_format = shop.service.engine, LogFormat.of(shop.service.settings)
+    result = replay(engine, from_logs=True, log_format=log_format, model_version="1", score=shop.service.score)
+    assert result.difference is None
+    assert result.not_recounted == {}
 
 
 def test_what_is_hidden_later_leaves_the_baseline_with_its_views(tmp_path: Path) -> None:
