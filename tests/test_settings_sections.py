@@ -92,3 +92,24 @@ def test_limits_must_fit_the_type_of_the_feature() -> None:
         Feature(name="town", type=FeatureType.CATEGORY, minimum=1.0)
     with pytest.raises(ValidationError, match="applies to a category"):
         Feature(name="size", type=FeatureType.NUMERIC, categories=("a",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "date_format", "problem"),
+    [
+        ("date", "%d.%m.%Y", ""),
+        ("numeric", "seconds", ""),
+        ("integer", "%Y%m%d", ""),
+        ("date", "day-first", "must be a format as %d.%m.%Y"),
+        ("numeric", "hours", "must be seconds, milliseconds or a format as %Y%m%d"),
+        ("category", "%d.%m.%Y", "applies to dates and numbers"),
+    ],
+)
+def test_a_date_format_fits_its_type(kind: str, date_format: str, problem: str) -> None:
+    """Texts have a format of `strptime`, numbers a unit or digits, and other types none."""
+    document = {"name": "x", "type": kind, "date_format": date_format}
+    if not problem:
+        assert Feature.model_validate(document).spec().date_format == date_format
+        return
+    with pytest.raises(ValidationError, match=problem):
+        Feature.model_validate(document)

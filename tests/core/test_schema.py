@@ -167,6 +167,7 @@ def test_many_violations_are_cut_and_counted() -> None:
         (FeatureSpec("x", FeatureType.NUMERIC, maximum=1e6), "a number of at most 1e+06"),
         (FeatureSpec("x", FeatureType.TEXT, max_length=9), "a string of at most 9 characters"),
         (FeatureSpec("x", FeatureType.DATE, required=False), "a date in ISO 8601, such as 2026-01-31, or null"),
+        (FeatureSpec("x", FeatureType.DATE, date_format="%d.%m.%Y"), "a date in %d.%m.%Y"),
         (HOLIDAY, "true or false"),
         (CARRIER, "a string of at most 5 characters"),
         (

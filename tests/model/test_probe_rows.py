@@ -38,6 +38,10 @@ def towns(**counts: int) -> Reference:
         (FeatureSpec("x", CATEGORY, categories=("Rome", "Oslo")), NO_REFERENCE, "Rome"),
         (FeatureSpec("x", CATEGORY), towns(Rome=1, Oslo=3), "Oslo"),
         (FeatureSpec("x", CATEGORY, categories=("Rome", "Kiel")), towns(Rome=1, Oslo=3), "Rome"),
+        (FeatureSpec("x", FeatureType.DATE, date_format="%d.%m.%Y"), NO_REFERENCE, "01.01.2026"),
+        (FeatureSpec("x", INTEGER, date_format="%Y%m%d"), NO_REFERENCE, 20260101),
+        (FeatureSpec("x", NUMERIC, date_format="seconds"), NO_REFERENCE, 1_767_225_600.0),
+        (FeatureSpec("x", NUMERIC, maximum=5, date_format="seconds"), NO_REFERENCE, 5.0),
     ],
     ids=str,
 )

@@ -120,7 +120,7 @@ class FeatureSpec:
             FeatureType.NUMERIC: "a number",
             FeatureType.INTEGER: "a whole number",
             FeatureType.BOOLEAN: "true or false",
-            FeatureType.DATE: "a date in ISO 8601, such as 2026-01-31",
+            FeatureType.DATE: f"a date in {self.date_format or 'ISO 8601, such as 2026-01-31'}",
         }.get(self.type, f"a string of at most {self.max_length} characters")
         if self.minimum is not None and self.maximum is not None:
             words += f" from {self.minimum:g} to {self.maximum:g}"

@@ -12,6 +12,9 @@ from stillsafe.model.reference import Reference
 EXAMPLES = {FeatureType.TEXT: "some text", FeatureType.IDENTIFIER: "A1", FeatureType.DATE: "2026-01-01"}
 """A value of each kind whose healthy values are not kept."""
 
+EXAMPLE_TIMES, EXAMPLE_DAY = {"seconds": 1_767_225_600, "milliseconds": 1_767_225_600_000}, 20260101
+"""The start of 2026 as numbers."""
+
 
 def probe_row(schema: Schema, reference: Reference) -> Row:
     """A row of healthy values where the reference has profiles, else of values within the hard limits."""
@@ -33,6 +36,8 @@ def healthy_values(spec: FeatureSpec, profile: FeatureBaseline | None) -> list[V
         return [True, False]
     if spec.type in OPEN_TYPES:
         return [_example(spec)]
+    if spec.date_format is not None:
+        return allowed_numbers(spec, [EXAMPLE_TIMES.get(spec.date_format, EXAMPLE_DAY)])
     if profile is None:
         return []
     if spec.type is FeatureType.CATEGORY:
@@ -73,6 +78,8 @@ def _probe_value(spec: FeatureSpec, profile: FeatureBaseline | None) -> Value:
         categories = [c for c in counts if spec.categories is None or c in spec.categories]
         categories = categories or list(spec.categories or ())
         return max(categories, key=lambda c: counts.get(c, 0)) if categories else ""
+    if spec.date_format is not None and (times := healthy_values(spec, profile)):
+        return times[0]
     limits = (profile.minimum if profile is not None else None, spec.minimum, spec.maximum)
     number = next((limit for limit in limits if limit is not None), 0.0)
     return math.ceil(number) if spec.type is FeatureType.INTEGER else float(number)
