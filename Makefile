@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-serving benchmark-monitoring faults attack conformance check fix lock clean
+.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring faults attack conformance check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -14,6 +14,9 @@ test: check  ## every check and every test; 24 minutes
 benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.detection life --half both --peers --jobs 2
+
+benchmark-estimate: .venv/ready  ## the estimated loss beside NannyML's, against labels; hours
+	$(BIN)/python -m benchmarks.estimate
 
 benchmark-serving: .venv/ready  ## speed of logged answers, beside peers that log nothing; an hour
 	scripts/ensure-debian-packages wrk

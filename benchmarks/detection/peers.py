@@ -263,10 +263,10 @@ def _run_outside(
     """Stream -> peer -> whether each run deviates, from the peers in their own environment."""
     folder = CACHE / "exchange" / case.name
     folder.mkdir(parents=True, exist_ok=True)
-    _exchange_table(healthy, sample[LABEL]).to_parquet(folder / "sample.parquet")
+    exchange_table(healthy, sample[LABEL]).to_parquet(folder / "sample.parquet")
     labels = [pd.concat([run[LABEL] for run in stream.runs], ignore_index=True) for stream in streams]
     parts = [
-        _exchange_table(stream_predictions[stream.key], label) for stream, label in zip(streams, labels, strict=True)
+        exchange_table(stream_predictions[stream.key], label) for stream, label in zip(streams, labels, strict=True)
     ]
     pd.concat(parts, ignore_index=True).to_parquet(folder / "served.parquet")
     lengths = [[len(run) for run in stream.runs] for stream in streams]
@@ -279,7 +279,8 @@ def _run_outside(
     return {stream.key: {names[peer]: runs[i] for peer, runs in deviations.items()} for i, stream in enumerate(streams)}
 
 
-def _exchange_table(predictions: Predictions, labels: "pd.Series[Any]") -> pd.DataFrame:
+def exchange_table(predictions: Predictions, labels: "pd.Series[Any]") -> pd.DataFrame:
+    """The rows with label, answer, confidence and probabilities, as peers in their own environment read them."""
     columns: dict[str, Any] = {
         "__label": labels.to_numpy(),
         "__answer": predictions.answers,
