@@ -258,3 +258,14 @@ def test_an_area_waits_for_labels_of_both_classes() -> None:
     rows = [(score, is_yes) for score, is_yes in scored_world(600, 5) if not is_yes]
     assert scored_reading(SCORED_IMPACTS["auc"], [*rows, *[(0.1, True)] * 9]).evidence is Evidence.INSUFFICIENT
     assert scored_reading(SCORED_IMPACTS["auc"], [*rows, *[(0.1, True)] * 10]).evidence is Evidence.BAD
+
+
+def test_many_labels_of_one_class_wait_no_longer_and_a_metric_of_answers_judges_them() -> None:
+    """Each run would read them all again; the area says nothing, and accuracy what it can."""
+    own = AnswerTally(5_000, (("no", "no", 3_000), ("no", "yes", 2_000)), 2_500.0, 1_250.0, 0)
+    accuracy = PerformanceImpact(Metric.ACCURACY, True, 0.1, 0.4, {}, row_count=4_000)
+    for count, also, metric in ((5_000, (accuracy,), "accuracy"), (5_000, (), None), (4_999, (accuracy,), None)):
+        labels = LabelTally(AT, AT, 5_000, model=replace(own, count=count))
+        window = Window(AT, AT, "1", Tally(), Tally(), labels=labels)
+        [reading] = realised_readings(POLICY, baseline(replace(SCORED_IMPACTS["auc"], also=also)), window)
+        assert (reading.metric, reading.evidence is Evidence.BAD) == (metric, metric is not None)

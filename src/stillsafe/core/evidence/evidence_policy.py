@@ -148,6 +148,9 @@ class EvidencePolicy:
         10.0,
         "The area under a curve of fewer labels of either kind has no reliable standard error: they wait for more.",
     )
+    realised_most_waiting: float = _because(
+        5_000.0, "So many labels with too few of a class wait no longer: each run would read them all again."
+    )
     learning_min_coverage: float = _because(
         0.1, "With fewer labelled rows than one in ten, why these have a label matters more than what the label is."
     )

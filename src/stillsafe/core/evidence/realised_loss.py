@@ -46,15 +46,21 @@ def judged_impact(baseline: Baseline) -> PerformanceImpact | None:
 
 
 def is_enough(policy: Policy, tally: AnswerTally, least: int) -> bool:
-    """Whether labels are enough to judge answers.
+    """Whether labels are enough to judge answers, or so many that they do not wait for more of a class.
 
     Args:
         policy: the rules' numbers.
         tally: the labelled answers.
         least: rows that are needed.
     """
+    is_long = tally.count >= policy.evidence.realised_most_waiting
+    return tally.count >= least and (is_long or not _lacks_class(policy, tally))
+
+
+def _lacks_class(policy: Policy, tally: AnswerTally) -> bool:
+    """Whether one of two classes has too few labels for an area under the curve."""
     scarce = tally.least_class_count
-    return tally.count >= least and (scarce is None or scarce >= policy.evidence.realised_min_class_labels)
+    return scarce is not None and scarce < policy.evidence.realised_min_class_labels
 
 
 def realised_readings(policy: Policy, baseline: Baseline | None, window: Window) -> tuple[Reading, ...]:
@@ -76,6 +82,8 @@ def _height(reading: Reading) -> float:
 
 
 def _reading(policy: Policy, baseline: Baseline, impact: PerformanceImpact, labels: LabelTally) -> Reading | None:
+    if impact.metric is Metric.AUC and _lacks_class(policy, labels.model):
+        return None
     definition = impact.definition or MetricDefinition(impact.metric)
     error, healthy = tally_error(definition, labels.model), healthy_error(baseline, impact, labels, definition)
     unit = max(healthy.mean, SMALLEST_ERROR) if impact.metric is Metric.MEAN_ABSOLUTE_ERROR else 1.0
@@ -155,7 +163,10 @@ def healthy_error(
 
 def _advantage(policy: Policy, definition: MetricDefinition, labels: LabelTally, unit: float) -> float | None:
     """What the fallback won per row by the labels, or None where they show too little of it."""
-    if not all(is_enough(policy, each, max(policy.min_labels, 1)) for each in (labels.fallback, labels.paired_model)):
+    pair = labels.fallback, labels.paired_model
+    if min(each.count for each in pair) < max(policy.min_labels, 1):
+        return None
+    if definition.metric is Metric.AUC and any(_lacks_class(policy, each) for each in pair):
         return None
     model, fallback = (tally_error(definition, each).mean for each in (labels.paired_model, labels.fallback))
     return round((model - fallback - definition.fallback_cost) / unit, DIGITS)

@@ -187,7 +187,8 @@ def _realised_performance(reading: Reading, loss: float) -> str:
     metric = Metric(reading.metric)
     growth = healthy * loss if metric is Metric.MEAN_ABSOLUTE_ERROR else loss
     now = max(healthy - loss, 0.0) if metric.is_score else healthy + growth
-    return f" {now:.3g} (healthy {healthy:.3g} on the same answers),"
+    basis = "where labels come alike" if metric.uses_probabilities else "on the same answers"
+    return f" {now:.3g} (healthy {healthy:.3g} {basis}),"
 
 
 def number_text(unit: Unit, number: float) -> str:
