@@ -12,6 +12,7 @@ from stillsafe.check.harm import harm_findings
 from stillsafe.core.baseline import Baseline, BaselineSource
 from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
+from stillsafe.core.evidence.score_table import ScoreOrigin, ScoreTable
 from stillsafe.settings import Settings, parse
 
 AUC = MetricDefinition(Metric.AUC, 1)
@@ -79,3 +80,13 @@ def test_what_accuracy_cannot_see_is_said(definition: MetricDefinition | None) -
     assert "1.0%" in rare[-1].message
     assert len(messages({}, reference(Metric.ACCURACY, definition, (0.3, 0.7)))) == 1
     assert len(messages({"metric": "auc", "positive": 1}, reference(Metric.AUC, AUC, (0.01, 0.99)))) == 1
+
+
+def test_a_study_without_scores_says_that_labels_do_not_judge_it() -> None:
+    """What an older reference lacks is named with the command; one that has the scores says nothing of it."""
+    old = reference(Metric.AUC, AUC)
+    assert old.harm is not None
+    assert "labels do not judge AUC" in messages({}, old)[0].message
+    table = ScoreTable(ScoreOrigin.PROBABILITY, "1", ("0", "1"), (0.5,))
+    assert "labels" not in messages({}, replace(old, harm=replace(old.harm, score_table=table)))[0].message
+    assert "labels" not in messages({}, replace(old, harm=replace(old.harm, labelled=False)))[0].message

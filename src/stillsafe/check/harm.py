@@ -61,7 +61,13 @@ def harm_findings(settings: Settings, reference: Baseline) -> Iterator[Finding]:
         return
     titles = " and ".join(each.metric.phrase for each in (impact, *impact.also))
     performance = impact.metric.performance(impact.healthy_error)
-    yield ok(subject, f"the loss is estimated in {titles}; healthy {impact.metric.phrase} {performance:.3g}")
+    message = f"the loss is estimated in {titles}; healthy {impact.metric.phrase} {performance:.3g}"
+    if impact.labelled and impact.needs_scores and impact.score_table is None:
+        message += (
+            f"; labels do not judge {impact.metric.phrase}, because the reference lacks the healthy rows by score: "
+            f"{REFRESH} or `stillsafe baseline create --with-labels` adds them where the model's scores allow it"
+        )
+    yield ok(subject, message)
     if impact.metric is Metric.ACCURACY and impact.truths:
         rarest = min(label.share for label in impact.truths)
         if rarest <= RARE_SHARE:
