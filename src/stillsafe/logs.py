@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 
+from stillsafe.tracing import TRACE
+
 _VERSION = ("service", "model_version")
 _STATES = (*_VERSION, "state_before", "state_after", "incident", "reason")
 
@@ -392,7 +394,7 @@ class JsonLine(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        for name, value in {**self.service, **getattr(record, "fields", {})}.items():
+        for name, value in {**self.service, **(TRACE.get() or {}), **getattr(record, "fields", {})}.items():
             # A field never overwrites a member above, so one of the same name gets an underscore.
             line[f"{name}_" if name in line else str(name)] = value
         if record.exc_info:

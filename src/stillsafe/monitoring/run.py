@@ -58,6 +58,7 @@ from stillsafe.store.row_ranges import RowRanges
 from stillsafe.store.tables import prediction_logs
 from stillsafe.store.tables import refusals as refusals_table
 from stillsafe.store.write.decisions import RunRows, decision_columns, record_run, window_columns
+from stillsafe.tracing import with_span
 
 DAY_SECONDS = 86400.0
 """A pause without a request that is longer than this looks like a jump of the clock."""
@@ -134,6 +135,7 @@ class WindowRowsRead:
         return self.carry_start, self.end
 
 
+@with_span("monitor.run")
 def run(
     engine: Engine,
     settings: Settings,

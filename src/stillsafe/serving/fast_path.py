@@ -22,6 +22,7 @@ from stillsafe.serving.inference import response_to
 from stillsafe.serving.inference_routes import infer_methods
 from stillsafe.serving.openapi import add_security
 from stillsafe.serving.problems import Problem, problem_of
+from stillsafe.tracing import TRACE, request_span, trace_fields, trace_headers
 
 
 class Background(Protocol):
@@ -50,6 +51,7 @@ class FastPathApp(FastAPI):
         super().__init__(**options, lifespan=self._lifespan)
         self._endpoint = endpoint
         self._watch = watch
+        self._tracer = endpoint.context.tracer
         self._loop: asyncio.AbstractEventLoop | None = None
         exposure = endpoint.context.settings.exposure
         self._gate = Gate(exposure.allowed_hosts)
@@ -71,6 +73,17 @@ class FastPathApp(FastAPI):
             return
         if self._loop is not asyncio.get_running_loop():
             self._start()
+        headers = trace_headers(scope["headers"])
+        if headers:
+            TRACE.set(trace_fields(headers))
+            send = _with_headers(send, headers)
+        if self._tracer is None:
+            await self._handle(scope, receive, send)
+            return
+        with request_span(self._tracer, scope["method"], path_below(scope), scope["headers"]):
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._root_path and not scope.get("root_path"):
             scope["root_path"] = self._root_path
         refusal = await self._refusal(scope)
@@ -135,6 +148,18 @@ async def _answer(method: RequestMethod, scope: Scope, receive: Receive, send: S
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    """Sends responses with further headers, unless they have them."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            names = {name for name, _ in message["headers"]}
+            message = {**message, "headers": [*message["headers"], *(each for each in headers if each[0] not in names)]}
+        await send(message)
+
+    return send_with_headers
 
 
 def _without_body(send: Send) -> Send:

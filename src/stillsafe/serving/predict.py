@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -49,6 +49,7 @@ from stillsafe.store.write.predictions import (
     try_append,
 )
 from stillsafe.time_share import TimeShare
+from stillsafe.tracing import span, tracer
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Context:
         failover: replaces the store during an outage of a database server; None for SQLite.
         reading_time: reads long lists and the dashboard's pages.
         consistency: whether the model answers as it did at `init`.
+        tracer: makes spans of batches, model calls and commits, where the program has set up OpenTelemetry; or None.
         state_log: logs when the state that this process applies changes.
         answer_log, refusal_log: log when answers and refusals can no longer be recorded, and when they can again.
     """
@@ -97,6 +99,7 @@ class Context:
     failover: Failover | None = None
     reading_time: TimeShare = field(default_factory=TimeShare)
     consistency: Consistency = UNKNOWN_CONSISTENCY
+    tracer: Any | None = field(default_factory=tracer)
     state_log: ServingStateLog = field(init=False)
     answer_log: RecordingLog = field(
         default_factory=partial(RecordingLog, LogEvent.ANSWERS_LOST, LogEvent.ANSWERS_BACK)
@@ -149,11 +152,16 @@ def answer_requests(
         requests: each with a clean row.
         make: makes the records of requests that are answered in another way, as in `outcomes`.
     """
-    with context.answer_log.attempt():
+    with context.answer_log.attempt(), span(context.tracer, "batch", rows=len(requests)) as batch:
         records = (make or _answer)(context, requests)
-        if not any(each.request_id for each in requests):
-            return [*_write_predictions(context, records)]
-        return _write_identified(context, records)
+        replies: list[PredictionRecord | IdConflict]
+        if any(each.request_id for each in requests):
+            replies = _write_identified(context, records)
+        else:
+            replies = [*_write_predictions(context, records)]
+        if batch is not None:
+            batch.set_attribute("stillsafe.prediction_ids", [each.prediction_id for each in records()])
+        return replies
 
 
 def require_recording(context: Context) -> None:
@@ -307,7 +315,9 @@ def serving_state(connection: Connection, settings: Settings, now: datetime) -> 
 
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
-        return context.deadline.call(partial(context.model.score, rows, MOST_HALVINGS), context.settings.model.timeout)
+        with span(context.tracer, "model", rows=len(rows), model_version=context.model.version):
+            score = partial(context.model.score, rows, MOST_HALVINGS)
+            return context.deadline.call(score, context.settings.model.timeout)
     except TimeoutError:
         log_event(logger, LogEvent.MODEL_TIMED_OUT, {"rows": len(rows)})
         return [Score(None, None, None, TIMED_OUT)] * len(rows)
@@ -422,8 +432,9 @@ def _write(context: Context, caller: str, entries: Callable[[], Sequence[Entry]]
     Raises:
         StoreError: neither can be written.
     """
-    if context.failover is not None:
-        context.failover.record(caller, entries, write)
-        return
-    with context.write_lock:
-        write()
+    with span(context.tracer, "commit", kind=caller):
+        if context.failover is not None:
+            context.failover.record(caller, entries, write)
+            return
+        with context.write_lock:
+            write()
