@@ -11,6 +11,7 @@ from sqlalchemy import select
 from stillsafe import service
 from stillsafe.core.state import State
 from stillsafe.model.load import load_model
+from stillsafe.model.model import Model
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
@@ -39,16 +40,16 @@ def fill_store(
     """
     settings = service.settings_of(folder / "stillsafe.toml")
     settings = settings.model_copy(update={"service": settings.service.model_copy(update={"database": url})})
-    engine = service.open_store(settings, create=True)
+    engine, model = service.open_store(settings, create=True), load_model(settings)
     with database.writing(engine) as connection:
         for step in range(steps):
-            append_predictions(connection, records(settings, rows, step, is_missing=step in missing_steps))
+            append_predictions(connection, records(settings, model, rows, step, is_missing=step in missing_steps))
     engine.dispose()
     return settings
 
 
 def records(
-    settings: Settings, rows: Sequence[dict[str, float]], step: int, *, is_missing: bool
+    settings: Settings, model: Model, rows: Sequence[dict[str, float]], step: int, *, is_missing: bool
 ) -> list[PredictionRecord]:
     """The model's predictions of one step."""
     random = Random(step)
@@ -56,7 +57,6 @@ def records(
     if is_missing:
         for each in inputs:
             each["worst area"] = 0.0
-    model = load_model(settings)
     scores = model.score(inputs)
     return [
         PredictionRecord(
