@@ -42,7 +42,10 @@ CLIENTS: Mapping[str, tuple[int, int, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination of conditions; see `DIMENSIONS`. `clients` is a key of `CLIENTS`."""
+    """One combination of conditions; see `DIMENSIONS`. `clients` is a key of `CLIENTS`.
+
+    `model`: `here`, or `elsewhere`, where its answers are recorded: without an impact study and without shadow scores.
+    """
 
     rows_per_run: int = 300
     traffic: str = "steady"
@@ -55,10 +58,12 @@ class Cell:
     monitor: str = "on time"
     store: str = "sqlite"
     clients: str = "unknown"
+    model: str = "here"
 
     def __str__(self) -> str:
         clients = [] if self.clients == "unknown" else [self.clients]
-        return ", ".join([*clients, *(str(getattr(self, name)) for name in DIMENSIONS)])
+        place = [] if self.model == "here" else [f"model {self.model}"]
+        return ", ".join([*place, *clients, *(str(getattr(self, name)) for name in DIMENSIONS)])
 
 
 def pairwise(seed: int, *, rounds: int = 60) -> list[Cell]:

@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from stillsafe import service
 from stillsafe.core.schema import LogMode, Row, sanitise
 from stillsafe.core.state import Severity, State, worst_severity
+from stillsafe.init.recorded_answers import AnswerColumns
 from stillsafe.judging import is_judged, version_conditions
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
@@ -35,6 +36,7 @@ from stillsafe.store.read.state import current_state
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.write.baselines import insert_baseline, mark_active
 from stillsafe.store.write.predictions import append_predictions
+from tests.init.external import external_service
 from tests.init.services import init_service
 from tests.matrix import traffic
 from tests.matrix.cells import CLIENTS, Cell
@@ -151,6 +153,8 @@ class _Simulation:
     def _open(self) -> None:
         """The store, with a baseline for each version."""
         first, self.model = service_of(self.cell.sample_size)
+        if self.cell.model == "elsewhere":
+            first = external_service_of(self.cell.sample_size)
         features = tuple(
             replace_log(each, self.cell.log) if each.name == "channel" else each for each in first.features
         )
@@ -302,7 +306,7 @@ def replace_log(feature: Feature, log: str) -> Feature:
 
 def shadow_scorer(own: Settings, model: Model) -> ShadowScorer | None:
     """The scorer of bypassed rows, where the log has every feature."""
-    return model.score if own.schema_of_features.scorable_from_log else None
+    return model.score if own.has_shadow_scores else None
 
 
 @lru_cache
@@ -316,6 +320,21 @@ def service_of(sample_size: int) -> tuple[Settings, Model]:
     init_service(_pipeline().fit(train[FEATURES], train["label"]), sample, folder, label="label", name="loan")
     read = service.settings_of(folder / "out" / "stillsafe.toml")
     return read, load_model(read)
+
+
+@lru_cache
+def external_service_of(sample_size: int) -> Settings:
+    """The same service where the model runs elsewhere, which `init` made of its answers to such a sample."""
+    _, model = service_of(sample_size)
+    table = people(np.random.default_rng(6), sample_size)
+    scores = model.score(rows_of(table))
+    sample = table.assign(answer=[score.prediction for score in scores])
+    for name in ("0", "1"):
+        sample[f"p_{name}"] = [(score.probabilities or {})[name] for score in scores]
+    folder = Path(mkdtemp(prefix="stillsafe-matrix-"))
+    answers = AnswerColumns("answer", ("p_0", "p_1"))
+    external_service(folder, sample, answers, label=None, name="loan")
+    return service.settings_of(folder / "out" / "stillsafe.toml")
 
 
 def _pipeline() -> Pipeline:
