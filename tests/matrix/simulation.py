@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -328,12 +329,12 @@ def external_service_of(sample_size: int) -> Settings:
     _, model = service_of(sample_size)
     table = people(np.random.default_rng(6), sample_size)
     scores = model.score(rows_of(table))
-    sample = table.assign(answer=[score.prediction for score in scores])
+    answers: list[Any] = [score.prediction for score in scores]
+    sample = table.assign(answer=answers)
     for name in ("0", "1"):
         sample[f"p_{name}"] = [(score.probabilities or {})[name] for score in scores]
     folder = Path(mkdtemp(prefix="stillsafe-matrix-"))
-    answers = AnswerColumns("answer", ("p_0", "p_1"))
-    external_service(folder, sample, answers, label=None, name="loan")
+    external_service(folder, sample, AnswerColumns("answer", ("p_0", "p_1")), label=None, name="loan")
     return service.settings_of(folder / "out" / "stillsafe.toml")
 
 

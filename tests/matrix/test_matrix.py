@@ -21,11 +21,11 @@ ABSENCES = [
 """Cells whose monitor is gone while few runs get new requests: the fault must last until the rules can tell."""
 
 
-ELSEWHERE = [Cell(model="elsewhere", fault="stuck"), Cell(model="elsewhere", rows_per_run=60, fault="unseen")]
+EXTERNAL_CELLS = [Cell(model="elsewhere", fault="stuck"), Cell(model="elsewhere", rows_per_run=60, fault="unseen")]
 """Cells whose model runs elsewhere: signals are judged by their own limits, and recovery is that of the input."""
 
 
-@pytest.mark.parametrize("cell", [Cell(), *ABSENCES, *ELSEWHERE, *pairwise(seed=1)[:SHORT]], ids=str)
+@pytest.mark.parametrize("cell", [Cell(), *ABSENCES, *EXTERNAL_CELLS, *pairwise(seed=1)[:SHORT]], ids=str)
 def test_no_cell_is_silent(cell: Cell, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Health is never CRITICAL, a harmful fault is or the version is not judged, and mended traffic recovers."""
     outcome = play(cell, STORES[cell.store](request), tmp_path)
