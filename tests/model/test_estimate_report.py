@@ -1,5 +1,6 @@
 """Estimated and realised loss of the monitor's windows whose labels have come."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,14 +10,16 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import decide
 from stillsafe.core.evidence.impact import PerformanceImpact
-from stillsafe.core.evidence.metric import Metric
+from stillsafe.core.evidence.metric import Metric, MetricDefinition
+from stillsafe.core.evidence.score_table import ScoreOrigin, ScoreTable
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.state import Memory
 from stillsafe.core.window import Tally, Window
-from stillsafe.model.estimate_report import estimate_account, estimate_unit, estimate_windows
+from stillsafe.model.estimate_report import estimate_account, estimate_unit, estimate_windows, window_account
 from stillsafe.store import database
 from stillsafe.store.read.row_selection import RowMarks
+from stillsafe.store.read.runs import figures_before
 from stillsafe.store.write.baselines import insert_baseline
 from stillsafe.store.write.decisions import RunRows, record_run
 from stillsafe.store.write.labels import append_labels
@@ -29,11 +32,17 @@ HARM = PerformanceImpact(Metric.ACCURACY, True, 0.1, 0.4, {}, row_count=4000)
 BASELINE: Baseline = replace(healthy(), harm=HARM)
 
 
-def record(connection: Connection, minute: int, loss: float | None, harm: PerformanceImpact = HARM) -> None:
+def record(
+    connection: Connection,
+    minute: int,
+    loss: float | None,
+    harm: PerformanceImpact = HARM,
+    signal: Signal | None = None,
+) -> None:
     """A run over ten minutes with an estimated loss."""
     window = Window(at(minute - 10), at(minute), "1", Tally(), Tally())
     decision = decide(Policy(), BASELINE, window, Memory())
-    signal = Signal.ESTIMATED_ACCURACY_LOSS if harm is HARM else Signal.ESTIMATED_ERROR_GROWTH
+    signal = signal or (Signal.ESTIMATED_ACCURACY_LOSS if harm is HARM else Signal.ESTIMATED_ERROR_GROWTH)
     reading = Reading(signal, None, Evidence.OK, Level.NONE, loss, 0.0, 0.02, 0.0375, 300, standard_error=0.01)
     decision = replace(decision, readings=() if loss is None else (reading,))
     record_run(connection, Policy(), window, Memory(), decision, RunRows(RowMarks(), RowMarks()), enforce=True)
@@ -94,3 +103,50 @@ def test_without_runs_there_is_no_account(engine: Engine) -> None:
     """Nor a unit of its own."""
     with database.reading(engine) as connection:
         assert (estimate_account(connection, "1"), estimate_unit(connection, "1")) == (None, "loss")
+
+
+@pytest.mark.parametrize(
+    ("definition", "loss"),
+    [
+        (MetricDefinition(Metric.AUC, "yes"), 1 - 5 / 6 - 0.1),
+        (MetricDefinition(Metric.RECALL, "yes", 0.6), 0.5 - 0.1),
+        (MetricDefinition(Metric.LOG_LOSS), (-math.log(0.9) - math.log(0.55) - 2 * math.log(0.7)) / 4 - 0.1),
+    ],
+)
+def test_a_metric_of_scores_is_held_to_account(engine: Engine, definition: MetricDefinition, loss: float) -> None:
+    """By the scores in the log: two positives at 0.9 and 0.55, two negatives of which one is above the lower one."""
+    table = ScoreTable(ScoreOrigin.PROBABILITY, "yes", ("no", "yes"), (0.5,))
+    harm = replace(HARM, metric=definition.metric, definition=definition, score_table=table)
+    rows = [("yes", 0.9, "yes"), ("yes", 0.55, "yes"), ("no", 0.7, "no"), ("no", 0.7, "no")]
+    if definition.metric is Metric.AUC:
+        rows = [("yes", 0.9, "yes"), ("yes", 0.55, "yes"), ("yes", 0.6, "no"), ("no", 0.7, "no"), ("no", 0.8, "no")]
+    with database.writing(engine) as connection:
+        insert_baseline(connection, replace(BASELINE, harm=harm))
+        records = [
+            replace(
+                prediction(each, at(5)),
+                prediction=rows[each % len(rows)][0],
+                confidence_score=rows[each % len(rows)][1],
+            )
+            for each in range(10 * len(rows))
+        ]
+        append_predictions(connection, records)
+        labels = [(str(each.prediction_id), rows[number % len(rows)][2]) for number, each in enumerate(records)]
+        append_labels(connection, labels, at(60))
+        record(connection, 10, 0.05, harm, Signal.ESTIMATED_METRIC_LOSS)
+        [window] = estimate_windows(connection, "1")
+    assert window.realised_loss == pytest.approx(loss)
+    assert window.realised_error > 0
+
+
+def test_without_scores_in_the_log_there_is_no_account(engine: Engine) -> None:
+    """Several classes, a study of an older version, and labels of one class show no loss of such a metric."""
+    with database.writing(engine) as connection:
+        answers(connection, 0, 5, 100)
+        record(connection, 10, 0.05, HARM, Signal.ESTIMATED_METRIC_LOSS)
+        [run] = figures_before(connection, "1", None, 1)
+        auc = replace(HARM, metric=Metric.AUC, definition=MetricDefinition(Metric.AUC, "yes"))
+        tables = [None, *(ScoreTable(origin, "yes", ("no", "yes"), (0.5,)) for origin in ScoreOrigin)]
+        for table in tables:
+            harm = replace(auc, score_table=table)
+            assert window_account(connection, run, replace(BASELINE, harm=harm)) is None
