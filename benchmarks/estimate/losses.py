@@ -20,7 +20,7 @@ from stillsafe import backtest
 
 ENVIRONMENT = "nannyml"
 SIGNALS = {"estimated_accuracy_loss", "estimated_error_growth"}
-FELT = 0.02
+LEAST_LOSS = 0.02
 """A run has lost something from two points of accuracy on, or from two percent of the mean absolute error."""
 _OUTSIDE = Path(__file__).with_name("outside.py")
 
@@ -68,7 +68,7 @@ class Row:
 
 def rows_of(runs: Sequence[RunLosses]) -> list[Row]:
     """All runs, those that lost something, and those of each family."""
-    parts = {"all": list(runs), "runs that lost something": [run for run in runs if run.realised >= FELT]}
+    parts = {"all": list(runs), "runs that lost something": [run for run in runs if run.realised >= LEAST_LOSS]}
     parts |= {family: [run for run in runs if run.family == family] for family in sorted({r.family for r in runs})}
     return [_row(name, part) for name, part in parts.items() if part]
 

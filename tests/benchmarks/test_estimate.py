@@ -18,11 +18,11 @@ def test_medians_are_of_distances_and_biases_of_differences() -> None:
         RunLosses("a", "healthy", 0.01, 0.0, 0.02),
         RunLosses("a", "injected", 0.2, 0.15, 0.0),
     ]
-    whole, felt, healthy, injected = rows_of(runs)
-    assert [row.name for row in (whole, felt, healthy, injected)] == [
+    whole, harmful_row, healthy, injected = rows_of(runs)
+    assert [row.name for row in (whole, harmful_row, healthy, injected)] == [
         "all", "runs that lost something", "healthy", "injected",
     ]  # fmt: skip
-    assert (whole.run_count, felt.run_count, healthy.run_count) == (3, 1, 2)
+    assert (whole.run_count, harmful_row.run_count, healthy.run_count) == (3, 1, 2)
     assert (healthy.own_median, healthy.own_bias) == pytest.approx((0.01, 0.0))
     assert (injected.own_median, injected.peer_median, injected.peer_bias) == pytest.approx((0.05, 0.2, -0.2))
     assert injected.ratio == pytest.approx(0.25)
