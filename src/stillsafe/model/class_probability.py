@@ -64,7 +64,7 @@ def area_metrics(labels: Sequence[int], probabilities: Numbers) -> dict[str, Est
         return {}
     truths = np.eye(probabilities.shape[1])[list(labels)]
     chances = np.clip((truths * probabilities).sum(axis=1), SMALLEST_PROBABILITY, 1.0)
-    names = range(probabilities.shape[1])
+    names = list(range(probabilities.shape[1]))
     inner = np.clip(probabilities, SMALLEST_PROBABILITY, 1.0)
     loss = float(log_loss(labels, inner / inner.sum(axis=1, keepdims=True), labels=names))
     metrics = {"log_loss": mean_estimate(-np.log(chances), loss)}
