@@ -1,5 +1,6 @@
 """A service whose model runs elsewhere, from `init` to the recovery, as its callers and operators see it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -84,11 +85,17 @@ def without_age(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "age": None}
 
 
+@pytest.fixture(scope="module")
+def external_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `init` writes, once."""
+    return external_service(tmp_path_factory.mktemp("external")).folder
+
+
 @pytest.fixture
-def caller(tmp_path: Path, named_store: str) -> Iterator[Caller]:
+def caller(external_folder: Path, tmp_path: Path, named_store: str) -> Iterator[Caller]:
     """The caller of a new external service, on either store."""
     assert named_store
-    folder, clock = with_store(external_service(tmp_path).folder), Clock()
+    folder, clock = with_store(Path(shutil.copytree(external_folder, tmp_path / "service"))), Clock()
     with Guard(folder / "stillsafe.toml", clock=clock) as guard:
         yield Caller(guard, clock)
 
@@ -108,6 +115,7 @@ def test_damaged_input_bypasses_the_model_elsewhere_until_it_is_mended(caller: C
     assert result.windows == result.runs == caller.step_count
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_labels_bypass_a_wrong_model_and_let_a_share_of_its_answers_take_it_back(caller: Caller) -> None:
     """A model that answers the opposite looks healthy by its input; labels of recorded answers show both ends."""
     app, caller.row_count = service.create_app(caller.guard.settings, clock=caller.clock), 115
@@ -125,6 +133,7 @@ def test_labels_bypass_a_wrong_model_and_let_a_share_of_its_answers_take_it_back
     assert states[-1] == "NORMAL"
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_over_http_a_caller_is_told_what_to_do(caller: Caller) -> None:
     """Every page answers; whoever asks for a prediction gets 409 with the way; the fallback answers and is recorded."""
     settings, row = caller.guard.settings, {"age": 40.0, "income": 20_000, "town": "Ulm"}

@@ -140,6 +140,7 @@ def test_a_monitor_that_stops_is_said_once_by_all_hosts(site: Site) -> None:
     assert site.arrivals.documents[1]["is_resolution"]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_thread_lives_as_long_as_the_service_and_survives_errors(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_thread_lives_as_long_as_the_service_and_survives_errors(
         assert "stillsafe-alerts" not in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_watch_never_runs_the_monitor(site: Site) -> None:
     """A look at a healthy store writes nothing."""
     run.run(site.context.engine, site.context.settings, now=site.now, score=None)
