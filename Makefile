@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring faults attack conformance check fix lock clean
+.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -24,6 +24,10 @@ benchmark-serving: .venv/ready  ## speed of logged answers, beside peers that lo
 
 benchmark-monitoring: .venv/ready  ## cost of a run over a large window, beside peers; half an hour
 	$(BIN)/python -m benchmarks.monitoring
+
+benchmark-quick: .venv/ready  ## five ratios beside their last record: what got slower; two minutes
+	scripts/ensure-debian-packages wrk
+	$(BIN)/python -m benchmarks.quick
 
 faults: .venv/ready  ## kills, outages and full disks, repeated, with the figures; an hour
 	scripts/ensure-debian-packages cron faketime
