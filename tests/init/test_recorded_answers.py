@@ -144,6 +144,17 @@ def test_rows_without_an_answer_are_left_out(tmp_path: Path) -> None:
     assert result.scores[0].prediction == first["answer"]
 
 
+def test_a_probability_among_the_features_is_pointed_out(tmp_path: Path) -> None:
+    """The other one of two, or all of them where none was named; not where all were."""
+    table = applicants(120)
+    for answers, names in (
+        (AnswerColumns("answer", ("p_yes",)), "p_no: taken"),
+        (AnswerColumns("answer"), "p_no, p_yes: taken"),
+    ):
+        assert any(names in sentence for sentence in read_answers(tmp_path, table, answers).warnings)
+    assert not any("taken for features" in sentence for sentence in read_answers(tmp_path, table).warnings)
+
+
 def test_many_whole_numbers_may_be_fractions(tmp_path: Path) -> None:
     """The type of a column with few is integer: it may be a code."""
     table = applicants(200).assign(visits=np.arange(200) % 7)

@@ -108,6 +108,7 @@ def read_recorded_answers(
     data = SampleData(table, columns, description, rows, labels)
     missing_count = int((~is_answered).sum())
     warnings = [f"{missing_count} rows without a prediction were left out."] if missing_count else []
+    warnings += _leftover_warnings(columns.features, classes)
     return RecordedAnswers(
         model_of(version, classes, wide, scale),
         data,
@@ -294,6 +295,23 @@ def _kind_warnings(table: pd.DataFrame, classes: Sequence[Answer], answers: Answ
         names = ", ".join(map(as_text, classes))
         return [f"The whole numbers in {answers.predictions} are taken for classes: {names}. Decimals are numbers."]
     return [f"The answers in {answers.predictions} are taken for numbers. If they are classes, name each with --class."]
+
+
+def _leftover_warnings(features: pd.DataFrame, classes: Sequence[Answer]) -> list[str]:
+    """Features that look like a probability of the model: an answer among the inputs hides every fault of these."""
+    names = [
+        str(name)
+        for name in features
+        if pd.api.types.is_float_dtype(features[name])
+        and features[name].between(0, 1).all()
+        and any(_is_of(each, str(name), exact=False) for each in classes)
+    ]
+    if not names:
+        return []
+    return [
+        f"{join_names(names, infer.MOST_NAMES)}: taken for features, and looks like an answer of the model. If so, "
+        "name it in --probabilities or remove the column."
+    ]
 
 
 def class_arguments(items: Sequence[str]) -> tuple[str, ...]:
