@@ -295,12 +295,18 @@ def finite(decision: Decision) -> bool:
 
 @given(policies, baselines, windows, memories)
 def test_the_decision_is_total(policy: Policy, baseline: Baseline | None, window: Window, memory: Memory) -> None:
-    """Whatever the numbers, there is a decision that can be stored, and unknown is never calm."""
+    """Whatever the numbers, there is a decision that can be stored, and unknown is never calm.
+
+    DEGRADED also ends where clients alone deviate, if the model was judged.
+    """
     decision = decide(policy, baseline, window, memory)
     assert finite(decision)
     assert decision.reason
-    if memory.state is not State.NORMAL and decision.memory.state is State.NORMAL:
-        assert decision.evidence is OK
+    if memory.state is not State.NORMAL and decision.memory.state is State.NORMAL and decision.evidence is not OK:
+        assert (memory.state, decision.evidence) == (State.DEGRADED, BAD)
+        of_the_model = {reading.evidence for reading in decision.readings if reading.signal not in CLIENT}
+        assert OK in of_the_model
+        assert BAD not in of_the_model
     if decision.evidence is OK:
         assert window.fresh.prediction_count >= policy.min_fresh_predictions
         assert baseline is not None

@@ -108,6 +108,8 @@ def confidence_measures(baseline: Baseline, tally: Tally) -> list[Measure]:
     mean, reference, healthy_sd = tally.avg_confidence, baseline.avg_confidence, baseline.confidence_sd
     if not n or not healthy_n or mean is None or reference is None or healthy_sd is None:
         return []
+    if not math.isfinite(healthy_sd):  # a comparison with it would take the window's own variance for the noise
+        return []
     # A float power raises where a product overflows to infinity, which `_finite` rejects, so products stand here.
     # `max` returns its first argument where that is NaN, so an unknown variance of the window stays unknown.
     variance = max(tally.confidence_square_sum / n - mean * mean, healthy_sd * healthy_sd)
@@ -245,6 +247,8 @@ def noise_limit(measure: Measure, variation: float, z: float) -> float:
 def measure_reading(policy: Policy, measure: Measure, baseline: Baseline, z: float) -> Reading:
     """A measure compared with the limits: deviating only beyond both the effect that matters and noise."""
     noise = noise_limit(measure, baseline.variation.get(measure.key, 0.0), z)
+    if not math.isfinite(noise):
+        return insufficient(measure.signal, measure.feature, measure.sample_count)
     impact_known = baseline.harm is not None
     moderate_effect, severe_effect = policy.effects(measure.signal, measure.feature, impact_known=impact_known)
     moderate = round(max(moderate_effect, noise), DIGITS)
@@ -260,6 +264,7 @@ def measure_reading(policy: Policy, measure: Measure, baseline: Baseline, z: flo
 def silence_reading(policy: Policy, baseline: Baseline, window: Window, seconds_since_last: float | None) -> Reading:
     """The time since the last request; not judged without a limit, or where a run has just judged it."""
     signal, evidence, pause = Signal.SILENCE_SECONDS, policy.evidence, baseline.longest_pause_seconds
+    pause = None if pause is None or not math.isfinite(pause) else pause  # a damaged baseline knows none
     is_recheck = (
         seconds_since_last is not None and seconds_since_last < evidence.silence_recheck_fraction * policy.every_seconds
     )
