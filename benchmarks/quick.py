@@ -124,8 +124,9 @@ def main() -> None:
     last = records[-1] if records else None
     output.print(comparison(ratios, last))
     if options.record:
+        record = Record(_commit(), datetime.now(UTC).isoformat(timespec="seconds"), about, ratios)
         with RECORDS.open("a", encoding="utf-8") as file:
-            file.write(Record(_commit(), datetime.now(UTC).isoformat(timespec="seconds"), about, ratios).line())
+            file.write(record.line())
     worse = [name for name, now in ratios.items() if last and verdict(name, now, last.ratios.get(name)) == "worse"]
     sys.exit(1 if worse else 0)
 

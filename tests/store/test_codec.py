@@ -17,7 +17,15 @@ from stillsafe.core.schema import FeatureType
 from stillsafe.core.state import Hold, Memory, State, Streak
 from stillsafe.core.window import FeatureTally, Tally, Window
 from stillsafe.errors import StoreError
-from stillsafe.store.codec import dumps, from_document, loads, storable_json, storable_snapshot, to_document
+from stillsafe.store.codec import (
+    content_bytes,
+    dumps,
+    from_document,
+    loads,
+    storable_json,
+    storable_snapshot,
+    to_document,
+)
 from tests.store.conftest import baseline, window
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -190,3 +198,16 @@ def test_a_snapshot_equals_the_slow_encoding(row: dict[str, Any]) -> None:
             storable_snapshot(row)
         return
     assert repr(loads(storable_snapshot(row))) == repr(expected)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.one_of(st.none(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
+    )
+)
+def test_rows_with_the_same_values_have_the_same_content(row: dict[str, Any]) -> None:
+    """Whatever the order of their names, also with texts that no store accepts; another value gives another content."""
+    assert content_bytes(dict(reversed(row.items()))) == content_bytes(row)
+    assert content_bytes({**row, "x": "one"}) != content_bytes({**row, "x": "two"})
+    assert content_bytes({**row, "x": "\ud800"}) != content_bytes({**row, "x": "two"})

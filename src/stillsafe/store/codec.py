@@ -55,6 +55,14 @@ def storable_snapshot(row: Mapping[str, object]) -> str:
     return text if is_storable else storable_json(row)
 
 
+def content_bytes(row: Mapping[str, object]) -> bytes:
+    """The same bytes for rows with the same values; None is null. Only for hashes: no store may accept them."""
+    try:
+        return _encode(row)
+    except UnicodeEncodeError:
+        return storable_json(row).encode()
+
+
 def storable(text: str) -> str:
     """The text with U+0000 and lone surrogates, which PostgreSQL refuses, each replaced by U+FFFD."""
     return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub(REPLACEMENT, text)

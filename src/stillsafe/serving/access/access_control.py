@@ -39,7 +39,6 @@ MISSING_KEY = problem(
 )
 INVALID_KEY = problem(401, "The key is not valid, or not valid any more.", WWW_Authenticate="Bearer")
 REPEATED_KEY = problem(401, "The request has several different keys.", WWW_Authenticate="Bearer")
-_NO_SCOPES: frozenset[KeyScope] = frozenset()
 _BEARER = b"bearer "
 
 
@@ -78,7 +77,7 @@ class AccessControl:
         table = await self.cache.table()
         record = table.key(keys.pop()) if keys else self._session_key(scope, table)
         if record is not None:
-            scope[KEY_NAME], scope[SCOPES] = record.name, frozenset(record.scopes)
+            scope[KEY_NAME], scope[SCOPES] = record.name, record.scopes
         if not needs:
             return None
         if record is None:
@@ -145,7 +144,7 @@ class AccessControl:
 
 def has_scope(scope: Scope, name: KeyScope) -> bool:
     """Whether the request presents a key with that scope."""
-    return name in scope.get(SCOPES, _NO_SCOPES)
+    return name in scope.get(SCOPES, ())
 
 
 def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:

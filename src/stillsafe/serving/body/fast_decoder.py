@@ -70,8 +70,10 @@ class FastBodyDecoder:
             body = self._identified_decoder.decode(content)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        pairs = self._identified_rows([body], content, 0)
-        return None if pairs is None else (pairs[0][0], pairs[1][0])
+        rows, text_count = self._rows([body.f0])
+        if body.f1 is UNSET:
+            return (rows[0], None) if _is_complete(content, text_count) else None
+        return (rows[0], body.f1) if _is_complete(content, text_count + 2) and body.f1.isprintable() else None
 
     def decode_identified_batch(self, content: bytes) -> tuple[list[Row], list[str | None]] | None:
         """The clean rows and ids of a batch whose instances are `{"id": ..., "features": {...}}`, or None."""
@@ -81,15 +83,13 @@ class FastBodyDecoder:
             bodies = self._identified_batch_decoder.decode(content).f0
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        return self._identified_rows(bodies, content, 1)
+        return self._identified_rows(bodies, content)
 
-    def _identified_rows(
-        self, bodies: Sequence[Any], content: bytes, name_count: int
-    ) -> tuple[list[Row], list[str | None]] | None:
-        """The rows and ids of envelopes in a body with so many names around them."""
+    def _identified_rows(self, bodies: Sequence[Any], content: bytes) -> tuple[list[Row], list[str | None]] | None:
+        """The rows and ids of the envelopes of a batch."""
         rows, text_count = self._rows(body.f0 for body in bodies)
         ids = [None if body.f1 is UNSET else body.f1 for body in bodies]
-        text_count += name_count + len(bodies) - 1 + 2 * sum(each is not None for each in ids)
+        text_count += len(bodies) + 2 * sum(each is not None for each in ids)
         if not _is_complete(content, text_count) or not all(each is None or each.isprintable() for each in ids):
             return None
         return rows, ids

@@ -12,7 +12,7 @@ from stillsafe.core.schema import Row, Violation
 from stillsafe.serving.body.json_body import Headers
 from stillsafe.serving.body.text_rule import is_plain_line
 from stillsafe.serving.problems import RefusedRequest, problem
-from stillsafe.store.codec import storable_snapshot
+from stillsafe.store.codec import content_bytes
 from stillsafe.store.records import RequestId
 
 REQUEST_ID = "id"
@@ -82,12 +82,12 @@ def identity_of(text: str | None, row: Row, salt: str, *, synthetic: bool, answe
     """
     if text is None:
         return None
-    content = storable_snapshot(row)
+    content = content_bytes(row)
     if synthetic:
-        content = f"synthetic{content}"
+        content = b"synthetic" + content
     if answer:
-        content = f"{answer}\0{content}"
-    return RequestId(text, blake2b(content.encode(), key=_key_of(salt), digest_size=_HASH_BYTES).hexdigest())
+        content = f"{answer}\0".encode(errors="surrogatepass") + content
+    return RequestId(text, blake2b(content, key=_key_of(salt), digest_size=_HASH_BYTES).hexdigest())
 
 
 @lru_cache(maxsize=8)
