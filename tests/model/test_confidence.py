@@ -34,9 +34,23 @@ XC, YC = make_classification(200, 4, n_informative=3, n_redundant=0, n_classes=3
 FOREST = RandomForestRegressor(10, random_state=0)
 
 
+class SharedMethods(LinearRegression):  # type: ignore[misc] # scikit-learn has no types
+    """A regressor with what its library wrote for its classifiers."""
+
+    classes_ = None
+
+    def predict_proba(self, _rows: Any) -> Any:
+        """No regressor can."""
+        raise TypeError
+
+    decision_function = predict_proba
+
+
 @pytest.mark.parametrize(
     ("estimator", "method"),
     [
+        (SharedMethods(), ConfidenceMethod.PREDICTION_TYPICALITY),
+        (make_pipeline(StandardScaler(), SharedMethods()), ConfidenceMethod.PREDICTION_TYPICALITY),
         (LinearRegression(), ConfidenceMethod.PREDICTION_TYPICALITY),
         (HistGradientBoostingRegressor(max_iter=5), ConfidenceMethod.PREDICTION_TYPICALITY),
         (GradientBoostingRegressor(n_estimators=5), ConfidenceMethod.PREDICTION_TYPICALITY),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.core.fallback import Answer
 from stillsafe.core.score import Score
+from stillsafe.model.confidence import has_probabilities
 from stillsafe.model.frame import inputs_of
 from stillsafe.model.metrics import Labels, Numbers, Outcome, labels_of, row_errors, with_positive_class
 from stillsafe.model.model import Model, ModelKind, one_thread
@@ -88,7 +89,7 @@ class Scorer:
         if not self.with_scores and not needs_scores(self.definition):
             return None
         estimator = model.estimator
-        if hasattr(estimator, "predict_proba"):
+        if has_probabilities(estimator):
             return np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
         if self.definition.positive is None or not hasattr(estimator, "decision_function"):
             return None

@@ -93,21 +93,33 @@ class ConfidenceScale:
         return np.where(np.isnan(raw), np.nan, raw_ranks)
 
 
+def has_probabilities(estimator: Any) -> bool:
+    """Whether a model answers with probabilities: a regressor may inherit the method from what classifiers share."""
+    return hasattr(estimator, "predict_proba") and not is_regressor(estimator)
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Whether an estimator says that it is a regressor."""
+    from sklearn import base
+
+    return hasattr(estimator, "get_params") and bool(base.is_regressor(estimator))
+
+
 def choose_method(estimator: Any) -> ConfidenceMethod:
     """The best method that a fitted estimator supports.
 
     Raises:
         ValueError: a classifier with neither probabilities nor margins.
     """
-    if hasattr(estimator, "predict_proba"):
+    if has_probabilities(estimator):
         return ConfidenceMethod.CLASS_PROBABILITY
-    if hasattr(estimator, "classes_"):
+    if hasattr(estimator, "classes_") and not is_regressor(estimator):
         if hasattr(estimator, "decision_function"):
             return ConfidenceMethod.MARGIN_RANK
         if getattr(_innermost(estimator, None)[0], "voting", None) == "hard":
             return ConfidenceMethod.VOTE_SHARE
         raise ValueError("the classifier gives neither probabilities nor margins")
-    if hasattr(estimator, "decision_function"):  # an anomaly detector: a regressor has none
+    if hasattr(estimator, "decision_function") and not is_regressor(estimator):  # an anomaly detector
         return ConfidenceMethod.MARGIN_RANK
     innermost = _innermost(estimator, None)[0]
     return ConfidenceMethod.ENSEMBLE_SPREAD if _is_ensemble(innermost) else ConfidenceMethod.PREDICTION_TYPICALITY
