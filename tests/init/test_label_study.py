@@ -141,3 +141,21 @@ def test_without_an_earlier_study_the_report_names_none() -> None:
     assert LearningReport("accuracy", 2_000, 0.9).sentence == (
         "Harm was learnt from 2,000 labelled rows of the log: accuracy 0.9. There was no study before."
     )
+
+
+def test_the_numbers_of_a_period_are_the_policys(tmp_path: Path) -> None:
+    """With another coverage or another number of deviations the same labels teach."""
+    service, table = classifier(), machines(COUNT, 18)
+    own_settings, few = settings(tmp_path), period(service, table, [i % 40 < 5 for i in range(COUNT)])
+    for name, number, labelled in (
+        ("learning_min_coverage", 0.2, few),
+        ("learning_deviations", 0.0, period(service, table)),
+    ):
+        study = LabelStudy(service.model, own_settings, False, no_progress)
+        assert study(labelled).is_live
+        numbers: dict[str, Any] = {name: number}
+        evidence = replace(own_settings.policy.evidence, **numbers)
+        other_policy = replace(own_settings.policy, evidence=evidence)
+        strict_settings = own_settings.model_copy(update={"policy": other_policy})
+        with pytest.raises(BaselineRefused):
+            LabelStudy(service.model, strict_settings, False, no_progress)(labelled)

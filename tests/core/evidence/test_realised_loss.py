@@ -3,16 +3,24 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 import pytest
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
+from stillsafe.core.evidence.evidence_policy import EvidencePolicy
 from stillsafe.core.evidence.impact import LabelProfile, PerformanceImpact
 from stillsafe.core.evidence.label_streak import LabelStreak, next_streak
 from stillsafe.core.evidence.label_tally import AnswerTally, LabelTally
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
-from stillsafe.core.evidence.realised_loss import healthy_error, judged_impact, judged_impacts, realised_readings
+from stillsafe.core.evidence.realised_loss import (
+    healthy_error,
+    is_enough,
+    judged_impact,
+    judged_impacts,
+    realised_readings,
+)
 from stillsafe.core.evidence.score_table import ScoreOrigin, ScoreTable
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.policy import Policy
@@ -208,3 +216,24 @@ def test_beside_a_metric_of_probabilities_one_of_answers_is_judged() -> None:
     lost = AnswerTally(400, (("no", "no", 200), ("yes", "no", 200)), 40.0, 60.0, 200)
     [reading] = readings(lost, both)
     assert reading.metric == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("count", "of_a_class", "numbers", "expected"),
+    [
+        (99, None, {}, False),
+        (100, None, {}, True),
+        (100, 9, {}, False),
+        (100, 10, {}, True),
+        (100, 9, {"realised_min_class_labels": 9}, True),
+        (100, 9, {"realised_most_waiting": 100}, True),
+        (5_000, 0, {}, True),
+    ],
+)
+def test_labels_wait_for_both_classes_but_not_for_ever(
+    count: int, of_a_class: int | None, numbers: dict[str, Any], expected: bool
+) -> None:
+    """The numbers are the policy's; many labels of one class are judged as they are."""
+    policy = replace(POLICY, evidence=replace(EvidencePolicy(), **numbers))
+    tally = replace(answers({("yes", "yes"): count}), least_class_count=of_a_class)
+    assert is_enough(policy, tally, 100) is expected
