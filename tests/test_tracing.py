@@ -1,5 +1,6 @@
 """What a client sent to follow its request comes back, and spans are made where a program has set up OpenTelemetry."""
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -138,3 +139,28 @@ def test_a_provider_of_the_program_is_used(tmp_path: Path) -> None:
     )
     output = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     assert output == "stillsafe\n"
+
+
+def test_a_request_has_its_own_trace_or_none(made_service: Path) -> None:
+    """A request that begins in the context of another one, as on a connection that both share, has none of its own."""
+    application = service.create_app(with_store(made_service) / "stillsafe.toml")
+
+    async def ask(headers: dict[str, str]) -> Any:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(_message: Any) -> None:
+            traces.append(TRACE.get())
+
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "GET", "path": "/health/live", "headers": pairs, "query_string": b""}
+        await application(scope, receive, send)
+
+    async def ask_twice() -> None:
+        await ask(HEADERS)
+        await ask({})
+
+    traces: list[Any] = []
+    asyncio.run(ask_twice())
+    assert traces[0]["request_id"] == "order-7"
+    assert traces[-1] is None

@@ -26,7 +26,7 @@ from stillsafe.serving import predict
 from stillsafe.serving.answers import GuardState, IdInUse, InvalidFeatures, Prediction
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances
-from stillsafe.serving.body.request_id import id_violation, identity_of
+from stillsafe.serving.body.request_id import ON_DEMAND, id_violation, identity_of
 from stillsafe.serving.outcomes import draft_fallback, draft_outcomes, plain_outcome
 from stillsafe.serving.predict import Context, MakeRecords
 from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
@@ -193,8 +193,9 @@ class Guard:
         client: str = "",
     ) -> Prediction:
         """The fallback's answer, whatever the state is, recorded as an answer of the fallback; raises as `predict`."""
-        process = self._open()
-        return _answer_of(process.fallbacks.submit([self._request(features, id, False, client)])[0])
+        process, request = self._open(), self._request(features, id, False, client)
+        identity = identity_of(id, request.row, self.settings.service.hash_salt, synthetic=False, answer=ON_DEMAND)
+        return _answer_of(process.fallbacks.submit([request._replace(request_id=identity, on_demand=True)])[0])
 
     def record(
         self,

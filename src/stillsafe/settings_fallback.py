@@ -90,7 +90,8 @@ class FallbackSettings(FallbackLists):
     maximum: Number | None = None
     """Upper limit of the fallback's numbers."""
     cap_model: bool = False
-    """Whether `minimum` and `maximum` limit a regressor's answers too. The log has what was served."""
+    """Whether `minimum` and `maximum` limit a regressor's answers too. The log has what was served; the reference of
+    `init` has uncapped answers, so make a baseline of the log (`stillsafe baseline create`) where many are capped."""
     rules: Annotated[tuple[FallbackRule, ...], Field(strict=False)] = ()
     """Your own rules, tried in order before everything else; the first whose condition holds answers."""
     function: str | None = None

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -261,11 +262,24 @@ def _date_format_problem(kind: FeatureType, date_format: str | None) -> str:
         return ""
     if kind in (FeatureType.NUMERIC, FeatureType.INTEGER):
         units = ("seconds", "milliseconds")
-        is_known = date_format in units or "%" in date_format
-        return "" if is_known else f"must be {units[0]}, {units[1]} or a format as %Y%m%d, as it is a number"
+        if "%" in date_format:
+            return _format_problem(date_format)
+        return (
+            "" if date_format in units else f"must be {units[0]}, {units[1]} or a format as %Y%m%d, as it is a number"
+        )
     if kind is not FeatureType.DATE:
         return f"applies to dates and numbers, and this is a {kind.value}"
-    return "" if "%" in date_format else "must be a format as %d.%m.%Y"
+    return _format_problem(date_format) if "%" in date_format else "must be a format as %d.%m.%Y"
+
+
+def _format_problem(date_format: str) -> str:
+    """What is wrong with a format of dates: its own texts must be readable by it."""
+    try:
+        text = datetime(2026, 11, 30, 22, 40, 50, tzinfo=UTC).strftime(date_format)
+        datetime.strptime(text, date_format)
+    except (ValueError, re.error):
+        return "repeats a part, or has one that cannot be read back: write a format as %d.%m.%Y"
+    return ""
 
 
 class Feature(Section):

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from stillsafe import service
 from stillsafe.alerting import host_watch
 from stillsafe.alerting.host_watch import OUTAGE_SECONDS, RETRY_SECONDS, HostWatch
+from stillsafe.errors import StoreError
 from stillsafe.monitoring import run
 from stillsafe.serving.predict import Context
 from stillsafe.settings_alerts import Alert
@@ -172,3 +173,19 @@ def test_the_watch_never_runs_the_monitor(site: Site) -> None:
     site.watch().check()
     assert site.outbox() == []
     assert not list(site.context.settings.folder.glob("*.outage*"))
+
+
+def test_a_store_that_cannot_be_written_is_out(site: Site) -> None:
+    """A full disk can be read: what is said follows from the answers that could not be recorded, and ends with them."""
+    watch = site.watch()
+    site.context.answer_log.note_failure(StoreError("The database cannot be written: disk full."))
+    for _ in range(2):
+        watch.check()
+        site.wait(OUTAGE_SECONDS)
+    assert site.events == ["store_out"]
+    other = HostWatch(site.context, "web-2", lambda: site.seconds)
+    site.context.answer_log.note_success()
+    other.check()
+    assert site.events == ["store_out", "store_back"]
+    subjects = {document["subject"] for document in site.arrivals.documents}
+    assert len(subjects) == 1  # whoever ends it, it is the same outage

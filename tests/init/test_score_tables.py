@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -24,7 +26,7 @@ from stillsafe.core.schema import LogMode, Schema
 from stillsafe.core.signals import Evidence, Level, Reading
 from stillsafe.core.window import Tally, Window
 from stillsafe.init import infer
-from stillsafe.init.score_tables import HealthyAnswers, healthy_answers
+from stillsafe.init.score_tables import HealthyAnswers, _edges, healthy_answers
 from stillsafe.init.scorer import scorer_of
 from stillsafe.model.frame import frame
 from stillsafe.model.label_scores import LabelJudge, RowAnswer, score_errors, score_sums
@@ -97,6 +99,21 @@ def test_several_classes_are_scored_again() -> None:
     assert sum(loss.error_sums) / len(ROWS) == pytest.approx(error, abs=1e-6)
     hidden_specs = tuple(replace(spec, log=LogMode.HASH) for spec in model.features.features)
     assert tables(replace(model, features=Schema(hidden_specs)), "site", [LOG_LOSS])[0][0] is None
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=300),
+    st.integers(2, 20),
+    st.sampled_from([None, 0.2]),
+    st.randoms(use_true_random=False),
+)
+def test_no_range_shows_a_few_rows(scores: list[float], min_count: int, threshold: float | None, draw: Any) -> None:
+    """Between two edges that are not the owner's lie at least so many scores; a threshold is always an edge."""
+    numbers, positive = np.array(scores), np.array([draw.random() < 0.3 for _ in scores])
+    edges = _edges(numbers, positive, [replace(AUC, positive="yes", threshold=threshold)], min_count)
+    assert (threshold is None) or threshold in edges
+    if threshold is None and edges:
+        assert np.bincount(np.searchsorted(edges, numbers, side="right"), minlength=len(edges) + 1).min() >= min_count
 
 
 def test_a_metric_of_answers_needs_no_table() -> None:

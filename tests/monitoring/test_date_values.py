@@ -111,3 +111,22 @@ def test_a_moved_date_is_written_as_it_was(spec: FeatureSpec, value: Value, late
     row = {spec.name: value, "size": 1.0}
     now = datetime(2026, 1, 3, tzinfo=UTC)
     assert moved_dates(Schema((spec,)), row, micros, now) == {spec.name: later, "size": 1.0}
+
+
+@pytest.mark.parametrize(
+    "text", ["20260131", "2026-W05", "20260131T101112", "2026-01-31T10:11:12Z", "2026-01-31 10:11"]
+)
+def test_every_iso_form_can_be_moved(text: str) -> None:
+    """A day stays a day, and a time a time, in some form of ISO 8601."""
+    moved_text = moved_date(ISO, text, timedelta(days=2))
+    assert isinstance(moved_text, str)
+    distance = time_of(ISO, moved_text)[0] - time_of(ISO, text)[0]
+    assert distance == timedelta(days=2) / MICROSECOND
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, "x", math.inf, math.nan])
+def test_no_number_of_a_log_is_an_error(value: Value) -> None:
+    """A number that is no date is none, however long it is."""
+    for spec in (number_spec("%Y%m%d"), number_spec("seconds")):
+        assert len(time_of(spec, value)) == 2
+    assert math.isnan(time_of(FeatureSpec("day", FeatureType.DATE, date_format="%d.%d.%Y"), "01.01.2026")[0])

@@ -17,7 +17,7 @@ from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.core.signals import Evidence
 from stillsafe.core.state import State
 from stillsafe.monitoring import baseline
-from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots
+from stillsafe.monitoring.columns import Columns, DictionaryColumn, RowOutcomes, columns_from_snapshots
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.logged_baseline import logged_baseline
 from stillsafe.monitoring.profile import profile_features
@@ -353,3 +353,30 @@ def test_what_is_hidden_later_leaves_the_baseline_with_its_views(tmp_path: Path)
     assert part.features.keys() == {"comment", "size"}
     assert part.features["size"] == healthy.features["size"]
     assert not any("comment (" in repr(each) for each in (part.joint, part.slots, part.variation, part.offset))
+
+
+@pytest.mark.parametrize("value", [17_999.999999999996, -1e-12, 0.0, 18_000.0, -86_400.0, 86_399.9999999999])
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
+def test_a_number_beside_midnight_has_an_hour_of_a_day(value: float, zone: str) -> None:
+    """No float, however near to the end of a day, is at its 25th hour."""
+    spec = FeatureSpec("at", FeatureType.NUMERIC, date_format="seconds")
+    rows = rows_of(spec, [value], [AT])
+    for kind in (ViewKind.HOUR, ViewKind.WEEKDAY):
+        column = view_column(View("at", kind, timezone=zone), rows, "")
+        assert isinstance(column, DictionaryColumn)
+        assert len(column.tolist()) == 1
+
+
+def test_words_are_known_by_the_salt_and_the_privacy_of_now() -> None:
+    """A baseline made anew keeps no word that only fewer texts share; without a salt it keeps none."""
+    spec, texts = FeatureSpec("note", FeatureType.TEXT), [f"late payment {n // 10}" for n in range(200)]
+    rows, schema = rows_of(spec, texts, []), Schema((spec,))
+
+    def views(rows: Columns, salt: str, min_count: int) -> Columns:
+        return with_healthy_views(rows, ViewConditions(schema, AT, "UTC", False, min_count, salt))
+
+    name = "note (unknown words)"
+    first = views(rows, "a", 5)
+    assert len(views(first, "a", 50).views[name].words) < len(first.views[name].words)
+    assert views(first, "b", 5).views[name].words != first.views[name].words
+    assert name not in views(rows, "", 5).views

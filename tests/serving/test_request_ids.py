@@ -52,6 +52,18 @@ def test_the_same_id_with_another_content_is_a_conflict(client: TestClient, serv
     assert "stillsafe_id_conflicts_total 2.0" in client.get("/metrics").text
 
 
+def test_a_request_for_the_fallback_is_another_one(client: TestClient, service: Service) -> None:
+    """The model's stored answer is never given to whoever asks for the fallback; a retry gets the fallback's."""
+    body = {"id": "a", "features": GOOD}
+    assert client.post("/v1/predict", json=body).json()["fallback_used"] is False
+    assert client.post("/v1/fallback", json=body).status_code == 409
+    answers = [client.post("/v1/fallback", json={**body, "id": "b"}).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0]["fallback_used"] is True
+    assert client.post("/v1/predict", json={**body, "id": "b"}).status_code == 409
+    assert len(service.log()) == 2
+
+
 def test_requests_without_an_id_are_never_retries(client: TestClient, service: Service) -> None:
     """Equal features are two requests."""
     for _ in range(2):

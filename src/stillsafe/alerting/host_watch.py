@@ -11,7 +11,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -46,10 +48,15 @@ class OutageNote:
         self._file = file
         self._record: AlertRecord | None = None
 
-    @property
-    def lock_file(self) -> Path:
-        """Held by the process that sends."""
-        return self._file.with_suffix(".lock")
+    @contextmanager
+    def try_lock(self) -> Iterator[bool]:
+        """Become the process that sends for the block; False where another one is. Where no file can be, each is."""
+        with ExitStack() as stack:
+            try:
+                owns_lock = stack.enter_context(try_lock_file(self._file.with_suffix(".lock")))
+            except StoreError:
+                owns_lock = True
+            yield owns_lock
 
     def read(self) -> AlertRecord | None:
         """The alert, or None without an outage."""
@@ -119,9 +126,12 @@ class HostWatch:
         except StoreError as error:
             self._report_outage(str(error))
             return
+        if self._context.answer_log.error is not None:  # it can be read, and answers cannot be recorded: a full disk
+            self._report_outage(str(self._context.answer_log.error))
+            return
         self._out_since = None
         if self._note.read() is not None:
-            with try_lock_file(self._note.lock_file) as owns_lock:
+            with self._note.try_lock() as owns_lock:
                 if owns_lock:
                     self._end_outage()
         self._judge_monitor(state)
@@ -147,7 +157,7 @@ class HostWatch:
         if now - self._out_since < OUTAGE_SECONDS or now < self._next_try:
             return
         self._next_try = now + RETRY_SECONDS
-        with try_lock_file(self._note.lock_file) as owns_lock:
+        with self._note.try_lock() as owns_lock:
             if not owns_lock:
                 return
             at = self._context.clock()
@@ -161,7 +171,8 @@ class HostWatch:
         if record is None:
             return
         now = self._context.clock()
-        _, end = outage_alerts(self._settings, self._host, record.at, "", now)
+        _, end = outage_alerts(self._settings, record.document.get("host", self._host), record.at, "", now)
+        end = replace(end, model_version=record.model_version)  # the process may have been replaced meanwhile
         with database.writing(self._context.engine) as connection:
             append_alerts(connection, self._settings, [record, end])
         self._note.delete()

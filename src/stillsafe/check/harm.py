@@ -6,6 +6,7 @@ from dataclasses import replace
 from stillsafe.check.findings import Finding, ok, warning
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
+from stillsafe.core.evidence.realised_loss import judged_impacts
 from stillsafe.model.external import NO_HARM
 from stillsafe.settings import Settings
 
@@ -34,6 +35,12 @@ def _external_findings(reference: Baseline) -> Iterator[Finding]:
     if impact is None:
         message = "No reading: the sample had no labels, so there is no healthy error to compare with. Give --label."
         yield warning("labels", message)
+        return
+    if not judged_impacts(reference):
+        message = (
+            f"No reading: {impact.metric.phrase} of a model elsewhere is not judged. Set `metric` in [harm] to one of "
+        )
+        yield warning("labels", f"{message}the answers alone, such as balanced_accuracy, and make the settings again.")
         return
     performance = impact.metric.performance(impact.healthy_error)
     yield ok("labels", f"compared with the sample: {impact.metric.phrase} {performance:.3g} on {impact.row_count} rows")

@@ -16,7 +16,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.init.label_study import LabelStudy, learning_report
-from stillsafe.model.load import load_model
+from stillsafe.model.load import load_scoring_model
 from stillsafe.monitoring import baseline as baselines
 from stillsafe.monitoring import extension
 from stillsafe.monitoring.clock_sentences import clock_sentences
@@ -137,7 +137,7 @@ def _study_in_force(engine: Engine, settings: Settings) -> PerformanceImpact | N
 
 def _label_study(settings: Settings, *, accept_contradiction: bool = False) -> LabelStudy:
     """Learns harm from the labels of the log with the served model."""
-    return LabelStudy(load_model(settings), settings, accept_contradiction, no_progress)
+    return LabelStudy(load_scoring_model(settings, "labels"), settings, accept_contradiction, no_progress)
 
 
 def _print_new(baseline: Baseline, previous: PerformanceImpact | None, as_json: bool) -> None:

@@ -230,7 +230,8 @@ def print_service(created_service: "CreatedService") -> None:
         missing = "refused" if spec.required else "served" if spec.omittable else "null is served"
         table.add_row(escape(spec.name), spec.type.value, missing, escape(replace(spec, required=True).allowed))
     console.print(table)
-    print_plain("If a type is wrong, set `type` of the feature in the settings and run `stillsafe init --refresh`.")
+    if not created_service.is_external:
+        print_plain("If a type is wrong, set `type` of the feature in the settings and run `stillsafe init --refresh`.")
     if created_service.model_score is not None and created_service.fallback_score is not None:
         metric = "Accuracy" if kind is ModelKind.CLASSIFIER else "Mean absolute error"
         answers = fallback_answers(len(created_service.proposal.rules), repr(created_service.default))

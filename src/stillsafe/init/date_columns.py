@@ -96,7 +96,7 @@ def _may_be_date(text: str) -> bool:
 def _fits(text: str, form: str) -> bool:
     try:
         return bool(datetime.strptime(text, form))
-    except ValueError:
+    except (ValueError, re.error):
         return False
 
 

@@ -101,7 +101,8 @@ def study_impact(
         scorers += [] if scorer is None else [replace(scorer, with_scores=with_scores)]
     for scorer in scorers:
         impact = _metric_impact(model, sample, baseline, scorer, Trials(known_outcomes, progress))
-        table = _score_table(model, sample, scorer, [each.definition for each in scorers])
+        definitions = [each.definition for each in scorers]
+        table = _score_table(model, sample, scorer, definitions, baseline.min_count)
         impacts.append(replace(impact, score_table=table))
     return replace(impacts[0], also=tuple(impacts[1:])) if impacts else None
 
@@ -185,7 +186,7 @@ def _metric_impact(
 
 
 def _score_table(
-    model: Model, sample: ScoredSample, scorer: Scorer, definitions: Sequence[MetricDefinition]
+    model: Model, sample: ScoredSample, scorer: Scorer, definitions: Sequence[MetricDefinition], min_count: int
 ) -> ScoreTable | None:
     """The labelled rows by score, where the metric depends on scores."""
     if sample.labels is None or not needs_scores(scorer.definition):
@@ -193,7 +194,7 @@ def _score_table(
     usable = sample.usable
     labels, scores = [sample.labels[i] for i in usable], [sample.scores[i] for i in usable]
     outcome = scorer.outcome(model, frame(model.features, [sample.rows[i] for i in usable]))
-    answers = healthy_answers(model, scores, labels, definitions, outcome.scores)
+    answers = healthy_answers(model, scores, labels, definitions, outcome.scores, min_count)
     errors = scorer.errors(outcome, np.arange(len(usable)))
     return None if answers is None else answers.table(scorer.definition, errors)
 

@@ -1,13 +1,14 @@
 """The healthy rows of the sample by label and score, for the metrics of scores that labels judge later."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stillsafe.core.evidence.metric import Metric, MetricDefinition
 from stillsafe.core.evidence.score_table import ScoreOrigin, ScoreTable
+from stillsafe.core.evidence.shared_numbers import shared_quantiles
 from stillsafe.core.score import Score, as_text
 from stillsafe.init.scorer import needs_scores
 from stillsafe.model.confidence import ConfidenceMethod
@@ -69,6 +70,7 @@ def healthy_answers(
     labels: Sequence[object],
     definitions: Sequence[MetricDefinition],
     probabilities: Numbers | None,
+    min_count: int = 1,
 ) -> HealthyAnswers | None:
     """The answers of the labelled rows; None where no metric needs scores, or where no later row has them.
 
@@ -78,6 +80,7 @@ def healthy_answers(
         labels: (n,) of the rows.
         definitions: the metrics, with their positive class.
         probabilities: (n, classes) of the rows, or None.
+        min_count: rows that an edge and a range of scores stand for.
     """
     origin = _origin(model)
     if origin is ScoreOrigin.MODEL and not model.features.scorable_from_log:
@@ -98,7 +101,7 @@ def healthy_answers(
     numbers = np.array([np.nan if each is None else each for each in positive_scores])
     if not np.isfinite(numbers).all():
         return None
-    edges = _edges(numbers, np.array(texts) == positive, definitions)
+    edges = _edges(numbers, np.array(texts) == positive, definitions, min_count)
     return HealthyAnswers(answers, texts, replace(empty_table, edges=edges))
 
 
@@ -110,10 +113,32 @@ def _origin(model: Model) -> ScoreOrigin | None:
     return ScoreOrigin.RANK if is_rank else None
 
 
-def _edges(scores: Numbers, positive: Numbers, definitions: Sequence[MetricDefinition]) -> tuple[float, ...]:
+def _edges(
+    scores: Numbers, positive: Numbers, definitions: Sequence[MetricDefinition], min_count: int
+) -> tuple[float, ...]:
     """Quantiles of all scores and of those of the positive class, and the owner's thresholds."""
-    parts = [np.quantile(scores, np.linspace(0, 1, RANGES + 1)[1:-1])]
+    parts = [_quantiles(scores, RANGES, min_count)]
     if positive.any():
-        parts.append(np.quantile(scores[positive.astype(bool)], np.linspace(0, 1, POSITIVE_RANGES + 1)[1:-1]))
-    edges = {*np.round(np.concatenate(parts), EDGE_DIGITS).tolist()}
-    return tuple(sorted(edges | {each.threshold for each in definitions if each.threshold is not None}))
+        parts.append(_quantiles(scores[positive.astype(bool)], POSITIVE_RANGES, min_count))
+    thresholds = {each.threshold for each in definitions if each.threshold is not None}
+    edges = sorted({*np.round(np.concatenate(parts), EDGE_DIGITS).tolist()} | thresholds)
+    return _wide_edges(edges, scores, thresholds, min_count)
+
+
+def _quantiles(scores: Numbers, ranges: int, min_count: int) -> Numbers:
+    """The edges between ranges with equally many scores, each the number of enough rows."""
+    if min_count <= 1:
+        return np.quantile(scores, np.linspace(0, 1, ranges + 1)[1:-1])
+    return shared_quantiles(np.sort(scores), ranges + 1, min_count)[1:-1]
+
+
+def _wide_edges(edges: Sequence[float], scores: Numbers, thresholds: Set[float], min_count: int) -> tuple[float, ...]:
+    """The edges between which enough scores lie. The owner's thresholds stay whatever lies between them."""
+    ascending, result = np.sort(scores), list[float]()
+    for edge in edges:
+        low = np.searchsorted(ascending, result[-1]) if result else 0
+        if edge in thresholds or np.searchsorted(ascending, edge) - low >= min_count:
+            result.append(edge)
+    while result and result[-1] not in thresholds and len(scores) - np.searchsorted(ascending, result[-1]) < min_count:
+        result.pop()
+    return tuple(result)

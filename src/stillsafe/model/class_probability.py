@@ -33,7 +33,8 @@ def with_areas(connection: Connection, periods: Sequence[Period], model: Model) 
 
     Periods of other versions, and services whose log lacks features, stay as they are.
     """
-    is_known = len(model.classes) > 2 and model.has_probabilities and model.features.scorable_from_log
+    can_score = not model.is_external and model.has_probabilities and model.features.scorable_from_log
+    is_known = can_score and len(model.classes) > 2
     rest, results = MOST_ROWS if is_known else 0, []
     for period in periods:
         figures = period.performance.model

@@ -21,6 +21,8 @@ NEEDS_MODEL = {
     "answers with `Guard.record` in a copy of the service, and run `stillsafe monitor --now` for each interval.",
     "deep check": "`check --deep` asks the model for answers to broken rows, and this service's model runs elsewhere.",
     "libraries": "The model runs elsewhere: it has no libraries here, and no answers to compare or to accept.",
+    "labels": "--with-labels scores the labelled rows with the model, and this service's model runs elsewhere. Make "
+    "the baseline without it.",
     "refresh": "--refresh scores a sample with the model, and this service's model runs elsewhere. Make the settings "
     "again: `stillsafe init --force --sample DATA --predictions COLUMN`.",
 }

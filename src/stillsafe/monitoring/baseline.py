@@ -5,7 +5,7 @@ healthy throughout.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
-from stillsafe.core.baseline import Baseline, BaselineSource
+from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline
+from stillsafe.core.evidence.impact import study_with_views
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import Policy
@@ -207,15 +208,19 @@ def summarize(
             {name: each for name, each in profiles.features.items() if name not in profiles.clock},
             reference.harm if reference is not None else None,
         ),
-        **_studies_of(reference),
+        **_studies_of(reference, profiles.features),
     )
     noise = baseline_noise(rows, schema, baseline)
     return replace(baseline, variation=noise.variation, offset=noise.offset)
 
 
-def _studies_of(reference: Baseline | None) -> dict[str, Any]:
+def _studies_of(reference: Baseline | None, features: Mapping[str, FeatureBaseline]) -> dict[str, Any]:
     """What `init` measured of the model, which a baseline of the log keeps."""
-    return {} if reference is None else {"harm": reference.harm, "answer_impact": reference.answer_impact}
+    if reference is None:
+        return {}
+    views = {name: each.view.of for name, each in features.items() if each.view}
+    harm = None if reference.harm is None else study_with_views(reference.harm, views)
+    return {"harm": harm, "answer_impact": reference.answer_impact}
 
 
 def contradictions(

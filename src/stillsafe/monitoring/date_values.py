@@ -1,6 +1,7 @@
 """Reads dates and times of features: ISO 8601, another format of texts, or seconds and milliseconds since 1970."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -91,13 +92,18 @@ def moved_date(spec: FeatureSpec, value: Value, distance: timedelta) -> Value:
     return value + round(seconds) if isinstance(value, int) else float(value or 0) + seconds
 
 
+SEPARATORS = ("T", "t", " ")
+"""What stands between day and time in ISO 8601 as Python reads it."""
+
+
 def _moved_text(text: str, date_format: str | None, distance: timedelta) -> str:
     if date_format is not None:
         return (datetime.strptime(text.strip(), date_format) + distance).strftime(date_format)
     time = datetime.fromisoformat(text.strip())
-    if len(text.strip()) == len("2026-01-31"):
+    if len(text.strip()) <= len("2026-01-31"):  # also 20260131 and 2026-W05: a day without a time
         return (time + timedelta(days=round(distance / timedelta(days=1)))).date().isoformat()
-    moved_text = (time + distance).isoformat(text.strip()[10])
+    separator = text.strip()[10:11]
+    moved_text = (time + distance).isoformat(separator if separator in SEPARATORS else "T")
     return moved_text.replace("+00:00", "Z") if text.strip().endswith(("Z", "z")) else moved_text
 
 
@@ -123,7 +129,10 @@ def _of_number(value: object, *, unit: int) -> tuple[float, bool]:
 
 def _of_whole_number(value: object, *, date_format: str) -> tuple[float, bool]:
     """The date that the digits of a whole number are, such as 20260131."""
-    is_whole = isinstance(value, int | float) and math.isfinite(value) and float(value).is_integer()
+    try:
+        is_whole = isinstance(value, int | float) and math.isfinite(value) and float(value).is_integer()
+    except OverflowError:
+        return _NO_DATE
     return _of_text(str(int(value)), date_format=date_format) if is_whole else _NO_DATE  # type: ignore[call-overload] # it is a number
 
 
@@ -135,5 +144,5 @@ def _of_text(value: object, *, date_format: str | None) -> tuple[float, bool]:
         time = datetime.fromisoformat(text) if date_format is None else datetime.strptime(text, date_format)
         is_zoned = time.utcoffset() is not None
         return (time - (_EPOCH if is_zoned else _WALL_EPOCH)) / _MICROSECOND, is_zoned
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, re.error):
         return _NO_DATE

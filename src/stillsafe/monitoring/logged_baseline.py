@@ -51,10 +51,11 @@ def logged_baseline(baseline: Baseline, log_format: LogFormat) -> Baseline:
 def shown_features(baseline: Baseline, log_format: LogFormat) -> tuple[str, ...]:
     """The features of which a baseline shows more than the log may, in order of the schema."""
     part = logged_baseline(baseline, log_format)
+    of_views = {each.view.of for name, each in baseline.features.items() if each.view and name not in part.features}
     return tuple(
         spec.name
         for spec in log_format.schema.features
-        if baseline.features.get(spec.name) != part.features.get(spec.name)
+        if spec.name in of_views or baseline.features.get(spec.name) != part.features.get(spec.name)
     )
 
 

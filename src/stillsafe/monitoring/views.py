@@ -63,14 +63,17 @@ class ViewConditions:
 
 def with_healthy_views(rows: Columns, period: ViewConditions) -> Columns:
     """A healthy period with the views of its dates and texts. Features with precise views already keep these."""
-    old_views = {name: view for name, view in rows.views.items() if not view.is_rough}
+    # Which words are known follows from the salt and the privacy of now.
+    old_views = {
+        name: view for name, view in rows.views.items() if not view.is_rough and view.kind is not ViewKind.UNKNOWN_WORDS
+    }
     old_names = {view.of for view in old_views.values()}
     is_timed = period.is_timed and len(rows.times) == len(rows)
     at_micros = int((period.at - EPOCH).total_seconds() * 10**6)
     timed_rows = rows if is_timed else replace(rows, times=np.full(len(rows), at_micros, dtype=np.int64))
     views, columns = dict(old_views), {name: _column(rows, name) for name in old_views}
     for name, values in rows.open_values.items():
-        if name in old_names:
+        if name in old_names and isinstance(values, DateValues):
             continue
         own_views = (
             _date_views(name, values, timed_rows, period, is_timed=is_timed)
@@ -78,7 +81,7 @@ def with_healthy_views(rows: Columns, period: ViewConditions) -> Columns:
             else _text_views(name, values, period)
         )
         for view in own_views:
-            if view.name not in period.schema.names:
+            if view.name not in period.schema.names and view.name not in old_views:
                 views[view.name] = view
                 columns[view.name] = _healthy_column(view, timed_rows, period)
     return _with_columns(rows, views, columns)
@@ -113,7 +116,8 @@ def view_column(view: View, rows: Columns, salt: str) -> Column | None:
             return _lags(view, values, rows.times) if len(rows.times) == len(rows) else None
         walls = _walls(values, view.timezone)
         if view.kind is ViewKind.HOUR:
-            return _category(_whole(walls % DAY_MICROS / HOUR_MICROS), HOURS)
+            # Whole hours first: the remainder of a number just below midnight is rounded up to a whole day.
+            return _category(_whole(walls // HOUR_MICROS % len(HOURS)), HOURS)
         if view.kind is ViewKind.WEEKDAY:
             return _category(_whole((walls // DAY_MICROS + FIRST_WEEKDAY) % len(WEEKDAYS)), WEEKDAYS)
     return None
@@ -174,12 +178,11 @@ def _is_of_clock(lags: Numbers) -> bool:
 def _text_views(name: str, values: TextValues, period: ViewConditions) -> tuple[View, ...]:
     if np.isfinite(values.lengths).sum() < FEWEST_VALUES:
         return ()
+    form = View(name, ViewKind.LENGTH), View(name, ViewKind.SCRIPT)
+    if not period.salt:  # whoever reads the baseline could find the words by trial
+        return form
     words = stored_words(known_words(values.words, period.min_count), period.salt)
-    return (
-        View(name, ViewKind.LENGTH),
-        View(name, ViewKind.SCRIPT),
-        View(name, ViewKind.UNKNOWN_WORDS, words=words),
-    )
+    return (*form, View(name, ViewKind.UNKNOWN_WORDS, words=words))
 
 
 def _healthy_column(view: View, rows: Columns, period: ViewConditions) -> Column:

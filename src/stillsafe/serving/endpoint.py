@@ -239,7 +239,8 @@ class PredictionEndpoint:
     def _request(
         self, body: _Body, row: Row, text: str | None, outcome: Outcome | None = None, *, on_demand: bool = False
     ) -> PredictionRequest:
-        salt, answer = self.context.settings.service.hash_salt, "" if outcome is None else as_text(outcome.prediction)
+        salt, answer = self.context.settings.service.hash_salt, request_id.ON_DEMAND if on_demand else ""
+        answer = answer if outcome is None else as_text(outcome.prediction)
         identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic, answer=answer)
         return PredictionRequest(row, body.synthetic, body.source, identity, outcome, on_demand)
 

@@ -74,8 +74,9 @@ class FastPathApp(FastAPI):
         if self._loop is not asyncio.get_running_loop():
             self._start()
         headers = trace_headers(scope["headers"])
+        # Always: a request that waited on the same connection may begin in the context of the one before it.
+        TRACE.set(trace_fields(headers) if headers else None)
         if headers:
-            TRACE.set(trace_fields(headers))
             send = _with_headers(send, headers)
         if self._tracer is None:
             await self._handle(scope, receive, send)

@@ -96,6 +96,7 @@ def _engine(url: URL) -> Engine:
             engine = create_engine(
                 url,
                 json_serializer=storable_json,
+                hide_parameters=True,  # an error must not show the values of a row
                 json_deserializer=loads,
                 connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
             )
@@ -119,6 +120,7 @@ def _postgresql_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         json_serializer=storable_json,
+        hide_parameters=True,  # an error must not show the values of a row
         json_deserializer=loads,
         connect_args=arguments,
         isolation_level="READ COMMITTED",

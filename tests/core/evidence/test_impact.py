@@ -15,6 +15,7 @@ from stillsafe.core.evidence.impact import (
     LabelProfile,
     Numbers,
     PerformanceImpact,
+    study_with_views,
     total_variation,
     total_variation_noise,
 )
@@ -248,3 +249,21 @@ def test_any_window_has_a_finite_loss(
     assert 0 <= estimate.corruption <= 1
     assert np.isfinite(estimate.shift)
     assert estimate.total >= estimate.corruption
+
+
+def test_damage_to_a_view_that_was_never_tried_costs_what_its_feature_does() -> None:
+    """Not nothing: a baseline of the log may have views that the study of `init` lacks; those it has stay as tried."""
+    known = replace(IMPACT, features={**IMPACT.features, "other (lag)": FeatureImpact(0.1, (), view_of="other")})
+    study = study_with_views(known, {"important (hour)": "important", "other (lag)": "other", "lost (hour)": "lost"})
+    assert study.features["other (lag)"] == known.features["other (lag)"]
+    assert "lost (hour)" not in study.features
+    assert study.features["important (hour)"].view_of == "important"
+    even = shift_to({})
+    now, healthy = ({**part, "important (hour)": EVEN} for part in (even.features, even.healthy))
+    shift = replace(even, features=now, healthy=healthy)
+    by_view, by_feature = (
+        estimate_impact(impact, shift, {name: WHOLE})
+        for impact, name in ((study, "important (hour)"), (IMPACT, "important"))
+    )
+    assert by_view.corruption == by_feature.corruption > 0
+    assert study_with_views(IMPACT, {}) == IMPACT

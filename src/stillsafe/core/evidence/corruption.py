@@ -10,6 +10,7 @@ wrong rows together keep their associations among themselves, exactly as the fea
 distinguishes the two sides, the diagnosis names both.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -331,10 +332,11 @@ class AssociationSearch:
             associations[self.names[index]] = _feature_association(now, limits, index, without)
         without = corrupt_names | shares.keys()
         now, limits, _ = self._clear_breaks(without)
-        least_power = self.limits.z / np.sqrt(max(self.limits.policy.relation_runs, 1))
         for index, name in enumerate(self.names):
             if name not in shares:
-                detectable = bool(now.power[index] > least_power)
+                # As many runs as there were can show what one cannot.
+                run_count = min(len(self.limits.record.get(name, ())) + 1, max(self.limits.policy.relation_runs, 1))
+                detectable = bool(now.power[index] * math.sqrt(run_count) > self.limits.z)
                 associations[name] = _feature_association(now, limits, index, without, is_detectable=detectable)
         return self._shares_by_intact(shares, corrupt_names), associations
 

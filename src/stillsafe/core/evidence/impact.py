@@ -17,7 +17,7 @@ of the prediction; `impact_estimate` gives it as a share of the healthy error.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,3 +194,19 @@ def total_variation_noise(healthy: Numbers, variance_factor: float) -> tuple[flo
     """
     variance = np.clip(healthy, 0.0, 1.0) * (1 - np.clip(healthy, 0.0, 1.0)) * variance_factor
     return float(0.5 * math.sqrt(2 / math.pi) * np.sqrt(variance).sum()), float(0.5 * math.sqrt(variance.sum()))
+
+
+def study_with_views(impact: PerformanceImpact, views: Mapping[str, str]) -> PerformanceImpact:
+    """A study with views that it has not tried: damage to one costs what damage to its feature does.
+
+    Args:
+        impact: the study, with the further metrics that it has.
+        views: the name of each view -> its feature.
+    """
+    new_features = {
+        name: replace(impact.features[of], at=(), at_errors=(), view_of=of)
+        for name, of in views.items()
+        if name not in impact.features and of in impact.features
+    }
+    also = tuple(study_with_views(each, views) for each in impact.also)
+    return replace(impact, features={**impact.features, **new_features}, also=also)

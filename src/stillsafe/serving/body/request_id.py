@@ -19,6 +19,8 @@ REQUEST_ID = "id"
 KEY_HEADER = "Idempotency-Key"
 MOST_CHARACTERS = 200
 ALLOWED = f"a string of 1 to {MOST_CHARACTERS} printable characters"
+ON_DEMAND = "\0fallback"
+"""In the place of an answer: a request for the fallback has another content than one for the model."""
 _SALT_BYTES, _HASH_BYTES = 64, 16
 
 KEY_PATTERN = r"^[ -~\u00a0-\u00ac\u00ae-\u00ff]*[!#-~\u00a1-\u00ac\u00ae-\u00ff][ -~\u00a0-\u00ac\u00ae-\u00ff]*$"
