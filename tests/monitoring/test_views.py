@@ -242,7 +242,8 @@ class Shop:
 
 def shop_settings(folder: Path) -> Settings:
     """The settings of the shop."""
-    return parse({**DOCUMENT, "features": FEATURES}, folder=folder)
+    service = {**DOCUMENT["service"], "hash_salt": "shop"}
+    return parse({**DOCUMENT, "service": service, "features": FEATURES}, folder=folder)
 
 
 @pytest.fixture
@@ -369,7 +370,7 @@ def test_a_number_beside_midnight_has_an_hour_of_a_day(value: float, zone: str) 
 
 def test_words_are_known_by_the_salt_and_the_privacy_of_now() -> None:
     """A baseline made anew keeps no word that only fewer texts share; without a salt it keeps none."""
-    spec, texts = FeatureSpec("note", FeatureType.TEXT), [f"late payment {n // 10}" for n in range(200)]
+    spec, texts = FeatureSpec("note", FeatureType.TEXT), [f"late payment {chr(97 + n // 10) * 3}" for n in range(200)]
     rows, schema = rows_of(spec, texts, []), Schema((spec,))
 
     def views(rows: Columns, salt: str, min_count: int) -> Columns:

@@ -253,9 +253,13 @@ def test_any_window_has_a_finite_loss(
 
 def test_damage_to_a_view_that_was_never_tried_costs_what_its_feature_does() -> None:
     """Not nothing: a baseline of the log may have views that the study of `init` lacks; those it has stay as tried."""
-    known = replace(IMPACT, features={**IMPACT.features, "other (lag)": FeatureImpact(0.1, (), view_of="other")})
-    study = study_with_views(known, {"important (hour)": "important", "other (lag)": "other", "lost (hour)": "lost"})
-    assert study.features["other (lag)"] == known.features["other (lag)"]
+    earlier_study = replace(
+        IMPACT, features={**IMPACT.features, "other (lag)": FeatureImpact(0.1, (), view_of="other")}
+    )
+    study = study_with_views(
+        earlier_study, {"important (hour)": "important", "other (lag)": "other", "lost (hour)": "lost"}
+    )
+    assert study.features["other (lag)"] == earlier_study.features["other (lag)"]
     assert "lost (hour)" not in study.features
     assert study.features["important (hour)"].view_of == "important"
     even = shift_to({})
