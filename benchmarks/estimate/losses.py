@@ -126,6 +126,6 @@ def _peer(case: Case) -> list[float]:
     task: dict[str, Any] = {"task": case.kind, "rows": ROWS, "features": features, "classes": classes}
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     command = [str(environments.python(ENVIRONMENT)), "-W", "ignore", str(_OUTSIDE), str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our script, in its environment
     estimates: list[float] = json.loads((folder / "estimates.json").read_text(encoding="utf-8"))
     return estimates

@@ -28,7 +28,8 @@ from tests.init.services import write_sample
 
 def read_answers(folder: Path, table: pd.DataFrame, answers: AnswerColumns = PROBABILITIES) -> Any:
     """The answers in a sample."""
-    return read_recorded_answers(SampleSource(None, write_sample(table, folder), "label"), answers, "1", 5)
+    label = "label" if "label" in table else None
+    return read_recorded_answers(SampleSource(None, write_sample(table, folder), label), answers, "1", 5)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,17 @@ def test_rows_without_an_answer_are_left_out(tmp_path: Path) -> None:
     first = table.iloc[-1]
     assert result.data.rows[0]["age"] == first["age"]
     assert result.scores[0].prediction == first["answer"]
+
+
+@pytest.mark.parametrize("empty_count", [0, 3])
+def test_an_empty_cell_makes_no_decimals_of_classes(tmp_path: Path, empty_count: int) -> None:
+    """Whole numbers are classes also where a row has no answer; the file then has decimals in place of them."""
+    table = applicants(120).drop(columns=["p_no", "p_yes"])
+    table["answer"] = (table["answer"] == "yes").astype("float64" if empty_count else "int64")
+    table.loc[: empty_count - 1, "answer"] = None
+    result = read_answers(tmp_path, table.drop(columns="label"), AnswerColumns("answer"))
+    assert result.model.classes == (0, 1)
+    assert {type(score.prediction) for score in result.scores} == {int}
 
 
 def test_a_probability_among_the_features_is_pointed_out(tmp_path: Path) -> None:

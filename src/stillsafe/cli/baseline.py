@@ -11,7 +11,15 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
-from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result, print_rows
+from stillsafe.cli.output import (
+    console,
+    format_number,
+    format_time,
+    print_plain,
+    print_result,
+    print_rows,
+    progress_bar,
+)
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.errors import ConfigurationError, RefusedError
@@ -20,7 +28,7 @@ from stillsafe.model.load import load_scoring_model
 from stillsafe.monitoring import baseline as baselines
 from stillsafe.monitoring import extension
 from stillsafe.monitoring.clock_sentences import clock_sentences
-from stillsafe.progress import no_progress
+from stillsafe.progress import Progress
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import to_document
@@ -65,8 +73,9 @@ def baseline_create(
     else:
         start, end = (None if time is None else parse_time(time) for time in (since, until))
         period = baselines.HealthyPeriod(first, start, end, accept_contradiction)
-        study = _label_study(settings, accept_contradiction=accept_contradiction) if with_labels else None
-        baseline = baselines.create(engine, settings, period, at=service.utc_now(), study=study)
+        with progress_bar("Reading the log") as progress:
+            study = _label_study(settings, progress, accept_contradiction) if with_labels else None
+            baseline = baselines.create(engine, settings, period, at=service.utc_now(), study=study)
     _print_new(baseline, previous, as_json)
 
 
@@ -88,8 +97,9 @@ def baseline_extend(
     engine = service.open_store(settings)
     span = extension.HealthySpan(*(None if time is None else parse_time(time) for time in (since, until)))
     previous = _study_in_force(engine, settings)
-    study = _label_study(settings) if with_labels else None
-    baseline = extension.extend(engine, settings, span, at=service.utc_now(), study=study)
+    with progress_bar("Reading the log") as progress:
+        study = _label_study(settings, progress, accept_contradiction=False) if with_labels else None
+        baseline = extension.extend(engine, settings, span, at=service.utc_now(), study=study)
     _print_new(baseline, previous, as_json)
 
 
@@ -135,9 +145,9 @@ def _study_in_force(engine: Engine, settings: Settings) -> PerformanceImpact | N
     return None if active is None else active.harm
 
 
-def _label_study(settings: Settings, *, accept_contradiction: bool = False) -> LabelStudy:
+def _label_study(settings: Settings, progress: Progress, accept_contradiction: bool) -> LabelStudy:
     """Learns harm from the labels of the log with the served model."""
-    return LabelStudy(load_scoring_model(settings, "labels"), settings, accept_contradiction, no_progress)
+    return LabelStudy(load_scoring_model(settings, "labels"), settings, accept_contradiction, progress)
 
 
 def _print_new(baseline: Baseline, previous: PerformanceImpact | None, as_json: bool) -> None:

@@ -88,7 +88,9 @@ def read_recorded_answers(
     table = sample.read(source.sample_file, kinds, source.form)
     names = answers.names([*table.frame.columns])
     is_answered = table.frame[answers.predictions].notna()
-    frame = table.frame[is_answered].reset_index(drop=True)
+    frame = _with_whole_answers(
+        table.frame[is_answered].reset_index(drop=True), answers, is_complete=bool(is_answered.all())
+    )
     columns = sample.split_columns(frame, None, label=source.label, file=source.sample_file)
     answer_table = columns.features[list(dict.fromkeys(names))]
     columns = replace(columns, features=columns.features.drop(columns=answer_table.columns))
@@ -115,6 +117,14 @@ def read_recorded_answers(
         scores,
         (*warnings, *_kind_warnings(answer_table, classes, answers)),
     )
+
+
+def _with_whole_answers(frame: pd.DataFrame, answers: AnswerColumns, *, is_complete: bool) -> pd.DataFrame:
+    """The rows with whole numbers as such: a cell without an answer had made decimals of the others in its column."""
+    column = frame[answers.predictions]
+    if is_complete or not pd.api.types.is_float_dtype(column) or not (column % 1 == 0).all():
+        return frame
+    return frame.assign(**{answers.predictions: column.astype(np.int64)})
 
 
 def classes_in(
