@@ -56,7 +56,7 @@ _WORD = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\\W\\d_]+")
 
 @dataclass(frozen=True, slots=True)
 class TextValues:
-    """What is facts of `n` texts.
+    """What is known of `n` texts.
 
     Attributes:
         lengths: (n,) characters; NaN where a text is missing.

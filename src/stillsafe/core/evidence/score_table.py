@@ -7,7 +7,7 @@ with.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -47,8 +47,8 @@ class ScoreTable:
     classes: tuple[str, ...]
     edges: tuple[float, ...]
     cells: tuple[tuple[str, str, int, int], ...] = ()
-    error_sums: tuple[float, ...] = field(default=())
-    error_square_sums: tuple[float, ...] = field(default=())
+    error_sums: tuple[float, ...] = ()
+    error_square_sums: tuple[float, ...] = ()
 
     @property
     def range_count(self) -> int:
