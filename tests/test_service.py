@@ -24,7 +24,7 @@ from stillsafe.settings import DATABASE_VARIABLE, load
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from tests.ports import free_port
-from tests.stores import with_store
+from tests.stores import DISK_FULL, NO_PERMISSION, accept_inserts, refuse_inserts, with_store
 
 
 def _change(folder: Path, old: str, new: str) -> Path:
@@ -71,20 +71,6 @@ def test_a_running_service_does_not_go_on_with_an_empty_database(
         assert client.post("/v1/predict", json={"features": healthy_rows[0]}).status_code == 503
 
 
-INSERTS_FAIL = {
-    "sqlite": [
-        "CREATE TRIGGER full_{0} BEFORE INSERT ON {0} BEGIN SELECT RAISE(ABORT, 'no room'); END",
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION USING ERRCODE = '{1}', MESSAGE = 'no room'; END $$",
-        "CREATE TRIGGER full_{0} BEFORE INSERT ON {0} FOR EACH ROW EXECUTE FUNCTION full()",
-    ],
-}
-"""Statements after which a table accepts no rows, as with a full disk or without the permission."""
-DISK_FULL, NO_PERMISSION = "53100", "42501"
-
-
 @pytest.mark.parametrize("code", [DISK_FULL, NO_PERMISSION])
 def test_failing_inserts_are_known_to_readiness_and_to_the_log(
     made_service: Path,
@@ -105,10 +91,7 @@ def test_failing_inserts_are_known_to_readiness_and_to_the_log(
             return {client.post("/v1/predict", json=bodies[i % 2]).status_code for i in range(10)}
 
         assert statuses() == {200, 422}
-        with database.writing(engine) as connection:
-            for table in tables:
-                for statement in INSERTS_FAIL[dialect]:
-                    connection.exec_driver_sql(statement.format(table, code))
+        refuse_inserts(engine, *tables, code=code)
         end = time.monotonic() + 2
         while time.monotonic() < end:
             failures = statuses()
@@ -116,10 +99,7 @@ def test_failing_inserts_are_known_to_readiness_and_to_the_log(
         assert failures == ({200, 422} if is_spooling else {503, 422})
         ready = client.get("/health/ready")
         assert (ready.status_code, ready.json()["status"]) == ((200, "spooling") if is_spooling else (503, 503))
-        with database.writing(engine) as connection:
-            for table in tables:
-                on_table = "" if dialect == "sqlite" else f" ON {table}"
-                connection.exec_driver_sql(f"DROP TRIGGER full_{table}{on_table}")
+        accept_inserts(engine, *tables)
         deadline = time.monotonic() + 20
         while (ready := client.get("/health/ready")).status_code != 200 or ready.json()["status"] != "ready":
             assert time.monotonic() < deadline, ready.text

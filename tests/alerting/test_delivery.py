@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.alerting import delivery
-from stillsafe.alerting.delivery import BUDGET_SECONDS, LONGEST_AGE, announce, deliver, send_heartbeat
+from stillsafe.alerting.delivery import BUDGET_SECONDS, LOCK_SECONDS, LONGEST_AGE, announce, deliver, send_heartbeat
 from stillsafe.monitoring import run
 from stillsafe.settings import Settings
 from stillsafe.settings_alerts import Alert, AlertEvent
@@ -124,6 +125,32 @@ def test_one_sender_at_a_time_within_a_budget(
         assert deliver(engine, settings, NOW, lambda: next(times)) == 1
         assert deliver(engine, settings, NOW) == 1
     assert [document["event"] for document in arrivals.documents] == ["opened", "escalated"]
+
+
+def test_an_alert_that_comes_while_another_process_sends_waits_for_no_run(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender finds what is appended while it sends; who finds a sender at its end tries again."""
+    with receiver() as arrivals:
+        _listen(monkeypatch, arrivals)
+        _append(engine, AlertEvent.OPENED)
+        readings = iter([0.0, *[1.0] * 9])
+
+        def append_once() -> float:
+            """The time; between the first two readings of the clock another process appends."""
+            reading = next(readings)
+            if reading and not arrivals.documents:
+                _append(engine, AlertEvent.ESCALATED)
+            return reading
+
+        assert deliver(engine, settings, NOW, append_once) == 2
+        _append(engine, AlertEvent.HOLD)
+        entered, thread = Event(), Thread(target=lambda: deliver(engine, settings, NOW))
+        with database.try_lock(engine, f"alerts-{settings.service.name}"):
+            thread.start()
+            entered.wait(LOCK_SECONDS / 4)
+        thread.join()
+    assert [document["event"] for document in arrivals.documents] == ["opened", "escalated", "hold"]
 
 
 def test_without_receivers_nothing_is_read(settings: Settings, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,13 @@ from stillsafe.alerting import host_watch
 from stillsafe.alerting.host_watch import OUTAGE_SECONDS, RETRY_SECONDS, HostWatch
 from stillsafe.errors import StoreError
 from stillsafe.monitoring import run
-from stillsafe.serving.predict import Context
+from stillsafe.serving.predict import Context, answer_requests
+from stillsafe.serving.prediction_request import PredictionRequest
 from stillsafe.settings_alerts import Alert
 from stillsafe.store import database
 from stillsafe.store.read.alerts import AlertRecord, pending_alerts, recent_alerts
 from tests.alerting.receivers import Receiver, receiver
-from tests.stores import with_store
+from tests.stores import accept_inserts, refuse_inserts, with_store
 
 
 @dataclass
@@ -175,17 +177,24 @@ def test_the_watch_never_runs_the_monitor(site: Site) -> None:
     assert not list(site.context.settings.folder.glob("*.outage*"))
 
 
-def test_a_store_that_cannot_be_written_is_out(site: Site) -> None:
-    """A full disk can be read: what is said follows from the answers that could not be recorded, and ends with them."""
-    watch = site.watch()
-    site.context.answer_log.note_failure(StoreError("The database cannot be written: disk full."))
+def test_a_store_that_cannot_be_written_is_out(site: Site, healthy_rows: list[dict[str, float]]) -> None:
+    """A full disk can be read: requests get an error, or a server's rows wait in the spool, until there is room."""
+    context, watch = site.context, site.watch()
+    requests = [PredictionRequest({**healthy_rows[0]})]
+    refuse_inserts(context.engine, "prediction_logs")
+    with nullcontext() if context.failover else pytest.raises(StoreError):
+        answer_requests(context, requests)
     for _ in range(2):
+        if context.failover is not None:
+            context.failover.check()
         watch.check()
         site.wait(OUTAGE_SECONDS)
     assert site.events == ["store_out"]
-    other = HostWatch(site.context, "web-2", lambda: site.seconds)
-    site.context.answer_log.note_success()
-    other.check()
+    accept_inserts(context.engine, "prediction_logs")
+    answer_requests(context, requests)
+    if context.failover is not None:
+        context.failover.check()
+    HostWatch(context, "web-2", lambda: site.seconds).check()
     assert site.events == ["store_out", "store_back"]
     subjects = {document["subject"] for document in site.arrivals.documents}
     assert len(subjects) == 1  # whoever ends it, it is the same outage

@@ -14,6 +14,7 @@ SHORT = (
     ("lightgbm.LGBMRegressor", "missing", "lightgbm"),
     ("xgboost.XGBClassifier", "categories", "xgboost"),
     ("xgboost.XGBRegressor", "texts", "joblib"),
+    ("HistGradientBoostingClassifier", "dates", "joblib"),
     ("catboost.CatBoostClassifier", "categories", "catboost"),
     ("CalibratedClassifierCV(LGBMClassifier)", "numbers", "joblib"),
 )
@@ -22,6 +23,8 @@ SHORT = (
 
 def forms_of(entry: Entry, kind: str) -> list[str]:
     """The formats that `init` can get an estimator in."""
+    if kind == "dates":  # a team's own function is code, which joblib alone can hold
+        return ["joblib"]
     if entry.format in BOOSTER_FORMATS:
         return ["joblib", entry.format] if entry.takes(kind) else ["joblib"]
     return ["joblib", "skops"]

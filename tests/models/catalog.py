@@ -27,9 +27,9 @@ from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from tests.models.tables import KINDS, NUMBERS
+from tests.models.tables import KINDS, NUMBERS, ages_in_years
 
 CLASSIFIER, REGRESSOR, DETECTOR = "classifier", "regressor", "detector"
 LIGHT: dict[str, Any] = {"n_estimators": 10, "verbose": -1, "n_jobs": 1}
@@ -72,8 +72,11 @@ class Entry:
             return self.make().set_params(cat_features=["city"])
         if self.takes(kind):
             return self.make()
-        last = {"categories": ["city"], "texts": "note"}.get(kind)
-        encoder = OneHotEncoder(handle_unknown="ignore") if kind == "categories" else TfidfVectorizer()
+        last = {"categories": ["city"], "texts": "note", "dates": ["customer_since"]}.get(kind)
+        encoder = {
+            "categories": OneHotEncoder(handle_unknown="ignore"),
+            "dates": FunctionTransformer(ages_in_years),
+        }.get(kind, TfidfVectorizer())
         # Some estimators take no sparse matrix.
         steps = [(make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS), *([(encoder, last)] if last else [])]
         return make_pipeline(make_column_transformer(*steps, sparse_threshold=0), self.make())

@@ -13,7 +13,7 @@ from skops import io
 from starlette.testclient import TestClient
 
 from stillsafe import service
-from stillsafe.core.schema import Row
+from stillsafe.core.schema import FeatureType, Row
 from stillsafe.settings import Settings
 from tests.init.services import run_init
 from tests.models.catalog import Entry
@@ -41,7 +41,7 @@ class Case:
     @property
     def stored_formats(self) -> tuple[str, ...]:
         """The formats in which `init` may store it."""
-        if self.form != "joblib":
+        if self.form != "joblib" or self.kind == "dates":
             return (self.form,)
         if self.entry.format in BOOSTER_FORMATS:  # a pipeline around a booster is skops
             return (self.entry.format if self.entry.takes(self.kind) else "skops",)
@@ -111,6 +111,8 @@ def _initialise(case: Case, estimator: Any, folder: Path) -> Settings:
     config.write_text(config.read_text().replace('bypass = "when_it_pays"', 'bypass = "always"'))
     settings = service.settings_of(config)
     assert settings.model.format in case.stored_formats
+    if case.kind == "dates":
+        assert settings.schema_of_features.features[-1].type is FeatureType.DATE
     return settings
 
 

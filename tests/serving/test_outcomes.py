@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from stillsafe.core.state import State
+from stillsafe.errors import StoreError
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
 from stillsafe.model.model import ModelKind
-from stillsafe.serving.outcomes import check_outcome, draft_fallback, draft_outcomes
+from stillsafe.serving.outcomes import answer_any, check_outcome, draft_fallback, draft_outcomes
 from stillsafe.serving.predict import answer_requests
 from stillsafe.serving.prediction_request import Outcome, PredictionRequest
+from stillsafe.store import database
+from stillsafe.store.records import PredictionRecord
 from tests.serving.services import GOOD, OLD, Service
 
 
@@ -36,6 +39,32 @@ def test_the_fallback_answers_on_demand(service: Service) -> None:
     assert [row.prediction for row in rows] == ["no", "yes"] * 2
     assert all(row.fallback_used for row in rows)
     assert [row.reason.split()[0] for row in rows] == ["The", "The", "DEGRADED:", "DEGRADED:"]
+
+
+def test_a_mixed_batch_is_recorded_whole_or_not_at_all(service: Service) -> None:
+    """The answers of model, fallback and outside model share a commit, in the order of the requests."""
+    service.decide(State.NORMAL)
+    elsewhere = Outcome("yes", 0.75, {"no": 0.25, "yes": 0.75})
+    requests = [
+        PredictionRequest(OLD, outcome=elsewhere),
+        PredictionRequest(GOOD),
+        PredictionRequest(OLD, on_demand=True),
+        PredictionRequest(GOOD, outcome=elsewhere),
+    ]
+    records = answer_any(service.context, requests)
+    assert [(row.prediction_id, row.fallback_used) for row in service.log()] == [
+        (record.prediction_id, place == 2)
+        for place, record in enumerate(records)
+        if isinstance(record, PredictionRecord)
+    ]
+    with database.writing(service.engine) as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER no_fallback BEFORE INSERT ON prediction_logs WHEN NEW.fallback_used "
+            "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    with pytest.raises(StoreError):
+        answer_any(service.context, requests)
+    assert len(service.log()) == len(requests)
 
 
 def test_probabilities_are_in_the_order_of_the_classes(service: Service) -> None:

@@ -5,7 +5,7 @@ An alert is marked after it was sent, so a kill in between sends it twice, with 
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http.client import HTTPException
@@ -30,12 +30,17 @@ BUDGET_SECONDS = 20.0
 LONGEST_AGE = timedelta(days=1)
 """An alert that was not delivered for so long is given up."""
 HEARTBEAT_SECONDS = 5.0
+LOCK_SECONDS = 0.25
+"""Pause before the lock of a sender is tried again: longer than from its last read of the outbox to its end."""
 
 
 def deliver(engine: Engine, settings: Settings, now: datetime, monotonic: Callable[[], float] = time.monotonic) -> int:
     """Send what the outbox has to each receiver that lacks it; return how many deliveries there were.
 
     A receiver that fails is not tried again in the same run: its alerts stay in order, and the next run tries again.
+    Whoever sends reads the outbox again until nothing new is in it. So an alert that another process appends meanwhile
+    is sent too: by the sender, or by that process, which tries once more when the sender may have read for the last
+    time.
 
     Args:
         engine: the store.
@@ -48,26 +53,41 @@ def deliver(engine: Engine, settings: Settings, now: datetime, monotonic: Callab
     """
     if not settings.alerts:
         return 0
-    count, end, unreachable = 0, monotonic() + BUDGET_SECONDS, set[str]()
-    with database.try_lock(engine, f"alerts-{settings.service.name}"[:40]) as owns_lock:
-        if not owns_lock:
-            return 0
-        with database.reading(engine) as connection:
-            records = pending_alerts(connection)
+    end, unreachable, lock_name = monotonic() + BUDGET_SECONDS, set[str](), f"alerts-{settings.service.name}"[:40]
+    for is_last in (False, True):
+        with database.try_lock(engine, lock_name) as owns_lock:
+            if owns_lock:
+                return sum(_deliveries(engine, settings, now, unreachable, lambda: monotonic() >= end))
+        if not is_last:
+            time.sleep(LOCK_SECONDS)
+    return 0
+
+
+def _deliveries(
+    engine: Engine, settings: Settings, now: datetime, unreachable: set[str], is_over: Callable[[], bool]
+) -> Iterator[bool]:
+    """Whether each delivery succeeded, of the alerts that wait and of those that come meanwhile."""
+    seen_ids = set[str]()
+    while records := [each for each in _pending(engine) if each.alert_id not in seen_ids]:
         for record in records:
+            seen_ids.add(record.alert_id)
             if now - record.at > LONGEST_AGE:
                 _save(engine, replace(record, is_done=True))
                 continue
             for receiver in _receivers(settings.alerts, record, unreachable):
-                if monotonic() >= end:
-                    return count
+                if is_over():
+                    return
                 record, is_delivered = _try(settings, receiver, record, now)
                 _save(engine, record)
-                count += is_delivered
                 unreachable |= set() if is_delivered else {receiver.name}
+                yield is_delivered
             if not _receivers(settings.alerts, record, set()):
                 _save(engine, replace(record, is_done=True))
-    return count
+
+
+def _pending(engine: Engine) -> list[AlertRecord]:
+    with database.reading(engine) as connection:
+        return pending_alerts(connection)
 
 
 def deliver_record(

@@ -126,8 +126,9 @@ class HostWatch:
         except StoreError as error:
             self._report_outage(str(error))
             return
-        if self._context.answer_log.error is not None:  # it can be read, and answers cannot be recorded: a full disk
-            self._report_outage(str(self._context.answer_log.error))
+        fault = self._write_fault()
+        if fault is not None:
+            self._report_outage(fault)
             return
         self._out_since = None
         if self._note.read() is not None:
@@ -139,6 +140,12 @@ class HostWatch:
     @property
     def _settings(self) -> Settings:
         return self._context.settings
+
+    def _write_fault(self) -> str | None:
+        """Why a store that can be read takes no answers, such as a full disk; None if it takes them."""
+        if self._context.failover is not None and self._context.failover.fault is not None:
+            return self._context.failover.fault
+        return None if self._context.answer_log.error is None else str(self._context.answer_log.error)
 
     def _state(self, connection: Connection) -> StateRecord | None:
         return current_state(connection, self._settings.model.version)

@@ -153,6 +153,11 @@ class Failover:
         """Whether requests use the store."""
         return self._status
 
+    @property
+    def fault(self) -> str | None:
+        """Why the store accepts no rows, until it does again; None if it does."""
+        return self._fault if self._is_outage else None
+
     def open(self) -> None:
         """Prepare the store and read the state; a store that cannot be reached is marked down.
 
@@ -296,14 +301,19 @@ class Failover:
     def _work(self) -> None:
         while not self._stop_event.wait(RETRY_SECONDS):
             try:
-                self._watch()
-                self._log.note_success()
-            except StoreUnavailable as error:
-                self._mark_down(error)
-            except StoreError as error:
-                self._log.note_failure(error)
+                self.check()
             except Exception as error:  # noqa: BLE001 - without this thread rows would stay in the spool, unnoticed
                 log_event(logger, LogEvent.STORE_UNCHECKED, error=error)
+
+    def check(self) -> None:
+        """Check the store and drain the spool once, as the thread does again and again."""
+        try:
+            self._watch()
+            self._log.note_success()
+        except StoreUnavailable as error:
+            self._mark_down(error)
+        except StoreError as error:
+            self._log.note_failure(error)
 
     def _watch(self) -> None:
         """Check the store if the last read is old or failed; then drain the spool."""

@@ -5,6 +5,7 @@ They are logged, watched and judged as all others.
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, SupportsFloat
 
 from stillsafe.core.fallback import Answer
@@ -22,6 +23,7 @@ from stillsafe.serving.predict import (
     MakeRecords,
     Records,
     answer_requests,
+    draft_answers,
     draft_of,
     fallback_drafts,
     read_state,
@@ -40,13 +42,23 @@ OUTSIDE = "Answered by a model outside the service."
 def answer_any(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
     """Answer requests, as `answer_requests`; record those that a model elsewhere has answered, or ask the fallback."""
     makers = [_maker_of(each) for each in requests]
-    if not any(makers):
-        return answer_requests(context, requests)
-    replies: dict[int, PredictionRecord | IdConflict] = {}
+    return answer_requests(context, requests, partial(_records_by, makers) if any(makers) else None)
+
+
+def _records_by(
+    makers: Sequence[MakeRecords | None], context: Context, requests: Sequence[PredictionRequest]
+) -> Records:
+    """The records of requests by the maker of each: one commit, so that a batch is recorded whole or not at all."""
+    parts: list[tuple[list[int], Records]] = []
     for maker in dict.fromkeys(makers):
         places = [place for place, each in enumerate(makers) if each is maker]
-        replies |= zip(places, answer_requests(context, [requests[place] for place in places], maker), strict=True)
-    return [replies[place] for place in range(len(requests))]
+        parts.append((places, (maker or draft_answers)(context, [requests[place] for place in places])))
+
+    def merge() -> list[PredictionRecord]:
+        by_place = {place: record for places, part in parts for place, record in zip(places, part(), strict=True)}
+        return [by_place[place] for place in range(len(requests))]
+
+    return Records(merge)
 
 
 def _maker_of(request: PredictionRequest) -> MakeRecords | None:

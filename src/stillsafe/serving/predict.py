@@ -153,7 +153,7 @@ def answer_requests(
         make: makes the records of requests that are answered in another way, as in `outcomes`.
     """
     with context.answer_log.attempt(), span(context.tracer, "batch", rows=len(requests)) as batch:
-        records = (make or _answer)(context, requests)
+        records = (make or draft_answers)(context, requests)
         replies: list[PredictionRecord | IdConflict]
         if any(each.request_id for each in requests):
             replies = _write_identified(context, records)
@@ -199,10 +199,10 @@ def answer(
         StoreError: the state cannot be read or the answers cannot be written; then no row is answered.
     """
     marks = zip(rows, synthetic or [False] * len(rows), sources or [None] * len(rows), strict=True)
-    return _write_predictions(context, _answer(context, [PredictionRequest(*each) for each in marks]))
+    return _write_predictions(context, draft_answers(context, [PredictionRequest(*each) for each in marks]))
 
 
-def _answer(context: Context, requests: Sequence[PredictionRequest]) -> Records:
+def draft_answers(context: Context, requests: Sequence[PredictionRequest]) -> Records:
     """The answers to requests, complete but for their time.
 
     Raises:
