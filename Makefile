@@ -1,14 +1,14 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check fix lock clean
+.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
 test: check  ## every check and every test; 24 minutes
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m "not serial"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal -m "not serial"
 	$(BIN)/pytest -m serial
 
 benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two
@@ -66,9 +66,16 @@ test-llm: .venv/ready .cache/llm/ready  ## a real small language model explains 
 	scripts/prepare-llm .cache/llm $(PYTHON)
 
 check: .venv/ready  ## static checks: format, lint, types, contracts, budgets; a minute
+	$(MAKE) --no-print-directory --jobs 2 --output-sync style types contracts
+
+style: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: .venv/ready
 	$(BIN)/mypy
+
+contracts: .venv/ready
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m scripts.check_contracts
 	$(BIN)/python -m scripts.measure_code

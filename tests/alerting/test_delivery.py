@@ -145,10 +145,10 @@ def test_an_alert_that_comes_while_another_process_sends_waits_for_no_run(
 
         assert deliver(engine, settings, NOW, append_once) == 2
         _append(engine, AlertEvent.HOLD)
-        entered, thread = Event(), Thread(target=lambda: deliver(engine, settings, NOW))
+        pause, thread = Event(), Thread(target=lambda: deliver(engine, settings, NOW))
         with database.try_lock(engine, f"alerts-{settings.service.name}"):
             thread.start()
-            entered.wait(LOCK_SECONDS / 4)
+            pause.wait(LOCK_SECONDS / 4)
         thread.join()
     assert [document["event"] for document in arrivals.documents] == ["opened", "escalated", "hold"]
 

@@ -44,12 +44,12 @@ def test_the_fallback_answers_on_demand(service: Service) -> None:
 def test_a_mixed_batch_is_recorded_whole_or_not_at_all(service: Service) -> None:
     """The answers of model, fallback and outside model share a commit, in the order of the requests."""
     service.decide(State.NORMAL)
-    elsewhere = Outcome("yes", 0.75, {"no": 0.25, "yes": 0.75})
+    outside_outcome = Outcome("yes", 0.75, {"no": 0.25, "yes": 0.75})
     requests = [
-        PredictionRequest(OLD, outcome=elsewhere),
+        PredictionRequest(OLD, outcome=outside_outcome),
         PredictionRequest(GOOD),
         PredictionRequest(OLD, on_demand=True),
-        PredictionRequest(GOOD, outcome=elsewhere),
+        PredictionRequest(GOOD, outcome=outside_outcome),
     ]
     records = answer_any(service.context, requests)
     assert [(row.prediction_id, row.fallback_used) for row in service.log()] == [

@@ -8,6 +8,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from stillsafe.core.policy import RULES_VERSION, EvidencePolicy
@@ -145,6 +146,12 @@ def test_a_column_of_ours_may_be_left_out(engine: Engine, table: str) -> None:
         c["name"] for c in inspector.get_columns(table) if not c["nullable"] and c["default"] is None
     } - keys
     assert required_columns <= MISSION[table]
+
+
+def test_the_known_revisions_are_those_of_the_migrations() -> None:
+    """A migration's number is the beginning of its file's name."""
+    scripts = ScriptDirectory(str(database.MIGRATIONS)).walk_revisions()
+    assert database.known_revisions() == [script.revision for script in scripts]
 
 
 def test_upgrading_again_changes_nothing(engine: Engine) -> None:
