@@ -66,7 +66,7 @@ def test_no_case_fails_any_check_with_keys(
 def _attack(target: ServerProcess, tmp_path: Path, figure: Figure, kind: str, *more: str) -> None:
     report_file = tmp_path / "report.json"
     address = f"http://127.0.0.1:{target.port}/openapi.json"
-    options = ["--checks=all", "--seed=1", f"--max-examples={size(20, 800)}", "--continue-on-failure", OUTSIDE]
+    options = ["--checks=all", "--seed=1", f"--max-examples={size(20, 900)}", "--continue-on-failure", OUTSIDE]
     reports = ["--report=json", f"--report-json-path={report_file}", "--output-truncate=true", "--no-color"]
     command = [str(SCHEMATHESIS), "run", address, *options, *reports, *more]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=3_000)

@@ -26,8 +26,8 @@ from stillsafe.serving.connections import (
     AnswerWriter,
     ConnectionRegistry,
     Limit,
-    server_options,
 )
+from stillsafe.serving.direct_path import server_options
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import Serving
 from tests.serving.server_process import ServerProcess, request, seconds_until_closed, serve_folder, status

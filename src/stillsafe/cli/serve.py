@@ -21,7 +21,7 @@ from stillsafe.cli.output import print_error, print_plain
 from stillsafe.cli.workers import Workers
 from stillsafe.errors import ConfigurationError, StoreError
 from stillsafe.logs import LogEvent, log_event
-from stillsafe.serving import connections
+from stillsafe.serving import direct_path
 from stillsafe.serving.access.keys import list_keys
 from stillsafe.serving.metrics import COUNTS_VARIABLE
 from stillsafe.settings import Settings
@@ -130,7 +130,7 @@ def _run_workers(settings: Settings, config: Path, workers: int, server_socket: 
             "stillsafe.service:app_from_environment",
             factory=True,
             workers=workers,
-            **connections.server_options(settings.serving, settings.exposure),
+            **direct_path.server_options(settings.serving, settings.exposure),
         )
         supervisor = Workers(worker_config, sockets=[server_socket])
         supervisor.run()
@@ -140,7 +140,7 @@ def _run_workers(settings: Settings, config: Path, workers: int, server_socket: 
 
 def _run(application: FastAPI, settings: Settings, server_socket: socket.socket) -> None:
     """Serve in this process until stopped."""
-    options = connections.server_options(settings.serving, settings.exposure)
+    options = direct_path.server_options(settings.serving, settings.exposure)
     server = uvicorn.Server(_uvicorn_config(application, **options))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[server_socket])

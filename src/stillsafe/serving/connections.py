@@ -13,7 +13,6 @@ import resource
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from itertools import islice
 from time import thread_time
 from typing import Any
@@ -110,6 +109,19 @@ class ConnectionRegistry:
         self._groups: defaultdict[str, _Group] = defaultdict(_Group)
         self._noted_at: dict[str, float] = {}
         self._is_sweeping = False
+        self._default_headers: list[tuple[bytes, bytes]] | None = None
+        self._head_start = b""
+
+    def head_start(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The lines of an answer's head that all answers of a second share.
+
+        Args:
+            default_headers: of the server, which makes a new list when they change.
+        """
+        if default_headers is not self._default_headers:
+            self._default_headers = default_headers
+            self._head_start = b"".join(b"%b: %b\r\n" % pair for pair in default_headers)
+        return self._head_start
 
     def admit(self, connection: "LimitedProtocol") -> bool:
         """Whether a new connection may stay.
@@ -311,9 +323,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._has_sent_head = True
             self.registry.note_head(self)
         self._body_since = self.loop.time()
+        self.begin_cycle()
+        self.headers = []  # trailers are no headers: a proxy has not seen them, which says who a client is
+
+    def begin_cycle(self) -> None:
+        """Begin uvicorn's cycle of a request and its answer."""
         super().on_headers_complete()
         self.cycle.transport = self._writer  # type: ignore[assignment] # which has what an answer needs
-        self.headers = []  # trailers are no headers: a proxy has not seen them, which says who a client is
 
     def on_message_complete(self) -> None:
         """A request has ended."""
@@ -428,16 +444,6 @@ class LimitedProtocol(HttpToolsProtocol):
             ]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
-
-
-def server_options(serving: Serving, exposure: Exposure | None = None) -> dict[str, Any]:
-    """The options of `uvicorn.Config` that keep the limits of the settings."""
-    return {
-        "http": partial(LimitedProtocol, ConnectionRegistry(serving, exposure)),
-        "ws": "none",
-        "backlog": MOST_PENDING,
-        "timeout_keep_alive": math.ceil(serving.idle_seconds),
-    }
 
 
 def _descriptor_limit() -> int:

@@ -5,7 +5,8 @@ requests, and predictions under another path (as in a mounted app), take FastAPI
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from stillsafe.serving.inference_routes import infer_methods
 from stillsafe.serving.openapi import add_security
 from stillsafe.serving.problems import Problem, problem_of
 from stillsafe.tracing import TRACE, request_span, trace_fields, trace_headers
+
+server_logger = logging.getLogger("uvicorn.error")
 
 
 class Background(Protocol):
@@ -65,6 +68,7 @@ class FastPathApp(FastAPI):
             **infer_methods(endpoint),
         }
         self._root_path = endpoint.context.settings.serving.root_path
+        self._direct_methods = {path.encode(): method for path, method in self._methods.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -98,6 +102,36 @@ class FastPathApp(FastAPI):
             await super().__call__({**scope, "method": "GET"}, receive, _without_body(send))
         else:
             await super().__call__(scope, receive, send)
+
+    @property
+    def direct_methods(self) -> Mapping[bytes, RequestMethod]:
+        """The endpoint's method of each path; none where spans or middleware must see each request."""
+        is_plain = self._tracer is None and not self.user_middleware and not self._root_path
+        return self._direct_methods if is_plain else {}
+
+    async def answer(self, method: RequestMethod, scope: Scope, receive: Receive) -> bytes | Response:
+        """Answer a request by a method of `direct_methods`.
+
+        Args:
+            method: of the request's path.
+            scope: of the request.
+            receive: the source of its body.
+
+        Returns:
+            The JSON of an answer with status 200, or another response as a whole.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._start()
+        refusal = await self._refusal(scope)
+        if refusal is not None:
+            return refusal
+        try:
+            return await method(scope, receive)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status == 500:
+                server_logger.error("Exception in a prediction request\n", exc_info=error)
+            return response_to(problem, path_below(scope))
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
