@@ -58,6 +58,7 @@ EXCEPTIONS = {
     "opened": "a step of an incident, stored and in the API",
     "escalated": "a step of an incident, stored and in the API",
     "labelled": "a key of stored baselines",
+    "disconnected": "an attribute of uvicorn's cycle",
     "permuted": "a key of stored baselines, and a fault of `backtest --inject`",
     "together": "a key of stored baselines",
     "judged": "a field of the HTTP API and a key of `--json`",

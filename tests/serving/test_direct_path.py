@@ -34,7 +34,7 @@ BODIES: list[tuple[str, Any]] = [
     ("/v2/models/stay/infer", TENSORS),
     ("/v1/nothing", {"features": GOOD}),
 ]
-PLAIN, CHUNKED = "", "Transfer-Encoding: chunked"
+PLAIN, IN_CHUNKS = "", "Transfer-Encoding: chunked"
 """Headers of a request that takes the direct path, and of the same one that does not."""
 
 
@@ -67,14 +67,14 @@ def _read(stream: Any) -> tuple[int, dict[str, str], Any]:
 def _request(path: str, document: Any, *headers: str) -> bytes:
     body = json.dumps(document).encode()
     length = f"Content-Length: {len(body)}"
-    if CHUNKED in headers:
+    if IN_CHUNKS in headers:
         length, body = "", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", length, *headers]
     return "\r\n".join([*filter(None, lines), "", ""]).encode() + body
 
 
 @contextmanager
-def _served(service: Service, patch: pytest.MonkeyPatch) -> Iterator[Site]:
+def _running_site(service: Service, patch: pytest.MonkeyPatch) -> Iterator[Site]:
     """The service in a thread, on a port of its own."""
     asgi_paths: list[str] = []
     call = FastPathApp.__call__
@@ -104,7 +104,7 @@ def _served(service: Service, patch: pytest.MonkeyPatch) -> Iterator[Site]:
 def site(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A healthy service that is served."""
     service.decide(State.NORMAL)
-    with _served(service, monkeypatch) as site:
+    with _running_site(service, monkeypatch) as site:
         yield site
 
 
@@ -120,7 +120,7 @@ def test_both_ways_give_the_same_answer(site: Site, path: str, body: Any) -> Non
     """Status, headers and document; the direct way passes ASGI by, for each path of the endpoint."""
     ((status, headers, document),) = site.ask(_request(path, body, PLAIN))
     assert site.asgi_paths == ([path] if path == "/v1/nothing" else [])
-    ((asgi_status, asgi_headers, asgi_document),) = site.ask(_request(path, body, CHUNKED))
+    ((asgi_status, asgi_headers, asgi_document),) = site.ask(_request(path, body, IN_CHUNKS))
     assert site.asgi_paths[-1] == path
     assert (status, _comparable(document)) == (asgi_status, _comparable(asgi_document))
     assert {**headers, "content-length": "", "date": ""} == {**asgi_headers, "content-length": "", "date": ""}
@@ -148,7 +148,7 @@ def test_requests_that_follow_each_other_are_answered_in_order(site: Site) -> No
     """On one connection, without waiting for the answers, by both ways in turn."""
     ids = [f"order-{i}" for i in range(30)]
     contents = [
-        _request("/v1/predict", {"id": name, "features": GOOD}, CHUNKED if i % 3 == 2 else PLAIN)
+        _request("/v1/predict", {"id": name, "features": GOOD}, IN_CHUNKS if i % 3 == 2 else PLAIN)
         for i, name in enumerate(ids)
     ]
     answers = site.ask(b"".join(contents), len(ids))
@@ -205,7 +205,7 @@ def test_an_internal_error_is_answered_and_logged(
     def broken_ids(_count: int) -> list[str]:
         raise KeyError("secret")
 
-    with _served(Service(fresh(service.context, new_ids=broken_ids)), monkeypatch) as site:
+    with _running_site(Service(fresh(service.context, new_ids=broken_ids)), monkeypatch) as site:
         ((status, headers, document),) = site.ask(_request("/v1/predict", {"features": GOOD}))
     assert (status, headers["content-type"], site.asgi_paths) == (500, "application/problem+json", [])
     assert "secret" not in json.dumps(document)

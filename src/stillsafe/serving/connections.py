@@ -109,19 +109,6 @@ class ConnectionRegistry:
         self._groups: defaultdict[str, _Group] = defaultdict(_Group)
         self._noted_at: dict[str, float] = {}
         self._is_sweeping = False
-        self._default_headers: list[tuple[bytes, bytes]] | None = None
-        self._head_start = b""
-
-    def head_start(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The lines of an answer's head that all answers of a second share.
-
-        Args:
-            default_headers: of the server, which makes a new list when they change.
-        """
-        if default_headers is not self._default_headers:
-            self._default_headers = default_headers
-            self._head_start = b"".join(b"%b: %b\r\n" % pair for pair in default_headers)
-        return self._head_start
 
     def admit(self, connection: "LimitedProtocol") -> bool:
         """Whether a new connection may stay.

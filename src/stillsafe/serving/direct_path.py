@@ -29,10 +29,24 @@ _JSON_HEAD = STATUS_LINE[200] + b"%bcontent-type: application/json\r\ncontent-le
 
 
 class _NoEvent:
-    """In the place of the event by which uvicorn tells a task that something has arrived."""
+    """In the place of the event that uvicorn sets for a task when something has arrived."""
 
     def set(self) -> None:
-        """Nobody waits for it."""
+        """No effect: no task waits."""
+
+
+class _HeadStart:
+    """The lines of an answer's head that all answers of a second share."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._lines = b""
+
+    def lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The lines of the server's own headers, which makes a new list when they change."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        return self._lines
 
 
 class Exchange:
@@ -49,6 +63,7 @@ class Exchange:
         *("_protocol", "_coroutine"),
     )
     message_event = _NoEvent()
+    head_start = _HeadStart()
 
     def __init__(self, protocol: "DirectProtocol", method: RequestMethod, scope: Scope) -> None:
         self.method = method
@@ -92,7 +107,7 @@ class Exchange:
         self.response_complete = True
         if self.disconnected:
             return
-        head = protocol.registry.head_start(protocol.server_state.default_headers)
+        head = self.head_start.lines(protocol.server_state.default_headers)
         if isinstance(answer, bytes):
             start, body = _JSON_HEAD % (head, len(answer)), answer
         else:
