@@ -166,6 +166,9 @@ def _lines(results: Sequence[CaseResult]) -> dict[str, Figures]:
 _ROWS = (
     ("harmful CRITICAL within 5 runs (mean over kinds)", "caught_rate", "%"),
     ("  all streams alike", "caught_pooled", "%"),
+    ("  with those that the schema refused as missed", "caught_of_all", "%"),
+    ("  caught, of", "caught_count", "n"),
+    ("  harmful streams", "harmful_count", "n"),
     ("  of which permuted, stale, wrongly joined", "caught_relational", "%"),
     ("  of which genuine shifts", "caught_shift", "%"),
     ("harmful at WARNING or above", "warned_rate", "%"),
@@ -181,10 +184,13 @@ _ROWS = (
     ("natural: recall of CRITICAL", "recall", "%"),
     ("natural without harm: runs CRITICAL", "tail_critical", "%"),
     ("natural without harm: runs at WARNING or above", "tail_warning", "%"),
-    ("accuracy won by the fallback, injected (points)", "gain_injected", "±"),
-    ("accuracy won by the fallback, natural (points)", "gain_natural", "±"),
-    ("error saved by the fallback, injected (% of usual)", "gain_injected_error", "±"),
-    ("error saved by the fallback, natural (% of usual)", "gain_natural_error", "±"),
+    ("accuracy won in alarmed runs, injected (points)", "gain_injected", "±"),
+    ("accuracy won in alarmed runs, natural (points)", "gain_natural", "±"),
+    ("  per bypassed run, injected", "bypassed_injected", "±"),
+    ("  per bypassed run, natural", "bypassed_natural", "±"),
+    ("  bypassed runs, natural", "bypassed_count", "n"),
+    ("error saved in alarmed runs, injected (% of usual)", "gain_injected_error", "±"),
+    ("error saved in alarmed runs, natural (% of usual)", "gain_natural_error", "±"),
 )
 
 
@@ -257,6 +263,8 @@ def _stream_document(scored_stream: ScoredStream) -> dict[str, object]:
         "harmless": stream.harmless,
         "first_bad": stream.first_bad,
         "losses": stream.losses,
+        "gains": scored_stream.verdict.gains,
+        "bypasses": scored_stream.verdict.bypasses,
         "severities": scored_stream.verdict.severities,
     }
 

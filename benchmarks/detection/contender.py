@@ -12,6 +12,7 @@ from benchmarks.detection.streams import ROWS, Case, Stream, StreamFamily
 from benchmarks.detection.verdicts import Verdict
 from stillsafe import backtest
 from stillsafe.core.signals import Evidence
+from stillsafe.core.state import State
 from stillsafe.init.create import ServiceRequest, create_service
 
 STREAMS_BY_SIZE = {50: 1, 100: 1, 200: 1, 500: 2, 2000: 4}  # rows of a run -> healthy streams tried so
@@ -59,7 +60,8 @@ def evaluate(config: Path, stream: Stream, task: Task) -> Verdict:
         for run in runs
     ]
     refusal_rates = (run.refusal_count / max(run.refusal_count + run.prediction_count, 1) for run in runs)
-    return Verdict(tuple(run.severity for run in runs), tuple(gains), tuple(refusal_rates))
+    bypasses = tuple(run.state is State.DEGRADED for run in runs)
+    return Verdict(tuple(run.severity for run in runs), tuple(gains), tuple(refusal_rates), bypasses)
 
 
 def _history(stream: Stream) -> pd.DataFrame:

@@ -34,8 +34,10 @@ class Figures:
     """One monitor's line of the table. Shares in [0, 1]; None where nothing could be measured.
 
     Attributes:
-        refused_count: harmful failures that count nowhere else, because the schema refused most of their requests: the
-            model never saw them.
+        refused_count: harmful failures that count nowhere else but in `caught_of_all`, because the schema refused most
+            of their requests: the model never saw them.
+        caught_count, harmful_count: harmful failures CRITICAL within five runs, and harmful failures.
+        caught_of_all: the share of all, where those that the schema refused are missed.
         caught_rate: harmful failures CRITICAL within five runs, mean over the kinds of failure.
         caught_pooled: the same over all streams alike.
         caught_relational: of which permuted, stale, carried or wrongly joined columns.
@@ -48,12 +50,18 @@ class Figures:
         precision, recall: of runs at CRITICAL against harmful ones, over natural streams.
         natural_runs, natural_harmful: how many there are, and how many of them are harmful.
         tail_critical, tail_warning: runs at CRITICAL, and at WARNING or above, on natural streams without harm.
-        gain_injected, gain_natural: accuracy that the fallback wins while CRITICAL, against letting a classifier go on.
-        gain_injected_error, gain_natural_error: the same of regressors, as a share of the reference error.
+        gain_injected, gain_natural: accuracy that answers win in a run that is CRITICAL or bypassed, against letting a
+            classifier go on; 0 in runs in which the model answers.
+        bypassed_injected, bypassed_natural: the same over the runs in which the fallback answers.
+        bypassed_count: runs of natural streams of classifiers in which it does.
+        gain_injected_error, gain_natural_error: of regressors, as a share of the reference error.
         by_kind: kind of failure -> share caught.
     """
 
     refused_count: int
+    caught_count: int
+    harmful_count: int
+    caught_of_all: float | None
     caught_rate: float | None
     caught_pooled: float | None
     caught_relational: float | None
@@ -75,6 +83,9 @@ class Figures:
     tail_warning: float | None
     gain_injected: float | None
     gain_natural: float | None
+    bypassed_injected: float | None
+    bypassed_natural: float | None
+    bypassed_count: int
     gain_injected_error: float | None
     gain_natural_error: float | None
     by_kind: Mapping[str, float]
@@ -97,6 +108,9 @@ def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
     by_kind = _by_kind(harmful, _is_caught)
     return Figures(
         refused_count=len(failures) - len(harmful),
+        caught_count=sum(map(_is_caught, harmful)),
+        harmful_count=len(harmful),
+        caught_of_all=_mean(_is_caught(one) and not _is_refused(one) for one in failures),
         caught_rate=_mean(by_kind.values()),
         caught_pooled=_mean(_is_caught(one) for one in harmful),
         caught_relational=_mean(_by_kind([one for one in harmful if one.stream.relational], _is_caught).values()),
@@ -116,10 +130,13 @@ def figures(scored_streams: Iterable[ScoredStream]) -> Figures:
         natural_harmful=sum(bad for _, bad in natural_runs),
         tail_critical=_mean(severity is Severity.CRITICAL for one in tails for severity in one.verdict.severities),
         tail_warning=_mean(severity is not Severity.NORMAL for one in tails for severity in one.verdict.severities),
-        gain_injected=_gain(_classifiers(of[StreamFamily.INJECTED])),
-        gain_natural=_gain(_classifiers(natural)),
-        gain_injected_error=_gain(_regressors(of[StreamFamily.INJECTED])),
-        gain_natural_error=_gain(_regressors(natural)),
+        gain_injected=_mean(_gains(_classifiers(of[StreamFamily.INJECTED]))),
+        gain_natural=_mean(_gains(_classifiers(natural))),
+        bypassed_injected=_mean(_bypassed_gains(_classifiers(of[StreamFamily.INJECTED]))),
+        bypassed_natural=_mean(_bypassed_gains(_classifiers(natural))),
+        bypassed_count=len(_bypassed_gains(_classifiers(natural))),
+        gain_injected_error=_mean(_gains(_regressors(of[StreamFamily.INJECTED]))),
+        gain_natural_error=_mean(_gains(_regressors(natural))),
         by_kind=by_kind,
     )
 
@@ -175,11 +192,22 @@ def _regressors(scored_streams: Iterable[ScoredStream]) -> list[ScoredStream]:
     return [one for one in scored_streams if one.task is Task.REGRESSION]
 
 
-def _gain(scored_streams: Iterable[ScoredStream]) -> float | None:
-    """What the fallback's answers are worth more than the model's, over the runs at CRITICAL."""
-    return _mean(
-        gain
+def _gains(scored_streams: Iterable[ScoredStream]) -> list[float]:
+    """What answers are worth more than the model's, in each run that is CRITICAL or bypassed."""
+    return [
+        gain * is_bypassed
         for one in scored_streams
-        for severity, gain in zip(one.verdict.severities, one.verdict.gains, strict=True)
-        if severity is Severity.CRITICAL and gain is not None
-    )
+        for severity, is_bypassed, gain in _known_gains(one)
+        if severity is Severity.CRITICAL or is_bypassed
+    ]
+
+
+def _bypassed_gains(scored_streams: Iterable[ScoredStream]) -> list[float]:
+    """What the fallback's answers are worth more than the model's, in each run in which it answers."""
+    return [gain for one in scored_streams for _, is_bypassed, gain in _known_gains(one) if is_bypassed]
+
+
+def _known_gains(one: ScoredStream) -> list[tuple[Severity, bool, float]]:
+    verdict = one.verdict
+    runs = zip(verdict.severities, verdict.bypassed_runs, verdict.gains, strict=True)
+    return [(severity, is_bypassed, gain) for severity, is_bypassed, gain in runs if gain is not None]

@@ -17,11 +17,18 @@ class Verdict:
         gains: per run what the fallback's answers are worth more than the model's: in accuracy, or as a share of the
             reference error; None where that is unknown.
         refusal_rates: per run the share of its requests that the schema refused; empty of a peer, which has none.
+        bypasses: per run whether the model is bypassed after it; empty of a peer, whose CRITICAL always bypasses.
     """
 
     severities: tuple[Severity, ...]
     gains: tuple[float | None, ...]
     refusal_rates: tuple[float, ...] = ()
+    bypasses: tuple[bool, ...] = ()
+
+    @property
+    def bypassed_runs(self) -> tuple[bool, ...]:
+        """Whether the fallback answers, of each run."""
+        return self.bypasses or tuple(severity is Severity.CRITICAL for severity in self.severities)
 
     def has_reached(self, severity: Severity, since: int, within: int | None = None) -> bool:
         """Whether a run from `since` on was that severe or worse, among the next `within` runs."""
