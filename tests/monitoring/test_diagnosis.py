@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stillsafe.core.evidence.corruption import Diagnosis, Limits, Suspicion, diagnose, distribution_shift
+from stillsafe.core.evidence.corruption import Diagnosis, Limits, Suspicion, diagnose
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.impact import DistributionShift
 from stillsafe.init import infer
 from stillsafe.model.model import ModelKind

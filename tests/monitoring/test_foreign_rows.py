@@ -7,7 +7,7 @@ import numpy as np
 
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.clock_claim import foreign_rows
-from stillsafe.core.evidence.corruption import distribution_shift
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.slots import composed_baseline
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.monitoring.columns import Columns

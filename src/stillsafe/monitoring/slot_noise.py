@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline, Joint
 from stillsafe.core.evidence import association
-from stillsafe.core.evidence.corruption import distribution_shift
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.impact import DistributionShift, PerformanceImpact
 from stillsafe.core.evidence.impact_estimate import estimate_impact
 from stillsafe.core.evidence.measures import Measure, confidence_measures, distribution_measures, feature_measures

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.evidence.corruption import (
-    Diagnosis,
-    Limits,
-    Suspicion,
-    clipped_counts,
-    diagnose,
-    distribution_shift,
-)
+from stillsafe.core.evidence.corruption import Diagnosis, Limits, Suspicion, diagnose
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.impact import DistributionShift
 from stillsafe.core.schema import FeatureType
 from tests.core.evidence.rows import (
@@ -59,31 +53,6 @@ def with_code(rows: Codes, column: int, code: int, share: float = 1.0) -> Codes:
     changed_rows = rows.copy()
     changed_rows[: round(share * len(rows)), column] = code
     return changed_rows
-
-
-def test_the_shares_of_a_shift_sum_to_one() -> None:
-    """Each feature's shares sum to one, now and in health, and numbers far outside are clipped for associations."""
-    rows = with_code(with_code(draw_rows(500, 4), FIRST, BINS.above, 0.4), FIRST, BINS.below, 0.2)
-    shift = shift_of(rows)
-    for shares in (shift.features, shift.clipped_features, shift.healthy):
-        assert set(shares) == set(NAMES)
-        assert all(column.sum() == pytest.approx(1) for column in shares.values())
-    assert shift.features["first"][[BINS.below, BINS.above]].tolist() == [0.2, 0.2]
-    assert shift.clipped_features["first"][[BINS.below, BINS.above]].tolist() == [0, 0]
-    assert min(shift.clipped_features["first"][[0, BINS.ordinary - 1]]) > 0.2
-
-
-def test_clipping_keeps_every_count() -> None:
-    """The counts of the special bins of numbers go to the outermost ordinary ones; the missing ones stay."""
-    assert clipped_counts(BINS, (1, 2, 3, 4, 10, 20, 30)) == (11, 2, 3, 24, 0, 0, 30)
-
-
-def test_without_common_bins_there_is_no_shift() -> None:
-    """A baseline of an older version, or an empty window, has no bins to compare."""
-    tally = tally_of(draw_rows(100, 5), HEALTHY)
-    features = {name: replace(each, bins=None, bin_counts=()) for name, each in BASELINE.features.items()}
-    assert distribution_shift(replace(BASELINE, features=features), tally) is None
-    assert distribution_shift(BASELINE, replace(tally, features={})) is None
 
 
 @pytest.mark.parametrize("column", [FIRST, SECOND, THIRD])

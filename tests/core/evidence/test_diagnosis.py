@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stillsafe.core.evidence.corruption import distribution_shift
 from stillsafe.core.evidence.diagnosis import diagnosis_readings
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.impact import FeatureImpact, PerformanceImpact
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.policy import Policy

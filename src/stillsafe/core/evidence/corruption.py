@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stillsafe.core.baseline import Baseline, FeatureBaseline
+from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence import association
 from stillsafe.core.evidence.association import (
     AssociationNoise,
@@ -27,16 +27,13 @@ from stillsafe.core.evidence.association import (
     Numbers,
 )
 from stillsafe.core.evidence.bins import Bins
-from stillsafe.core.evidence.doubts import far_rate, mean_difference, moved_along, thin_rate, value_shares, with_outside
-from stillsafe.core.evidence.impact import (
-    Corruption,
-    DistributionShift,
-    total_variation,
-    total_variation_noise,
-)
+from stillsafe.core.evidence.company import fits_by_row, has_moved_alone, has_moved_along, lasting_share
+from stillsafe.core.evidence.distributions import certain_shift, clipped_counts, feature_shift
+from stillsafe.core.evidence.doubts import far_rate, thin_rate, value_shares, with_outside
+from stillsafe.core.evidence.impact import Corruption, DistributionShift
 from stillsafe.core.evidence.relation_record import Record, noise_factor
 from stillsafe.core.policy import EVIDENCE, EvidencePolicy
-from stillsafe.core.window import FeatureTally, Tally
+from stillsafe.core.window import Tally
 
 RELATION = "broken_relation_rate"
 
@@ -119,40 +116,6 @@ class Diagnosis:
         return frozenset(other_side if name in side else side if name in other_side else ())
 
 
-def distribution_shift(baseline: Baseline, tally: Tally, policy: EvidencePolicy = EVIDENCE) -> DistributionShift | None:
-    """The distributions in the window and in health, or None without bins in common."""
-    features, clipped_features, healthy = {}, {}, {}
-    for name, feature in baseline.features.items():
-        now = tally.features.get(name)
-        if feature.bins is not None and now is not None and _comparable(feature, now):
-            healthy[name] = _shares(feature.bin_counts)
-            features[name] = _shares(now.bin_counts)
-            if baseline.is_hour_known and name not in baseline.clock:
-                clipped_features[name] = _shares(clipped_counts(feature.bins, now.bin_counts))
-    outputs, healthy_outputs = {}, {}
-    for name, output in baseline.outputs.items():
-        now = tally.outputs.get(name)
-        if now is not None and _comparable(output, now):
-            outputs[name], healthy_outputs[name] = _shares(now.bin_counts), _shares(output.bin_counts)
-    if not features:
-        return None
-    return DistributionShift(
-        features,
-        clipped_features,
-        healthy,
-        outputs,
-        healthy_outputs,
-        tally.judged_count,
-        baseline.effective_size or baseline.sample_size,
-        mean_difference(baseline, tally, policy),
-    )
-
-
-def clipped_counts(bins: Bins, counts: tuple[int, ...]) -> tuple[int, ...]:
-    """Counts by bin, with the numbers far outside counted in the outermost ordinary bins."""
-    return tuple(np.bincount(bins.clipped_bins, weights=counts, minlength=bins.size).astype(np.int64).tolist())
-
-
 def diagnose(
     baseline: Baseline, tally: Tally, shift: DistributionShift, suspicion: Suspicion, limits: Limits
 ) -> Diagnosis:
@@ -180,20 +143,13 @@ def diagnose(
     search = AssociationSearch(table, baseline, tally, shift, limits)
     whole = search.broken_association(set())
     thin = with_outside(thin, far, suspicion.out_of_range, limits.policy)
-    unknown = {**thin, **far}
-    doubts = {**suspicion.out_of_range, **suspicion.repeated_number, **unknown}
-    # Two features that repeat one number each, or are far outside, fit each other by chance: neither vouches.
-    confined_names = suspicion.repeated_number.keys() | unknown.keys()
-    intact = frozenset(
-        name
-        for name, share in doubts.items()
-        if (search.has_company(name, doubts) if name in unknown else search.rebuts(name, share, confined_names))
-    )
+    doubts = _doubts(suspicion, far, thin, limits.policy)
+    intact = frozenset(name for name, share in doubts.shares.items() if search.is_genuine(name, share, doubts))
     repeated_number, far, thin = (
         {name: share for name, share in each.items() if name not in intact}
         for each in (suspicion.repeated_number, far, thin)
     )
-    thin |= search.lone_shifts(doubts)
+    thin |= search.lone_shifts(doubts.shares)
     shares = value_shares(suspicion.absent, repeated_number, far, thin)
     shares = {name: share if name in thin else max(share, search.share(whole, name)) for name, share in shares.items()}
     side, associations = search.fewest_features(set(shares))
@@ -207,7 +163,7 @@ def diagnose(
     )
     suspects = corruptions.keys() | alternatives.keys()
     shifts = {name: share for name, share in suspicion.shifts.items() if name not in suspects}
-    genuine = search.genuine_shifts(shifts, doubts, confined_names)
+    genuine = frozenset(name for name, share in shifts.items() if search.is_genuine(name, share, doubts))
     all_associations = associations | other_associations
     return Diagnosis(corruptions, intact, all_associations, alternatives if other_side else {}, genuine)
 
@@ -219,13 +175,43 @@ def _diagnosis_by_values(
     shares = value_shares(suspicion.absent, suspicion.repeated_number, far, thin)
     corruptions = {
         name: Corruption(
-            share if name in thin else max(share, _feature_shift(shift, name)),
+            share if name in thin else max(share, feature_shift(shift, name)),
             name in far,
             name in suspicion.repeated_number,
         )
         for name, share in shares.items()
     }
     return Diagnosis(corruptions, frozenset(), {})
+
+
+class Doubts(NamedTuple):
+    """The features whose values suggest corruption, and which of them are evidence for others.
+
+    Attributes:
+        shares: per feature, of its values.
+        unknown_names: of which the healthy period had hardly any such values: only company makes them genuine.
+        confined_names: these, and repeated numbers, which may fit each other by chance.
+        strange_names: those that are one number, or far outside without being the tail of a shift: no evidence at all.
+    """
+
+    shares: Mapping[str, float]
+    unknown_names: frozenset[str]
+    confined_names: frozenset[str]
+    strange_names: frozenset[str]
+
+
+def _doubts(
+    suspicion: Suspicion, far: Mapping[str, float], thin: Mapping[str, float], policy: EvidencePolicy
+) -> Doubts:
+    unknown, repeats, outside = {**thin, **far}, suspicion.repeated_number, suspicion.out_of_range
+    # Where most of what is outside the range is not far outside, the far numbers are the tail of a shift.
+    distant_names = {name for name, share in far.items() if share > policy.lone_shift_min * outside.get(name, 0.0)}
+    return Doubts(
+        {**outside, **repeats, **unknown},
+        frozenset(unknown),
+        frozenset({*repeats, *unknown}),
+        frozenset({*repeats, *distant_names}),
+    )
 
 
 class AssociationSearch:
@@ -255,7 +241,7 @@ class AssociationSearch:
         factors = [noise_factor(limits.record.get(name, ()), limits.policy) for name in self.names]
         self.noise_factors: Numbers = np.array(factors)
         self.certain_shift: Numbers = np.array(
-            [_certain_shift(shift, name, limits.policy.shift_deviations) for name in self.names]
+            [certain_shift(shift, name, limits.policy.shift_deviations) for name in self.names]
         )
 
     def broken_association(self, without: Collection[str], least_information: float | None = None) -> BrokenAssociation:
@@ -272,41 +258,46 @@ class AssociationSearch:
         rest = self.broken_association(others)
         measures = [
             association.solo_change(self.table, self.window, index, [self.index[o] for o in others if o in self.index]),
-            (float(rest.share[index]), float(rest.power[index])),
+            self._evidence_of(rest, index),
         ]
         return any(self._clearly_less(share, *measure) for measure in measures)
 
-    def has_company(self, name: str, doubts: Collection[str]) -> bool:
-        """Whether the associated features moved along with a feature as a genuine shift of it implies."""
-        index, policy = self.index.get(name), self.limits.policy
+    def is_genuine(self, name: str, share: float, doubts: Doubts) -> bool:
+        """Whether a share of doubtful or shifted values is a genuine shift, by the associated features."""
+        is_rebutted = name not in doubts.unknown_names and self.rebuts(name, share, doubts.confined_names)
+        return is_rebutted or self.has_company(name, doubts)
+
+    def has_company(self, name: str, doubts: Doubts) -> bool:
+        """Whether the associated features moved along with a feature as a genuine shift of it implies.
+
+        Another doubtful one is evidence only where both fit each other row by row, and neither is strange.
+        """
+        index, strange_names = self.index.get(name), doubts.strange_names
         if index is None:
             return False
-        doubtful = [self.index[other] for other in doubts if other in self.index]
-        movement, power = moved_along(self.table, self.shares, self.rows, index, doubtful)
-        return power > policy.power_deviations and movement > policy.moved_along_min
+        lasting_part = lasting_share(self.table, self.noise, index)
+        positions = {other: self.index[other] for other in doubts.shares if other in self.index}
+        doubtful = [
+            position
+            for other, position in positions.items()
+            if {name, other} & strange_names
+            or not fits_by_row(self.table, self.window, self.shares, (index, position), lasting_part)
+        ]
+        needed_share = 1.0 if name in strange_names else lasting_part
+        return has_moved_along(self.table, self.shares, self.rows, index, doubtful, needed_share)
 
     def lone_shifts(self, doubts: Collection[str]) -> dict[str, float]:
         """The shift of each feature beyond doubt that moved far while its associated features clearly did not."""
-        policy, shifts = self.limits.policy, {}
         doubtful = [self.index[other] for other in doubts if other in self.index]
-        for index, name in enumerate(self.names):
-            if name in doubts or self.certain_shift[index] < policy.lone_shift_min:
-                continue
-            movement, power = moved_along(self.table, self.shares, self.rows, index, doubtful)
-            is_clear = power > policy.power_deviations and movement < policy.moved_along_min
-            if is_clear and (1 - movement) * power > policy.power_deviations:
-                shifts[name] = _feature_shift(self.shift, name)
-        return shifts
-
-    def genuine_shifts(
-        self, shifts: Mapping[str, float], doubts: Collection[str], confined_names: Collection[str]
-    ) -> frozenset[str]:
-        """Features whose associations moved or held as a genuine shift of the feature implies."""
-        return frozenset(
-            name
-            for name, share in shifts.items()
-            if self.has_company(name, doubts) or self.rebuts(name, share, confined_names)
-        )
+        return {
+            name: feature_shift(self.shift, name)
+            for index, name in enumerate(self.names)
+            if name not in doubts
+            and self.certain_shift[index] >= self.limits.policy.lone_shift_min
+            and has_moved_alone(
+                self.table, self.shares, self.rows, index, doubtful, lasting_share(self.table, self.noise, index)
+            )
+        }
 
     def share(self, whole: BrokenAssociation, name: str) -> float:
         """Share of rows on which a corrupted feature is corrupted, by its associations where they can show it.
@@ -315,7 +306,7 @@ class AssociationSearch:
         """
         index = self.index.get(name)
         if index is None or whole.power[index] <= self.limits.policy.power_deviations:
-            return _feature_shift(self.shift, name)
+            return feature_shift(self.shift, name)
         return float(min(max(whole.share[index], 0.0), 1.0)) if whole.deviations[index] > self.limits.z else 0.0
 
     def fewest_features(self, corrupt_names: set[str]) -> tuple[dict[str, float], dict[str, FeatureAssociation]]:
@@ -389,7 +380,12 @@ class AssociationSearch:
     def _keeps_associations(self, name: str, share: float, excluded_names: set[str]) -> bool:
         """Whether a feature keeps its associations with all features that are not excluded."""
         rest, index = self.broken_association(excluded_names - {name}, least_information=0.0), self.index[name]
-        return self._clearly_less(share, float(rest.share[index]), float(rest.power[index]))
+        return self._clearly_less(share, *self._evidence_of(rest, index))
+
+    def _evidence_of(self, rest: BrokenAssociation, index: int) -> tuple[float, float]:
+        """The share that associations show broken, and the standard errors of all: they show what lasts of them."""
+        lasting_part = lasting_share(self.table, self.noise, index)
+        return float(rest.share[index]) / max(lasting_part, 1e-9), float(rest.power[index]) * lasting_part
 
     def shift_elsewhere(self, corrupt_names: set[str]) -> Numbers:
         """(F,) the largest shift among the other features that are not corrupted."""
@@ -424,27 +420,3 @@ def _feature_association(
 ) -> FeatureAssociation:
     numbers = float(now.share[index]), float(limits[index])
     return FeatureAssociation(*numbers, is_detectable, tuple(sorted(without)), float(now.error[index]))
-
-
-def _feature_shift(shift: DistributionShift, name: str) -> float:
-    return total_variation(shift.clipped_features.get(name, shift.features[name]), shift.healthy[name])
-
-
-def _certain_shift(shift: DistributionShift, name: str, deviations: float) -> float:
-    """A feature's shift beyond what sampling explains."""
-    mean, sd = total_variation_noise(shift.healthy[name], shift.variance_factor)
-    return max(0.0, _feature_shift(shift, name) - mean - deviations * sd)
-
-
-def _comparable(healthy: FeatureBaseline, now: FeatureTally) -> bool:
-    return (
-        healthy.bins is not None
-        and len(now.bin_counts) == healthy.bins.size == len(healthy.bin_counts)
-        and sum(now.bin_counts) > 0
-        and sum(healthy.bin_counts) > 0
-    )
-
-
-def _shares(counts: tuple[int, ...]) -> Numbers:
-    numbers = np.array(counts, dtype=np.float64)
-    return np.asarray(numbers / numbers.sum())

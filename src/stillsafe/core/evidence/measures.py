@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
-from stillsafe.core.evidence.corruption import distribution_shift
+from stillsafe.core.evidence.distributions import distribution_shift
 from stillsafe.core.evidence.impact import DistributionShift, total_variation, total_variation_noise
 from stillsafe.core.evidence.noise_limit import mean_noise_limit, rate_noise_limit, rate_standard_error, z_limit
 from stillsafe.core.evidence.watch import watched_part
