@@ -348,9 +348,9 @@ def _with_harm(policy: Policy, harm: Harm) -> Policy:
 
 def _with_prices(policy: Policy, fallback: FallbackSettings, harm: Harm) -> Policy:
     """The policy with what the fallback is expected to be worth."""
-    prices = tuple(FallbackPrice(reads, score) for reads, score in fallback.prices)
+    prices = tuple(FallbackPrice(*price) for price in fallback.prices)
     if harm.metric == "expected_cost":
-        prices = tuple(FallbackPrice(price.reads, price.score - harm.fallback_cost) for price in prices)
+        prices = tuple(replace(price, score=price.score - harm.fallback_cost) for price in prices)
         if fallback.answer == "abstain":
             prices = (FallbackPrice((), 1 - harm.no_answer_cost),)
     return replace(policy, bypass=Bypass(fallback.bypass), fallback_prices=prices, model_score=fallback.model_score)

@@ -32,6 +32,8 @@ class FallbackRuleList(Section):
     """The features that its rules read. While one of them is damaged, the list is not used."""
     score: Number | None = None
     """Its score on held-out rows; higher is better. Without it the list is used last and has no price."""
+    error: Annotated[Number, Field(ge=0)] | None = None
+    """Standard error of what the model's score leads it by in a later run; without it any advantage counts."""
     rules: Annotated[tuple[FallbackRule, ...], Field(strict=False, min_length=1)]
     """Tried in order; the first whose condition holds answers."""
 
@@ -55,6 +57,8 @@ class FallbackModel(Section):
     """The features that the model takes. While one of them is damaged, the model is not used."""
     score: Number | None = None
     """Its score on held-out rows; higher is better. Without it the model is used last and has no price."""
+    error: Annotated[Number, Field(ge=0)] | None = None
+    """Standard error of what the model's score leads it by in a later run; without it any advantage counts."""
 
 
 class FallbackLists(Section):
@@ -83,6 +87,8 @@ class FallbackSettings(FallbackLists):
     """The model's score on the held-out rows: what the scores of lists, models and default are compared with."""
     default_score: Number | None = None
     """The score of `default` on the held-out rows. Delete it if you change `default`."""
+    default_error: Annotated[Number, Field(ge=0)] | None = None
+    """Standard error of what the model's score leads that of `default` by in a later run."""
     lists_file: str | None = None
     """The file with the rule lists and models that `init` learnt."""
     minimum: Number | None = None
@@ -115,12 +121,14 @@ class FallbackSettings(FallbackLists):
         return self.default if self.safe_class is None else self.safe_class
 
     @property
-    def prices(self) -> tuple[tuple[tuple[str, ...], float], ...]:
-        """Features that it reads, and score, of each priced way to answer; the last answer reads none."""
-        scores = [(each.reads, each.score) for each in self.lists] + [(each.reads, each.score) for each in self.models]
-        last_answer: tuple[tuple[str, ...], float | None] = ((), self._last_score)
-        sources = [last_answer] if self.answer == "abstain" else [*scores, last_answer]
-        return tuple((reads, score) for reads, score in sources if score is not None)
+    def prices(self) -> tuple[tuple[tuple[str, ...], float, float | None], ...]:
+        """Features that it reads, score and its error, of each priced way to answer; the last answer reads none."""
+        fallbacks: tuple[FallbackRuleList | FallbackModel, ...] = (*self.lists, *self.models)
+        sources = [(each.reads, each.score, each.error) for each in fallbacks]
+        error = self.default_error if self.answer == "rules" else None
+        last_answer: tuple[tuple[str, ...], float | None, float | None] = ((), self._last_score, error)
+        answers = [last_answer] if self.answer == "abstain" else [*sources, last_answer]
+        return tuple((reads, score, error) for reads, score, error in answers if score is not None)
 
     @property
     def _last_score(self) -> float | None:

@@ -68,7 +68,7 @@ def test_an_older_folder_becomes_complete(folder: Path) -> None:
     assert {section: set(values) for section, values in result.additions.items()} == {
         "service": {"timezone"},
         "privacy": {"min_count"},
-        "fallback": {"model_score", "default_score", "lists_file"},
+        "fallback": {"model_score", "default_score", "default_error", "lists_file"},
     }
     assert new_settings.fallback.model_score is not None
     assert new_settings.fallback.lists

@@ -11,10 +11,10 @@ import pytest
 from stillsafe.core.fallback import Answer, Fallback
 from stillsafe.core.schema import FeatureSpec, FeatureType, LogMode, Row, Schema
 from stillsafe.core.score import Score
-from stillsafe.init.rule_learner import DEEPEST, LEAVES
+from stillsafe.init.rule_learner import DEEPEST, LEAVES, SMALLEST_LEAF
 from stillsafe.init.rule_pricing import SearchSample
 from stillsafe.init.rule_proposal import NO_PROPOSAL, Proposal
-from stillsafe.init.rule_search import MOST_LISTS, propose, search
+from stillsafe.init.rule_search import MOST_LISTS, difference_error, propose, search
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback
 from stillsafe.settings_fallback import FallbackRule, FallbackRuleList, FallbackSettings
@@ -325,3 +325,16 @@ def test_the_most_important_damage_comes_first() -> None:
     single = [damage.score for damage in proposal.evaluation.damage_scores if len(damage.features) == 1]
     assert single
     assert all(score >= next_score for score, next_score in pairwise(single))
+
+
+@pytest.mark.parametrize("count", [400, 4_000])
+def test_the_error_of_a_price_is_that_of_another_stretch(count: int) -> None:
+    """Rows in any order vary by sampling alone; stretches that differ add how much they do; few rows tell nothing."""
+    draw = np.random.default_rng(count)
+    rows = (draw.random(count) < 0.3).astype(float)
+    error = difference_error(rows)
+    assert difference_error(rows[: 4 * SMALLEST_LEAF - 1]) is None
+    assert error is not None
+    assert 0.9 < error / (0.21 / count) ** 0.5 < 3
+    drift = difference_error(rows + np.repeat([0.0, 0.1, 0.2, 0.3], count // 4))
+    assert drift == pytest.approx(0.13, abs=0.05)

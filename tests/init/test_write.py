@@ -158,7 +158,7 @@ LISTS = (
         (ProposedRule('category == "a\\"ü\'"', "no", "5% of rows, 70% right"),), ("category",), ("numeric",), 0.7
     ),
 )
-PROPOSAL = Proposal(LISTS, EVALUATION, 0.85, 0.6)
+PROPOSAL = Proposal(LISTS, EVALUATION, 0.85, 0.6, 0.02)
 
 
 def read_folder(proposal: Proposal, folder: Path) -> settings.Settings:
@@ -188,7 +188,7 @@ def test_priced_lists_bypass_where_it_pays(tmp_path: Path) -> None:
     policy = read_folder(PROPOSAL, tmp_path).policy
     assert (policy.bypass, policy.model_score) == (Bypass.WHEN_IT_PAYS, 0.85)
     assert policy.fallback_prices == PROPOSAL.prices
-    assert PROPOSAL.prices[-1] == FallbackPrice((), 0.6)
+    assert PROPOSAL.prices[-1] == FallbackPrice((), 0.6, 0.02)
     without_price = read_folder(replace(PROPOSAL, model_score=None, default_score=None), tmp_path)
     assert without_price.policy.bypass is Bypass.ALWAYS
     assert parse(text_of()).policy.bypass is Bypass.ALWAYS

@@ -49,10 +49,12 @@ class FallbackPrice:
     Attributes:
         reads: the features that it reads; none of the default answer.
         score: higher is better: the accuracy, or minus a regressor's error as a share of the model's healthy error.
+        error: standard error of the difference from the model's score in a later run; None where it is not known.
     """
 
     reads: tuple[str, ...]
     score: float
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

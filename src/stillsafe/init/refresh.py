@@ -203,6 +203,7 @@ def _missing_prices(current: Settings, model: Model, data: _ScoredRows) -> _Addi
         return _Additions()
     has_own_answers = bool(fallback.rules) or fallback.function is not None
     values: dict[str, Any] = {"model_score": proposal.model_score, "default_score": proposal.default_score}
+    values |= {} if proposal.default_error is None else {"default_error": proposal.default_error}
     files = {}
     if proposal.lists:
         name = service_folder.numbered_name(proposal.lists_file, service_folder.generation_of(current.folder))

@@ -30,12 +30,14 @@ class ProposedList:
         reads: the features that the rules read, in the schema's order.
         without: the features for whose damage the list was learnt.
         score: on the held-out rows while those features are damaged, as the settings hold it: higher is better.
+        error: standard error of what the model's score leads it by in a later run; None if the model's is unknown.
     """
 
     rules: tuple[ProposedRule, ...]
     reads: tuple[str, ...]
     without: tuple[str, ...]
     score: float
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,13 @@ class ProposedModel:
     Attributes:
         reads: the features that it takes.
         without: the features for whose damage it was trained.
-        score: as of a list; None if the model's score is unknown.
+        score, error: as of a list; None if the model's score is unknown.
     """
 
     reads: tuple[str, ...]
     without: tuple[str, ...]
     score: float | None
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Proposal:
         evaluation: the scores; None if the sample does not allow a search.
         model_score, default_score: as the settings hold them: accuracy, or minus the error as a multiple of the
             model's; None where the model's score is unknown.
+        default_error: of the default, as of a list.
         lists_file: name of the file with the lists, next to the settings.
         models: second models, in the order of their file; empty unless the owner wants them.
         models_file, models_digest: name and SHA-256 of that file.
@@ -102,6 +106,7 @@ class Proposal:
     evaluation: RuleEvaluation | None = None
     model_score: float | None = None
     default_score: float | None = None
+    default_error: float | None = None
     lists_file: str = "fallback_rules.toml"
     models: tuple[ProposedModel, ...] = ()
     models_file: str = "fallback_models.skops"
@@ -110,9 +115,10 @@ class Proposal:
     @property
     def prices(self) -> tuple[FallbackPrice, ...]:
         """The prices of the lists and of the default."""
-        default = () if self.default_score is None else (FallbackPrice((), self.default_score),)
-        lists = (FallbackPrice(each.reads, each.score) for each in self.lists)
-        models = (FallbackPrice(each.reads, each.score) for each in self.models if each.score is not None)
+        default = () if self.default_score is None else (FallbackPrice((), self.default_score, self.default_error),)
+        lists = (FallbackPrice(each.reads, each.score, each.error) for each in self.lists)
+        priced_models = (each for each in self.models if each.score is not None)
+        models = (FallbackPrice(each.reads, each.score or 0.0, each.error) for each in priced_models)
         return (*lists, *models, *default)
 
     @property

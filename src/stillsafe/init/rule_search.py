@@ -7,6 +7,7 @@ default answer. Without labels, the model's own predictions replace them, and it
 """
 
 import heapq
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,8 @@ LARGEST_LABEL = 1e100
 ASSUMED_ERROR = 0.5
 """Error of a regressor without labels, as a share of the mean absolute deviation of its predictions."""
 SCORE_DIGITS = 4
+STRETCHES = 4
+"""Of the held-out rows in order of time, between which the price of a list varies."""
 
 Numbers = NDArray[np.float64]
 
@@ -117,7 +120,8 @@ def split_sample(sample: SearchSample, default: Answer, seed: int) -> SampleSpli
     if truths is None or len(usable) < 4 * SMALLEST_LEAF:
         return None
     order = np.random.default_rng(seed).permutation(usable).tolist()
-    held_out = order[: min(len(order) // 2, MOST_HELD_OUT)]
+    held_out = sorted(order[: min(len(order) // 2, MOST_HELD_OUT)])
+    order = [*held_out, *order[len(held_out) :]]
     training = order[len(held_out) : len(held_out) + MOST_TRAINING]
     targets, default_number = _targets([truths[number] for number in order], kind, default)
     targets = replace(targets, costs=answer_costs(sample.definition, targets))
@@ -253,12 +257,11 @@ class HoldOutEvaluator:
         share = LEAST_ERROR_GAIN * float(self._default_losses.mean())
         self.least_gain = LEAST_ACCURACY_GAIN if targets.classes else share
 
-    def price(self, answers: Sequence[Answer]) -> float | None:
-        """The score of a second model's answers, as the settings hold it; None without a score of the model."""
-        if self._reference_prices()[0] is None:
-            return None
-        price = self._price(self._losses(_numbers(answers, self._targets.classes)))
-        return None if price is None else round(price, SCORE_DIGITS)
+    def price(self, answers: Sequence[Answer]) -> tuple[float | None, float | None]:
+        """The score of a second model's answers and its error, as in the settings; None without the model's score."""
+        losses = self._losses(_numbers(answers, self._targets.classes))
+        price = None if self._reference_prices()[0] is None else self._price(losses)
+        return (None, None) if price is None else (round(price, SCORE_DIGITS), self._price_error(losses))
 
     def proposal(self, schema: Schema, lists: Sequence[_RuleList]) -> Proposal:
         """The lists that are worth their length, with their scores."""
@@ -280,12 +283,15 @@ class HoldOutEvaluator:
                 tuple(name for name in schema.names if name in lists[n].reads),
                 tuple(name for name in schema.names if name in lists[n].without),
                 round(self._price(losses[n]) or 0.0, SCORE_DIGITS),
+                self._price_error(losses[n]),
             )
             for n in positions
         )
         prices = (None if price is None else round(price, SCORE_DIGITS) for price in self._reference_prices())
         model_score, default_score = prices
-        return Proposal(proposed_lists, self._evaluation(schema, lists, losses, positions), model_score, default_score)
+        evaluation = self._evaluation(schema, lists, losses, positions)
+        default_error = None if default_score is None else self._price_error(self._default_losses)
+        return Proposal(proposed_lists, evaluation, model_score, default_score, default_error)
 
     def _best_lists(self, lists: Sequence[_RuleList], losses: Sequence[Numbers]) -> list[int]:
         """The lists that are better than the default, and clearly than each list that reads less; the best first."""
@@ -331,6 +337,19 @@ class HoldOutEvaluator:
         error = 0.0 if model_losses is None else float(model_losses.mean())
         return -float(losses.mean()) / error if error > 0 else None
 
+    def _price_error(self, losses: Numbers) -> float | None:
+        """Standard error of the difference from the model's score in a later run; None where the model's is unknown.
+
+        A later run differs by sampling, and as stretches of the sample do beyond sampling.
+        """
+        if self._predictions is None or self._reference_prices()[0] is None:
+            return None
+        has_answer = ~np.isnan(self._predictions)
+        differences = (losses - self._losses(self._predictions))[has_answer & np.isfinite(losses)]
+        error = difference_error(differences)
+        unit = 1.0 if self._targets.classes else float(self._losses(self._predictions)[has_answer].mean())
+        return None if error is None or unit <= 0 else round(error / unit, SCORE_DIGITS)
+
     def _reference_prices(self) -> tuple[float | None, float | None]:
         """The prices of the model and of the default; None where the model's losses are unknown."""
         losses = self._model_losses()
@@ -373,6 +392,21 @@ class HoldOutEvaluator:
         default, rules = self._score(self._default_losses), best(())
         count = self._columns.count
         return RuleEvaluation(metric, count, default, rules, tuple(damage_scores), model, self._is_labelled)
+
+
+def difference_error(differences: Numbers) -> float | None:
+    """Standard error of a mean over rows in order of time, for another stretch of them; None of too few rows.
+
+    Sampling, and the variance between stretches beyond it: the moment estimator of random-effects models
+    (R. DerSimonian and N. Laird, "Meta-analysis in clinical trials", 1986), in its unweighted form.
+    """
+    count = len(differences)
+    if count < STRETCHES * SMALLEST_LEAF:
+        return None
+    means = [float(part.mean()) for part in np.array_split(differences, STRETCHES)]
+    variance = float(differences.var(ddof=1))
+    between = max(float(np.var(means, ddof=1)) - variance * STRETCHES / count, 0.0)
+    return math.sqrt(variance / count + between)
 
 
 def _class_probabilities(sample: SearchSample, held_out: Sequence[int], targets: Targets) -> Numbers | None:

@@ -59,7 +59,7 @@ def with_second_models(
             estimator = _train(features, sample, split, seed)
             answers = _predict(estimator, features, [sample.rows[number] for number in split.held_out])
             estimators.append(estimator)
-            models.append(ProposedModel(features.names, without, split.evaluator.price(answers)))
+            models.append(ProposedModel(features.names, without, *split.evaluator.price(answers)))
     content = skops.io.dumps(estimators, compression=ZIP_DEFLATED) if estimators else b""
     return replace(proposal, models=tuple(models), models_digest=hashlib.sha256(content).hexdigest()), content
 

@@ -193,6 +193,7 @@ def _prices(proposal: Proposal) -> Iterator[str]:
             ("bypass", "always" if proposal.model_score is None else "when_it_pays"),
             ("model_score", proposal.model_score),
             ("default_score", proposal.default_score),
+            ("default_error", proposal.default_error),
         ):
             if value is not None:
                 yield _line(f"{key} = {toml(value)}", _meaning(FallbackSettings, key))
@@ -219,7 +220,8 @@ def lists_text(proposal: Proposal) -> str:
     ]
     for number, rule_list in enumerate(proposal.lists, start=1):
         lines += ["", f"# List {number}: {_list_heading(rule_list)}", "[[lists]]"]
-        lines += [f"reads = {toml(rule_list.reads)}", f"score = {rule_list.score!r}", "rules = ["]
+        lines += [f"reads = {toml(rule_list.reads)}", f"score = {rule_list.score!r}"]
+        lines += [*_error_line(rule_list), "rules = ["]
         lines += [
             f"    {{when = {_literal(rule.when)}, answer = {toml(rule.answer)}}},  # {rule.about}"
             for rule in rule_list.rules
@@ -229,8 +231,12 @@ def lists_text(proposal: Proposal) -> str:
         lines += ["", f"# Model {number + 1}: {_list_heading(model)}", "[[models]]"]
         lines += [f"file = {toml(proposal.models_file)}", f"sha256 = {toml(proposal.models_digest)}"]
         lines += [f"member = {number}", f"reads = {toml(model.reads)}"]
-        lines += [] if model.score is None else [f"score = {model.score!r}"]
+        lines += [] if model.score is None else [f"score = {model.score!r}", *_error_line(model)]
     return "\n".join(lines) + "\n"
+
+
+def _error_line(fallback: ProposedList | ProposedModel) -> list[str]:
+    return [] if fallback.error is None else [f"error = {fallback.error!r}"]
 
 
 def _list_heading(rule_list: ProposedList | ProposedModel) -> str:

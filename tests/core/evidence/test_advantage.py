@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from stillsafe.core.evidence.advantage import best_price, expected_advantage, is_priced, run_advantage
+from stillsafe.core.evidence.advantage import (
+    advantage_margin,
+    best_price,
+    expected_advantage,
+    is_priced,
+    run_advantage,
+)
+from stillsafe.core.evidence.impact_part import ImpactKind, ImpactPart
+from stillsafe.core.evidence.noise_limit import z_limit
 from stillsafe.core.policy import Bypass, FallbackPrice, Policy
 from stillsafe.core.signals import METRIC_SIGNALS, Evidence, Level, Reading, Signal
 
@@ -21,7 +29,7 @@ def estimate(corruption: float | None, level: Level = Level.SEVERE) -> Reading:
 
 
 def damage(feature: str, evidence: Evidence = Evidence.BAD) -> Reading:
-    """A reading that names a feature as damaged."""
+    """A reading that names a feature as with_part."""
     level = Level.MODERATE if evidence is Evidence.BAD else Level.NONE
     return Reading(Signal.MISSING_RATE, feature, evidence, level, 0.4, 0.0, 0.05, None, 500)
 
@@ -31,7 +39,7 @@ def damage(feature: str, evidence: Evidence = Evidence.BAD) -> Reading:
     [((), 0.80), (("d",), 0.80), (("a",), 0.75), (("b", "c"), 0.60), (("a", "b", "c"), 0.60)],
 )
 def test_the_best_list_that_reads_no_damaged_feature_is_priced(damaged_features: tuple[str, ...], score: float) -> None:
-    """A list is usable if it reads no damaged feature; the default reads none."""
+    """A list is usable if it reads no with_part feature; the default reads none."""
     price = best_price(PRICES, damaged_features)
     assert price is not None
     assert price.score == score
@@ -117,3 +125,32 @@ def test_a_loss_by_another_metric_than_that_of_the_prices_is_not_compared() -> N
     assert run_advantage(replace(POLICY, metric="recall"), (by_metric,), ()) == (True, None)
     assert run_advantage(replace(POLICY, metric="auc"), (estimate(0.05),), ()) == (True, None)
     assert run_advantage(replace(POLICY, metric="accuracy"), (estimate(0.05),), ())[0] is False
+
+
+def relation(feature: str, share: float, noise: float) -> Reading:
+    """A reading of broken relations that shows that share."""
+    signal, numbers = Signal.BROKEN_RELATION_RATE, (share, 0.0, 0.15, None, 500)
+    return Reading(signal, feature, Evidence.BAD, Level.MODERATE, *numbers, noise=noise)
+
+
+@pytest.mark.parametrize(("error", "pays"), [(None, True), (0.0, True), (0.02, True), (0.03, False)])
+def test_an_advantage_within_its_error_is_none(error: float | None, *, pays: bool) -> None:
+    """Five points are expected to be won; a price of an older version has no error, and any advantage counts."""
+    policy = replace(POLICY, fallback_prices=(FallbackPrice((), 0.80, error),))
+    assert run_advantage(policy, (estimate(0.15),), ())[0] is pays
+    assert run_advantage(policy, (estimate(0.15),), ())[1] == pytest.approx(0.05)
+
+
+def test_the_margin_has_the_errors_of_price_study_and_share() -> None:
+    """Each adds its own; a relation adds what its noise is worth at the loss of a damaged row."""
+    policy = replace(POLICY, fallback_prices=(FallbackPrice((), 0.8, 0.03),))
+    uncertain = replace(estimate(0.15), standard_error=0.04)
+    assert advantage_margin(policy, (uncertain,), uncertain, ()) == pytest.approx(2 * 0.05)
+    with_part = replace(uncertain, parts=(ImpactPart(ImpactKind.DAMAGE, "c", 0.5, 0.15),))
+    readings = (with_part, relation("c", 0.5, 0.2))
+    z = z_limit(policy.false_alarm_rate, len(readings))
+    assert advantage_margin(policy, readings, with_part, ("c",)) == pytest.approx(
+        2 * (0.05**2 + (0.06 / z) ** 2) ** 0.5
+    )
+    assert advantage_margin(policy, (with_part, damage("c")), with_part, ("c",)) == pytest.approx(2 * 0.05)
+    assert advantage_margin(POLICY, readings, with_part, ("c",)) == 0

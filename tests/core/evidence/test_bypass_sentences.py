@@ -37,6 +37,15 @@ def test_a_model_that_goes_on_says_both_sides_of_the_price() -> None:
     assert unknown == " The model goes on answering, as nothing at hand is expected to do better."
 
 
+def test_an_advantage_within_its_error_is_told_with_it() -> None:
+    """Nine and a half points are expected to be won, and ten may be chance."""
+    policy = replace(POLICY, fallback_prices=(FallbackPrice((), 0.77, 0.05),))
+    assert fallback_outlook(policy, WARNING, (LOSS,)) == (
+        " The model goes on answering: damage costs it 15.5 points, and in health it leads the best usable fallback by "
+        "6.0 points. What a bypass is expected to win is less than its error, 10.0 points."
+    )
+
+
 def test_without_a_price_nothing_is_said() -> None:
     """Where every CRITICAL bypasses, and where another signal is critical too."""
     assert fallback_outlook(replace(POLICY, bypass=Bypass.ALWAYS), DEGRADED, (LOSS,)) == ""

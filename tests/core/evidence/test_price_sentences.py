@@ -48,3 +48,9 @@ def test_another_metric_is_named() -> None:
 def test_without_a_price_there_is_no_sentence() -> None:
     """Where every list reads a damaged feature and the default has no score, nothing is known."""
     assert takeover_sentence(PRICES[:2], 0.83, ("age",), 0.0375) == ""
+
+
+def test_the_error_of_a_price_is_a_part_of_what_must_be_lost() -> None:
+    """Rules that trail by six points, give or take one, take over from eight points on."""
+    sentence = takeover_sentence((FallbackPrice(("x",), 0.77, 0.01),), 0.83, ("y",), 0.0375)
+    assert sentence.endswith("they take over once damage to it is estimated to cost 8.0 points.")

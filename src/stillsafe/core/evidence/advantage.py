@@ -2,13 +2,17 @@
 
 Damage costs the model what the damage part of the estimated loss is. The fallback that reads no damaged feature loses
 nothing by it, so it is ahead as soon as that loss exceeds the model's lead in health. Rows that are hard for the model
-are hard for the fallback too, so a genuine shift counts for neither.
+are hard for the fallback too, so a genuine shift counts for neither. Both numbers are estimates: the fallback answers
+only where the difference is larger than its own error.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
+from stillsafe.core.evidence.impact_part import ImpactKind
+from stillsafe.core.evidence.noise_limit import z_limit
 from stillsafe.core.policy import Bypass, FallbackPrice, Policy
-from stillsafe.core.signals import DAMAGE, METRIC_SIGNALS, Evidence, Level, Reading
+from stillsafe.core.signals import DAMAGE, METRIC_SIGNALS, Evidence, Level, Reading, Signal, reading_key
 
 PRICED_KEYS = frozenset(signal.value for signal in METRIC_SIGNALS.values())
 """Keys of the readings whose bypass can be priced: the estimated losses."""
@@ -49,8 +53,9 @@ def run_advantage(
 ) -> tuple[bool | None, float | None]:
     """Whether the fallback was expected to do better in a run, and by how much.
 
-    At least what matters must be lost. An advantage that is not known counts as one: unknown is never safe. The first
-    part is None where no estimate was judged, the second where no advantage is known.
+    At least what matters must be lost, and the advantage be larger than its error. An advantage that is not known
+    counts as one: unknown is never safe. The first part is None where no estimate was judged, the second where no
+    advantage is known.
 
     Args:
         policy: the rules' numbers and the prices.
@@ -64,7 +69,27 @@ def run_advantage(
     names = {*damaged_features, *(reading.feature for reading in damage if reading.feature is not None)}
     corruption = estimate.corruption if _is_comparable(policy, estimate) else None
     advantage = expected_advantage(policy, corruption, names)
-    return estimate.level is Level.SEVERE and (advantage is None or advantage > 0), advantage
+    margin = advantage_margin(policy, readings, estimate, names)
+    return estimate.level is Level.SEVERE and (advantage is None or advantage > margin), advantage
+
+
+def advantage_margin(
+    policy: Policy, readings: Collection[Reading], estimate: Reading, damaged_features: Collection[str]
+) -> float:
+    """What an advantage must exceed: so many standard errors of itself; 0 where the price has no known error.
+
+    The error is of the price, of the study's losses, and of the share of the rows that broken relations show damaged.
+    """
+    price = best_price(policy.fallback_prices, damaged_features)
+    if price is None or price.error is None:
+        return 0.0
+    z, by_key = z_limit(policy.false_alarm_rate, len(readings)), {reading.key: reading for reading in readings}
+    errors = [price.error, estimate.standard_error or 0.0]
+    for part in estimate.parts:
+        relation = by_key.get(reading_key(Signal.BROKEN_RELATION_RATE, part.feature))
+        if part.kind is ImpactKind.DAMAGE and part.share and relation is not None and relation.evidence is Evidence.BAD:
+            errors.append(part.loss / part.share * (relation.noise or 0.0) / z)
+    return policy.evidence.advantage_deviations * math.hypot(*errors)
 
 
 def _is_comparable(policy: Policy, estimate: Reading) -> bool:

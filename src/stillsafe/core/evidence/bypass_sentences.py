@@ -1,6 +1,6 @@
 """Who answers, the model or the fallback, and why, in words."""
 
-from stillsafe.core.evidence.advantage import best_price, is_priced, run_advantage
+from stillsafe.core.evidence.advantage import advantage_margin, best_price, is_priced, run_advantage
 from stillsafe.core.evidence.label_streak import DEGRADED, LabelStreak, runs_to_leave
 from stillsafe.core.evidence.sentences import number_text, summary
 from stillsafe.core.policy import Policy
@@ -29,6 +29,12 @@ def fallback_outlook(policy: Policy, memory: Memory, readings: tuple[Reading, ..
         return " The model goes on answering, as nothing at hand is expected to do better."
     lead = _amount(estimate.key, policy.model_score - price.score)
     damage = _amount(estimate.key, estimate.corruption)
+    if advantage is not None and advantage > 0:
+        margin = _amount(estimate.key, advantage_margin(policy, readings, estimate, memory.damaged_features))
+        return (
+            f" The model goes on answering: damage costs it {damage}, and in health it leads the best usable fallback "
+            f"by {lead}. What a bypass is expected to win is less than its error, {margin}."
+        )
     return (
         " The model goes on answering, as nothing at hand is expected to do better: "
         f"damage costs it {damage}, and in health it leads the best usable fallback by {lead}."

@@ -135,6 +135,9 @@ class EvidencePolicy:
     possible_loss_deviations: float = _because(
         2.0, "A change is an alarm if what it could cost matters so many standard errors above the estimate."
     )
+    advantage_deviations: float = _because(
+        2.0, "The fallback answers where what it is expected to win is above zero by so many standard errors of that."
+    )
     outlier_max_sources: float = _because(
         5.0, "A deviation of more clients than this is the service's, however many clients there are."
     )

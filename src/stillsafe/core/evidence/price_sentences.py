@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stillsafe.core.evidence.advantage import best_price
-from stillsafe.core.policy import FallbackPrice
+from stillsafe.core.policy import EVIDENCE, FallbackPrice
 
 RULES, MODELS = "rules", "rules or models"
 """What answers before the default."""
@@ -32,7 +32,8 @@ def takeover_sentence(
     price = best_price(prices, damaged_features)
     if price is None:
         return ""
-    lead = max(model_score - price.score, least_loss)
+    error = EVIDENCE.advantage_deviations * (price.error or 0.0)
+    lead = max(model_score - price.score + error, least_loss)
     scores, loss = _scores(price.score, model_score, lead, metric, is_plural=bool(price.reads))
     takes = "they take" if price.reads else "it takes"
     pronoun = "it" if len(damaged_features) == 1 else "them"
