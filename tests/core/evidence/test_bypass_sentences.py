@@ -41,8 +41,13 @@ def test_an_advantage_within_its_error_is_told_with_it() -> None:
     """Nine and a half points are expected to be won, and ten may be chance."""
     policy = replace(POLICY, fallback_prices=(FallbackPrice((), 0.77, 0.05),))
     assert fallback_outlook(policy, WARNING, (LOSS,)) == (
-        " The model goes on answering: damage costs it 15.5 points, and in health it leads the best usable fallback by "
-        "6.0 points. What a bypass is expected to win is less than its error, 10.0 points."
+        " The model goes on answering, as what a bypass may win is within its error of 10.0 points: damage costs it "
+        "15.5 points, and in health it leads the best usable fallback by 6.0 points."
+    )
+    waiting = replace(policy, fallback_prices=(FallbackPrice((), 0.77, 0.01),))
+    assert fallback_outlook(waiting, WARNING, (LOSS,)) == (
+        " The model goes on answering until 3 runs in a row expect a bypass to win beyond its error: damage costs it "
+        "15.5 points, and in health it leads the best usable fallback by 6.0 points."
     )
 
 

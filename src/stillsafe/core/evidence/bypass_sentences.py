@@ -29,16 +29,15 @@ def fallback_outlook(policy: Policy, memory: Memory, readings: tuple[Reading, ..
         return " The model goes on answering, as nothing at hand is expected to do better."
     lead = _amount(estimate.key, policy.model_score - price.score)
     damage = _amount(estimate.key, estimate.corruption)
-    if advantage is not None and advantage > 0:
-        margin = _amount(estimate.key, advantage_margin(policy, readings, estimate, memory.damaged_features))
-        return (
-            f" The model goes on answering: damage costs it {damage}, and in health it leads the best usable fallback "
-            f"by {lead}. What a bypass is expected to win is less than its error, {margin}."
-        )
-    return (
-        " The model goes on answering, as nothing at hand is expected to do better: "
-        f"damage costs it {damage}, and in health it leads the best usable fallback by {lead}."
-    )
+    balance = f"damage costs it {damage}, and in health it leads the best usable fallback by {lead}."
+    if advantage is None or advantage <= 0:
+        return f" The model goes on answering, as nothing at hand is expected to do better: {balance}"
+    margin = advantage_margin(policy, readings, estimate, memory.damaged_features)
+    if advantage <= margin:
+        error = _amount(estimate.key, margin)
+        return f" The model goes on answering, as what a bypass may win is within its error of {error}: {balance}"
+    runs = policy.critical_runs
+    return f" The model goes on answering until {runs} runs in a row expect a bypass to win beyond its error: {balance}"
 
 
 def fallback_end(
