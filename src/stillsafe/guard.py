@@ -8,83 +8,41 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, SupportsFloat
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row, Violation
 from stillsafe.core.score import as_text
 from stillsafe.errors import NoModel, StillsafeError
-from stillsafe.model.frame_rows import plain_row, plain_rows
+from stillsafe.model.column_check import check_columns, columns_of
+from stillsafe.model.frame_rows import is_frame, plain_row, plain_rows
 from stillsafe.service import Clock, config_file, serving_context, settings_of, utc_now
 from stillsafe.serving import predict
 from stillsafe.serving.answers import GuardState, IdInUse, InvalidFeatures, Prediction
-from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances
 from stillsafe.serving.body.request_id import ON_DEMAND, id_violation, identity_of
-from stillsafe.serving.outcomes import draft_fallback, draft_outcomes, plain_outcome
-from stillsafe.serving.predict import Context, MakeRecords
-from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
+from stillsafe.serving.frame_replies import FrameReplies, result_of
+from stillsafe.serving.guard_process import MOST_ROWS, GuardProcess, Reply
+from stillsafe.serving.outcomes import plain_outcome
+from stillsafe.serving.predict import Context
+from stillsafe.serving.prediction_request import ColumnRequests, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.reasons import why_bypassed
 from stillsafe.serving.recording_log import note_lost_refusals
 from stillsafe.serving.sources import source_of
+from stillsafe.serving.stored_replies import stored_replies
 from stillsafe.serving.thread_batcher import ThreadBatcher
 from stillsafe.settings import Settings
-from stillsafe.store.records import PredictionRecord
 
 __all__ = ["Guard", "GuardState", "IdInUse", "InvalidFeatures", "Prediction"]
 
-MOST_ROWS = 1000
-"""Most rows of `predict_many` in one commit, which other writers of the database wait for."""
-Reply = PredictionRecord | IdConflict
+Prepare = Callable[[Mapping[str, object]], Mapping[str, object]]
 Item = tuple[object, str | None, Outcome | tuple[Violation, ...] | None]
 """A row, its id, and what a model elsewhere answered, or what is wrong with that; None where none did."""
-
-
-@dataclass(slots=True)
-class _Process:
-    """What a guard has in one process: nothing of it survives a fork."""
-
-    context: Context
-    lock: Lock = field(default_factory=Lock)
-    loops: "WeakKeyDictionary[asyncio.AbstractEventLoop, MicroBatcher[PredictionRequest, Reply]]" = field(
-        default_factory=WeakKeyDictionary
-    )
-    predictions: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
-    fallbacks: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
-    outcomes: ThreadBatcher[PredictionRequest, Reply] = field(init=False)
-    refusals: ThreadBatcher[Refusal, None] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.predictions = self._batcher()
-        self.fallbacks = self._batcher(draft_fallback)
-        self.outcomes = self._batcher(draft_outcomes)
-        record_refusals = partial(predict.record_refusals, self.context)
-        self.refusals = ThreadBatcher(record_refusals, MOST_ROWS, Lock())
-
-    def _batcher(self, make: MakeRecords | None = None) -> ThreadBatcher[PredictionRequest, Reply]:
-        answer = partial(predict.answer_requests, self.context, make=make)
-        return ThreadBatcher(answer, predict.MAX_BATCH_ROWS, self.lock)
-
-    def loop_batcher(self) -> MicroBatcher[PredictionRequest, Reply]:
-        """The batcher of the running event loop."""
-        loop = asyncio.get_running_loop()
-        batcher = self.loops.get(loop)
-        if batcher is None:
-            self._forget_closed_loops()
-            batcher = self.loops[loop] = MicroBatcher(self.predictions.submit, predict.MAX_BATCH_ROWS)
-            batcher.start()
-        return batcher
-
-    def _forget_closed_loops(self) -> None:
-        """Let go of loops that have ended: a batcher holds its loop, so each call of `asyncio.run` would leave one."""
-        for loop in [each for each in self.loops if each.is_closed()]:
-            self.loops.pop(loop, None)
 
 
 class Guard:
@@ -107,7 +65,7 @@ class Guard:
         self._clock = clock
         self._schema = self.settings.schema_of_features
         self._lock = Lock()
-        self._process: _Process | None = None
+        self._process: GuardProcess | None = None
         self._context: Context | None = None
         self._open()
         _GUARDS.add(self)
@@ -178,12 +136,48 @@ class Guard:
             ValueError: there are fewer or more ids than rows.
         """
         process = self._open_model()
+        if ids is None and is_frame(rows):
+            blocks = (rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS))
+            return [each for block in blocks for each in self.predict_frame(block, synthetic, client).results()]
         table = plain_rows(self._schema, rows)
         names = [None] * len(table) if ids is None else list(ids)
         if len(names) != len(table):
             raise ValueError(f"{len(names)} ids for {len(table)} rows")
         items = [(row, text, None) for row, text in zip(table, names, strict=True)]
         return self._answer_blocks(process.predictions, items, client, synthetic)
+
+    def predict_frame(
+        self,
+        table: Any,
+        synthetic: bool = False,
+        client: str = "",
+        *,
+        prepare: Prepare = dict,
+        ids: Sequence[str] = (),
+        is_retry: bool = False,
+    ) -> FrameReplies:
+        """The replies to the rows of a data frame, by column, in one commit; raises as `predict_many`.
+
+        Args:
+            table: of one block of rows; columns that are no features are ignored.
+            synthetic: as in `predict`.
+            client: as in `predict`.
+            prepare: what is done to a row that is not right at first sight, before it is check_result again.
+            ids: of the predictions, one per row of the table; empty where they get new ones.
+            is_retry: whether rows with these ids may be answered already: they keep those answers.
+        """
+        process, source, schema = self._open_model(), self._source(client), self._schema
+
+        def check(row: Mapping[str, object]) -> Row | tuple[Violation, ...]:
+            return instances.check_instance(schema, prepare(row))
+
+        check_result = check_columns(schema, columns_of(schema, table), len(table), check)
+        self._refuse([*check_result.refusals.values()], source, synthetic)
+        ids = [each for place, each in enumerate(ids) if place not in check_result.refusals]
+        replies: Sequence[Reply] | None = stored_replies(process.context, check_result.rows, ids) if is_retry else None
+        if replies is None:
+            replies = process.predictions.submit(ColumnRequests(check_result.rows, synthetic, source, ids))
+        return FrameReplies(len(table), check_result.refusals, replies)
 
     def fallback(
         self,
@@ -320,7 +314,7 @@ class Guard:
                 await batcher.close()
             await asyncio.to_thread(self.close)
 
-    def _open(self) -> _Process:
+    def _open(self) -> GuardProcess:
         process = self._process
         if process is not None:
             return process
@@ -329,10 +323,10 @@ class Guard:
                 self._context = serving_context(self.settings, self._clock, like=self._context)
                 if self._context.failover is not None:
                     self._context.failover.start()
-                self._process = _Process(self._context)
+                self._process = GuardProcess(self._context)
             return self._process
 
-    def _open_model(self) -> _Process:
+    def _open_model(self) -> GuardProcess:
         """What the guard has, with a model that can answer; raises `NoModel` if that runs elsewhere."""
         process = self._open()
         if process.context.model.is_external:
@@ -397,7 +391,7 @@ class Guard:
             checks.append(check)
         self._refuse([check for check in checks if isinstance(check, tuple)], source, synthetic)
         replies = iter(batcher.submit(requests))
-        return [InvalidFeatures(check) if isinstance(check, tuple) else _result_of(next(replies)) for check in checks]
+        return [InvalidFeatures(check) if isinstance(check, tuple) else result_of(next(replies)) for check in checks]
 
     def _refuse(self, checks: Sequence[Sequence[Violation]], source: str | None, synthetic: bool) -> None:
         """Record wrong requests, which changes nothing for the caller; synthetic ones are no evidence."""
@@ -423,18 +417,12 @@ class Guard:
 
 
 _GUARDS: "WeakSet[Guard]" = WeakSet()
-_PARENTS: list[_Process] = []
+_PARENTS: list[GuardProcess] = []
 """What forks have inherited: it is kept, because the end of a connection of the parent would harm the parent's."""
 
 
-def _result_of(reply: Reply) -> Prediction | IdInUse:
-    if isinstance(reply, IdConflict):
-        return IdInUse(f"The id {reply.request_id!r} belongs to an earlier request with other content.")
-    return Prediction.of(reply)
-
-
 def _answer_of(reply: Reply) -> Prediction:
-    result = _result_of(reply)
+    result = result_of(reply)
     if isinstance(result, IdInUse):
         raise result
     return result

@@ -2,8 +2,29 @@
 
 import os
 import time
+from hashlib import shake_128
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+MOST_BLOCK_IDS = 2**12
+
+
+def block_ids(seed: str, milliseconds: int, count: int) -> list[str]:
+    """The identifiers of the predictions of one block, which its seed gives again: UUIDs (version 7), ascending.
+
+    Args:
+        seed: random, of this block alone.
+        milliseconds: time since 1970 at which the block began.
+        count: how many are wanted, `MOST_BLOCK_IDS` at most; fewer are the first of more.
+    """
+    start, digits = f"{milliseconds:012x}", shake_128(seed.encode()).hexdigest(8 * count)
+    head = f"{start[:8]}-{start[8:]}-7"
+    # The twelve bits behind the version count, and of those behind the variant 60 are random.
+    return [
+        f"{head}{number:03x}-a{digits[at : at + 3]}-{digits[at + 3 : at + 15]}"
+        for number, at in enumerate(range(0, 16 * count, 16))
+    ]
 
 
 def new_ids(count: int) -> list[str]:

@@ -1,37 +1,48 @@
 """Scores a file: each row is answered and recorded as a request would be, in bounded memory, and can be resumed.
 
-The answers go to a partial file, with a note of how far it is. Every row has an id of the job, or the owner's: a row
-that was answered just before a kill gets its stored answer when the job goes on, and no second one.
+The answers go to a partial file, with a note of how far it is. Every row has an id of the owner's, or its prediction
+has one that the note foretells: a row that was answered just before a kill gets its stored answer when the job goes on,
+and no second one.
 """
 
 import csv
+import io
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import count, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, FeatureType
 from stillsafe.core.score import as_text
 from stillsafe.core.state import State
 from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, RefusedError
-from stillsafe.guard import Guard, Prediction
+from stillsafe.guard import Guard, InvalidFeatures, Prediction
+from stillsafe.identifiers import block_ids
 from stillsafe.model.frame_rows import rows_of
 from stillsafe.progress import Progress, no_progress
+from stillsafe.serving.frame_replies import FrameReplies, Result
 from stillsafe.store.disk import create_private, sync
+from stillsafe.store.prediction_columns import PredictionColumns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK_ROWS = 1_000
+BLOCK_ROWS = 4_000
+"""Rows of a commit, which other writers of the database wait for; `MOST_BLOCK_IDS` at most."""
 ANY_FORMAT = TableFormat()
 OWN_COLUMNS = ("row", "id", "prediction_id", "prediction", "confidence", "decided_by", "system_state", "error")
 PARQUET = ".parquet"
 _PARTIAL, _NOTE = ".partial", ".partial.json"
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+T = TypeVar("T")
 Row = Mapping[str, object]
 
 
@@ -47,6 +58,8 @@ class ScoreReport:
         answers: rows by who answered, `model` or `fallback`; `error` counts refused rows.
         state: the state that applied last, or None before the first row.
         is_complete: whether all rows are.
+        block: random seed of the ids of the block that is answered now; empty before the first one.
+        block_at: when that block began, in milliseconds since 1970.
     """
 
     job: str
@@ -56,6 +69,8 @@ class ScoreReport:
     answers: dict[str, int] = field(default_factory=dict)
     state: str | None = None
     is_complete: bool = False
+    block: str = ""
+    block_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +105,27 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
     """
     if job.out.exists():
         raise RefusedError(f"{job.out} exists already: move it away first.")
+    is_retry = _sidecar(job, _NOTE).exists()
     report = _begin(job, guard.settings.model.version)
-    names = [as_text(each) for each in guard.classes]
     try:
         with _sidecar(job, _PARTIAL).open("r+b") as handle:
             if handle.seek(0, os.SEEK_END) < report.bytes:
                 raise RefusedError(f"{handle.name} is shorter than its note has it: delete both to begin anew.")
             handle.truncate(report.bytes)
             handle.seek(report.bytes)
-            stream = _TextStream(handle)
             if not report.rows:
-                csv.writer(stream).writerow([*OWN_COLUMNS, *map(_probability_column, names)])
-            for block in _blocks(guard, job, report.rows):
+                names = map(_probability_column, map(as_text, guard.classes))
+                handle.write(_csv_text([[*OWN_COLUMNS, *names]]))
+            for block in _read_ahead(_blocks(guard, job, report.rows)):
                 report.state = guard.state().state
                 if _is_reached(report.state, job.fail_on):
                     return report
-                _score_block(guard, job, report, block, stream, names)
+                _score_block(guard, job, report, block, handle, is_retry=is_retry)
+                is_retry = False
                 handle.flush()  # or the note would be ahead of the file
                 os.fsync(handle.fileno())
                 report.bytes = handle.tell()
-                _save(job, report)
+                _begin_block(job, report)
                 progress(f"{report.rows:,} rows", None)
         _finish(job)
     except (OSError, ValueError, csv.Error) as error:
@@ -120,15 +136,10 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
     return report
 
 
-class _TextStream:
-    """Text to a binary file, unbuffered."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    def write(self, text: str) -> int:
-        """Write a text in UTF-8."""
-        return int(self._handle.write(text.encode()))
+def _csv_text(lines: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode()
 
 
 def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
@@ -142,7 +153,7 @@ def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
         report = ScoreReport(os.urandom(8).hex(), name)
         _sidecar(job, _PARTIAL).unlink(missing_ok=True)
         create_private(_sidecar(job, _PARTIAL))
-        _save(job, report)
+        _begin_block(job, report)
         return report
     try:
         report = ScoreReport(**json.loads(note.read_text()))
@@ -153,6 +164,15 @@ def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
             f"{note} is of another file, of a changed one, or of another model version: delete it to begin anew."
         )
     return report
+
+
+def _read_ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The blocks; while one is scored, and the disk is waited for, the next one is read."""
+    with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-reader") as thread:
+        following = thread.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = thread.submit(next, blocks, None)
+            yield block
 
 
 def _blocks(guard: Guard, job: ScoreJob, skip: int) -> Iterator["pd.DataFrame"]:
@@ -200,32 +220,56 @@ def _require(job: ScoreJob, columns: Sequence[str], present: Sequence[str], need
 
 
 def _score_block(
-    guard: Guard, job: ScoreJob, report: ScoreReport, block: "pd.DataFrame", stream: Any, names: Sequence[str]
+    guard: Guard, job: ScoreJob, report: ScoreReport, block: "pd.DataFrame", handle: IO[bytes], *, is_retry: bool
 ) -> None:
-    schema = guard.settings.schema_of_features
-    rows = [_plain_row(schema.features, row) for row in rows_of(schema, block)]
-    first = report.rows + 1
-    ids = [f"score:{report.job}:{first + index}" for index in range(len(rows))]
-    if job.id_column is not None:
+    """Answer a block, write its lines, and count it."""
+    names, first, counts = [as_text(each) for each in guard.classes], report.rows + 1, Counter(report.answers)
+    features = guard.settings.schema_of_features.features
+    ids: Iterable[str] = repeat("")
+    if job.id_column is None:
+        prepare, own_ids = partial(_plain_row, features), block_ids(report.block, report.block_at, len(block))
+        replies = guard.predict_frame(block, prepare=prepare, ids=own_ids, is_retry=is_retry)
+        lines, deciders = _lines(replies, names)
+    else:
+        first_texts = [f"score:{report.job}:{first + index}" for index in range(len(block))]
         cells = block[job.id_column]
-        ids = [str(cell) if ok else own for cell, ok, own in zip(cells, cells.notna(), ids, strict=True)]
-    counts = Counter(report.answers)
-    lines = csv.writer(stream)
-    for index, result in enumerate(guard.predict_many(rows, ids=ids)):
-        if isinstance(result, Prediction):
-            counts[result.decided_by] += 1
-            answer = _answer_cells(result, names)
-        else:
-            counts["error"] += 1
-            answer = [*[""] * 5, str(result), *[""] * len(names)]
-        lines.writerow([first + index, ids[index] if job.id_column else "", *answer])
-    report.rows, report.answers = report.rows + len(rows), dict(counts)
+        ids = [str(cell) if ok else own for cell, ok, own in zip(cells, cells.notna(), first_texts, strict=True)]
+        rows = [_plain_row(features, row) for row in rows_of(guard.settings.schema_of_features, block)]
+        results = guard.predict_many(rows, ids=[*ids])
+        lines, deciders = (_line(each, names) for each in results), Counter(map(_decider, results))
+    whole_lines = zip(count(first), ids, lines, strict=False)
+    handle.write(_csv_text((number, own, *line) for number, own, line in whole_lines))
+    report.rows, report.answers = report.rows + len(block), dict(counts + deciders)
 
 
-def _answer_cells(answer: Prediction, names: Sequence[str]) -> list[object]:
-    prediction = "" if answer.prediction is None else as_text(answer.prediction)
-    probabilities = answer.probabilities or {}
-    cells = [answer.prediction_id, prediction, answer.confidence, answer.decided_by, answer.system_state, ""]
+def _lines(replies: FrameReplies, names: Sequence[str]) -> tuple[Iterator[Sequence[object]], Counter[str]]:
+    """The cells of each row behind its ids, and how many rows were answered by whom, or refused."""
+    answers, common = replies.replies, ("", "")
+    if not isinstance(answers, PredictionColumns):
+        results = replies.results()
+        return (_line(each, names) for each in results), Counter(map(_decider, results))
+    common = answers.common.decided_by, answers.common.system_state.value
+    numbers: Mapping[str, Iterable[object]] = answers.probabilities or {name: repeat("") for name in names}
+    lines: Iterator[Sequence[object]] = zip(
+        answers.ids, answers.texts(), answers.confidences, *map(repeat, (*common, "")), *numbers.values(), strict=False
+    )
+    deciders = Counter({common[0]: len(answers), "error": len(replies.refusals)})
+    if not replies.refusals:
+        return lines, +deciders
+    refused_lines = {row: _line(InvalidFeatures(each), names) for row, each in replies.refusals.items()}
+    return (refused_lines[row] if row in refused_lines else next(lines) for row in range(replies.count)), deciders
+
+
+def _decider(result: Result) -> str:
+    return result.decided_by if isinstance(result, Prediction) else "error"
+
+
+def _line(result: Result, names: Sequence[str]) -> Sequence[object]:
+    if not isinstance(result, Prediction):
+        return [*[""] * 5, str(result), *[""] * len(names)]
+    prediction = "" if result.prediction is None else as_text(result.prediction)
+    probabilities = result.probabilities or {}
+    cells = [result.prediction_id, prediction, result.confidence, result.decided_by, result.system_state, ""]
     return [*cells, *(probabilities.get(name, "") for name in names)]
 
 
@@ -261,6 +305,12 @@ def _probability_column(name: str) -> str:
 
 def _sidecar(job: ScoreJob, suffix: str) -> Path:
     return job.out.with_name(job.out.name + suffix)
+
+
+def _begin_block(job: ScoreJob, report: ScoreReport) -> None:
+    """Note how far the job is, and what the ids of the next block are made of, before that is answered."""
+    report.block, report.block_at = os.urandom(8).hex(), time.time_ns() // 1_000_000
+    _save(job, report)
 
 
 def _save(job: ScoreJob, report: ScoreReport) -> None:

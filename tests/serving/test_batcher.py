@@ -1,7 +1,7 @@
 """The micro-batcher: waiting requests are answered together and in order; an error goes to its own batch."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ class RecordingAnswer:
         self.may_answer = Event()
         self.is_entered = Event()
 
-    def __call__(self, items: list[int]) -> list[int]:
+    def __call__(self, items: Sequence[int]) -> list[int]:
         """The squares."""
         self.batches.append(items)
         self.is_entered.set()
@@ -47,7 +47,7 @@ def _run(story: Callable[[MicroBatcher[int, int], RecordingAnswer], object], max
 
 async def _collect(
     batcher: MicroBatcher[int, int], answer: RecordingAnswer, *requests: list[int]
-) -> list[asyncio.Task[list[int]]]:
+) -> list[asyncio.Task[Sequence[int]]]:
     """The tasks of the first request, which is being answered, and of the others, which wait."""
     first = asyncio.create_task(batcher.submit([0]))
     await asyncio.to_thread(answer.is_entered.wait, 5)

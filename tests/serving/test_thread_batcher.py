@@ -1,5 +1,6 @@
 """The micro-batcher for threads: each call gets its own answers, whoever answered the batch."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock, Thread
 
@@ -13,7 +14,7 @@ def test_each_call_gets_the_answers_to_its_items() -> None:
     """Many threads, in order within each call; no item is answered twice."""
     items_answered: list[int] = []
 
-    def double(items: list[int]) -> list[int]:
+    def double(items: Sequence[int]) -> list[int]:
         items_answered.extend(items)
         return [2 * item for item in items]
 
@@ -30,7 +31,7 @@ def test_calls_that_wait_share_a_batch() -> None:
     start, go_on = Event(), Event()
     batches: list[int] = []
 
-    def answer(items: list[int]) -> list[int]:
+    def answer(items: Sequence[int]) -> list[int]:
         batches.append(len(items))
         if len(batches) == 1:
             start.set()
@@ -55,7 +56,7 @@ def test_calls_that_wait_share_a_batch() -> None:
 def test_an_error_is_raised_by_every_call_of_its_batch_and_by_no_other() -> None:
     """The batcher goes on."""
 
-    def answer(items: list[int]) -> list[int]:
+    def answer(items: Sequence[int]) -> list[int]:
         if 0 in items:
             raise ZeroDivisionError
         return items
@@ -72,7 +73,7 @@ def test_an_interrupt_of_the_thread_that_answers_ends_no_other_thread_silently()
     start, go_on = Event(), Event()
     errors: list[BaseException] = []
 
-    def answer(items: list[int]) -> list[int]:
+    def answer(items: Sequence[int]) -> list[int]:
         if 0 in items:
             start.set()
             go_on.wait(60)
@@ -80,7 +81,7 @@ def test_an_interrupt_of_the_thread_that_answers_ends_no_other_thread_silently()
             raise KeyboardInterrupt
         return items
 
-    def submit(items: list[int]) -> None:
+    def submit(items: Sequence[int]) -> None:
         try:
             batcher.submit(items)
         except (BatcherClosed, KeyboardInterrupt) as error:

@@ -55,7 +55,7 @@ def score(
     )
     document = {
         "file": str(out),
-        **{key: value for key, value in asdict(report).items() if key not in ("input", "bytes")},
+        **{key: value for key, value in asdict(report).items() if key not in ("input", "bytes", "block", "block_at")},
     }
     verb = "scored" if report.is_complete else f"scored, then stopped in {report.state}: start it again to go on"
     print_result(document, as_json, lambda: print_plain(f"{out}: {report.rows:,} rows {verb} ({counts or 'none'})."))

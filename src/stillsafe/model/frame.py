@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Row, Schema
+from stillsafe.model.feature_columns import FeatureColumns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +45,16 @@ def inputs_of(estimator: Any, table: "pd.DataFrame") -> Any:
 
 def _numbers(names: Sequence[str], rows: Sequence[Row]) -> NDArray[np.float64]:
     """(m, n) the numbers of m features in n rows, NaN for missing."""
+    if isinstance(rows, FeatureColumns):
+        return np.array([rows.numbers(name) for name in names])
     return np.array([[row.get(name) for row in rows] for name in names], dtype=np.float64)
 
 
-def _column(spec: FeatureSpec, rows: Sequence[Row]) -> list[Any]:
+def _column(spec: FeatureSpec, rows: Sequence[Row]) -> Any:
+    if isinstance(rows, FeatureColumns):
+        if _dtype(spec) is not np.object_:
+            return rows.numbers(spec.name).astype(_dtype(spec))
+        return [np.nan if value is None else value for value in rows.values(spec)]
     return [np.nan if (value := row.get(spec.name)) is None else value for row in rows]
 
 

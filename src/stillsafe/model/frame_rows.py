@@ -11,6 +11,8 @@ import numpy as np
 
 from stillsafe.core.schema import TEXT_TYPES, FeatureSpec, Schema
 
+_PLAIN_TYPES = frozenset((str, float, int, bool, type(None)))
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,13 +32,20 @@ def rows_of(schema: Schema, table: "pd.DataFrame") -> list[dict[str, object]]:
 def feature_values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[object]:
     """The values of one feature. A table from elsewhere may have numbers or times where the schema has texts."""
     values = plain_values(column)
-    return [_as_text(value) for value in values] if spec.type in TEXT_TYPES else values
+    if spec.type not in TEXT_TYPES or {*map(type, values)} <= {str, type(None)}:
+        return values
+    return [_as_text(value) for value in values]
 
 
 def plain_values(column: "pd.Series[Any]") -> list[object]:
     """The values of a column as plain Python values, None where one is missing."""
-    present = column.notna().to_numpy().tolist()
+    is_present = column.notna().to_numpy()
     values = column.astype(object).tolist()
+    if {*map(type, values)} <= _PLAIN_TYPES:
+        if is_present.all():
+            return values
+        return [value if each else None for value, each in zip(values, is_present.tolist(), strict=True)]
+    present = is_present.tolist()
     return [
         (value.item() if isinstance(value, np.generic) else value) if is_present else None
         for value, is_present in zip(values, present, strict=True)
@@ -62,11 +71,16 @@ def plain_rows(schema: Schema, table: object) -> list[object]:
     Raises:
         TypeError: it is neither.
     """
-    if hasattr(table, "columns") and hasattr(table, "iloc"):
-        return [*rows_of(schema, table)]  # type: ignore[arg-type] # a data frame, which is not imported for this
+    if is_frame(table):
+        return [*rows_of(schema, table)]  # type: ignore[arg-type] # a data frame
     if isinstance(table, Sequence) and not isinstance(table, str | bytes):
         return [plain_row(features) for features in table]
     raise TypeError(f"{type(table).__name__} is neither a data frame nor a list of rows")
+
+
+def is_frame(table: object) -> bool:
+    """Whether it is a data frame; pandas is not imported for the question."""
+    return hasattr(table, "columns") and hasattr(table, "iloc")
 
 
 def _plain(value: object) -> object:

@@ -24,6 +24,7 @@ from stillsafe.model.compiled.predictors import CompiledModel, RawOutput, predic
 from stillsafe.model.confidence import (
     ConfidenceMethod,
     ConfidenceScale,
+    Numbers,
     answer_probability,
     top_probability,
     transform_inputs,
@@ -51,6 +52,37 @@ class ModelKind(StrEnum):
 
 class _WrongShapeError(Exception):
     """The model's output is not one prediction per row."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreColumns:
+    """Scores of rows by column; the model failed on none of them.
+
+    Attributes:
+        predictions: the answers.
+        confidences: in [0, 1].
+        class_names: the classes as text, in the order of the probabilities.
+        probabilities: (n, classes), or None if the model has none.
+    """
+
+    predictions: list[Answer]
+    confidences: list[float]
+    class_names: tuple[str, ...]
+    probabilities: Numbers | None
+
+
+def join_scores(parts: Sequence[ScoreColumns]) -> ScoreColumns:
+    """The scores of some blocks of rows, one at least, as of one."""
+    first, *others = parts
+    if not others:
+        return first
+    chances = [each.probabilities for each in parts if each.probabilities is not None]
+    return ScoreColumns(
+        [answer for each in parts for answer in each.predictions],
+        [confidence for each in parts for confidence in each.confidences],
+        first.class_names,
+        np.concatenate(chances) if chances else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +157,35 @@ class Model:
                     ranges += [(start, middle), (middle, end)]
         return scores, failures
 
+    def score_columns(self, rows: Sequence[Row]) -> ScoreColumns | None:
+        """The scores of rows by column, the same as those of `score`; None if the model fails on a row, or on all."""
+        try:
+            predictions, numbers = self._numbers_of(rows)
+        except Exception:  # noqa: BLE001 - third-party code; `score` says on which rows and why
+            return None
+        in_range = np.all((numbers >= -TOLERANCE) & (numbers <= 1 + TOLERANCE))
+        if not np.all(np.isfinite(numbers)) or not in_range:
+            return None
+        answers = [*map(_plain, predictions.tolist())] if predictions.dtype == object else predictions.tolist()
+        distinct = set(answers)
+        if self.kind is ModelKind.CLASSIFIER and not all(each in self.classes for each in distinct):
+            return None
+        if not all(math.isfinite(each) for each in distinct if isinstance(each, float)):
+            return None
+        probabilities = numbers[:, 1:] if numbers.shape[1] > 1 else None
+        class_names = tuple(as_text(name) for name in self.classes)
+        return ScoreColumns(answers, np.clip(numbers[:, 0], 0.0, 1.0).tolist(), class_names, probabilities)
+
     def _score_batch(self, rows: Sequence[Row]) -> list[Score]:
+        predictions, numbers = self._numbers_of(rows)
+        finite = np.all(np.isfinite(numbers), axis=1).tolist()
+        in_range = np.all((numbers >= -TOLERANCE) & (numbers <= 1 + TOLERANCE), axis=1).tolist()
+        class_names = [as_text(name) for name in self.classes]
+        outputs = zip(predictions.tolist(), finite, in_range, numbers.tolist(), strict=True)
+        return [self._score(class_names, *output) for output in outputs]
+
+    def _numbers_of(self, rows: Sequence[Row]) -> tuple[Any, Any]:
+        """(n,) the predictions, and (n, 1 or 1 + classes) the confidences and the probabilities."""
         with one_thread():
             predictions, raw, probabilities = self.raw_output(rows)
         if probabilities is not None:
@@ -139,12 +199,9 @@ class Model:
         if raw is None or not predictions.shape == raw.shape == (len(rows),):
             raise _WrongShapeError
         confidences = self.scale.confidence(raw)
-        numbers = confidences[:, np.newaxis] if probabilities is None else np.column_stack([confidences, probabilities])
-        finite = np.all(np.isfinite(numbers), axis=1).tolist()
-        in_range = np.all((numbers >= -TOLERANCE) & (numbers <= 1 + TOLERANCE), axis=1).tolist()
-        class_names = [as_text(name) for name in self.classes]
-        outputs = zip(predictions.tolist(), finite, in_range, numbers.tolist(), strict=True)
-        return [self._score(class_names, *output) for output in outputs]
+        if probabilities is None:
+            return predictions, confidences[:, np.newaxis]
+        return predictions, np.column_stack([confidences, probabilities])
 
     def raw_output(self, rows: Sequence[Row]) -> RawOutput:
         """Per row the prediction, and its raw confidence or the probabilities of the classes; the model may raise."""

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from stillsafe.errors import StillsafeError
@@ -30,8 +30,8 @@ class _Request(Generic[T, R]):
     """One request: its items without an answer, the answers so far, and the future that receives all of them."""
 
     items: Sequence[T]
-    answers: "asyncio.Future[list[R]]"
-    known_answers: list[R] = field(default_factory=list)
+    answers: "asyncio.Future[Sequence[R]]"
+    known_answers: Sequence[R] = ()
 
 
 class MicroBatcher(Generic[T, R]):
@@ -44,7 +44,7 @@ class MicroBatcher(Generic[T, R]):
             which others have their turn, if there are others, and else as a whole, which takes less time.
     """
 
-    def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int) -> None:
+    def __init__(self, answer: Callable[[Sequence[T]], Sequence[R]], max_batch: int) -> None:
         self._answer = answer
         self._max_batch = max_batch
         self._queue: deque[_Request[T, R]] = deque()
@@ -60,7 +60,7 @@ class MicroBatcher(Generic[T, R]):
             self._arrival = asyncio.Event()
             self._worker = loop.create_task(self._work(), name="stillsafe-batcher")
 
-    async def submit(self, items: Sequence[T]) -> list[R]:
+    async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Answer items, in order. The items of one call share a batch, unless they are too many.
 
         Raises:
@@ -113,19 +113,21 @@ class MicroBatcher(Generic[T, R]):
         # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
         requests = [request for request in batch if not request.answers.done()]
         parts = [request.items[:part_size] for request in requests]
-        items = [item for part in parts for item in part]
+        # What has its items by column keeps them so, if it is alone.
+        items = parts[0] if len(parts) == 1 else [item for part in parts for item in part]
         if not items:
             return
         try:
-            answers = iter(await asyncio.get_running_loop().run_in_executor(thread, self._answer, items))
-            answer_lists = [[next(answers) for _ in part] for part in parts]
+            answers = await asyncio.get_running_loop().run_in_executor(thread, self._answer, items)
+            iterator = iter(answers)
+            answer_lists = [answers] if len(parts) == 1 else [[next(iterator) for _ in part] for part in parts]
         except Exception as error:  # noqa: BLE001 - each request of the batch raises it; the worker must go on
             for request in requests:
                 if not request.answers.done():
                     request.answers.set_exception(error)
             return
         for request, answer_list in zip(requests, answer_lists, strict=True):
-            request.known_answers += answer_list
+            request.known_answers = [*request.known_answers, *answer_list] if request.known_answers else answer_list
             request.items = request.items[part_size:]
             if request.items:
                 self._queue.append(request)

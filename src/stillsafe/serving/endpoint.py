@@ -299,7 +299,7 @@ class PredictionEndpoint:
         inference.require_outputs(self.context.model, request)
         return request, instances.check_instances(schema, rows, len(content))
 
-    async def _answer(self, requests: Sequence[PredictionRequest]) -> list[Reply]:
+    async def _answer(self, requests: Sequence[PredictionRequest]) -> Sequence[Reply]:
         try:
             records = await self.predictions.submit(requests)
         except StoreError:

@@ -29,7 +29,7 @@ from stillsafe.serving.predict import (
     read_state,
     records_of,
 )
-from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest
+from stillsafe.serving.prediction_request import ColumnRequests, IdConflict, Outcome, PredictionRequest
 from stillsafe.serving.reasons import caveats_of, why_bypassed
 from stillsafe.store.records import PredictionRecord
 
@@ -39,8 +39,10 @@ ON_DEMAND = "The client asked the fallback."
 OUTSIDE = "Answered by a model outside the service."
 
 
-def answer_any(context: Context, requests: Sequence[PredictionRequest]) -> list[PredictionRecord | IdConflict]:
+def answer_any(context: Context, requests: Sequence[PredictionRequest]) -> Sequence[PredictionRecord | IdConflict]:
     """Answer requests, as `answer_requests`; record those that a model elsewhere has answered, or ask the fallback."""
+    if isinstance(requests, ColumnRequests):
+        return answer_requests(context, requests)
     makers = [_maker_of(each) for each in requests]
     return answer_requests(context, requests, partial(_records_by, makers) if any(makers) else None)
 

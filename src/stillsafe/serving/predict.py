@@ -5,33 +5,30 @@ requests and applies to all of them.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from stillsafe.core.fallback import ABSTAIN, Fallback
+from stillsafe.core.fallback import ABSTAIN
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
-from stillsafe.deadline import CallBroke, Deadline
+from stillsafe.deadline import CallBroke
 from stillsafe.errors import NoModel
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
-from stillsafe.model.consistency import UNKNOWN_CONSISTENCY, Consistency
-from stillsafe.model.model import Model, error_location
+from stillsafe.model.model import error_location
 from stillsafe.serving.caps import cap_score
-from stillsafe.serving.failover import Failover, ServingState, StoreStatus
-from stillsafe.serving.prediction_request import IdConflict, PredictionRequest, Refusal, reply_of
+from stillsafe.serving.column_records import MOST_MODEL_ROWS, column_records
+from stillsafe.serving.context import Context as Context
+from stillsafe.serving.failover import ServingState, StoreStatus
+from stillsafe.serving.prediction_request import ColumnRequests, IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.reasons import LONGEST_REASON, caveats_of, why_bypassed
-from stillsafe.serving.recording_log import RecordingLog
-from stillsafe.serving.state_log import ServingStateLog
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
@@ -48,8 +45,7 @@ from stillsafe.store.write.predictions import (
     append_refusals,
     try_append,
 )
-from stillsafe.time_share import TimeShare
-from stillsafe.tracing import span, tracer
+from stillsafe.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -67,63 +63,7 @@ MOST_HALVINGS = MAX_BATCH_ROWS
 """Enough to score each row of such a batch by itself; a large batch of bad rows must not delay all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What answering needs.
-
-    Attributes:
-        settings: of the service.
-        engine: its store.
-        model: its model, checked against the schema.
-        fallback: answers while the model is bypassed.
-        clock: the current time, aware UTC.
-        new_ids: identifiers of so many new predictions.
-        deadline: calls the model with a time limit.
-        write_lock: serialises the writers of this process, which is faster than waiting for the database's lock.
-        failover: replaces the store during an outage of a database server; None for SQLite.
-        reading_time: reads long lists and the dashboard's pages.
-        consistency: whether the model answers as it did at `init`.
-        tracer: makes spans of batches, model calls and commits, where the program has set up OpenTelemetry; or None.
-        state_log: logs when the state that this process applies changes.
-        answer_log, refusal_log: log when answers and refusals can no longer be recorded, and when they can again.
-    """
-
-    settings: Settings
-    engine: Engine
-    model: Model
-    fallback: Fallback
-    clock: Callable[[], datetime]
-    new_ids: Callable[[int], Sequence[str]]
-    deadline: Deadline = field(default_factory=partial(Deadline, "stillsafe-model"))
-    write_lock: Lock = field(default_factory=Lock)
-    failover: Failover | None = None
-    reading_time: TimeShare = field(default_factory=TimeShare)
-    consistency: Consistency = UNKNOWN_CONSISTENCY
-    tracer: Any | None = field(default_factory=tracer)
-    state_log: ServingStateLog = field(init=False)
-    answer_log: RecordingLog = field(
-        default_factory=partial(RecordingLog, LogEvent.ANSWERS_LOST, LogEvent.ANSWERS_BACK)
-    )
-    refusal_log: RecordingLog = field(
-        default_factory=partial(RecordingLog, LogEvent.REFUSALS_LOST, LogEvent.REFUSALS_BACK)
-    )
-
-    def __post_init__(self) -> None:
-        state_log = ServingStateLog(self.settings.service.name, self.settings.model.version)
-        object.__setattr__(self, "state_log", state_log)
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection that reads one snapshot of the store.
-
-        Raises:
-            StoreError: the store is out or cannot be read.
-        """
-        with database.reading(self.engine) if self.failover is None else self.failover.reading() as connection:
-            yield connection
-
-
-class _LazyValue(Generic[T]):
+class LazyValue(Generic[T]):
     """A value that the first call makes and all calls return: a row has the same timestamp wherever it is written."""
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -132,20 +72,23 @@ class _LazyValue(Generic[T]):
         self._lock = Lock()
 
     def __call__(self) -> T:
+        """The value."""
         with self._lock:
             if not self._values:
                 self._values.append(self._make())
             return self._values[0]
 
 
-Records = _LazyValue[list[PredictionRecord]]
+Records = LazyValue[Sequence[PredictionRecord]]
 MakeRecords = Callable[[Context, Sequence[PredictionRequest]], Records]
 
 
 def answer_requests(
     context: Context, requests: Sequence[PredictionRequest], make: MakeRecords | None = None
-) -> list[PredictionRecord | IdConflict]:
+) -> Sequence[PredictionRecord | IdConflict]:
     """Answer requests, as `answer`; one that has the id of an earlier request gets the stored answer of that one.
+
+    Requests by column get `PredictionColumns`, unless the model fails on a row or is bypassed.
 
     Args:
         context: what answering needs.
@@ -154,11 +97,11 @@ def answer_requests(
     """
     with context.answer_log.attempt(), span(context.tracer, "batch", rows=len(requests)) as batch:
         records = (make or draft_answers)(context, requests)
-        replies: list[PredictionRecord | IdConflict]
-        if any(each.request_id for each in requests):
+        replies: Sequence[PredictionRecord | IdConflict]
+        if not isinstance(requests, ColumnRequests) and any(each.request_id for each in requests):
             replies = _write_identified(context, records)
         else:
-            replies = [*_write_predictions(context, records)]
+            replies = _write_predictions(context, records)
         if batch is not None:
             batch.set_attribute("stillsafe.prediction_ids", [each.prediction_id for each in records()])
         return replies
@@ -199,7 +142,7 @@ def answer(
         StoreError: the state cannot be read or the answers cannot be written; then no row is answered.
     """
     marks = zip(rows, synthetic or [False] * len(rows), sources or [None] * len(rows), strict=True)
-    return _write_predictions(context, draft_answers(context, [PredictionRequest(*each) for each in marks]))
+    return [*_write_predictions(context, draft_answers(context, [PredictionRequest(*each) for each in marks]))]
 
 
 def draft_answers(context: Context, requests: Sequence[PredictionRequest]) -> Records:
@@ -211,17 +154,21 @@ def draft_answers(context: Context, requests: Sequence[PredictionRequest]) -> Re
     """
     if context.model.is_external:
         raise NoModel
-    rows = [each.row for each in requests]
     state = read_state(context)
     new_record = draft_of(context, state)
     bypass_reason = why_bypassed(context.settings, state, context.consistency.problem)
     context.state_log.note(state, bypass_reason)
+    caveats = caveats_of(context.settings, state)
+    if bypass_reason is None and isinstance(requests, ColumnRequests):
+        columns = column_records(context, requests, partial(new_record, reason=caveats))
+        if columns is not None:
+            return LazyValue(columns)
+    rows = [each.row for each in requests]
     if bypass_reason is not None:
         drafts = fallback_drafts(context, new_record, state, rows, bypass_reason)
     else:
-        caveats = caveats_of(context.settings, state)
-        scores = zip(rows, _scores(context, rows), strict=True)
-        drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in scores]
+        pairs = zip(rows, _scores(context, rows), strict=True)
+        drafts = [_model_draft(context, new_record, state, row, score, caveats) for row, score in pairs]
     return records_of(context, requests, drafts)
 
 
@@ -244,7 +191,7 @@ def record_refusals(context: Context, refusals: Sequence[Refusal]) -> list[None]
     Raises:
         StoreError: they cannot be written.
     """
-    records = _LazyValue(lambda: _refusal_records(context, refusals))
+    records = LazyValue(lambda: _refusal_records(context, refusals))
 
     def write() -> None:
         with database.writing(context.engine) as connection:
@@ -314,6 +261,11 @@ def serving_state(connection: Connection, settings: Settings, now: datetime) -> 
 
 
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
+    parts = (rows[start : start + MOST_MODEL_ROWS] for start in range(0, len(rows), MOST_MODEL_ROWS))
+    return [score for part in parts for score in _part_scores(context, part)]
+
+
+def _part_scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
         with span(context.tracer, "model", rows=len(rows), model_version=context.model.version):
             score = partial(context.model.score, rows, MOST_HALVINGS)
@@ -362,7 +314,8 @@ def fallback_drafts(
 
 def records_of(context: Context, requests: Sequence[PredictionRequest], drafts: Sequence[Draft]) -> Records:
     """The records of drafts; they get the time at which they are first read."""
-    ids = context.new_ids(len(requests))
+    own_ids = requests.ids if isinstance(requests, ColumnRequests) else ()
+    ids = own_ids or context.new_ids(len(requests))
     rows = [each.row for each in requests]
     snapshots = sanitise(context.model.features, rows, context.settings.service.hash_salt)
 
@@ -380,10 +333,10 @@ def records_of(context: Context, requests: Sequence[PredictionRequest], drafts: 
             for request, draft, prediction_id, snapshot in zip(requests, drafts, ids, snapshots, strict=True)
         ]
 
-    return _LazyValue(complete)
+    return LazyValue(complete)
 
 
-def _write_predictions(context: Context, records: Records) -> list[PredictionRecord]:
+def _write_predictions(context: Context, records: Records) -> Sequence[PredictionRecord]:
     """The records, once they are on disk."""
 
     def write() -> None:

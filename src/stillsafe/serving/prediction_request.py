@@ -1,11 +1,12 @@
 """Prediction requests, and what a retry of one gets."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, overload
 
 from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
 from stillsafe.errors import StoreError
+from stillsafe.model.feature_columns import FeatureColumns
 from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RequestId
 
@@ -42,6 +43,39 @@ class PredictionRequest(NamedTuple):
     request_id: RequestId | None = None
     outcome: Outcome | None = None
     on_demand: bool = False
+
+
+class ColumnRequests(Sequence[PredictionRequest]):
+    """Requests of one client without ids, by column.
+
+    Args:
+        rows: clean.
+        synthetic, source: as in `PredictionRequest`, of all rows.
+        ids: of the predictions, one per row; empty where they get new ones.
+    """
+
+    def __init__(
+        self, rows: FeatureColumns, synthetic: bool = False, source: str | None = None, ids: Sequence[str] = ()
+    ) -> None:
+        self.rows, self.synthetic, self.source, self.ids = rows, synthetic, source, ids
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> PredictionRequest: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ColumnRequests": ...
+    def __getitem__(self, index: int | slice) -> "PredictionRequest | ColumnRequests":
+        """A request, or a part of them."""
+        if isinstance(index, slice):
+            return ColumnRequests(self.rows[index], self.synthetic, self.source, self.ids[index])
+        return PredictionRequest(self.rows[index], self.synthetic, self.source)
+
+    def __iter__(self) -> Iterator[PredictionRequest]:
+        """The requests by themselves."""
+        return (PredictionRequest(row, self.synthetic, self.source) for row in self.rows)
 
 
 class Refusal(NamedTuple):

@@ -20,8 +20,8 @@ R = TypeVar("R")
 class _Request(Generic[T, R]):
     """The items of one call, and what became of them."""
 
-    items: tuple[T, ...]
-    answers: list[R] | None = None
+    items: Sequence[T]
+    answers: Sequence[R] | None = None
     error: Exception | None = None
 
 
@@ -35,13 +35,13 @@ class ThreadBatcher(Generic[T, R]):
         lock: held while a batch is answered; several batchers that have it in common answer one after the other.
     """
 
-    def __init__(self, answer: Callable[[list[T]], list[R]], max_batch: int, lock: Lock) -> None:
+    def __init__(self, answer: Callable[[Sequence[T]], Sequence[R]], max_batch: int, lock: Lock) -> None:
         self._answer = answer
         self._max_batch = max_batch
         self._queue: deque[_Request[T, R]] = deque()
         self._lock = lock
 
-    def submit(self, items: Sequence[T]) -> list[R]:
+    def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Answer items, in order. The items of one call share a batch.
 
         Raises:
@@ -50,7 +50,7 @@ class ThreadBatcher(Generic[T, R]):
         """
         if not items:
             return []
-        request: _Request[T, R] = _Request(tuple(items))
+        request: _Request[T, R] = _Request(items)
         self._queue.append(request)
         while request.answers is None and request.error is None:
             with self._lock:
@@ -69,9 +69,13 @@ class ThreadBatcher(Generic[T, R]):
         return batch
 
     def _answer_batch(self, batch: Sequence[_Request[T, R]]) -> None:
+        answer_lists: list[Sequence[R]]
         try:
-            answers = iter(self._answer([item for request in batch for item in request.items]))
-            answer_lists = [[next(answers) for _ in request.items] for request in batch]
+            if len(batch) == 1:  # what has its items by column keeps them so
+                answer_lists = [self._answer(batch[0].items)]
+            else:
+                answers = iter(self._answer([item for request in batch for item in request.items]))
+                answer_lists = [[next(answers) for _ in request.items] for request in batch]
         except Exception as error:  # noqa: BLE001 - each call of the batch raises it
             for request in batch:
                 request.error = error

@@ -7,7 +7,7 @@ outputs. `equivalence` checks that the resulting model predicts the same.
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ from stillsafe.core.schema import FeatureType, Row, Schema
 from stillsafe.errors import StillsafeError
 from stillsafe.model.boosters.adapter import BoosterModel
 from stillsafe.model.confidence import Numbers
+from stillsafe.model.feature_columns import FeatureColumns
 
-Values = list[list[Any]]
-"""Per row the values of some columns, None for missing."""
+Values = list[Sequence[Any]]
+"""Per column its values, None for missing."""
 Block = Numbers | Values
 Step = Callable[[Block], Block]
 Encoder = Callable[[Sequence[Row]], Any]
 
+FEWEST_REPEATED = 32
+"""From so many values on, each that differs is looked up once."""
 _UNSEEN_CATEGORY = "\x00 never seen \x00"
 _NUMBERS = {FeatureType.NUMERIC, FeatureType.INTEGER}
 
@@ -53,10 +56,19 @@ def encoder(steps: Sequence[Any], schema: Schema, names: Sequence[str], booster:
     else:
         first, rest = _select(schema, names), _chain(active)
 
-    finish = _numbers if booster is None else booster.encode_values
+    finish = _numbers if booster is None else _booster_input(booster)
 
     def encode(rows: Sequence[Row]) -> Any:
         return finish(rest(first(rows)))
+
+    return encode
+
+
+def _booster_input(booster: BoosterModel) -> Callable[[Block], Any]:
+    """What a booster takes: a matrix of numbers, or per row a list of values."""
+
+    def encode(block: Block) -> Any:
+        return booster.encode_values([*map(list, zip(*block, strict=True))] if isinstance(block, list) else block)
 
     return encode
 
@@ -93,11 +105,23 @@ def _columns(columns: Any, names: Sequence[str]) -> list[str]:
 
 def _select(schema: Schema, names: Sequence[str]) -> Callable[[Sequence[Row]], Block]:
     """Select columns of the rows: an array of numbers with NaN for missing if every column is numeric, else lists."""
-    specs = {spec.name: spec for spec in schema.features}
-    columns = list(names)
-    if all(_is_number(specs[name].type, required=specs[name].required) for name in columns):
-        return lambda rows: np.array([[row.get(name) for name in columns] for row in rows], dtype=np.float64)
-    return lambda rows: [[row.get(name) for name in columns] for row in rows]
+    by_name = {spec.name: spec for spec in schema.features}
+    columns, specs = list(names), [by_name[name] for name in names]
+    if all(_is_number(spec.type, required=spec.required) for spec in specs):
+
+        def numbers(rows: Sequence[Row]) -> Block:
+            if isinstance(rows, FeatureColumns):
+                return np.column_stack([rows.numbers(name) for name in columns])
+            return np.array([[row.get(name) for name in columns] for row in rows], dtype=np.float64)
+
+        return numbers
+
+    def values(rows: Sequence[Row]) -> Block:
+        if isinstance(rows, FeatureColumns):
+            return [rows.values(spec) for spec in specs]
+        return [[row.get(name) for row in rows] for name in columns]
+
+    return values
 
 
 def _is_number(kind: FeatureType, *, required: bool) -> bool:
@@ -153,7 +177,10 @@ def _imputer(step: Any) -> Step:
 
     def apply(block: Block) -> Block:
         if isinstance(block, list):
-            return [[fill if value is None else value for value, fill in zip(row, fills, strict=True)] for row in block]
+            return [
+                column if None not in column else [fill if value is None else value for value in column]
+                for column, fill in zip(block, fills, strict=True)
+            ]
         return np.where(np.isnan(block), numbers, block)
 
     numbers = np.asarray(fills, np.float64) if all(isinstance(fill, int | float) for fill in fills) else np.empty(0)
@@ -205,16 +232,24 @@ def _category_encoder(step: Any) -> Step:
     ]
 
     def apply(block: Block) -> Block:
-        rows = block if isinstance(block, list) else block.tolist()
+        columns = block if isinstance(block, list) else block.T.tolist()
         parts = []
-        for column, (positions, outputs, unseen) in enumerate(tables):
-            row_positions = [positions.get(_key(row[column]), unseen) for row in rows]
+        for column, (positions, outputs, unseen) in zip(columns, tables, strict=True):
+            row_positions = _positions(column, positions, unseen)
             if None in row_positions:
                 raise ValueError("a category that the encoder refuses")
             parts.append(outputs[np.array(row_positions, np.intp)])
         return np.concatenate(parts, axis=1)
 
     return apply
+
+
+def _positions(column: Sequence[Any], positions: Mapping[Any, int | None], unseen: int | None) -> list[int | None]:
+    """The position of each value in a lookup table."""
+    if len(column) < FEWEST_REPEATED:
+        return [positions.get(_key(value), unseen) for value in column]
+    place_of = {value: positions.get(_key(value), unseen) for value in set(column)}
+    return list(map(place_of.__getitem__, column))
 
 
 def _table(step: Any, column: int, start: int, end: int) -> tuple[dict[Any, int | None], Numbers, int | None]:

@@ -15,6 +15,9 @@ from stillsafe.store.read.row_selection import opaque, own_rows
 from stillsafe.store.records import PredictionRecord, RequestId
 from stillsafe.store.tables import prediction_logs, request_duplicates, request_ids
 
+_MOST_IDS = 500
+"""Most ids in one statement."""
+
 
 @dataclass(frozen=True, slots=True)
 class IdOwner:
@@ -50,6 +53,19 @@ class LoggedPrediction:
     model_error: str | None
     synthetic: bool
     features: dict[str, Any]
+
+
+def answers_of(connection: Connection, prediction_ids: Sequence[str]) -> dict[str, Any]:
+    """The logged answers of these predictions, each with its columns, by prediction_id."""
+    log = prediction_logs
+    columns = log.c.model_version, log.c.system_state, log.c.prediction, log.c.confidence_score, log.c.decided_by
+    query = select(log.c.prediction_id, log.c.timestamp, log.c.reason, *columns)
+    is_own, answers = log.c.service_id == database.service_id(connection), {}
+    for start in range(0, len(prediction_ids), _MOST_IDS):
+        part = prediction_ids[start : start + _MOST_IDS]
+        for row in connection.execute(query.where(is_own, log.c.prediction_id.in_(part))):
+            answers[row.prediction_id] = row
+    return answers
 
 
 def id_owners(connection: Connection, ids: Collection[str]) -> dict[str, IdOwner]:

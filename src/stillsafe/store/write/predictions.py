@@ -13,11 +13,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
 from stillsafe.store.codec import storable_snapshot
+from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RefusalRecord
 from stillsafe.store.tables import prediction_logs, refusals
 from stillsafe.store.write.request_id import claim_ids, mark_duplicates, write_and_delete
-from stillsafe.store.write.row_insertion import insert_rows
+from stillsafe.store.write.row_insertion import insert_columns, insert_rows
 
 _COLUMNS = {
     "timestamp": "timestamp",
@@ -41,11 +42,29 @@ _values = attrgetter(*_COLUMNS.values())
 
 def append_predictions(connection: Connection, records: Sequence[PredictionRecord]) -> None:
     """Insert predictions in order."""
+    if isinstance(records, PredictionColumns):
+        _append_columns(connection, records)
+        return
     if records:
         columns = zip(*map(_values, records), strict=True)
         bound = [bind(values) for bind, values in zip(_bindings(connection.dialect), columns, strict=True)]
         rows = list(zip(*bound, repeat(database.service_id(connection), len(records)), strict=True))
         insert_rows(connection, _INSERTION, (*_COLUMNS, "service_id"), rows)
+
+
+def _append_columns(connection: Connection, answers: PredictionColumns) -> None:
+    """Insert predictions that have most columns in common."""
+    own = {
+        "input_summary": answers.snapshots,
+        "prediction": answers.texts(),
+        "confidence_score": answers.confidences,
+        "prediction_id": answers.ids,
+    }
+    common = dict(zip(_COLUMNS, _values(answers.common), strict=True))
+    bindings = dict(zip(_COLUMNS, _bindings(connection.dialect), strict=True))
+    constants = {name: next(iter(bindings[name]([value]))) for name, value in common.items() if name not in own}
+    own["prediction"] = [*bindings["prediction"](own["prediction"])]
+    insert_columns(connection, _INSERTION, {**constants, "service_id": database.service_id(connection)}, own)
 
 
 def append_first_predictions(
