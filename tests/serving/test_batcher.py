@@ -22,7 +22,7 @@ class RecordingAnswer:
 
     def __call__(self, items: Sequence[int]) -> list[int]:
         """The squares."""
-        self.batches.append(items)
+        self.batches.append([*items])
         self.is_entered.set()
         assert self.may_answer.wait(5)
         if 13 in items:

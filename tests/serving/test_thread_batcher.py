@@ -36,7 +36,7 @@ def test_calls_that_wait_share_a_batch() -> None:
         if len(batches) == 1:
             start.set()
             go_on.wait(60)
-        return items
+        return [*items]
 
     batcher = ThreadBatcher(answer, 4, Lock())
     threads = [Thread(target=batcher.submit, args=([0],))]
@@ -59,7 +59,7 @@ def test_an_error_is_raised_by_every_call_of_its_batch_and_by_no_other() -> None
     def answer(items: Sequence[int]) -> list[int]:
         if 0 in items:
             raise ZeroDivisionError
-        return items
+        return [*items]
 
     batcher = ThreadBatcher(answer, 4, Lock())
     with pytest.raises(ZeroDivisionError):
@@ -79,7 +79,7 @@ def test_an_interrupt_of_the_thread_that_answers_ends_no_other_thread_silently()
             go_on.wait(60)
         if 1 in items:
             raise KeyboardInterrupt
-        return items
+        return [*items]
 
     def submit(items: Sequence[int]) -> None:
         try:

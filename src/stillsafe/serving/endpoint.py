@@ -17,6 +17,8 @@ from stillsafe.core.schema import Row, Violation
 from stillsafe.core.score import as_text
 from stillsafe.errors import NoModel, StillsafeError, StoreError
 from stillsafe.logs import LogEvent, log_event
+from stillsafe.model.column_check import check_columns
+from stillsafe.model.feature_columns import FeatureColumns
 from stillsafe.serving import inference, metrics, outcomes, predict
 from stillsafe.serving.access.access_control import has_scope
 from stillsafe.serving.access.keys import KeyScope
@@ -26,14 +28,16 @@ from stillsafe.serving.body import instances, json_body, request_id, tensors
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
 from stillsafe.serving.body.tensors import InferenceRequest
 from stillsafe.serving.client import KEY_NAME, client_of
+from stillsafe.serving.column_document import answer_texts
 from stillsafe.serving.inference import inference_document
 from stillsafe.serving.metrics import Metrics
 from stillsafe.serving.predict import Context
-from stillsafe.serving.prediction_request import IdConflict, Outcome, PredictionRequest, Refusal
+from stillsafe.serving.prediction_request import ColumnRequests, IdConflict, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.problems import RefusedRequest, id_conflict_problem, schema_problem
 from stillsafe.serving.reasons import public_reason, whole_reason
 from stillsafe.serving.schemas import prediction_document
 from stillsafe.serving.sources import source_of
+from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.records import PredictionRecord
 from stillsafe.time_share import TimeShare
 
@@ -45,6 +49,8 @@ Checks = Sequence[Row | tuple[Violation, ...]]
 Reply = PredictionRecord | IdConflict
 LARGE_BYTES = 16_384
 """Wrong bodies that are not longer cost too little to leave the event loop."""
+FEWEST_COLUMN_ROWS = 16
+"""Fewer rows of a request are answered sooner by row."""
 PART_RESULTS = 100
 """Results of a batch that are encoded in one turn of the event loop."""
 ID_KEY, ENVELOPE_KEY = b'"id"', b'"features"'
@@ -164,6 +170,9 @@ class PredictionEndpoint:
                 await self._record_refusals([refusal.problem.violations], body)
                 raise
             charge_items(scope, len(checks))
+            if isinstance(checks, FeatureColumns) and body.key is None and len(checks) >= FEWEST_COLUMN_ROWS:
+                replies = await self._answer(ColumnRequests(checks, body.synthetic, body.source))
+                return await _joined_parts(_column_document(checks, replies, self._reason_of(scope)))
             texts = request_id.batch_ids(texts, body.key)
             pairs = zip(checks, texts, strict=True)
             requests = [self._request(body, check, text) for check, text in pairs if isinstance(check, dict)]
@@ -172,11 +181,7 @@ class PredictionEndpoint:
             answer_parts = _batch_document(checks, records, self._reason_of(scope))
             if refusals and body.is_large:
                 return b"".join(await asyncio.to_thread(list, answer_parts))
-            parts = []
-            for part in answer_parts:
-                parts.append(part)
-                await asyncio.sleep(0)  # a large answer delays no other
-            return b"".join(parts)
+            return await _joined_parts(answer_parts)
 
     async def record(self, scope: Scope, receive: Receive) -> bytes:
         """The record of what a model elsewhere has answered, as JSON: `{"features": ..., "prediction": ...}`.
@@ -210,7 +215,8 @@ class PredictionEndpoint:
                 binary_start = json_body.inference_header_length(scope["headers"])
                 await self._read(body, scope, receive, binary=binary_start is not None)
                 request, checks = await self._parse(body, partial(self._parsed_tensors, body, binary_start))
-                refusals = [check for check in checks if isinstance(check, tuple)]
+                is_clean = isinstance(checks, FeatureColumns)
+                refusals = [] if is_clean else [check for check in checks if isinstance(check, tuple)]
                 if refusals:
                     raise RefusedRequest(schema_problem(refusals[0]))
             except RefusedRequest as refusal:
@@ -219,10 +225,18 @@ class PredictionEndpoint:
             charge_items(scope, len(checks))
             key = body.key
             texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
-            pairs = zip(checks, texts, strict=True)
-            requests = [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
+            requests: Sequence[PredictionRequest]
+            if isinstance(checks, FeatureColumns) and key is None:
+                requests = ColumnRequests(checks, body.synthetic, body.source)
+            else:
+                pairs = zip(checks, texts, strict=True)
+                requests = [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
             replies = await self._answer(requests)
-            records = [reply for reply in replies if isinstance(reply, PredictionRecord)]
+            records: Sequence[PredictionRecord] = (
+                replies
+                if isinstance(replies, PredictionColumns)
+                else [reply for reply in replies if isinstance(reply, PredictionRecord)]
+            )
             if len(records) < len(replies):
                 raise RefusedRequest(id_conflict_problem())
             name, model, reason_of = self.context.settings.service.name, self.context.model, self._reason_of(scope)
@@ -294,9 +308,14 @@ class PredictionEndpoint:
         schema, content = self.context.model.features, body.content
         body.content = content if binary_start is None else content[:binary_start]
         binary = b"" if binary_start is None else content[binary_start:]
-        request = tensors.inference_request(body.document())
-        rows = tensors.features_of(schema, request, binary, self.context.settings.serving.max_batch)
+        request = tensors.plain_request(body.content) or tensors.inference_request(body.document())
+        columns = tensors.columns_of(schema, request, binary, self.context.settings.serving.max_batch)
         inference.require_outputs(self.context.model, request)
+        count = len(next(iter(columns.values())))
+        if count >= FEWEST_COLUMN_ROWS and columns.keys() <= set(schema.names):
+            result = check_columns(schema, columns, count, partial(instances.check_instance, schema))
+            return request, result.rows if not result.refusals else [result.refusals[min(result.refusals)]]
+        rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
         return request, instances.check_instances(schema, rows, len(content))
 
     async def _answer(self, requests: Sequence[PredictionRequest]) -> Sequence[Reply]:
@@ -341,6 +360,23 @@ def build(context: Context) -> PredictionEndpoint:
         MicroBatcher(partial(predict.record_refusals, context), most),
         metrics.build(context),
     )
+
+
+async def _joined_parts(answer_parts: Iterator[bytes]) -> bytes:
+    parts = []
+    for part in answer_parts:
+        parts.append(part)
+        await asyncio.sleep(0)  # a large answer delays no other
+    return b"".join(parts)
+
+
+def _column_document(checks: Checks, replies: Sequence[Reply], reason_of: ReasonOf) -> Iterator[bytes]:
+    """The answer to a batch, as `_batch_document`, where no instance is refused."""
+    if not isinstance(replies, PredictionColumns):
+        yield from _batch_document(checks, replies, reason_of)
+        return
+    texts = answer_texts(replies, reason_of)
+    yield f'{{"results":[{",".join(texts)}]}}'.encode()
 
 
 def _batch_document(checks: Checks, replies: Sequence[Reply], reason_of: ReasonOf) -> Iterator[bytes]:

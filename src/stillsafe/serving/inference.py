@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,7 @@ from stillsafe.model.model import Model, ModelKind
 from stillsafe.serving.body.tensors import InferenceRequest, datatype_of
 from stillsafe.serving.problems import Problem, RefusedRequest, schema_problem
 from stillsafe.serving.reasons import whole_reason
+from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.records import PredictionRecord
 
 PREFIX = "/v2"
@@ -134,6 +136,8 @@ def inference_document(
 def _parameters(
     records: Sequence[PredictionRecord], reason_of: Callable[[PredictionRecord], str]
 ) -> dict[str, str | bool]:
+    if isinstance(records, PredictionColumns):  # all are of one state
+        records = [records.common]
     worst = max(records, key=lambda record: _STATES.index(record.system_state))
     judged_at = {} if worst.judged_at is None else {"judged_at": worst.judged_at.isoformat()}
     return {
@@ -149,8 +153,10 @@ def _parameters(
 
 def _output(name: str, tensor: Tensor, model: Model, records: Sequence[PredictionRecord]) -> dict[str, Any]:
     datatype = tensor.datatype
-    data: list[Any]
-    if name == PREDICTION:
+    data: Sequence[Any]
+    if isinstance(records, PredictionColumns):
+        data = _column(name, datatype, records)
+    elif name == PREDICTION:
         data = [_answer(datatype, record) for record in records]
         if datatype in ("INT64", "BOOL") and None in data:
             datatype, data = "FP64", [None if cell is None else float(cell) for cell in data]
@@ -163,6 +169,18 @@ def _output(name: str, tensor: Tensor, model: Model, records: Sequence[Predictio
         data = [getattr(record, name) for record in records]
     codec = {"parameters": {"content_type": "str"}} if datatype == "BYTES" else {}
     return {"name": name, "shape": [len(records), tensor.width], "datatype": datatype, **codec, "data": data}
+
+
+def _column(name: str, datatype: str, answers: PredictionColumns) -> Sequence[Any]:
+    """The data of an output of answers by column."""
+    if name == PREDICTION:
+        if datatype == "BYTES":
+            return answers.texts()
+        return [float(each) for each in answers.predictions] if datatype == "FP64" else answers.predictions
+    if name == PROBABILITIES:
+        columns = () if answers.probabilities is None else answers.probabilities.values()
+        return [*chain.from_iterable(zip(*columns, strict=True))]
+    return {CONFIDENCE: answers.confidences, FALLBACK_USED: [False] * len(answers), PREDICTION_ID: answers.ids}[name]
 
 
 def _answer(datatype: str, record: PredictionRecord) -> Any:

@@ -24,6 +24,7 @@ from stillsafe.serving.failover import Failover
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import IdConflict
 from stillsafe.serving.run_metrics import build_gauges, run_gauges
+from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.read.baselines import is_watched
 from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents, unexplained_steps
 from stillsafe.store.read.request_id import duplicate_count
@@ -69,6 +70,10 @@ class Metrics:
 
     def count_replies(self, replies: Sequence[PredictionRecord | IdConflict]) -> None:
         """Count new answers, stored ones, and ids that belong to other requests."""
+        if isinstance(replies, PredictionColumns):
+            self.by_model.inc(len(replies))
+            self.synthetic_requests.inc(len(replies) if replies.common.synthetic else 0)
+            return
         records = [reply for reply in replies if isinstance(reply, PredictionRecord) and not reply.is_repeat]
         if len(records) < len(replies):
             conflict_count = sum(isinstance(reply, IdConflict) for reply in replies)

@@ -1,12 +1,16 @@
 """Tensors become the features of rows, or a refusal that names the input."""
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema
-from stillsafe.serving.body.tensors import datatype_of, features_of, inference_request
+from stillsafe.serving.body.json_body import parse
+from stillsafe.serving.body.tensors import columns_of, datatype_of, inference_request, plain_request
 from stillsafe.serving.problems import RefusedRequest
 
 SCHEMA = Schema(
@@ -24,7 +28,8 @@ ROWS = [{"age": 1.5, "town": "Ulm", "member": True}, {"age": None, "town": "Bonn
 
 
 def _features(*inputs: Any, schema: Schema = SCHEMA, binary: bytes = b"", **fields: Any) -> Any:
-    return features_of(schema, inference_request({"inputs": [*inputs], **fields}), binary, 10)
+    columns = columns_of(schema, inference_request({"inputs": [*inputs], **fields}), binary, 10)
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def test_columns_become_rows() -> None:
@@ -102,7 +107,7 @@ BINARY = {"name": "age", "shape": [2], "datatype": "FP64", "parameters": {"binar
 def test_what_does_not_fit_is_refused(inputs: list[Any], fields: dict[str, Any]) -> None:
     """With 422 and a violation; sixteen bytes that no input claims are among it."""
     with pytest.raises(RefusedRequest) as refusal:
-        features_of(SCHEMA, inference_request({"inputs": inputs, **fields}), b"\xff" * 16, 10)
+        columns_of(SCHEMA, inference_request({"inputs": inputs, **fields}), b"\xff" * 16, 10)
     assert refusal.value.problem.status == 422
     assert refusal.value.problem.violations
 
@@ -124,3 +129,44 @@ def test_another_document_is_refused(document: Any) -> None:
 def test_datatypes_follow_the_schema() -> None:
     """Texts are BYTES."""
     assert [datatype_of(spec) for spec in SCHEMA.features] == ["FP64", "BYTES", "BOOL"]
+
+
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+PARAMETERS = st.dictionaries(st.sampled_from(["content_type", "a", ""]), CELLS | st.just("str"), max_size=2)
+INPUTS = st.fixed_dictionaries(
+    {"name": st.text(max_size=3), "shape": st.lists(st.integers(-1, 3), max_size=3), "datatype": st.text(max_size=3)},
+    optional={
+        "data": st.none() | st.lists(CELLS, max_size=3) | st.lists(st.lists(CELLS, max_size=2), max_size=2),
+        "parameters": st.none() | PARAMETERS,
+        "more": CELLS,
+    },
+)
+REQUESTS: st.SearchStrategy[Any] = st.fixed_dictionaries(
+    {"inputs": st.lists(INPUTS, max_size=2)},
+    optional={"id": st.none() | st.text(max_size=3), "parameters": PARAMETERS, "outputs": st.just([]), "x": CELLS},
+)
+
+
+def _outcome(read: Any) -> Any:
+    try:
+        return repr(read())
+    except RefusedRequest as refusal:
+        return refusal.problem
+
+
+@settings(max_examples=150, deadline=None)
+@given(REQUESTS, st.sampled_from(["", '{"inputs":', '"name":', "[", "}", "1", '"a"']), st.integers(0, 200))
+def test_an_ordinary_body_is_read_as_by_the_strict_parser(document: Any, extra: str, place: int) -> None:
+    """Or not at all; also with a piece of JSON put in anywhere, such as a key that is there already."""
+    text = json.dumps(document, ensure_ascii=False)
+    content = (text[:place] + extra + text[place:]).encode(errors="surrogatepass")
+    outcome = _outcome(lambda: plain_request(content))
+    assert outcome == "None" or outcome == _outcome(lambda: inference_request(parse(content)))
+
+
+def test_repeated_names_are_left_to_the_strict_parser() -> None:
+    """The decoder keeps the last of them."""
+    plain = b'{"inputs":[{"name":"age","shape":[1],"datatype":"FP64","data":[1.5]}],"id":"7"}'
+    assert plain_request(plain) == inference_request(parse(plain))
+    assert plain_request(plain.replace(b'"id":"7"', b'"id":"7","id":"8"')) is None
+    assert plain_request(plain.replace(b'"data":[1.5]', b'"data":[1.5],"data":[2.5]')) is None

@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from stillsafe.core.schema import LARGEST_INTEGER, FeatureSpec, FeatureType, Row, Schema
+from stillsafe.core.schema import LARGEST_INTEGER, TEXT_TYPES, FeatureSpec, FeatureType, Row, Schema
+from stillsafe.model.feature_columns import FeatureColumns
 from stillsafe.serving.body.request_id import MOST_CHARACTERS, REQUEST_ID
 
 QUOTE, BACKSLASH = b'"', b"\\"
 PLAIN_DATE = (
-    r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
+    r"(?a)^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
     r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{3}(\d{3})?)?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?)?\Z"
 )
-"""Dates that need no calendar: the strict parser checks the days from 29 to 31, and every other form."""
+"""Dates in ASCII that need no calendar: the strict parser checks the days from 29 to 31, and every other form."""
 REQUEST_ID_TEXT = Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)] | UnsetType
 NOTHING = Annotated[str, Meta(pattern="(?!)")]  # no text matches this
 
@@ -33,7 +34,7 @@ class FastBodyDecoder:
     """
 
     def __init__(self, schema: Schema, most: int) -> None:
-        self._names = schema.names
+        self._schema, self._names = schema, schema.names
         try:
             instance = _struct(schema.names, [_field(spec) for spec in schema.features])
         except ValueError:  # msgspec rejects a name that JSON escapes; no ordinary body holds an escape
@@ -56,13 +57,14 @@ class FastBodyDecoder:
             return None
         return rows[0] if _is_complete(content, text_count) else None
 
-    def decode_batch(self, content: bytes) -> list[Row] | None:
+    def decode_batch(self, content: bytes) -> FeatureColumns | None:
         """The clean rows of `{"instances": [...]}`, or None if the body needs the strict parser."""
         try:
-            rows, text_count = self._rows(self._batch_decoder.decode(content).f0)
+            instances = self._batch_decoder.decode(content).f0
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        return rows if _is_complete(content, text_count) else None
+        columns, text_count = self._columns(instances)
+        return FeatureColumns(self._schema, columns, len(instances)) if _is_complete(content, text_count) else None
 
     def decode_identified(self, content: bytes) -> tuple[Row, str | None] | None:
         """The clean row and the id of `{"id": ..., "features": {...}}`, or None if the body needs the strict parser."""
@@ -93,6 +95,22 @@ class FastBodyDecoder:
         if not _is_complete(content, text_count) or not all(each is None or each.isprintable() for each in ids):
             return None
         return rows, ids
+
+    def _columns(self, instances: Sequence[Struct]) -> tuple[dict[str, Sequence[Any]], int]:
+        """The rows by column, and the number of texts in their body."""
+        columns: dict[str, Sequence[Any]] = {}
+        text_count = 1
+        values = zip(*map(msgspec.structs.astuple, instances), strict=True)
+        for spec, cells in zip(self._schema.features, values, strict=False):
+            column: Sequence[Any] = cells
+            text_count += len(cells)
+            if spec.omittable and not spec.required:
+                text_count -= cells.count(UNSET)
+                column = [None if value is UNSET else value for value in cells]
+            if spec.type in TEXT_TYPES:
+                text_count += len(column) - column.count(None)
+            columns[spec.name] = column
+        return columns, text_count
 
     def _rows(self, instances: Iterable[Struct]) -> tuple[list[Row], int]:
         """The rows, and the number of texts in their body: every name and every text value."""

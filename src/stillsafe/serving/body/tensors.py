@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from stillsafe.core.schema import FeatureSpec, FeatureType, Schema, Violation
 from stillsafe.core.text import display_name
@@ -36,7 +36,10 @@ DATATYPES = {FeatureType.NUMERIC: "FP64", FeatureType.INTEGER: "INT64", FeatureT
 """Feature type -> datatype in the model's metadata; texts are BYTES."""
 REQUEST_CODECS, INPUT_CODECS = ("pd", "np"), ("str", "np", "datetime")
 """Content types that change nothing about how the data is read."""
+QUOTE, BACKSLASH = b'"', b"\\"
 _Size = Annotated[int, Meta(ge=0)]
+_Plain = bool | int | float | str | None
+_CELL_TYPES = frozenset((bool, int, float, str, type(None)))
 
 
 class TensorInput(Struct):
@@ -64,6 +67,71 @@ class InferenceRequest(Struct):
     outputs: list[OutputName] | None = None
 
 
+class _PlainInput(Struct, forbid_unknown_fields=True):
+    """An input in a body that is read in one pass."""
+
+    name: str
+    shape: Annotated[list[_Size], Meta(min_length=1, max_length=2)]
+    datatype: str
+    data: list[Any] | UnsetType = UNSET
+    parameters: dict[str, _Plain] | UnsetType = UNSET
+
+
+class _PlainRequest(Struct, forbid_unknown_fields=True):
+    """A request in a body that is read in one pass."""
+
+    inputs: Annotated[list[_PlainInput], Meta(min_length=1)]
+    id: str | UnsetType = UNSET
+    parameters: dict[str, _Plain] | UnsetType = UNSET
+
+
+_decode_plain = msgspec.json.Decoder(_PlainRequest).decode
+
+
+def plain_request(content: bytes) -> InferenceRequest | None:
+    """The request in an ordinary body, or None if the body needs the strict parser.
+
+    As in `fast_decoder`, a body counts as read only if it has no escape and as many quotes as its texts have.
+    """
+    if BACKSLASH in content:
+        return None
+    try:
+        request = _decode_plain(content)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    text_count = 1 + _text_count(request)
+    for each in request.inputs:
+        text_count += 5 + _text_count(each)
+        if each.data is not UNSET:
+            kinds = [*map(type, each.data)]
+            if not _CELL_TYPES.issuperset(kinds):
+                return None
+            text_count += 1 + kinds.count(str)
+    if content.count(QUOTE) != 2 * text_count:
+        return None
+    inputs = [
+        TensorInput(each.name, each.shape, each.datatype, _or_none(each.data), _or_none(each.parameters))
+        for each in request.inputs
+    ]
+    result = InferenceRequest(inputs, _or_none(request.id), _or_none(request.parameters))
+    _require_codecs(result)
+    return result
+
+
+def _or_none(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _text_count(part: Any) -> int:
+    """The names and texts of the members that a request and an input may lack."""
+    count = 0
+    if part.parameters is not UNSET:
+        count += 1 + len(part.parameters) + sum(isinstance(each, str) for each in part.parameters.values())
+    if isinstance(part, _PlainRequest) and part.id is not UNSET:
+        count += 2
+    return count
+
+
 def inference_request(document: object) -> InferenceRequest:
     """The request in a document.
 
@@ -76,10 +144,14 @@ def inference_request(document: object) -> InferenceRequest:
         cause, _, place = str(error).partition(" - at ")
         name = display_name(place.strip("`").removeprefix("$.") or "body")
         raise RefusedRequest(schema_problem([Violation(name, "wrong_type", cause, "see /docs")])) from None
+    _require_codecs(request)
+    return request
+
+
+def _require_codecs(request: InferenceRequest) -> None:
     _require_codec(request.parameters, "parameters", REQUEST_CODECS)
     for each in request.inputs:
         _require_codec(each.parameters, display_name(each.name), INPUT_CODECS)
-    return request
 
 
 def datatype_of(spec: FeatureSpec) -> str:
@@ -87,8 +159,8 @@ def datatype_of(spec: FeatureSpec) -> str:
     return DATATYPES.get(spec.type, "BYTES")
 
 
-def features_of(schema: Schema, request: InferenceRequest, binary: bytes, most: int) -> list[dict[str, Any]]:
-    """The features of each row, not yet checked. NaN is a missing value, since a tensor has no other.
+def columns_of(schema: Schema, request: InferenceRequest, binary: bytes, most: int) -> dict[str, list[Any]]:
+    """Input name -> its value in each row, not yet checked. NaN is a missing value, since a tensor has no other.
 
     Args:
         schema: the features.
@@ -111,12 +183,11 @@ def features_of(schema: Schema, request: InferenceRequest, binary: bytes, most: 
     values = _values_of(request.inputs, binary)
     (first, *others), width = request.inputs, len(schema.names)
     if not others and first.shape == [row_count, width] and first.name not in schema.names:
-        cells = values[first.name]
-        return [dict(zip(schema.names, cells[at : at + width], strict=True)) for at in range(0, len(cells), width)]
+        return {name: values[first.name][place::width] for place, name in enumerate(schema.names)}
     for each in request.inputs:
         if each.shape not in ([row_count], [row_count, 1]):
             raise _wrong(each, f"the shape {each.shape} does not fit", f"[{row_count}, 1], as the other inputs")
-    return [dict(zip(names, cells, strict=True)) for cells in zip(*values.values(), strict=True)]
+    return values
 
 
 def _values_of(inputs: Sequence[TensorInput], binary: bytes) -> dict[str, list[Any]]:
