@@ -6,18 +6,17 @@ Run it with `python -m benchmarks.sizes [ROWS]` from the root of the repository.
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
 
-import pandas as pd
 from sqlalchemy import Engine, text
 from tests.postgres import running_postgres
 
 from stillsafe.core.state import State
+from stillsafe.demo import shipped_flights
 from stillsafe.monitoring import retention
 from stillsafe.store import database
 from stillsafe.store.codec import dumps
@@ -51,8 +50,7 @@ def main() -> None:
 
 
 def _flights() -> list[dict[str, Any]]:
-    with resources.as_file(resources.files("stillsafe") / "data" / "nyc_flights.parquet") as path:
-        frame = pd.read_parquet(path).drop(columns=["label", "timestamp"], errors="ignore").astype(object)
+    frame = shipped_flights().drop(columns=["label", "timestamp"]).astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +26,7 @@ from stillsafe.core.evidence.metric import Metric
 from stillsafe.dashboard import views
 from stillsafe.dashboard.charts import WIDTH
 from stillsafe.dashboard.shapes import Chart
+from stillsafe.demo import shipped_flights
 from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.settings import Settings
 
@@ -132,10 +132,8 @@ def _style() -> str:
 
 
 def _flights() -> pd.DataFrame:
-    with resources.as_file(resources.files("stillsafe") / "data" / "nyc_flights.parquet") as path:
-        flights = pd.read_parquet(path)
     # A sample of the whole year: otherwise the season would be a shift of its own.
-    return flights.drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
+    return shipped_flights().drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
 
 
 def _make_service(flights: pd.DataFrame, folder: Path) -> Path:

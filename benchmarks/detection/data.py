@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import environments
+from stillsafe.demo import FLIGHTS, shipped_flights
 
 CACHE = environments.CACHE
 
@@ -146,8 +147,8 @@ def _keel(content: bytes, names: list[str]) -> pd.DataFrame:
     return table.assign(label=table[LABEL].str.strip())
 
 
-def _flights(content: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(content)).drop(columns="timestamp")
+def _flights(_content: bytes) -> pd.DataFrame:
+    return shipped_flights().drop(columns="timestamp")
 
 
 def _diamonds(content: bytes) -> pd.DataFrame:
@@ -280,7 +281,7 @@ def _r(file: str) -> str:
 
 DATASETS = (
     Dataset(
-        "flights", Task.BINARY, Half.DESIGN, True, None, "nyc_flights.parquet", "CC0 1.0",
+        "flights", Task.BINARY, Half.DESIGN, True, None, FLIGHTS, "CC0 1.0",
         "a flight from New York in 2013: more than 15 minutes late?", _flights,
     ),
     Dataset(

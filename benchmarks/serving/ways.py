@@ -126,10 +126,8 @@ def _batch(work: Workload, folder: Path, options: Any, number: int, ratios: Rati
 def _protocol(work: Workload, folder: Path, options: Any, number: int, ratios: Ratios) -> None:
     place = _place(work, folder / "place")
     server = Ours().prepare(place)
-    ways = {
-        server.one.path: [{"features": row} for row in work.rows],
-        _infer_path(): [_tensors([r]) for r in work.rows],
-    }
+    ways: dict[str, list[object]] = {server.one.path: [{"features": row} for row in work.rows]}
+    ways[_infer_path()] = [_tensors([row]) for row in work.rows]
     speeds = {}
     with up(server, place):
         for path in [*ways][:: 1 if number % 2 else -1]:

@@ -42,6 +42,8 @@ from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import incident_explanations, recent_incidents
 
+FLIGHTS = "nyc_flights.csv.gz"
+_TEXTS = ["carrier", "origin", "dest", "weekday"]
 SERVICE = "late-flights"
 LABEL = "label"
 BROKEN_FEATURE = "dep_delay"
@@ -146,11 +148,19 @@ def play(out: Path, *, console: Console, keep_open: bool = False, quiet: bool = 
 
 def read_flights() -> pd.DataFrame:
     """The flights, in an order without seasons."""
-    file = resources.files("stillsafe") / "data" / "nyc_flights.parquet"
-    with resources.as_file(file) as path:
-        flights = pd.read_parquet(path)
     # Seasons shift the features too, so the rows are shuffled over the whole year.
-    return flights.drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
+    return shipped_flights().drop(columns="timestamp").sample(frac=1, random_state=SEED).reset_index(drop=True)
+
+
+def shipped_flights() -> pd.DataFrame:
+    """The data that the package ships, in time order."""
+    file = resources.files("stillsafe") / "data" / FLIGHTS
+    with resources.as_file(file) as path:
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    numbers = [name for name in cells if name not in ("timestamp", *_TEXTS)]
+    # Python's own conversion is exact in every version of pandas.
+    flights = cells.astype(object).assign(**cells[_TEXTS]).astype(dict.fromkeys(numbers, float))
+    return flights.assign(timestamp=pd.to_datetime(cells["timestamp"]), label=flights[LABEL].astype(int))
 
 
 def create_demo_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
@@ -163,11 +173,11 @@ def create_demo_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     inputs.mkdir(parents=True)
     training, sample = flights.iloc[:TRAINING_ROWS], flights.iloc[TRAINING_ROWS : TRAINING_ROWS + SAMPLE_ROWS]
     _save(_fit(training), inputs / "model.skops")
-    sample.to_parquet(inputs / "sample.parquet")
+    sample.to_csv(inputs / "sample.csv", index=False)
     create_service(
         ServiceRequest(
             inputs / "model.skops",
-            inputs / "sample.parquet",
+            inputs / "sample.csv",
             label=LABEL,
             out=out,
             name=SERVICE,
@@ -177,7 +187,7 @@ def create_demo_service(flights: pd.DataFrame, out: Path) -> pd.DataFrame:
     )
     service.open_store(service.settings_of(out / DEFAULT_FILE), create=True).dispose()
     (inputs / "model.skops").unlink()
-    (inputs / "sample.parquet").rename(out / "sample.parquet")
+    (inputs / "sample.csv").rename(out / "sample.csv")
     inputs.rmdir()
     return flights.iloc[TRAINING_ROWS + SAMPLE_ROWS :]
 

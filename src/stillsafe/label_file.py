@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stillsafe.errors import ConfigurationError
+from stillsafe.parquet_files import parquet as parquet_library
 from stillsafe.table_file import column_names, is_parquet
 
 PREDICTION_ID, REQUEST_ID, LABEL, JOIN = "prediction_id", "id", "label", "join"
@@ -79,7 +80,7 @@ def _missing(file: Path, problem: str) -> ConfigurationError:
 def row_count(file: Path) -> int:
     """Rows of a file without its header; of CSV its lines, which may be more."""
     if is_parquet(file):
-        from pyarrow import parquet
+        parquet = parquet_library()
 
         return int(parquet.read_metadata(file).num_rows)
     with file.open("rb") as handle:
@@ -114,7 +115,7 @@ def _csv_rows(file: Path, columns: LabelColumns) -> Iterator[LabelRow]:
 
 
 def _parquet_rows(file: Path, columns: LabelColumns) -> Iterator[LabelRow]:
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     number = 0
     with parquet.ParquetFile(file) as table:

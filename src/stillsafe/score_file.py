@@ -27,6 +27,8 @@ from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.guard import Guard, InvalidFeatures, Prediction
 from stillsafe.identifiers import block_ids
 from stillsafe.model.frame_rows import rows_of
+from stillsafe.parquet_files import arrow
+from stillsafe.parquet_files import parquet as parquet_library
 from stillsafe.progress import Progress, no_progress
 from stillsafe.serving.frame_replies import FrameReplies, Result
 from stillsafe.store.disk import create_private, sync
@@ -106,6 +108,8 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
     if job.out.exists():
         raise RefusedError(f"{job.out} exists already: move it away first.")
     is_retry = _sidecar(job, _NOTE).exists()
+    if job.out.suffix == PARQUET:
+        parquet_library()  # or it would be missed when all is scored
     report = _begin(job, guard.settings.model.version)
     try:
         with _sidecar(job, _PARTIAL).open("r+b") as handle:
@@ -201,7 +205,7 @@ def _blocks(guard: Guard, job: ScoreJob, skip: int) -> Iterator["pd.DataFrame"]:
 
 
 def _parquet_blocks(file: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     with parquet.ParquetFile(file) as table:
         for batch in table.iter_batches(BLOCK_ROWS, columns=[*columns]):
@@ -336,9 +340,10 @@ def _finish(job: ScoreJob) -> None:
 
 def _convert(partial_file: Path, out: Path) -> None:
     """Write the answers as Parquet, block by block."""
-    import pyarrow as pa
+    pa = arrow()
     from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
+
+    parquet = parquet_library()
 
     with partial_file.open(encoding="utf-8", newline="") as head:
         names = next(csv.reader(head))

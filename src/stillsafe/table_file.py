@@ -21,6 +21,7 @@ from stillsafe.csv_files.csv_table import MISSING_WORDS, ColumnKinds, CsvTable, 
 from stillsafe.csv_files.dialect import read_csv_text
 from stillsafe.csv_files.table_format import DATE_ORDERS, TableFormat
 from stillsafe.errors import ConfigurationError
+from stillsafe.parquet_files import parquet as parquet_library
 
 __all__ = ["MISSING_WORDS", "ColumnKinds", "CsvTable", "TableFormat", "Texts"]
 
@@ -56,7 +57,7 @@ def column_names(file: Path, noun: str = "table", form: TableFormat = ANY_FORMAT
     """
     try:
         if is_parquet(file):
-            import pyarrow.parquet as pq
+            pq = parquet_library()
 
             names: list[str] = list(pq.read_schema(file).names)
         else:
@@ -102,6 +103,7 @@ def read_with_remarks(
     try:
         if is_parquet(file):
             require_unique_columns(column_names(file, noun), file)
+            parquet_library()
             table = CsvTable(_without_words(pd.read_parquet(file), form))
         else:
             csv_text = read_csv_text(file, form, kinds.expected)

@@ -26,9 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-import stillsafe
 from stillsafe import settings
 from stillsafe.core.schema import FeatureType
+from stillsafe.demo import shipped_flights
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.model import ModelKind
@@ -46,8 +46,6 @@ from tests.init.services import (
     save_model,
     write_sample,
 )
-
-FLIGHTS = Path(stillsafe.__file__).parent / "data" / "nyc_flights.parquet"
 
 
 def pipeline(last: Any, *, unknown: str = "ignore") -> Any:
@@ -189,7 +187,7 @@ def test_without_labels(tmp_path: Path) -> None:
 
 def test_flights(tmp_path: Path) -> None:
     """The shipped flights: categories, missing values, and a timestamp that orders the rows and is no feature."""
-    flights = pd.read_parquet(FLIGHTS).sample(1500, random_state=1)
+    flights = shipped_flights().sample(1500, random_state=1)
     features = flights.drop(columns=["timestamp", "label"])
     words = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
     columns = make_column_transformer(

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.errors import RefusedError
+from stillsafe.parquet_files import arrow
+from stillsafe.parquet_files import parquet as parquet_library
 from stillsafe.store.disk import create_private, sync
 from stillsafe.store.read.requests import RequestTable, WindowRows, micros_of
 from stillsafe.store.tables import FIRST_SERVICE
@@ -47,8 +49,8 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
     Raises:
         RefusedError: the file cannot be read or written, or belongs to another database.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    pa = arrow()
+    parquet = parquet_library()
 
     schema = _schema(requests)
     partial_file = file.with_name(file.name + _PARTIAL_SUFFIX)
@@ -85,8 +87,8 @@ def erase_rows(
     Raises:
         RefusedError: the file cannot be read or written.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    pa = arrow()
+    parquet = parquet_library()
 
     schema, partial_file = _schema(requests), file.with_name(file.name + _PARTIAL_SUFFIX)
     with _file_errors(file), parquet.ParquetFile(file) as old_file:
@@ -118,7 +120,7 @@ def archived_ids(folder: Path, requests: RequestTable) -> list[int]:
     Raises:
         RefusedError: a file cannot be read.
     """
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     ids: list[int] = []
     for file in sorted(folder.glob(f"{PREFIXES[requests]}-*.parquet")):
@@ -221,7 +223,7 @@ def _read_rows(
     file: Path, names: list[str] | None, filters: list[tuple[str, str, object]] | None
 ) -> list[dict[str, Any]]:
     """Rows of one file, times aware UTC."""
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     with _file_errors(file):
         table = parquet.read_table(file, columns=names, filters=filters, partitioning=None)
@@ -231,8 +233,8 @@ def _read_rows(
 
 def _copy_rows(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
     """Copy the rows of a file batch by batch, and return their ids."""
-    import pyarrow as pa
-    from pyarrow import parquet
+    pa = arrow()
+    parquet = parquet_library()
 
     ids = [np.empty(0, np.int64)]
     with parquet.ParquetFile(file) as old_file:
@@ -247,7 +249,7 @@ def _copy_rows(writer: Any, file: Path, schema: Any) -> NDArray[np.int64]:
 
 def _require_same(file: Path, rows: Any) -> None:
     """Require that the file has the same rows under these ids: in another database's archive they are other rows."""
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     ids = rows["id"].to_pylist()
     old_rows = parquet.read_table(file, filters=[("id", "in", ids)], partitioning=None).sort_by("id")
@@ -257,7 +259,7 @@ def _require_same(file: Path, rows: Any) -> None:
 
 def _require_same_service(file: Path, rows: Any) -> None:
     """Require that the file has rows of no other service: a reader of the archive could not tell them apart."""
-    from pyarrow import parquet
+    parquet = parquet_library()
 
     if not file.exists() or "service_id" not in parquet.read_schema(file).names:
         return
@@ -267,7 +269,7 @@ def _require_same_service(file: Path, rows: Any) -> None:
 
 
 def _schema(requests: RequestTable) -> Any:
-    import pyarrow as pa
+    pa = arrow()
 
     text = pa.string()
     columns = [("id", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("model_version", text)]
@@ -289,7 +291,7 @@ def _older_schema(schema: Any, names: Sequence[str]) -> Any:
 
 
 def _with_all_columns(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
+    pa = arrow()
 
     for name, value in _LATER_COLUMNS.items():
         if name in schema.names and name not in table.schema.names:

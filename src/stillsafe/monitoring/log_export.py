@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 
 from stillsafe.core.schema import FeatureType, LogMode, Schema
 from stillsafe.errors import RefusedError
+from stillsafe.parquet_files import arrow
+from stillsafe.parquet_files import parquet as parquet_library
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
 from stillsafe.store.codec import dumps
@@ -118,8 +120,8 @@ def _cell(value: object) -> object:
 
 @contextmanager
 def _parquet_writer(file: Path, schema: Schema) -> Iterator[Callable[[Sequence[Row]], None]]:
-    import pyarrow as pa
-    from pyarrow import parquet
+    pa = arrow()
+    parquet = parquet_library()
 
     specs = {spec.name: spec for spec in schema.features}
     kinds = {name: pa.string() for name in _OWN_COLUMNS}
@@ -140,7 +142,7 @@ def _parquet_writer(file: Path, schema: Schema) -> Iterator[Callable[[Sequence[R
 
 def _array(values: Sequence[Any], kind: Any) -> Any:
     """A column; a value that an older schema logged with another type is missing, or text in a column of texts."""
-    import pyarrow as pa
+    pa = arrow()
 
     try:
         return pa.array(values, kind)
@@ -155,7 +157,7 @@ def _text(value: object) -> str | None:
 
 
 def _typed_or_none(value: object, kind: Any) -> object:
-    import pyarrow as pa
+    pa = arrow()
 
     try:
         pa.scalar(value, kind)
