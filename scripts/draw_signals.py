@@ -23,9 +23,8 @@ from stillsafe import service
 from stillsafe.backtest import charts, report
 from stillsafe.backtest.result import Backtest
 from stillsafe.core.evidence.metric import Metric
-from stillsafe.dashboard import views
-from stillsafe.dashboard.charts import WIDTH
 from stillsafe.dashboard.shapes import Chart
+from stillsafe.dashboard.templating import FOLDER
 from stillsafe.demo import shipped_flights
 from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.settings import Settings
@@ -47,11 +46,11 @@ SENSITIVE_SIGNALS = (
     ("estimated_accuracy_loss", "Shows its cost: the estimated loss of accuracy"),
 )
 SCORES = "Real cost: accuracy of the model alone (line), of the fallback alone (dashes), as served (broad)"
-EDGE, CAPTION, GAP = 14.0, 26.0, 12.0
+WIDTH, EDGE, CAPTION, GAP = 960.0, 14.0, 26.0, 12.0
+LEFT, RIGHT = 46.0, 14.0  # of a chart, for its labels
 OWN_STYLE = """
 text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 svg text.caption { fill: var(--ink); font-size: 14px; font-weight: 600; }
-svg .half text { font-size: 8.5px; }
 .ground { fill: var(--card); }
 """
 
@@ -100,7 +99,7 @@ def _rows(result: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
         half = (WIDTH - 2 * GAP) / 2
         for place, (key, caption) in enumerate(pair):
             chart = charts.signal_chart(result, snapshot, key)
-            y_next = y + CAPTION + chart.height * half / chart.width
+            y_next = y + CAPTION + chart.height
             yield _captioned_chart(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
     y = y_next + GAP
     scores = charts.score_chart(result, snapshot, Metric.ACCURACY)
@@ -109,21 +108,17 @@ def _rows(result: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
 
 def _captioned_chart(chart: Chart, caption: str, x: float, y: float, width: float) -> str:
     """A chart as the report's template draws it, with its caption, at its place."""
-    shapes = Environment(loader=FileSystemLoader(views.FOLDER / "templates"), autoescape=True).get_template(
-        "shapes.html"
-    )
+    shapes = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True).get_template("shapes.html")
     figure = str(shapes.make_module().chart(chart))  # type: ignore[attr-defined]
     svg = figure[figure.index("<svg") : figure.index("</svg>") + len("</svg>")]
-    height = chart.height * width / chart.width
-    kind = "whole" if width == WIDTH else "half"
-    place = f'<svg class="{kind}" x="{x:g}" y="{y + CAPTION:g}" width="{width:g}" height="{height:g}"'
+    place = f'<svg x="{x + LEFT:g}" y="{y + CAPTION:g}" width="{width - LEFT - RIGHT:g}" overflow="visible"'
     svg = re.sub(r"\s*\n\s*", "\n", svg.replace("<svg", place, 1))
     return f'<text class="caption" x="{x:g}" y="{y + 17:g}">{caption}</text>\n{svg}'
 
 
 def _style() -> str:
     """The dashboard's colours and shapes; the rules for its page are left out."""
-    sheets = [(views.FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("stillsafe.css", "report.css")]
+    sheets = [(FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("stillsafe.css", "report.css")]
     colours = sheets[0][: sheets[0].index("* {")]
     rules = [
         line for sheet in sheets for line in sheet.splitlines() if line.startswith("svg") and "display" not in line

@@ -53,7 +53,7 @@ EVERYDAY = frozenset(
         *("history", "init", "inspect", "instance", "json", "load", "log", "main", "openapi", "output"),
         *("problem", "prompt", "read", "record", "registry", "report", "result", "route"),
         *("sample", "schedule", "search", "section", "serve", "setting", "shape", "snapshot"),
-        *("cache", "date", "extreme", "login"),
+        *("cache", "date", "extreme", "login", "next", "page", "templating"),
         *(
             "cron",
             "difference",

@@ -10,3 +10,10 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+
+LIVE_PAGE_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": PAGE_HEADERS["Content-Security-Policy"].replace(
+        "style-src 'self'", "style-src 'self'; script-src 'self'; connect-src 'self'"
+    )
+}
+"""The same for a page that updates itself by the service's own script."""

@@ -31,6 +31,19 @@ def test_each_event_has_a_message(event: AlertEvent) -> None:
     assert event in TITLES
 
 
+@pytest.mark.parametrize("address", ["https://host/stay", "https://host/stay/"])
+def test_an_alert_leads_to_the_page_of_its_incident(address: str) -> None:
+    """Without a further click; an alert about no incident leads to the dashboard, and so does an odd address."""
+    page = "https://host/stay/dashboard/incidents/inc-1"
+    alert = record(AlertEvent.OPENED)
+    assert page in text_of(alert, address).splitlines()
+    assert document_of("stay", alert, address)["page_url"] == page
+    assert document_of("stay", alert, address)["dashboard_url"] == address
+    assert document_of("stay", record(AlertEvent.HOLD), address)["page_url"] == address
+    assert document_of("stay", alert, "https://host/?page=1")["page_url"] == "https://host/?page=1"
+    assert document_of("stay", alert, None)["page_url"] is None
+
+
 def test_a_resolution_has_the_subject_of_what_it_ends() -> None:
     """So a pager can close what it opened."""
     pairs = [

@@ -17,6 +17,11 @@ def test_an_incident_is_listed_shown_and_explained(run: Command, made_service: P
         assert incident["incident_id"] in out
         assert incident["decision_reason"] in out
     assert "explained by offline" in run("explain")[1]
+    code, out, errors = run("incidents", "export", incident["incident_id"], "--out", "incident.html")
+    assert (code, out) == (0, "Wrote incident.html\n"), errors
+    assert incident["incident_id"] in (made_service / "incident.html").read_text(encoding="utf-8")
+    assert run("incidents", "export", "inc-other", "--out", "other.html")[0] != 0
+    assert run("incidents", "export", incident["incident_id"], "--out", "no/such/folder.html")[0] == 2
 
 
 def test_resolved_incidents_can_be_left_out(run: Command, made_service: Path) -> None:

@@ -41,6 +41,7 @@ USES: dict[str, tuple[str, ...]] = {
     "db rename": ("nobody",),
     "incidents list": (),
     "incidents show": ("1",),
+    "incidents export": ("1", "--out", "incident.html"),
     "key create": ("web", "--scope", "read"),
     "key list": (),
     "key revoke": ("web",),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
 from stillsafe.core.window import Tally
 from stillsafe.dashboard import charts
-from stillsafe.dashboard.shapes import Chart
+from stillsafe.dashboard.shapes import WIDTH, Chart
 from stillsafe.dashboard.snapshot import Run, Snapshot, take_snapshot
 from stillsafe.judging import conditions_without_traffic
 from stillsafe.store.read.runs import RunRecord
@@ -53,9 +53,14 @@ def numbers(chart: Chart) -> list[tuple[float, float]]:
     points += [(box.x + box.width, box.y + box.height) for box in chart.boxes]
     points += [(dot.x, dot.y) for dot in chart.dots]
     for path in chart.paths:
-        assert re.fullmatch(r"M-?[\d.]+ -?[\d.]+(L-?[\d.]+ -?[\d.]+)*Z?", path.data), path.data
-        points += [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path.data)]
+        assert re.fullmatch(r"(M-?[\d.]+ -?[\d.]+(L-?[\d.]+ -?[\d.]+)*Z?)*", path.data), path.data
+        points += points_of(path.data)
     return points
+
+
+def points_of(data: str) -> list[tuple[float, float]]:
+    """The points of a path."""
+    return [(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", data)]
 
 
 def readings() -> st.SearchStrategy[Reading]:
@@ -98,7 +103,7 @@ def test_every_shape_is_finite_and_inside(
         assert not re.search(r"\binf\b", repr(chart))
         for x, y in numbers(chart):
             assert math.isfinite(x)
-            assert -1 <= x <= chart.width + 1
+            assert -1 <= x <= WIDTH + 1
             assert -1 <= y <= chart.height + 1
         assert len(chart.labels) < 60
 
@@ -123,8 +128,9 @@ def test_a_gap_breaks_the_line_and_is_shown() -> None:
 def test_a_long_silence_does_not_squeeze_the_runs() -> None:
     """A year after the last run, the runs still fill most of the chart."""
     snap = snapshot_of([Run(record(600 * i, 0.8), (), Tally()) for i in range(50)], timedelta(days=365))
-    newest = max(dot.x for dot in charts.confidence_chart(snap).dots)
-    assert newest > 0.7 * charts.WIDTH
+    (dots,) = [path for path in charts.confidence_chart(snap).paths if path.kind == "points level-unjudged"]
+    newest = max(x for x, _ in points_of(dots.data))
+    assert newest > 0.7 * WIDTH
 
 
 def test_the_states_are_drawn_and_described(tmp_path: Path) -> None:
@@ -132,9 +138,9 @@ def test_the_states_are_drawn_and_described(tmp_path: Path) -> None:
     story = begin(tmp_path)
     story.runs(2, tally())
     story.runs(3, faulty_tally())
-    chart = charts.state_chart(take_snapshot(story.engine, story.settings, story.now, 72))
+    chart = charts.state_chart(take_snapshot(story.engine, story.settings, story.now))
     kinds = [box.kind for box in chart.boxes]
-    assert kinds == ["state-NORMAL"] * 3 + ["state-WARNING", "state-DEGRADED"]
+    assert kinds == ["state-NORMAL", "state-WARNING", "state-DEGRADED"]
     assert (
         "NORMAL from 2026-03-01 12:10, WARNING from 2026-03-01 12:40, DEGRADED from 2026-03-01 12:50"
         in chart.description
@@ -142,18 +148,57 @@ def test_the_states_are_drawn_and_described(tmp_path: Path) -> None:
 
 
 def test_the_traffic_is_stacked(tmp_path: Path) -> None:
-    """Model, fallback and refusals are stacked and add up."""
+    """Model, fallback and refusals are stacked and add up; the newest numbers stand beside the caption."""
     story = begin(tmp_path)
     story.run(tally(400, refusals=100))
     story.run(tally(500, fallback=True))
-    chart = charts.traffic_chart(take_snapshot(story.engine, story.settings, story.now, 72))
-    assert [box.title.split(": ")[1] for box in chart.boxes] == [
-        "400 answered by the model",
-        "100 refused",
-        "500 answered by the fallback",
-    ]
-    model, refusals, fallback = [box.height for box in chart.boxes]
-    assert model + refusals == pytest.approx(fallback, abs=0.2)
+    chart = charts.traffic_chart(take_snapshot(story.engine, story.settings, story.now))
+    tops = {path.kind: min(y for _, y in points_of(path.data)) for path in chart.paths if "traffic" in path.kind}
+    heights = {
+        path.kind: max(y for _, y in points_of(path.data)) - tops[path.kind]
+        for path in chart.paths
+        if path.kind in tops
+    }
+    assert heights["traffic-model"] + heights["traffic-refused"] == pytest.approx(heights["traffic-fallback"], abs=0.2)
+    assert tops["traffic-refused"] == pytest.approx(tops["traffic-fallback"], abs=0.2)
+    assert chart.note == "last: 500 by the fallback"
+
+
+def test_the_chosen_time_is_the_axis(tmp_path: Path) -> None:
+    """Twelve hours are twelve hours, although the service is half an hour old; the states end now."""
+    story = begin(tmp_path)
+    story.runs(3, tally())
+    now = story.now + timedelta(minutes=5)
+    snapshot = take_snapshot(story.engine, story.settings, now)
+    axis = charts.time_axis(snapshot)
+    assert (axis.start, axis.end) == (now - timedelta(hours=12), now)
+    (state,) = [box for box in charts.state_chart(snapshot).boxes if box.kind == "state-NORMAL"]
+    assert state.x + state.width == pytest.approx(WIDTH)
+    assert state.x == pytest.approx(WIDTH * (1 - 25 / 720))
+
+
+def test_a_gap_ends_with_the_run_that_ends_it(tmp_path: Path) -> None:
+    """No monitoring run took place until one did: the grey time lasts to that run, and to now where none came."""
+    story = begin(tmp_path)
+    story.run(tally())
+    story.run(tally(), interval=timedelta(hours=3))
+    now = story.now + timedelta(hours=2)
+    chart = charts.state_chart(take_snapshot(story.engine, story.settings, now))
+    first, last = [box for box in chart.boxes if box.kind == "gap"]
+    assert first.x + first.width == pytest.approx(WIDTH * (1 - 2 / 12))
+    assert last.x + last.width == pytest.approx(WIDTH)
+    assert [box.title for box in (first, last)] == ["No run for 3 h", "No run for 2 h"]
+
+
+def test_many_deviations_are_one_path() -> None:
+    """Beyond `MOST_DOTS` the dots have no tooltips and cost a few bytes each."""
+    reading = Reading(Signal.AVG_CONFIDENCE, None, Evidence.BAD, Level.MODERATE, 0.5, 0.8, 0.05, None, 600)
+    runs = [Run(record(600 * i, 0.5), (reading,), Tally()) for i in range(charts.MOST_DOTS + 1)]
+    chart = charts.confidence_chart(snapshot_of(runs))
+    assert chart.dots == []
+    (path,) = [path for path in chart.paths if path.kind == "points level-MODERATE"]
+    assert path.data.count("M") == len(runs)
+    assert chart.note == "now 0.500, healthy 0.800"
 
 
 @given(st.text())

@@ -32,7 +32,7 @@ def test_rows_are_text_in_the_unit_of_the_signal(tmp_path: Path) -> None:
     """A row has the level, the signal's label, the feature, its value, its limits and its streak."""
     story = begin(tmp_path)
     story.runs(2, faulty_tally())
-    row = reading_rows(take_snapshot(story.engine, story.settings, story.now, 72))[0]
+    row = reading_rows(take_snapshot(story.engine, story.settings, story.now))[0]
     assert (row.level, row.signal, row.feature, row.value) == ("SEVERE", "Missing values", "dep_delay", "97.0%")
     assert (row.limits, row.runs, row.samples) == ("moderate > 7.0%, severe > 27.0%", "2 (2 severe)", "600")
 
@@ -44,12 +44,12 @@ def test_a_change_without_alarm_comes_before_what_is_calm(tmp_path: Path) -> Non
     assert [reading.is_change for reading in order] == [False, True, False]
     story = begin(tmp_path)
     story.runs(2, faulty_tally())
-    snapshot = take_snapshot(story.engine, story.settings, story.now, 72)
+    snapshot = take_snapshot(story.engine, story.settings, story.now)
     last_run = snapshot.runs[-1]
     loss = Reading(Signal.ESTIMATED_ACCURACY_LOSS, None, Evidence.BAD, Level.SEVERE, 0.15, 0.0, 0.02, 0.0375, 300)
     loss = replace(loss, parts=(ImpactPart(ImpactKind.DAMAGE, "age", 0.84, 0.15),))
     runs = (*snapshot.runs[:-1], replace(last_run, readings=(loss, change)))
-    rows = reading_rows(replace(snapshot, runs=runs))
+    rows = reading_rows(replace(snapshot, recent=runs))
     assert [row.level for row in rows] == ["SEVERE", "CHANGE"]
     assert rows[0].parts == ("15.0 points by damage to age on 84% of the rows",)
 
@@ -58,7 +58,7 @@ def test_unseen_categories_have_examples(tmp_path: Path) -> None:
     """A row lists the most frequent unseen categories with their counts."""
     story = begin(tmp_path)
     story.run(faulty_tally(unseen={"ZZ": 50, "YY": 150, "XX": 20, "WW": 10}))
-    rows = reading_rows(take_snapshot(story.engine, story.settings, story.now, 72))
+    rows = reading_rows(take_snapshot(story.engine, story.settings, story.now))
     (row,) = [row for row in rows if row.signal == "Unseen categories"]
     assert row.examples == ("YY × 150", "ZZ × 50", "XX × 20")
     assert len(row.examples) == MOST_EXAMPLES
@@ -69,7 +69,7 @@ def test_signals_that_deviate_now_are_charted_first(tmp_path: Path) -> None:
     story = begin(tmp_path)
     story.run(tally(missing={"distance": 0.9}))
     story.runs(2, faulty_tally())
-    keys = deviating_keys(take_snapshot(story.engine, story.settings, story.now, 72).runs)
+    keys = deviating_keys(take_snapshot(story.engine, story.settings, story.now).runs)
     assert keys == ["missing_rate:dep_delay", "missing_rate:wind_speed", "missing_rate:distance"]
 
 
@@ -77,4 +77,4 @@ def test_without_readings_there_is_no_row(tmp_path: Path) -> None:
     """An unwatched service has no reading to show."""
     story = begin(tmp_path, watched=False)
     story.run(tally())
-    assert reading_rows(take_snapshot(story.engine, story.settings, story.now, 72)) == []
+    assert reading_rows(take_snapshot(story.engine, story.settings, story.now)) == []

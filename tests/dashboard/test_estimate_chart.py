@@ -7,6 +7,7 @@ from typing import Any
 
 from stillsafe.core.evidence.estimate_account import WindowAccount
 from stillsafe.dashboard.estimate_chart import MOST_TICKS, estimate_chart
+from stillsafe.dashboard.shapes import WIDTH
 from tests.dashboard.story import EVERY, START
 
 WINDOW = WindowAccount(START, START + EVERY, 300, 0.02, 0.01, 0.01, 0.01)
@@ -31,9 +32,9 @@ def test_a_window_is_a_point_on_both_lines() -> None:
     assert chart.description.startswith("The estimate is not to be trusted on this service: over the last 20")
     assert [dot.kind for dot in chart.dots] == ["level-NONE"] + ["level-MODERATE"] * 19
     assert chart.dots[0].title.endswith("estimated 2%, realised 1% by 300 labels, within its interval")
-    assert {label.text for label in chart.labels} >= {"estimated", "realised"}
+    assert chart.note == "line: by the labels; green: the estimate"
     assert sum(label.kind == "time" for label in chart.labels) <= MOST_TICKS
-    assert all(0 <= dot.x <= chart.width and 0 <= dot.y <= chart.height for dot in chart.dots)
+    assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= chart.height for dot in chart.dots)
 
 
 def test_one_window_is_a_chart_and_none_is_none() -> None:

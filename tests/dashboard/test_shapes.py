@@ -28,8 +28,8 @@ def test_a_box_has_a_visible_width() -> None:
 
 def test_a_point_is_a_line() -> None:
     """A line through one point goes to itself; an area is closed."""
-    assert shapes.line([(1, 2)], "value").data == "M1.0 2.0L1.0 2.0"
-    assert shapes.area([(1, 2), (3, 4), (5, 6)], "healthy").data == "M1.0 2.0L3.0 4.0L5.0 6.0Z"
+    assert shapes.line([(1, 2)], "value").data == "M1 2L1 2"
+    assert shapes.area([(1, 2), (3, 4), (5, 6)], "healthy").data == "M1 2L3 4L5 6Z"
 
 
 @pytest.mark.parametrize(("step", "result"), [(0.0, 1.0), (0.3, 0.5), (1.0, 1.0), (1.1, 2.0), (2.1, 2.5), (60, 100)])
@@ -39,9 +39,16 @@ def test_steps_are_round(step: float, result: float) -> None:
     assert shapes.round_step(float("nan")) == shapes.round_step(float("inf")) == 1.0
 
 
+def test_many_shapes_are_one_path() -> None:
+    """Points are strokes without length, rectangles are closed outlines."""
+    assert shapes.points([(1, 2), (3, 4)], "points").data == "M1 2L1 2M3 4L3 4"
+    boxes = [shapes.box(0, 2, 1, 5, "a"), shapes.box(4, 6, 1, 5, "a")]
+    assert shapes.areas(boxes, "a").data == "M0 1L2 1L2 5L0 5ZM4 1L6 1L6 5L4 5Z"
+
+
 def test_a_grid_has_labels_at_round_values() -> None:
     """Lines and labels are at multiples of the step, and only inside the scale."""
-    chart = Chart("a", "A", "A chart.", 100.0, 50.0)
-    shapes.add_grid(chart, Scale(0.0, 1.0, 0.0, 50.0), 10.0, 90.0, lambda value: f"{value:g}")
+    chart = Chart("a", "A", "A chart.", 50.0)
+    shapes.add_grid(chart, Scale(0.0, 1.0, 0.0, 50.0), lambda value: f"{value:g}")
     assert [label.text for label in chart.labels] == ["0", "0.25", "0.5", "0.75", "1"]
     assert len(chart.paths) == 5

@@ -1,20 +1,32 @@
 """The snapshot: everything on the page, from one transaction, however damaged the documents are."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from stillsafe.dashboard.snapshot import MOST_ACTIONS, Snapshot, take_snapshot
+from stillsafe.core.state import Memory
+from stillsafe.dashboard.snapshot import (
+    DEFAULT_HISTORY,
+    HISTORIES,
+    MOST_ACTIONS,
+    MOST_RUNS,
+    RECENT_RUNS,
+    History,
+    Snapshot,
+    take_snapshot,
+)
 from stillsafe.errors import StoreError
 from stillsafe.store import database
-from stillsafe.store.tables import current_window_metrics
+from stillsafe.store.tables import current_window_metrics, system_state
 
 from .story import Story, begin, faulty_tally, tally
 
 
-def take(story: Story, run_count: int = 72) -> Snapshot:
-    return take_snapshot(story.engine, story.settings, story.now, run_count)
+def take(story: Story, history: History = DEFAULT_HISTORY) -> Snapshot:
+    return take_snapshot(story.engine, story.settings, story.now, history)
 
 
 def test_only_the_newest_runs_are_read(tmp_path: Path) -> None:
@@ -24,7 +36,30 @@ def test_only_the_newest_runs_are_read(tmp_path: Path) -> None:
     snapshot = take(story)
     assert len(snapshot.runs) == 72
     assert snapshot.runs[0].at < snapshot.runs[-1].at == story.now
-    assert snapshot.last_run is snapshot.runs[-1] is snapshot.last_run_with_readings
+    assert snapshot.start == story.now - timedelta(hours=12)
+    assert len(snapshot.recent) == RECENT_RUNS
+    assert snapshot.last_run is snapshot.recent[-1] is snapshot.last_run_with_readings
+    day = take(story, HISTORIES[1])
+    assert len(day.runs) <= MOST_RUNS
+    assert day.timeline is not None
+    assert day.timeline.run_count == 80
+
+
+def test_the_runs_of_another_version_are_drawn(tmp_path: Path) -> None:
+    """The history may show an earlier version, while everything else is about the served one."""
+    story = begin(tmp_path)
+    story.runs(2, tally())
+    with database.writing(story.engine) as connection:
+        connection.execute(update(current_window_metrics).values(model_version="0"))
+        connection.execute(update(system_state).values(model_version="0"))
+    story.memory = Memory()
+    story.run(tally())
+    assert [run.record.model_version for run in take(story).runs] == ["1"]
+    other = take(story, replace(DEFAULT_HISTORY, version="0"))
+    assert [run.record.model_version for run in other.runs] == ["0", "0"]
+    assert (other.versions, other.history.version) == (("1", "0"), "0")
+    assert [run.record.model_version for run in other.recent] == ["1"]
+    assert take(story, replace(DEFAULT_HISTORY, version="<b>")).history.version == "1"
 
 
 def test_an_empty_database_is_an_empty_snapshot(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from .story import Story, begin, faulty_tally, tally
 
 
 def banner(story: Story, later: timedelta = timedelta(minutes=3)) -> Banner:
-    return build_banner(take_snapshot(story.engine, story.settings, story.now + later, 72))
+    return build_banner(take_snapshot(story.engine, story.settings, story.now + later))
 
 
 def test_calm_needs_a_conclusive_run(tmp_path: Path) -> None:
@@ -43,7 +43,9 @@ def test_degraded_has_precedence(tmp_path: Path, later: timedelta) -> None:
     decision = story.runs(3, faulty_tally())
     banner_later = banner(story, later)
     assert (banner_later.tone, banner_later.word, banner_later.reason) == (Tone.DANGER, "DEGRADED", decision.reason)
-    assert banner_later.answering.startswith("The fallback answers (default: on time). Rules on dep_delay")
+    assert banner_later.answering.startswith("The fallback answers: on time. Rules on dep_delay")
+    assert banner_later.cause == "dep_delay is missing in 97.0% of 600 predictions. Also: wind_speed."
+    assert banner_later.advice == "Check the source of dep_delay and its last deployment."
     assert banner_later.outlook.startswith("0 of 3 calm runs")
 
 
@@ -62,7 +64,7 @@ def test_a_critical_severity_without_a_bypass_is_a_danger(tmp_path: Path) -> Non
     """The model goes on answering, and the banner never says that this is safe."""
     story = begin(tmp_path)
     story.runs(2, tally(missing={"wind_speed": 0.11}))
-    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3), 72)
+    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3))
     assert snapshot.state is not None
     assert build_banner(snapshot).tone is Tone.WATCH
     withheld = build_banner(replace(snapshot, state=replace(snapshot.state, severity="CRITICAL")))
@@ -74,7 +76,7 @@ def test_runs_without_a_severe_reading_are_counted(tmp_path: Path) -> None:
     """Beside the calm runs, while the state is DEGRADED."""
     story = begin(tmp_path)
     story.runs(3, faulty_tally())
-    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3), 72)
+    snapshot = take_snapshot(story.engine, story.settings, story.now + timedelta(minutes=3))
     assert snapshot.state is not None
     memory = replace(snapshot.state.memory, runs_without_severe=2)
     outlook = build_banner(replace(snapshot, state=replace(snapshot.state, memory=memory))).outlook
@@ -88,6 +90,7 @@ def test_a_hold_is_an_alarm(tmp_path: Path) -> None:
     story.hold("ada", "drill")
     held_banner = banner(story)
     assert held_banner.tone is Tone.DANGER
+    assert held_banner.cause == "Held by ada: drill"
     assert any("Held by ada" in alarm and "stillsafe release" in alarm for alarm in held_banner.alarms)
     assert held_banner.outlook == "After the release the state is NORMAL."
 

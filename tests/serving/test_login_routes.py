@@ -131,3 +131,17 @@ def test_a_body_that_is_no_form_is_refused(keyed_service: KeyedService) -> None:
             ).status_code
             == 401
         )
+
+
+def test_the_login_leads_back_to_the_incident_of_an_alert(keyed_service: KeyedService) -> None:
+    """And to no other address, however it is written."""
+    key = keyed_service.keys[KeyScope.READ]
+    page = "dashboard/incidents/inc-20260301T122000-000000-1"
+    with keyed_service.client() as client:
+        assert client.get(f"/{page}").headers["location"] == f"../../login?next={page}"
+        assert f'value="{page}"' in client.get(f"/login?next={page}").text
+        form = {"key": key, "next": page}
+        assert client.post("/login", data=form, headers=ORIGIN).headers["location"] == page
+        for other in ("//evil.example", "https://evil.example", f"{page}/../..", f"/{page}", "dashboard/incidents/"):
+            form = {"key": key, "next": other}
+            assert client.post("/login", data=form, headers=ORIGIN).headers["location"] == "./"

@@ -1,6 +1,7 @@
 """The message of an alert: its title and text for people, and its document for programs."""
 
 from typing import Any
+from urllib.parse import quote
 
 from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store.read.alerts import AlertRecord
@@ -63,10 +64,22 @@ def title_of(service: str, record: AlertRecord) -> str:
     return f"{service} (model {record.model_version}) {words}"
 
 
+def page_url(record: AlertRecord, dashboard_url: str | None) -> str | None:
+    """Where a person reads more: the page of the incident, or the dashboard where the alert is about none."""
+    if dashboard_url is None or record.incident_id is None or "?" in dashboard_url or "#" in dashboard_url:
+        return dashboard_url
+    return f"{dashboard_url.rstrip('/')}/dashboard/incidents/{quote(record.incident_id, safe='')}"
+
+
 def text_of(record: AlertRecord, dashboard_url: str | None) -> str:
-    """The cause with its numbers, the address of the dashboard, the commands to type, and the alert's id."""
+    """The cause with its numbers, the address of the page to read, the commands to type, and the alert's id."""
     commands = COMMANDS.get(AlertEvent(record.event), "").format(incident_id=record.incident_id)
-    lines = [str(record.document.get("text") or ""), dashboard_url or "", commands, f"Alert {record.alert_id}"]
+    lines = [
+        str(record.document.get("text") or ""),
+        page_url(record, dashboard_url) or "",
+        commands,
+        f"Alert {record.alert_id}",
+    ]
     return "\n".join(line for line in lines if line)
 
 
@@ -88,6 +101,7 @@ def document_of(service: str, record: AlertRecord, dashboard_url: str | None) ->
         "title": title_of(service, record),
         "text": text_of(record, dashboard_url),
         "dashboard_url": dashboard_url,
+        "page_url": page_url(record, dashboard_url),
     }
 
 

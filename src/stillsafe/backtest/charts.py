@@ -28,9 +28,7 @@ def state_chart(result: Backtest, snapshot: Snapshot) -> Chart:
     """Draw the state and the severity of each run as two coloured bands; inconclusive runs are thinner."""
     severity_top = TOP + STATE_HEIGHT + GAP
     bottom = severity_top + SEVERITY_HEIGHT
-    chart = Chart(
-        "runs", "State after each run, and its severity", _state_summary(result), charts.WIDTH, bottom + charts.FOOT
-    )
+    chart = Chart("runs", "State after each run, and its severity", _state_summary(result), bottom + charts.FOOT)
     axis = charts.time_axis(snapshot)
     for previous, run in zip([None, *result.runs], result.runs, strict=False):
         start = run.window_start if previous is None else previous.window_end
@@ -42,7 +40,7 @@ def state_chart(result: Backtest, snapshot: Snapshot) -> Chart:
         )
         chart.boxes.append(shapes.box(left, right, severity_top, bottom, f"severity-{run.severity.value}", title))
     for y, text in ((TOP + STATE_HEIGHT / 2, "state"), (severity_top + SEVERITY_HEIGHT / 2, "severity")):
-        chart.labels.append(Label(charts.LEFT - shapes.VALUE_LABEL_GAP, y + shapes.HALF_LETTER, text, "row", "end"))
+        chart.labels.append(Label(-shapes.VALUE_LABEL_GAP, y + shapes.HALF_LETTER, text, "row", "end"))
     _mark_injection(chart, result, axis, 3.0, TOP - 4.0)
     _ticks(chart, result, axis, bottom, MOST_TICKS)
     return chart
@@ -51,11 +49,11 @@ def state_chart(result: Backtest, snapshot: Snapshot) -> Chart:
 def score_chart(result: Backtest, snapshot: Snapshot, metric: Metric) -> Chart:
     """Draw the scores of each run as three curves: as served, by the model alone, by the fallback alone."""
     title = metric.phrase[0].upper() + metric.phrase[1:]
-    chart = Chart("scores", title, _score_summary(result, metric), charts.WIDTH, SCORES_HEIGHT)
+    chart = Chart("scores", title, _score_summary(result, metric), SCORES_HEIGHT)
     axis, bottom = charts.time_axis(snapshot), SCORES_HEIGHT - charts.FOOT
     values = [score for run in result.runs for _, _, name in SCORES if (score := getattr(run, name)) is not None]
     scale = _scale(values, bottom)
-    shapes.add_grid(chart, scale, axis.left, axis.right, lambda value: score_words(metric, value).replace(".0%", "%"))
+    shapes.add_grid(chart, scale, lambda value: score_words(metric, value).replace(".0%", "%"))
     _mark_injection(chart, result, axis, TOP, bottom)
     for kind, _, name in SCORES:
         chart.paths.extend(_curve(result.runs, axis, scale, kind, name))
@@ -66,7 +64,7 @@ def score_chart(result: Backtest, snapshot: Snapshot, metric: Metric) -> Chart:
 def signal_chart(result: Backtest, snapshot: Snapshot, key: str) -> Chart:
     """Draw one signal as a small chart with its limits."""
     chart = charts.signal_chart(snapshot, key)
-    axis = charts.time_axis(snapshot, charts.SMALL_WIDTH, charts.SMALL_LEFT, charts.SMALL_RIGHT)
+    axis = charts.time_axis(snapshot)
     bottom = chart.height - charts.FOOT
     _mark_injection(chart, result, axis, charts.TOP, bottom)
     if result.basis is Basis.ROWS:  # artificial times: label the axis with run numbers

@@ -14,7 +14,7 @@ from stillsafe.core.window import Tally
 from stillsafe.dashboard import formatting
 from stillsafe.dashboard.snapshot import Run, Snapshot
 from stillsafe.dashboard.status_banner import Tone
-from stillsafe.dashboard.views import FOLDER, build_templates
+from stillsafe.dashboard.templating import FOLDER, build_templates
 from stillsafe.judging import conditions_without_traffic
 from stillsafe.settings import Settings
 from stillsafe.store.read.runs import RunRecord

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from stillsafe import incident_explanation, logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, Json, Limit, app
 from stillsafe.cli.output import console, format_time, print_error, print_plain, print_result
 from stillsafe.core.evidence.bypass_price import BypassPrice
-from stillsafe.errors import RefusedError
+from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.incident_explanation import Outcome
 from stillsafe.model.incident_price import incident_price
 from stillsafe.settings import Settings
@@ -48,6 +49,29 @@ def incidents_show(incident_id: str, config: Config = DEFAULT_CONFIG, as_json: J
     """One incident with its numbers and its explanations."""
     engine = service.open_store(service.settings_of(config))
     _show_incident(engine, _require_incident(engine, incident_id).incident_id, as_json)
+
+
+@incidents_app.command("export")
+def incidents_export(
+    incident_id: str,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML file to write.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write one incident as a self-contained HTML file, to send to others."""
+    # Imported here: no other command needs templates.
+    from stillsafe.dashboard.incident_page import read_incident
+    from stillsafe.dashboard.incident_report import render_incident
+
+    settings = service.settings_of(config)
+    detail = read_incident(service.open_store(settings), settings, service.utc_now(), incident_id)
+    if detail is None:
+        raise RefusedError(f"There is no incident {incident_id!r}.")
+    try:
+        out.write_text(render_incident(detail), encoding="utf-8", errors="replace")
+    except OSError as error:
+        problem = f"It cannot be written: {error.strerror or error}."
+        raise ConfigurationError(problem, "Name another file.", file=str(out)) from error
+    print_plain(f"Wrote {out}")
 
 
 @app.command()

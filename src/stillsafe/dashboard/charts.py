@@ -1,57 +1,66 @@
 """The charts of the dashboard: a snapshot's runs become shapes that a template draws as SVG. Pure, and free of NaN.
 
-A chart is 960 units wide, a small one 320. All charts of a page share one time axis, so that events of the same time
-are below one another.
+All charts of a page share one time axis, so that events of the same time are below one another.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import TypeVar
 
-from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Evidence, Level, Reading, Signal, Unit
+from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Level, Reading, Signal, Unit
 from stillsafe.dashboard import shapes
 from stillsafe.dashboard.formatting import count, format_value, span
-from stillsafe.dashboard.shapes import Axis, Box, Chart, Dot, Label, Path, Scale
+from stillsafe.dashboard.shapes import Axis, Box, Chart, Dot, Path, Scale
 from stillsafe.dashboard.snapshot import Run, Snapshot
+from stillsafe.dashboard.timeline import Timeline, timeline_of
+from stillsafe.store.read.runs import RunMark
 
 _T = TypeVar("_T")
-WIDTH, LEFT, RIGHT = 960.0, 52.0, 96.0
-SMALL_WIDTH, SMALL_LEFT, SMALL_RIGHT = 320.0, 46.0, 20.0
 TOP, FOOT = 14.0, 22.0
-BAND_HEIGHT, BAND_INSET = 34.0, 10.0
-CONFIDENCE_HEIGHT, LOW_CONFIDENCE_HEIGHT, TRAFFIC_HEIGHT, SMALL_HEIGHT = 190.0, 150.0, 150.0, 120.0
+BAND_HEIGHT, BAND_INSET = 30.0, 9.0
+HEIGHT = 132.0
+LEAST_STATE_WIDTH = 4.0
+MOST_DOTS = 12  # further ones are drawn as one path, without tooltips
 LONGEST_SILENCE_SHARE = 0.2
 LARGEST_NUMBER = 1e12
 MOST_STATES_LISTED = 10
 WEEK_SECONDS = 604_800
 TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800)
-TRAFFIC_TITLES = {"model": "answered by the model", "fallback": "answered by the fallback", "refused": "refused"}
+TRAFFIC_TITLES = {"model": "by the model", "fallback": "by the fallback", "refused": "refused"}
 
 
-def time_axis(snapshot: Snapshot, width: float = WIDTH, left: float = LEFT, right: float = RIGHT) -> Axis:
-    """The page's time axis: from the first run to now, or a little past the last run where that was long ago."""
-    first, last = snapshot.runs[0].at, snapshot.runs[-1].at
+def time_axis(snapshot: Snapshot) -> Axis:
+    """The page's time axis: the snapshot's own time to now, where it has one.
+
+    Without one, from the first run to now, or a little past the last run where that was long ago.
+    """
     interval = timedelta(seconds=snapshot.settings.monitor.every)
+    if snapshot.start is not None:
+        return Axis(snapshot.start, max(snapshot.now, snapshot.start + interval))
+    first, last = snapshot.runs[0].at, snapshot.runs[-1].at
     start = first - interval
     end = min(max(snapshot.now, last), last + max(interval, LONGEST_SILENCE_SHARE * (last - start)))
-    return Axis(start, max(end, start + interval), left, width - right)
+    return Axis(start, max(end, start + interval))
 
 
 def state_chart(snapshot: Snapshot) -> Chart:
-    """The state after each run as a coloured band, which is thinner where a run was inconclusive."""
-    top, bottom = TOP, TOP + BAND_HEIGHT
-    chart = Chart("states", "State", _state_description(snapshot.runs), WIDTH, bottom + FOOT)
+    """The state in force as a coloured band, which is thinner after an inconclusive run."""
+    top, bottom = TOP - 8, TOP - 8 + BAND_HEIGHT
+    runs = timeline(snapshot)
+    chart = Chart("states", "State", _state_description(runs), bottom + FOOT)
     axis = time_axis(snapshot)
-    for previous, run in _with_previous(snapshot.runs):
-        record = run.record
-        inset = BAND_INSET if record.evidence == Evidence.INSUFFICIENT.value else 0.0
-        evidence = (record.evidence or "unknown").lower()
-        title = f"{run.at:%m-%d %H:%M:%S} {_state(run)}, {evidence}: {record.reason or ''}"
-        left, right = axis.x(_begin(run, previous, snapshot)), axis.x(run.at)
-        chart.boxes.append(shapes.box(left, right, top + inset, bottom - inset, f"state-{_state(run)}", title))
+    for state in runs.states:
+        if state.end < axis.start:
+            continue
+        inset = BAND_INSET if state.is_inconclusive else 0.0
+        evidence = ", inconclusive," if state.is_inconclusive else ""
+        title = f"{state.state}{evidence} from {state.begin:%m-%d %H:%M} to {state.end:%m-%d %H:%M}"
+        left, right = axis.x(state.begin), axis.x(state.end)
+        left = min(left, shapes.WIDTH - LEAST_STATE_WIDTH)
+        right = max(right, left + LEAST_STATE_WIDTH)
+        chart.boxes.append(shapes.box(left, right, top + inset, bottom - inset, f"state-{state.state}", title))
     chart.boxes.extend(_gaps(snapshot, axis, top, bottom))
     _add_time_ticks(chart, axis, bottom)
     return chart
@@ -59,45 +68,46 @@ def state_chart(snapshot: Snapshot) -> Chart:
 
 def confidence_chart(snapshot: Snapshot) -> Chart:
     """Mean confidence of each run between its limits."""
-    return _curve_chart(snapshot, Signal.AVG_CONFIDENCE.value, CONFIDENCE_HEIGHT, lambda run: run.record.avg_confidence)
+    return _curve_chart(snapshot, Signal.AVG_CONFIDENCE.value, lambda run: run.record.avg_confidence)
 
 
 def low_confidence_chart(snapshot: Snapshot) -> Chart:
     """Share of low confidences of each run."""
-    return _curve_chart(
-        snapshot, Signal.LOW_CONFIDENCE_RATE.value, LOW_CONFIDENCE_HEIGHT, lambda run: run.record.low_confidence_rate
-    )
+    return _curve_chart(snapshot, Signal.LOW_CONFIDENCE_RATE.value, lambda run: run.record.low_confidence_rate)
 
 
 def signal_chart(snapshot: Snapshot, key: str) -> Chart:
-    """One signal as a small chart.
+    """One signal over time.
 
     Args:
         snapshot: with one run at least.
         key: a reading's key, such as `missing_rate:age`.
     """
-    return _curve_chart(snapshot, key, SMALL_HEIGHT, lambda _run: None, small=True)
+    return _curve_chart(snapshot, key, lambda _run: None)
 
 
 def traffic_chart(snapshot: Snapshot) -> Chart:
     """Requests in each run's window: by the model, by the fallback, refused."""
     most = max((sum(amount for _, amount in _traffic(run)) for run in snapshot.runs), default=0)
-    description = f"At most {count(most)} requests in a window."
-    chart = Chart("traffic", "Requests per run", description, WIDTH, TRAFFIC_HEIGHT)
-    bottom = TRAFFIC_HEIGHT - FOOT
-    step = shapes.round_step(max(most, 1) / 4)
+    last = ", ".join(f"{count(n)} {TRAFFIC_TITLES[kind]}" for kind, n in _traffic(snapshot.runs[-1]) if n)
+    description = f"At most {count(most)} requests in a window; in the last one {last or 'none'}."
+    chart = Chart("traffic", "Requests per run", description, HEIGHT, f"last: {last or 'none'}")
+    bottom = HEIGHT - FOOT
+    step = shapes.round_step(max(most, 1) / 3)
     axis, scale = time_axis(snapshot), Scale(0.0, math.ceil(max(most, 1) / step) * step, TOP, bottom)
-    shapes.add_grid(chart, scale, LEFT, WIDTH - RIGHT, count)
-    for previous, run in _with_previous(snapshot.runs):
-        left, right = axis.x(_begin(run, previous, snapshot)), axis.x(run.at)
+    shapes.add_grid(chart, scale, count, line_count=3)
+    bars: dict[str, list[Box]] = {kind: [] for kind in TRAFFIC_TITLES}
+    runs, interval = timeline(snapshot), timedelta(seconds=snapshot.settings.monitor.every)
+    for previous, run in zip([None, *snapshot.runs], snapshot.runs, strict=False):
+        left, right = axis.x(_begin(run, previous, runs, interval)), axis.x(run.at)
         gap = min(1.0, (right - left) / 5)
         total = 0
         for kind, amount in _traffic(run):
             if amount:
-                title = f"{run.at:%m-%d %H:%M:%S}: {count(amount)} {TRAFFIC_TITLES[kind]}"
                 top, foot = scale.y(total + amount), scale.y(total)
-                chart.boxes.append(shapes.box(left + gap, right - gap, top, foot, f"traffic-{kind}", title))
+                bars[kind].append(shapes.box(left + gap, right - gap, top, foot, kind))
             total += amount
+    chart.paths.extend(shapes.areas(boxes, f"traffic-{kind}") for kind, boxes in bars.items() if boxes)
     chart.boxes.extend(_gaps(snapshot, axis, TOP, bottom))
     _add_time_ticks(chart, axis, bottom)
     return chart
@@ -129,41 +139,31 @@ class _Point:
         return all(_is_drawable(number) for number in (self.reading.reference, *limits) if number is not None)
 
 
-def _curve_chart(
-    snapshot: Snapshot, key: str, height: float, recorded_value: Callable[[Run], float | None], *, small: bool = False
-) -> Chart:
+def _curve_chart(snapshot: Snapshot, key: str, recorded_value: Callable[[Run], float | None]) -> Chart:
     """A signal over time with its healthy reference and its limits.
 
     Args:
         snapshot: with one run at least.
         key: the readings' key.
-        height: of the chart.
         recorded_value: a run's value from its record, for a run without a reading of the signal.
-        small: whether it is a small chart.
     """
-    width, left, right = (SMALL_WIDTH, SMALL_LEFT, SMALL_RIGHT) if small else (WIDTH, LEFT, RIGHT)
-    bottom = height - FOOT
+    bottom = HEIGHT - FOOT
     signal, feature = Signal(key.partition(":")[0]), key.partition(":")[2]
     title = f"{SIGNALS[signal].label}: {feature}" if feature else SIGNALS[signal].label
     points = [_point(run, run.reading(key), recorded_value) for run in snapshot.runs]
     readings = [(point.run, point.reading) for point in points if point.reading is not None and point.has_limits]
-    axis, scale = time_axis(snapshot, width, left, right), _scale(points, [r for _, r in readings], TOP, bottom)
-    chart = Chart(_identifier(key), title, _curve_description(title, signal, points, readings), width, height)
+    axis, scale = time_axis(snapshot), _scale(points, [r for _, r in readings], TOP, bottom)
+    description, note = _curve_description(title, signal, points, readings), _curve_note(signal, points, readings)
+    chart = Chart(_identifier(key), title, description, HEIGHT, note)
     chart.boxes.extend(_gaps(snapshot, axis, TOP, bottom))
-    shapes.add_grid(
-        chart, scale, left, width - right, lambda value: _tick_text(signal, value), line_count=3 if small else 4
-    )
+    shapes.add_grid(chart, scale, lambda value: _tick_text(signal, value), line_count=3)
     for group in _consecutive(snapshot, readings):
         chart.paths.extend(_limit_paths(axis, scale, group))
     values = [(point.run, point.value) for point in points if point.value is not None]
     for curve in _consecutive(snapshot, values):
         chart.paths.append(shapes.line([(axis.x(run.at), scale.y(value)) for run, value in curve], "value"))
-    chart.dots.extend(_dots(axis, scale, signal, points))
-    if readings and not small:
-        reference = _origin(readings[-1][1])
-        x, y = width - right + shapes.VALUE_LABEL_GAP, scale.y(reference) + shapes.HALF_LETTER
-        chart.labels.append(Label(x, y, f"healthy {_tick_text(signal, reference)}", "reference"))
-    _add_time_ticks(chart, axis, bottom, most=3 if small else 8)
+    _add_dots(chart, list(_dots(axis, scale, signal, points)))
+    _add_time_ticks(chart, axis, bottom)
     return chart
 
 
@@ -214,56 +214,69 @@ def _limit_paths(axis: Axis, scale: Scale, group: Sequence[tuple[Run, Reading]])
 
 
 def _dots(axis: Axis, scale: Scale, signal: Signal, points: Sequence[_Point]) -> Iterator[Dot]:
+    """The runs in which the signal deviated or was not judged."""
     for point in points:
         if point.value is not None:
             reading = point.reading
             level = reading.level if reading is not None and reading.value is not None else None
-            kind = "unjudged" if level is None else level.value
-            title = f"{point.run.at:%m-%d %H:%M:%S}: {format_value(signal, point.value)}"
-            suffix = "" if level in (None, Level.NONE) else f", {kind.lower()}"
-            yield Dot(axis.x(point.run.at), scale.y(point.value), f"level-{kind}", title + suffix)
+            if level is not Level.NONE:
+                kind = "unjudged" if level is None else level.value
+                title = f"{point.run.at:%m-%d %H:%M:%S}: {format_value(signal, point.value)}"
+                suffix = "" if level is None else f", {kind.lower()}"
+                yield Dot(axis.x(point.run.at), scale.y(point.value), f"level-{kind}", title + suffix)
 
 
-def _longest_interval(snapshot: Snapshot) -> timedelta:
-    return timedelta(seconds=snapshot.settings.policy.max_gap_seconds)
+def _add_dots(chart: Chart, dots: Sequence[Dot]) -> None:
+    if len(dots) <= MOST_DOTS:
+        chart.dots.extend(dots)
+        return
+    for kind in sorted({dot.kind for dot in dots}):
+        positions = [(dot.x, dot.y) for dot in dots if dot.kind == kind]
+        chart.paths.append(shapes.points(positions, f"points {kind}"))
+
+
+def timeline(snapshot: Snapshot) -> Timeline:
+    """The snapshot's own timeline, or that of its runs."""
+    if snapshot.timeline is not None:
+        return snapshot.timeline
+    marks = [
+        RunMark(run.record.id, run.at, run.record.evidence, run.record.severity, run.record.state_after)
+        for run in snapshot.runs
+    ]
+    longest = timedelta(seconds=snapshot.settings.policy.max_gap_seconds)
+    return timeline_of(marks, snapshot.now, timedelta(seconds=snapshot.settings.monitor.every), longest)
 
 
 def _consecutive(snapshot: Snapshot, points: Sequence[tuple[Run, _T]]) -> list[list[tuple[Run, _T]]]:
     """Points grouped into consecutive runs; a gap in monitoring ends a group."""
+    runs = timeline(snapshot)
     groups: list[list[tuple[Run, _T]]] = []
     for point in points:
-        if groups and point[0].at - groups[-1][-1][0].at <= _longest_interval(snapshot):
+        if groups and not runs.is_apart(groups[-1][-1][0].at, point[0].at):
             groups[-1].append(point)
         else:
             groups.append([point])
     return groups
 
 
-def _begin(run: Run, previous: Run | None, snapshot: Snapshot) -> datetime:
+def _begin(run: Run, previous: Run | None, runs: Timeline, interval: timedelta) -> datetime:
     """Where a run's part of the axis begins: at the previous run, or one interval earlier after a gap."""
-    if previous is not None and run.at - previous.at <= _longest_interval(snapshot):
+    if previous is not None and not runs.is_apart(previous.at, run.at):
         return previous.at
-    return run.at - timedelta(seconds=snapshot.settings.monitor.every)
+    return run.at - interval
 
 
 def _gaps(snapshot: Snapshot, axis: Axis, top: float, bottom: float) -> Iterator[Box]:
-    """The spans of time without a monitoring run."""
+    """The times without a monitoring run, from when the next one was due to when one came."""
     interval = timedelta(seconds=snapshot.settings.monitor.every)
-    run_times = [run.at for run in snapshot.runs]
-    gaps = [(a, b) for a, b in pairwise(run_times) if b - a > _longest_interval(snapshot)]
-    if snapshot.now - run_times[-1] > 2 * interval:
-        gaps.append((run_times[-1], max(snapshot.now, axis.end)))
-    for begin, end in gaps:
-        # The part before a run belongs to that run: see `_begin`.
-        right = axis.x(end - interval if end in run_times else end)
-        yield shapes.box(axis.x(begin), right, top, bottom, "gap", f"No run for {span((end - begin).total_seconds())}")
+    for begin, end in timeline(snapshot).gaps:
+        if end > axis.start:
+            title = f"No run for {span((end - begin).total_seconds())}"
+            last = end if end < snapshot.now else axis.end
+            yield shapes.box(axis.x(begin + interval), axis.x(last), top, bottom, "gap", title)
 
 
-def _with_previous(runs: Sequence[Run]) -> Iterator[tuple[Run | None, Run]]:
-    return zip([None, *runs], runs, strict=False)
-
-
-def _add_time_ticks(chart: Chart, axis: Axis, y: float, *, most: int = 8) -> None:
+def _add_time_ticks(chart: Chart, axis: Axis, y: float, *, most: int = 7) -> None:
     length = (axis.end - axis.start).total_seconds()
     weeks = math.ceil(length / most / WEEK_SECONDS) * WEEK_SECONDS
     step = next((step for step in TIME_STEPS if length / step <= most), weeks)
@@ -285,14 +298,18 @@ def _tick_text(signal: Signal, value: float) -> str:
             return f"{100 * value:.3g}%"
 
 
-def _state(run: Run) -> str:
-    return run.record.state_after or "UNKNOWN"
+def _state_description(runs: Timeline) -> str:
+    spans = [span for i, span in enumerate(runs.states) if not i or runs.states[i - 1].state != span.state]
+    texts = [f"{span.state} from {span.begin:%Y-%m-%d %H:%M}" for span in spans]
+    return f"{runs.run_count} runs: {', '.join(texts[-MOST_STATES_LISTED:])}."
 
 
-def _state_description(runs: Sequence[Run]) -> str:
-    changes = [run for previous, run in _with_previous(runs) if previous is None or _state(previous) != _state(run)]
-    states = [f"{_state(run)} from {run.at:%Y-%m-%d %H:%M}" for run in changes[-MOST_STATES_LISTED:]]
-    return f"{len(runs)} runs: {', '.join(states)}."
+def _curve_note(signal: Signal, points: Sequence[_Point], readings: Sequence[tuple[Run, Reading]]) -> str:
+    """The last value and the healthy one."""
+    values = [point.value for point in points if point.value is not None]
+    texts = [f"now {format_value(signal, values[-1])}"] if values else []
+    texts += [f"healthy {format_value(signal, _origin(readings[-1][1]))}"] if readings else []
+    return ", ".join(texts)
 
 
 def _curve_description(

@@ -1,5 +1,6 @@
 """The readings of a run as rows of a table, the largest deviation first. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stillsafe.core.evidence.sentences import part_texts
@@ -10,6 +11,7 @@ from stillsafe.dashboard.snapshot import Run, Snapshot
 
 MOST_SIGNAL_CHARTS = 6
 MOST_EXAMPLES = 3
+AS_BEFORE = "as before"
 SIGNALS_WITH_OWN_CHART = (Signal.AVG_CONFIDENCE, Signal.LOW_CONFIDENCE_RATE)
 _LEVEL_ORDER = {Level.SEVERE: 0, Level.MODERATE: 1, Level.NONE: 2}
 
@@ -29,6 +31,7 @@ class ReadingRow:
         samples: requests or values behind the value.
         examples: unseen categories with their counts. Untrusted: escape them before display.
         parts: what an estimated loss consists of, the largest first.
+        is_deviating: whether it is beyond a limit.
     """
 
     level: str
@@ -43,6 +46,7 @@ class ReadingRow:
     samples: str
     examples: tuple[str, ...]
     parts: tuple[str, ...] = ()
+    is_deviating: bool = False
 
 
 def worst_first(readings: tuple[Reading, ...]) -> list[Reading]:
@@ -78,6 +82,37 @@ def deviating_keys(runs: tuple[Run, ...]) -> list[str]:
     return sorted(ranks, key=lambda key: (ranks[key], key))[:MOST_SIGNAL_CHARTS]
 
 
+def charted_keys(triggers: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Keys of the signals of an incident: those that deviated in its run, then others that once made it.
+
+    A trigger that no signal of this version has is left out.
+    """
+    signal_names = {signal.value for signal in Signal}
+    return list(dict.fromkeys(key for key in [*keys, *triggers] if key.partition(":")[0] in signal_names))
+
+
+def run_note(run: Run) -> str:
+    """What a run found, in a few words: its sentence, or which signals deviated, the worst first."""
+    deviating = [reading for reading in worst_first(run.readings) if reading.level is not Level.NONE]
+    if not deviating:
+        return run.record.reason or ""
+    worst = deviating[0]
+    name = f"{SIGNALS[worst.signal].label} {worst.feature}" if worst.feature else SIGNALS[worst.signal].label
+    more = f", and {len(deviating) - 1} more" if len(deviating) > 1 else ""
+    return f"{name} {format_value(worst.signal, worst.value)}{more}"
+
+
+def run_notes(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """The runs and what they found, newest first; a run that found the same as the one before says so.
+
+    Args:
+        runs: oldest first.
+    """
+    notes = [run_note(run) for run in runs]
+    texts = [AS_BEFORE if i and note == notes[i - 1] else note for i, note in enumerate(notes)]
+    return list(reversed(list(zip(runs, texts, strict=True))))
+
+
 def _row(reading: Reading, run: Run, streak: Streak | None) -> ReadingRow:
     deviates = reading.level is not Level.NONE
     return ReadingRow(
@@ -93,6 +128,7 @@ def _row(reading: Reading, run: Run, streak: Streak | None) -> ReadingRow:
         samples=count(reading.sample_count) if reading.sample_count else NO_VALUE,
         examples=_examples(reading, run) if deviates else (),
         parts=part_texts(reading) if deviates else (),
+        is_deviating=deviates,
     )
 
 

@@ -4,10 +4,10 @@ from datetime import datetime
 
 from stillsafe.core.evidence.estimate_account import WindowAccount, account_of
 from stillsafe.dashboard import shapes
-from stillsafe.dashboard.shapes import Axis, Chart, Dot, Label, Scale
+from stillsafe.dashboard.shapes import Axis, Chart, Dot, Scale
 from stillsafe.dashboard.snapshot import Snapshot
 
-WIDTH, LEFT, RIGHT, HEIGHT, TOP, FOOT = 960.0, 52.0, 96.0, 150.0, 14.0, 22.0
+HEIGHT, TOP, FOOT = 130.0, 14.0, 22.0
 MOST_TICKS = 6
 TITLE = "Estimated and realised loss"
 
@@ -21,24 +21,19 @@ def estimate_chart(snapshot: Snapshot) -> Chart | None:
     account = account_of(windows, snapshot.estimate_unit)
     if account is None:
         return None
-    chart = Chart("estimated-and-realised", TITLE, account.sentence, WIDTH, HEIGHT)
+    chart = Chart("estimated-and-realised", TITLE, account.sentence, HEIGHT, "line: by the labels; green: the estimate")
     bottom, times = HEIGHT - FOOT, [window.end for window in windows]
-    axis = Axis(min(window.start for window in windows), max(times), LEFT, WIDTH - RIGHT)
+    axis = Axis(min(window.start for window in windows), max(times))
     losses = [loss for window in windows for loss in (window.estimated_loss, window.realised_loss, 0.0)]
     padding = 0.08 * (max(losses) - min(losses)) or 0.05
     scale = Scale(min(losses) - padding, max(losses) + padding, TOP, bottom)
-    shapes.add_grid(chart, scale, LEFT, WIDTH - RIGHT, lambda value: _text(value, snapshot.estimate_unit))
+    shapes.add_grid(chart, scale, lambda value: _text(value, snapshot.estimate_unit))
     estimate_points = [(axis.x(each.end), scale.y(each.estimated_loss)) for each in windows]
     truth_points = [(axis.x(each.end), scale.y(each.realised_loss)) for each in windows]
     chart.paths.extend([shapes.line(estimate_points, "reference"), shapes.line(truth_points, "value")])
     for window, (x, y) in zip(windows, truth_points, strict=True):
         kind = "level-NONE" if window.is_within else "level-MODERATE"
         chart.dots.append(Dot(x, y, kind, _title(window, snapshot.estimate_unit)))
-    for name, kind, (x, y) in (
-        ("estimated", "reference", estimate_points[-1]),
-        ("realised", "value", truth_points[-1]),
-    ):
-        chart.labels.append(Label(x + shapes.VALUE_LABEL_GAP, y + shapes.HALF_LETTER, name, kind))
     for at in _ticks(times):
         shapes.add_time_tick(chart, axis.x(at), bottom, f"{at:%d %b %H:%M}")
     return chart

@@ -14,7 +14,7 @@ from stillsafe.settings import Settings
 from stillsafe.store import database
 
 DAYS = 14
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT = 960.0, 190.0, 52.0, 96.0, 14.0, 22.0
+HEIGHT, TOP, FOOT = 150.0, 14.0, 22.0
 
 
 def read_days(engine: Engine, settings: Settings, now: datetime) -> list[LabelSummary]:
@@ -43,12 +43,12 @@ def realised_chart(days: Sequence[LabelSummary]) -> Chart | None:
     numbers = [number for day, value in points for number in (value, day.low, day.high) if number is not None]
     padding = 0.08 * (max(numbers) - min(numbers)) or 0.05
     scale = Scale(max(0.0, min(numbers) - padding), max(numbers) + padding, TOP, HEIGHT - FOOT)
-    axis = Axis(points[0][0].start, max(days[0].end, points[0][0].start + timedelta(days=1)), LEFT, WIDTH - RIGHT)
+    axis = Axis(points[0][0].start, max(days[0].end, points[0][0].start + timedelta(days=1)))
     values = [value for _, value in points]
     description = f"{len(points)} days, from {text(min(values))} to {text(max(values))}; the last {text(values[-1])}."
     title = points[0][0].metric.replace("_", " ").capitalize()
-    chart = Chart("realised-days", f"{title} by the labels that have come", description, WIDTH, HEIGHT)
-    shapes.add_grid(chart, scale, LEFT, WIDTH - RIGHT, text)
+    chart = Chart("realised-days", f"{title} by the labels that have come", description, HEIGHT)
+    shapes.add_grid(chart, scale, text)
     middles = [(day, axis.x(day.start + (day.end - day.start) / 2), value) for day, value in points]
     chart.boxes.extend(
         shapes.box(x - 3, x + 3, scale.y(day.high), scale.y(day.low), "gap", f"{text(day.low)} to {text(day.high)}")

@@ -1,11 +1,16 @@
-"""The shapes of a chart, in SVG units: boxes, paths, dots and labels, the time axis and the value scale. Pure."""
+"""The shapes of a chart: boxes, paths, dots and labels, the time axis and the value scale. Pure.
+
+From left to right a chart has `WIDTH` units, however wide the screen is; from top to bottom its unit is a pixel. A
+label left of the chart has a negative x, in pixels.
+"""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-TICK_LENGTH, TICK_LABEL_GAP, VALUE_LABEL_GAP = 4.0, 17.0, 6.0
+WIDTH = 1000.0
+TICK_LENGTH, TICK_LABEL_GAP, VALUE_LABEL_GAP = 4.0, 18.0, 6.0
 HALF_LETTER = 4.0  # lowers a label's baseline so that its letters are centred on a line
 
 
@@ -58,15 +63,16 @@ class Chart:
         identifier: unique on the page.
         title: the caption.
         description: the chart in words, for people who do not see it.
-        width, height: in SVG units.
+        height: in pixels.
+        note: the newest figures, beside the caption.
         boxes, paths, dots, labels: the shapes, in drawing order.
     """
 
     identifier: str
     title: str
     description: str
-    width: float
     height: float
+    note: str = ""
     boxes: list[Box] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
@@ -79,8 +85,8 @@ class Axis:
 
     start: datetime
     end: datetime
-    left: float
-    right: float
+    left: float = 0.0
+    right: float = WIDTH
 
     def x(self, at: datetime) -> float:
         """The position of a time; a time outside the axis is at its edge."""
@@ -110,9 +116,22 @@ def box(left: float, right: float, top: float, bottom: float, kind: str, title: 
 
 def line(points: Iterable[tuple[float, float]], kind: str) -> Path:
     """A line through points."""
-    pairs = [f"{x:.1f} {y:.1f}" for x, y in points]
+    pairs = [f"{x:.4g} {y:.4g}" for x, y in points]
     # A path of one point would be invisible; a line from the point to itself is drawn as a dot by round line caps.
     return Path("M" + "L".join(pairs if len(pairs) > 1 else pairs * 2), kind)
+
+
+def points(positions: Iterable[tuple[float, float]], kind: str) -> Path:
+    """Points as one path, which round line caps draw."""
+    return Path("".join(line([position], kind).data for position in positions), kind)
+
+
+def areas(boxes: Iterable[Box], kind: str) -> Path:
+    """Rectangles as one path."""
+    outlines = (
+        [(b.x, b.y), (b.x + b.width, b.y), (b.x + b.width, b.y + b.height), (b.x, b.y + b.height)] for b in boxes
+    )
+    return Path("".join(area(outline, kind).data for outline in outlines), kind)
 
 
 def area(outline: Iterable[tuple[float, float]], kind: str) -> Path:
@@ -126,16 +145,12 @@ def add_time_tick(chart: Chart, x: float, y: float, text: str) -> None:
     chart.labels.append(Label(x, y + TICK_LABEL_GAP, text, "time", "middle"))
 
 
-def add_grid(
-    chart: Chart, scale: Scale, left: float, right: float, text: Callable[[float], str], line_count: int = 4
-) -> None:
+def add_grid(chart: Chart, scale: Scale, text: Callable[[float], str], line_count: int = 4) -> None:
     """Add horizontal lines at round values, with their labels.
 
     Args:
         chart: where to add them.
         scale: the chart's scale.
-        left: where the lines begin.
-        right: where they end.
         text: a value's label.
         line_count: about how many lines.
     """
@@ -143,8 +158,8 @@ def add_grid(
     value = math.ceil(scale.low / step - 1e-9) * step
     while value <= scale.high + 1e-9:
         y = scale.y(value)
-        chart.paths.append(line([(left, y), (right, y)], "grid"))
-        chart.labels.append(Label(left - VALUE_LABEL_GAP, y + HALF_LETTER, text(value), "value", "end"))
+        chart.paths.append(line([(0.0, y), (WIDTH, y)], "grid"))
+        chart.labels.append(Label(-VALUE_LABEL_GAP, y + HALF_LETTER, text(value), "value", "end"))
         value += step
 
 

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from stillsafe.core.signals import Evidence
+from stillsafe.core.signals import Evidence, Level
 from stillsafe.core.state import Memory, State, recovery_runs_needed
+from stillsafe.dashboard.cause import cause_line, stored_cause
+from stillsafe.dashboard.deviations import worst_first
+from stillsafe.dashboard.explanations import first_advice
+from stillsafe.dashboard.fallback_view import answer_sentence
 from stillsafe.dashboard.formatting import moment, span, time_since
 from stillsafe.dashboard.snapshot import Snapshot
 
@@ -28,7 +32,9 @@ class Banner:
         tone: its colour and sign.
         word: the state, or `UNKNOWN`.
         headline: whether to trust the model.
-        reason: why, with numbers.
+        cause: why, in one line.
+        advice: what to check first, or empty.
+        reason: why, with every number.
         progress: what the last run concluded and what ends the state, or empty.
         since: since when, or None.
         answering: what answers requests now.
@@ -40,6 +46,8 @@ class Banner:
     tone: Tone
     word: str
     headline: str
+    cause: str
+    advice: str
     reason: str
     progress: str
     since: datetime | None
@@ -57,11 +65,13 @@ def build_banner(snapshot: Snapshot) -> Banner:
         tone=tone,
         word="UNKNOWN" if unknown else _state(snapshot).value,
         headline=headline,
+        cause=_cause(snapshot, tone),
+        advice=_advice(snapshot, tone),
         reason=_reason(snapshot, tone),
         progress=snapshot.state.progress if snapshot.state is not None else "",
         since=_since(snapshot, tone),
         answering=_answering(snapshot),
-        alarms=tuple(_alarms(snapshot, tone)),
+        alarms=tuple(alarms(snapshot)),
         rows=_rows(snapshot),
         outlook="" if unknown else _outlook(snapshot),
     )
@@ -112,13 +122,34 @@ def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
 def _reason(snapshot: Snapshot, tone: Tone) -> str:
     if snapshot.state is None:
         return "No monitoring run is recorded, so the state is not known."
-    incident = next((view.incident for view in snapshot.incidents if not view.incident.resolved), None)
+    incident = snapshot.open_incident
     if tone in (Tone.DANGER, Tone.WATCH) and incident is not None and not snapshot.state.held:
         return incident.fallback_ended_reason or incident.decision_reason
     if tone is Tone.UNKNOWN and not _never_ran(snapshot):
         run = snapshot.last_run
         return f"The last run concluded: {snapshot.state.reason if run is None else run.record.reason}"
     return snapshot.state.reason
+
+
+def _cause(snapshot: Snapshot, tone: Tone) -> str:
+    state, incident = snapshot.state, snapshot.open_incident
+    if state is not None and state.memory.hold is not None:
+        return f"Held by {state.memory.hold.by}: {state.memory.hold.reason}"
+    if tone not in (Tone.DANGER, Tone.WATCH) or incident is None:
+        return _reason(snapshot, tone)
+    harm = None if snapshot.baseline is None else snapshot.baseline.harm
+    readings = () if snapshot.incident_run is None else snapshot.incident_run.readings
+    line = cause_line(readings, None if harm is None else harm.healthy_error)
+    return line or stored_cause(incident.decision_reason)
+
+
+def _advice(snapshot: Snapshot, tone: Tone) -> str:
+    """What to check first, while there is an open incident."""
+    if tone not in (Tone.DANGER, Tone.WATCH) or snapshot.open_incident is None:
+        return ""
+    view = next(view for view in snapshot.incidents if not view.incident.resolved)
+    readings = () if snapshot.incident_run is None else snapshot.incident_run.readings
+    return first_advice(view.explanations, [each for each in worst_first(readings) if each.level is not Level.NONE])
 
 
 def _since(snapshot: Snapshot, tone: Tone) -> datetime | None:
@@ -133,23 +164,27 @@ def _since(snapshot: Snapshot, tone: Tone) -> datetime | None:
 
 
 def _answering(snapshot: Snapshot) -> str:
-    fallback = f"The fallback answers (default: {snapshot.settings.fallback.default})."
+    settings, state = snapshot.settings, snapshot.state
+    features = () if state is None else state.damaged_features
+    fallback = answer_sentence(settings, features)
     if _state(snapshot) is State.DEGRADED:
-        if snapshot.settings.service.mode == "observe":
+        if settings.service.mode == "observe":
             return "The model still answers: the mode is observe. In mode enforce the fallback would."
-        if snapshot.state is not None and snapshot.state.damaged_features:
-            return f"{fallback} Rules on {', '.join(snapshot.state.damaged_features)} are skipped."
+        if features:
+            return f"{fallback} Rules on {', '.join(features)} are skipped."
         return fallback
-    if is_stale(snapshot) and snapshot.settings.serving.on_stale_monitor == "fallback":
+    if is_stale(snapshot) and settings.serving.on_stale_monitor == "fallback":
         return f'{fallback} The monitor is stale, and `on_stale_monitor` is "fallback".'
-    if not snapshot.conditions.served_version.judged and snapshot.settings.serving.on_not_judged == "fallback":
+    if not snapshot.conditions.served_version.judged and settings.serving.on_not_judged == "fallback":
         return f'{fallback} The version is not judged, and `on_not_judged` is "fallback".'
     if _is_withheld(snapshot):
         return "The model answers: no fallback is expected to do better."
     return "The model answers."
 
 
-def _alarms(snapshot: Snapshot, tone: Tone) -> Iterator[str]:
+def alarms(snapshot: Snapshot) -> Iterator[str]:
+    """What else needs attention: the monitor, a hold, the baseline, other versions, the mode."""
+    tone, _ = _tone(snapshot)
     version, every = snapshot.settings.model.version, span(snapshot.settings.monitor.every)
     if _never_ran(snapshot):
         yield f"The monitor has never run. It should run every {every}: use `stillsafe schedule install`."

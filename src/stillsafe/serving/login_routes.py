@@ -1,6 +1,7 @@
 """`/login` and `/logout`: a person gives a key with the scope `read` once, and the browser keeps a session."""
 
 import asyncio
+import re
 from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs
@@ -19,8 +20,8 @@ MOST_BYTES = 4_096
 MOST_SECONDS = 30.0
 FORM = "application/x-www-form-urlencoded"
 INVALID = '<p role="alert">The key is not valid, or lacks the scope <code>read</code>.</p>'
-NEXT_PAGES = {"docs": "docs"}
-"""Where the login leads, by the page that led to it; to the dashboard for every other value."""
+NEXT_PAGE = re.compile(r"docs|dashboard/incidents/[A-Za-z0-9_-]{1,100}")
+"""The pages to which the login leads back; for every other value it leads to the dashboard."""
 
 
 def login_routes(access: AccessControl) -> APIRouter:
@@ -45,7 +46,7 @@ def login_routes(access: AccessControl) -> APIRouter:
             return _page(next_page, INVALID, 401)
         cookie = access.sessions.cookie(record, access.clock(), secure=_is_https(request))
         headers = {"Set-Cookie": cookie, "Cache-Control": "no-store"}
-        return RedirectResponse(NEXT_PAGES.get(next_page or "", "./"), 303, headers)
+        return RedirectResponse(_next_page(next_page) or "./", 303, headers)
 
     @routes.post(LOGOUT)
     async def logout() -> Response:
@@ -83,6 +84,11 @@ def _is_https(request: Request) -> bool:
     return request.url.scheme == "https" or request.headers.get("origin", "").lower().startswith("https://")
 
 
+def _next_page(text: str | None) -> str:
+    """The page that led to the login, if it is one of ours; else empty."""
+    return text if text is not None and NEXT_PAGE.fullmatch(text) else ""
+
+
 def _page(next_page: str | None, message: str, status: int) -> Response:
-    text = PAGE.substitute(message=message, next=NEXT_PAGES.get(next_page or "", ""))
+    text = PAGE.substitute(message=message, next=_next_page(next_page))
     return Response(text, status, PAGE_HEADERS, media_type="text/html")

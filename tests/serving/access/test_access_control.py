@@ -38,7 +38,7 @@ EXPECTED: dict[tuple[str, str], frozenset[KeyScope]] = {
         for path in (
             *("/v1/state", "/v1/incidents", "/v1/incidents/{incident_id}", "/v1/windows", "/v1/baseline", "/v1/model"),
             *("/v1/predictions", "/v1/predictions/{prediction_id}", "/v1/performance"),
-            *("/metrics", "/", "/docs", "/openapi.json"),
+            *("/metrics", "/", "/docs", "/openapi.json", "/dashboard/incidents/{incident_id}", "/static/stillsafe.js"),
             *("/docs/openapi.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"),
         )
     },
@@ -54,7 +54,8 @@ BODIES: dict[str, Any] = {
     "/v1/predict/batch": {"instances": [GOOD]},
     "/v1/hold": {"reason": "a test"},
 }
-PAGES = ("/", "/docs")
+PAGES = {"/": "login", "/docs": "login", "/dashboard/incidents/{incident_id}": "../../login"}
+"""Pages, and where they lead a person without a key."""
 BAD_AND_GOOD: list[Any] = [{"features": GOOD}, {"features": {}}, "x"]
 
 
@@ -109,7 +110,7 @@ def test_a_route_is_open_to_its_scopes_alone(keyed_service: KeyedService, method
         )
         return
     if path in PAGES:
-        assert (without.status_code, without.headers["location"].partition("?")[0]) == (303, "login")
+        assert (without.status_code, without.headers["location"].partition("?")[0]) == (303, PAGES[path])
     else:
         assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer")
     assert (wrong.status_code, wrong.headers["www-authenticate"]) == (401, "Bearer")

@@ -45,24 +45,36 @@ def sentence(reading: Reading, healthy_error: float | None = None) -> str:
         if reading.signal is Signal.SILENCE_SECONDS:
             return "Silence is not judged: no limit is set, no request has arrived yet, or a run has just judged it."
         return f"Not enough data to judge {reading.key} ({reading.sample_count} predictions)."
-    text = SIGNALS[reading.signal].sentence.format(
-        feature=reading.feature,
-        value=reading.value,
-        loss=100 * reading.value,
-        count=reading.sample_count,
-        limits=_limits(reading, reading.reference),
-        performance=_performance(reading, reading.value, healthy_error),
-        metric=Metric(reading.metric).phrase if reading.metric else "performance",
-        sources=source_text(reading),
-        deviations=source_deviations(reading),
-        truth=truth_text(reading),
-    )
+    text = _sentence_text(reading, reading.value, _limits(reading, reading.reference), healthy_error)
     if parts := part_texts(reading):
         text = f"{text} It consists of {', '.join(parts)}."
     if not reading.instead_of:
         return text
     others, verb = " and ".join(reading.instead_of), "is" if len(reading.instead_of) == 1 else "are"
     return f"{text} Either {reading.feature} or {others} {verb} damaged: the data does not show which."
+
+
+def short_sentence(reading: Reading, healthy_error: float | None = None) -> str:
+    """One reading with its value alone: without limits, parts and alternatives. Empty where it has no value."""
+    if reading.value is None:
+        return ""
+    return _sentence_text(reading, reading.value, "", healthy_error).replace(" ()", "")
+
+
+def _sentence_text(reading: Reading, value: float, limits: str, healthy_error: float | None) -> str:
+    """The template of the reading's signal with its numbers."""
+    return SIGNALS[reading.signal].sentence.format(
+        feature=reading.feature,
+        value=value,
+        loss=100 * value,
+        count=reading.sample_count,
+        limits=limits,
+        performance=_performance(reading, value, healthy_error),
+        metric=Metric(reading.metric).phrase if reading.metric else "performance",
+        sources=source_text(reading),
+        deviations=source_deviations(reading),
+        truth=truth_text(reading),
+    )
 
 
 def truth_text(reading: Reading) -> str:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
 from time import monotonic
+from urllib.parse import quote
 
 from prometheus_client import Counter
 from starlette.responses import RedirectResponse, Response
@@ -16,7 +17,7 @@ from starlette.types import Scope
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving.access.key_cache import KeyCache, KeyTable
 from stillsafe.serving.access.keys import UNKNOWN, KeyScope
-from stillsafe.serving.access.permissions import LOGIN, PAGES, SAFE_METHODS, required_scopes
+from stillsafe.serving.access.permissions import INCIDENT_PAGES, LOGIN, PAGES, SAFE_METHODS, required_scopes
 from stillsafe.serving.access.rate_limit import BUCKET, TokenBucket
 from stillsafe.serving.access.session import Sessions
 from stillsafe.serving.client import KEY_NAME, path_below
@@ -95,9 +96,12 @@ class AccessControl:
     def _unknown_client(self, scope: Scope, path: str) -> Problem | Response:
         """The login for a person who opens a page, 401 for all other requests."""
         has_key = any(True for _ in presented_keys(scope["headers"]))
-        if path in PAGES and not has_key and scope["method"] in ("GET", "HEAD"):
+        is_page = path in PAGES or path.startswith(INCIDENT_PAGES)
+        if is_page and not has_key and scope["method"] in ("GET", "HEAD"):
             # Relative, because a proxy may serve this under another path.
-            location = LOGIN.removeprefix("/") + ("" if path == "/" else f"?next={path.removeprefix('/')}")
+            up = "../" * (path.count("/") - 1)
+            query = "" if path == "/" else f"?next={quote(path.removeprefix('/'))}"
+            location = f"{up}{LOGIN.removeprefix('/')}{query}"
             return RedirectResponse(location, 303, headers={"Cache-Control": "no-store"})
         return self._refuse(INVALID_KEY if has_key else MISSING_KEY, UNKNOWN, NO_KEY)
 

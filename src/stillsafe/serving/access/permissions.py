@@ -7,7 +7,8 @@ INFERENCE = ("/v2", "/v2/")
 """The Open Inference Protocol: its metadata is for who may predict or read, as the schema is."""
 LOGIN, LOGOUT = "/login", "/logout"
 PAGES = ("/", "/docs")
-"""Pages that a person opens: without a key they lead to the login."""
+INCIDENT_PAGES = "/dashboard/incidents/"
+"""Pages that a person opens, from an alert too: without a key they lead to the login."""
 OPEN_PATHS = frozenset({LOGIN, LOGOUT, "/static/stillsafe.css"})
 """Paths besides `/health/*` that need no key: the login, and its style sheet."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

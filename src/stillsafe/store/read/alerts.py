@@ -57,6 +57,13 @@ def recent_alerts(connection: Connection, limit: int) -> list[AlertRecord]:
     return [record_from_row(AlertRecord, row) for row in rows]
 
 
+def incident_alerts(connection: Connection, incident_id: str) -> list[AlertRecord]:
+    """The alerts of an incident, oldest first."""
+    own = alerts.c.service_id == database.service_id(connection), alerts.c.incident_id == incident_id
+    rows = connection.execute(select(alerts).where(*own).order_by(alerts.c.id))
+    return [record_from_row(AlertRecord, row) for row in rows]
+
+
 def newest_event(connection: Connection, model_version: str, events: Collection[str]) -> str | None:
     """The last of these events of a version, or None."""
     own = alerts.c.service_id == database.service_id(connection), alerts.c.model_version == model_version

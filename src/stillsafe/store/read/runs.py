@@ -1,6 +1,6 @@
 """Queries for monitoring runs and operator actions."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,8 @@ from stillsafe.store import database
 from stillsafe.store.codec import record_from_row
 from stillsafe.store.tables import current_window_metrics, feature_schemas, operator_actions
 
+MOST_MARKS = 50_000
+"""Runs of a time whose states are read: five weeks of them, at one a minute."""
 MOST_LABEL_RUNS = 5_000
 """Runs after an incident whose labels are searched: a month of them, at one in ten minutes."""
 
@@ -79,6 +81,17 @@ class RunFigures:
     model_version: str | None
     incident_id: str | None
     shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunMark:
+    """When a run was and what it decided, without any document."""
+
+    id: int
+    window_end: datetime
+    evidence: str | None
+    severity: str | None
+    state_after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,24 @@ def figures_before(connection: Connection, model_version: str, end: datetime | N
     query = query if end is None else query.where(table.c.window_end < end)
     rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit))
     return [record_from_row(RunFigures, row) for row in rows]
+
+
+def run_marks(connection: Connection, model_version: str, start: datetime, end: datetime) -> list[RunMark]:
+    """The runs of a version whose windows end in `(start, end]`, and the one before them, oldest first."""
+    table = current_window_metrics
+    query = select(*(table.c[field.name] for field in fields(RunMark))).where(*_in_force(connection, model_version))
+    query = query.order_by(table.c.window_end.desc(), table.c.id.desc())
+    inside = query.where(table.c.window_end > start, table.c.window_end <= end).limit(MOST_MARKS)
+    rows = [*connection.execute(inside), *connection.execute(query.where(table.c.window_end <= start).limit(1))]
+    return [record_from_row(RunMark, row) for row in reversed(rows)]
+
+
+def runs_by_ids(connection: Connection, ids: Collection[int]) -> list[RunRecord]:
+    """Runs by their ids, oldest first."""
+    table = current_window_metrics
+    is_own = table.c.service_id == database.service_id(connection)
+    query = select(table).where(is_own, table.c.id.in_(ids)).order_by(table.c.window_end, table.c.id)
+    return [record_from_row(RunRecord, row) for row in connection.execute(query)]
 
 
 def label_documents(connection: Connection, model_version: str, start: datetime) -> list[Any]:
