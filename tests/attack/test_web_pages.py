@@ -85,7 +85,7 @@ def test_the_services_own_pages_work(target: ServerProcess, page: Page, path: st
     page.goto(f"http://127.0.0.1:{target.port}{path}", wait_until="networkidle")
     page.wait_for_function("document.body.innerText.trim() !== ''")
     assert problems == []
-    if path == "/docs":  # the dashboard's policy lets its page send nothing
+    if path == "/docs":  # the dashboard's own script only reads its page anew
         first_counts = stored_ids(target)
         assert page.evaluate(OWN_FETCH, ["/v1/predict", GOOD])[0] == 200
         assert len(stored_ids(target) - first_counts) == 1
