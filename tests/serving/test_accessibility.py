@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
 
 from stillsafe.backtest import report
 from stillsafe.dashboard import views
@@ -27,7 +28,7 @@ from tests.dashboard.story import Story, begin, faulty_tally, tally
 from tests.serving.access.keyed import KeyedService, keyed_service_of
 from tests.serving.services import opened
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESK, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 SMALL_TEXTS = """
 () => {
     const small = new Set();
@@ -97,9 +98,9 @@ def site(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     keyed_folder = tmp_path_factory.mktemp("keyed")
     shutil.copy(model_file, keyed_folder)
     with ExitStack() as stack:
-        keyed = stack.enter_context(keyed_service(keyed_folder))
+        service = stack.enter_context(keyed_service(keyed_folder))
         address = f"http://127.0.0.1:{stack.enter_context(serve(pages, '127.0.0.1'))}"
-        keyed_address = f"http://127.0.0.1:{stack.enter_context(serve(keyed.app, '127.0.0.1'))}"
+        keyed_address = f"http://127.0.0.1:{stack.enter_context(serve(service.app, '127.0.0.1'))}"
         addresses = {
             "dashboard": f"{address}/",
             "incident": f"{address}/dashboard/incidents/{incident.incident_id}",
@@ -109,7 +110,7 @@ def site(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "login": f"{keyed_address}/login",
             "docs": f"{keyed_address}/docs",
         }
-        yield Site(story, addresses, incident.incident_id, keyed.keys[KeyScope.READ])
+        yield Site(story, addresses, incident.incident_id, service.keys[KeyScope.READ])
 
 
 @contextmanager
@@ -144,7 +145,7 @@ def test_every_page_is_for_everybody(browser: Browser, site: Site, name: str) ->
     """No violation of axe, nothing wider than the screen, no text below 12 pixels; on both screens, light and dark."""
     page = open_page(browser, site, name)
     for size in (DESK, PHONE):
-        page.set_viewport_size(size)  # type: ignore[arg-type] # a dictionary of that kind
+        page.set_viewport_size(size)
         page.emulate_media(color_scheme="light")
         assert violations(page) == [], size
         if name not in ("docs", "exported incident"):  # Swagger UI has light colours alone; the file's are the page's
@@ -159,7 +160,7 @@ def test_every_page_is_for_everybody(browser: Browser, site: Site, name: str) ->
 def test_an_alert_leads_to_one_screen(browser: Browser, site: Site, name: str) -> None:
     """On a phone what is wrong, what answers, what to check and what to type are on the first screen."""
     page = open_page(browser, site, name)
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type] # a dictionary of that kind
+    page.set_viewport_size(PHONE)
     for part in ("#word", "#cause", "#answering", "#advice", "#steps"):
         box = page.locator(part).bounding_box()
         assert box is not None
@@ -172,14 +173,22 @@ def test_an_alert_leads_to_one_screen(browser: Browser, site: Site, name: str) -
     page.context.close()
 
 
+def _append_text(texts: list[str], message: ConsoleMessage) -> None:
+    texts.append(message.text)
+
+
+def _append_address(addresses: list[str], request: Request) -> None:
+    addresses.append(request.url)
+
+
 def test_a_page_is_three_requests(browser: Browser, site: Site) -> None:
     """Page, style and script, and nothing that the policy blocks."""
     for name in ("dashboard", "incident"):
         page = browser.new_context().new_page()
         problems: list[str] = []
         requests: list[str] = []
-        page.on("console", lambda message, problems=problems: problems.append(message.text))
-        page.on("request", lambda request, requests=requests: requests.append(request.url))
+        page.on("console", partial(_append_text, problems))
+        page.on("request", partial(_append_address, requests))
         page.goto(site.addresses[name], wait_until="networkidle")
         assert len([each for each in requests if not each.startswith("data:")]) == 3
         assert problems == []

@@ -15,6 +15,7 @@ from stillsafe.dashboard.formatting import NO_VALUE, count, percent, shorten
 MOST_DISTRIBUTIONS = 6
 MOST_NAMES_OF_GROUP = 3
 MOST_EXAMPLES = 3
+SHORT_NUMBER = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,13 @@ def _notes(tally: FeatureTally) -> tuple[str, ...]:
 def bin_labels(bins: Bins) -> list[str]:
     """Which values each bin has, the special bins last."""
     if bins.lowest is not None:
-        ends = [f"{edge:.6g}" for edge in bins.edges]
+        ends = [_edge_text(edge) for edge in bins.edges]
         between = [f"{low} to {high}" for low, high in pairwise(ends)]
         ordinary = [f"up to {ends[0]}", *between, f"above {ends[-1]}"] if ends else ["in the healthy range"]
         return [
             *ordinary,
-            f"far below ({bins.lowest:.6g} and less)",
-            f"far above ({bins.highest or 0.0:.6g} and more)",
+            f"far below ({_edge_text(bins.lowest)} and less)",
+            f"far above ({_edge_text(bins.highest or 0.0)} and more)",
             "missing",
         ]
     ordinary = [shorten(category) for category in bins.categories]
@@ -145,3 +146,8 @@ def bin_labels(bins: Bins) -> list[str]:
         names = ", ".join(shorten(category) for category in group[:MOST_NAMES_OF_GROUP])
         ordinary.append(f"{names} and {more} more" if more > 0 else names)
     return [*(ordinary or ["known"]), "rare", "not in the healthy period", "missing"]
+
+
+def _edge_text(edge: float) -> str:
+    """Short: an edge is shown to be recognised, and the digits beyond the fourth rarely matter."""
+    return f"{edge:.4g}" if abs(edge) < SHORT_NUMBER else f"{edge:,.6g}"
