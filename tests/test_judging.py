@@ -59,7 +59,7 @@ def test_a_judged_version_has_no_sentence() -> None:
     waiting = replace(condition("1", State.NORMAL), judged=False, cause="traffic too thin")
     waiting = replace(waiting, record=replace(waiting.record, unjudged_since=NOW))
     assert waiting.sentence == (
-        "Not judged: traffic too thin. Requests since 2026-03-01 12:00 UTC wait for a conclusive run; "
+        "Not judged: traffic too thin. Requests since 2026-03-01T12:00:00Z wait for a conclusive run; "
         "there has been none."
     )
 

@@ -34,7 +34,7 @@ def test_fields_are_members_of_the_line() -> None:
     """Fields keep their types, next to the message and the time in UTC."""
     members = read(line(fields={"run": 3, "rate": 0.5, "names": ["a"], "held": None}, created=0.0))
     assert members == {
-        "at": "1970-01-01T00:00:00.000+00:00",
+        "at": "1970-01-01T00:00:00.000Z",
         "level": "INFO",
         "logger": "stillsafe",
         "event": "run",

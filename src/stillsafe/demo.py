@@ -28,7 +28,6 @@ import pandas as pd
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from stillsafe import service
@@ -386,14 +385,13 @@ def _print_summary(terminal: Console, result: dict[str, Any], out: Path, seconds
     for explanation in result["explanations"]:
         if explanation["incident_status"] == "escalated":
             _print_explanation(terminal, explanation)
-    table = Table("while the feed was broken", "accuracy", "")
+    terminal.print("\n[bold]Accuracy while the feed was broken[/]")
     for case, key, style in (
         ("with Stillsafe: the fallback answers", "accuracy_with_protection", "green"),
         ("without: the model answers", "accuracy_without_protection", "red"),
         ("for comparison: the model on healthy flights", "accuracy_healthy", "blue"),
     ):
-        table.add_row(case, f"{result[key]:.1%}", Text("█" * round(30 * result[key]), style=style))
-    terminal.print(table)
+        terminal.print(f"  {result[key]:>6.1%}  [{style}]{'█' * round(20 * result[key]):<20}[/]  {case}")
     terminal.print(
         f"Replay: {result['decisions_replayed']} decisions and {result['windows_recounted']} windows recomputed from "
         f"the log, no difference. The demo took {seconds:.0f} s."

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.state import State
 from stillsafe.store.read.state import StateRecord
@@ -62,8 +63,8 @@ class VersionCondition:
         """Why and since when it is not judged, for people; empty where it is judged."""
         if self.judged:
             return ""
-        since = "" if self.record.unjudged_since is None else f" since {_time(self.record.unjudged_since)}"
-        last = "there has been none" if self.judged_at is None else f"the last one was at {_time(self.judged_at)}"
+        since = "" if self.record.unjudged_since is None else f" since {time_text(self.record.unjudged_since)}"
+        last = "there has been none" if self.judged_at is None else f"the last one was at {time_text(self.judged_at)}"
         return f"Not judged: {self.cause}. Requests{since} wait for a conclusive run; {last}."
 
 
@@ -169,7 +170,7 @@ def _cause(record: VersionRecord, policy: Policy, now: datetime) -> str:
     if run is None or state is None:
         return f"no monitor run has evaluated model version {record.model_version}"
     if state.stale(now):
-        return f"the monitor has stopped: its last run was at {_time(run.window_end)}"
+        return f"the monitor has stopped: its last run was at {time_text(run.window_end)}"
     if run.baseline_id is None:
         return f"model version {record.model_version} has no active baseline"
     synthetic_count = run.window.get("synthetic_count", 0) if isinstance(run.window, dict) else 0
@@ -178,7 +179,3 @@ def _cause(record: VersionRecord, policy: Policy, now: datetime) -> str:
     if run.prediction_count < policy.min_predictions:
         return f"traffic too thin: {run.prediction_count} requests in a window of at least {policy.min_predictions}"
     return f"the last run was inconclusive: {(run.reason or 'it gives no reason').rstrip('.')}"
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"

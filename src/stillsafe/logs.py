@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.tracing import TRACE
 
 _VERSION = ("service", "model_version")
@@ -389,7 +390,7 @@ class JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line without its end. A value that JSON does not support becomes its text."""
         line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "at": exact_time_text(datetime.fromtimestamp(record.created, UTC), "milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "event": record.getMessage(),

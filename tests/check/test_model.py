@@ -46,7 +46,7 @@ def test_a_mismatch_is_one_sentence_until_it_is_accepted(made_service: Path, edi
     accept(load_model(service_settings), service_settings, by="Ada", reason="compared", at=at)
     verdict, message = versions_finding(made_service)
     assert verdict is Verdict.OK
-    assert "as Ada accepted on 2026-02-01: compared" in message
+    assert "as Ada accepted on 2026-02-01T00:00:00Z: compared" in message
 
 
 def test_without_stored_answers_the_remedy_is_named(made_service: Path) -> None:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import typer
 
 from stillsafe.cli.app import parse_time
 from stillsafe.errors import ConfigurationError
@@ -127,11 +128,15 @@ def test_a_broken_socket_is_no_closed_output(made_service: Path, function: str, 
         ("status --nonsense", 2, "No such option"),
         ("windows --limit 0", 2, "--limit"),
         ("nonsense", 2, "No such command"),
+        ("backtest nowhere.csv --json=-", 2, "nowhere.csv"),
+        ("monitor --try --config nowhere.toml", 2, "nowhere.toml"),
+        ("baseline activate nonsense", 1, "baseline list"),
+        ("erase --id order-1 --reason asked", 2, "Add --yes"),
     ],
 )
 def test_errors_for_programs_are_json(run: Command, words: str, code: int, sentence: str) -> None:
     """With `--json` every failure is one JSON document on standard error, also that of a wrong option."""
-    exit_code, out, errors = run(*words.split(), "--json")
+    exit_code, out, errors = run(*words.split(), *([] if "--json" in words else ["--json"]))
     error = json.loads(errors)
     assert (exit_code, out, error["exit_code"]) == (code, "", code)
     assert sentence in error["error"]
@@ -159,6 +164,17 @@ def test_a_closed_output_is_quiet(made_service: Path, size: int) -> None:
         process.stdout.close()
         errors = process.stderr.read()
     assert (process.returncode, errors) in ((0, b""), (1, b""))
+
+
+def test_a_confirmation_that_is_refused_is_json(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a person stops at its question ends with exit code 1, and for a program with a JSON document."""
+
+    def refuse(*_: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr("stillsafe.service.settings_of", refuse)
+    code, out, errors = run("status", "--json")
+    assert (code, out, json.loads(errors)["error"]) == (1, "", "Stopped before its end.")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), OSError(28, "No space left on device")])

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from stillsafe.cli.app import app
-from stillsafe.cli.command_table import COMMANDS, CommandTable, registered_commands
+from stillsafe.cli.command_table import COMMANDS, CommandTable, first_sentence, registered_commands
 
 from .commands import Command
 
@@ -57,3 +57,17 @@ def test_an_unknown_command_is_refused(run: Command, word: str) -> None:
     assert code == 2
     assert "No such command" in errors
     assert ("status" in errors) == (word == "statu")
+
+
+@pytest.mark.parametrize("width", ["40", "80"])
+def test_no_help_cuts_a_summary(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help of every group has the whole first sentence of each of its commands."""
+    monkeypatch.setenv("COLUMNS", width)
+    for name in TABLE:
+        command = TABLE[name]
+        children = getattr(command, "commands", {})
+        with command.make_context(name, [], resilient_parsing=True) as context:
+            text = " ".join(command.get_help(context).split()) if children else ""
+        assert "..." not in text.replace("[ARGS]...", "")
+        assert all(first_sentence(child) in text for child in children.values())
+        assert all(first_sentence(child).endswith(".") for child in children.values())

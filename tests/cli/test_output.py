@@ -50,6 +50,28 @@ def test_rows_are_never_cut(width: int, monkeypatch: pytest.MonkeyPatch, capsys:
     assert ("made: " in text) == (width <= 80)
 
 
+def test_a_table_gives_up_its_border_before_its_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between the width of a table with borders and that of paragraphs there is a table without borders."""
+    rows = [{"a": "x" * 10, "b": "y" * 10, "reason": "some words that take several lines of the table"}]
+    for width, sign in ((60, "┃"), (48, "a          b"), (40, "b: y")):
+        monkeypatch.setattr(output, "console", Console(width=width, soft_wrap=True, highlight=False))
+        output.print_rows(rows)
+        text = capsys.readouterr().out
+        assert sign in text
+        assert max(map(len, text.splitlines())) <= width or width == 40
+
+
+def test_notices_for_programs_are_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--json` an error and a warning on standard error are JSON, too."""
+    monkeypatch.setattr("sys.argv", ["stillsafe", "status", "--json"])
+    output.print_error("it is [not] so", kind="Notice")
+    assert json.loads(capsys.readouterr().err) == {"error": "it is [not] so", "kind": "Notice"}
+    output.print_warning("look")
+    assert json.loads(capsys.readouterr().err) == {"warning": "look"}
+
+
 def test_no_rows_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Without rows there is no empty table."""
     output.print_rows([])

@@ -56,7 +56,7 @@ def test_an_inherited_state_opens_one_that_says_so(state: State, severity: Sever
     incident = incident_of(POLICY, inherited, replace(inherited, model_version="new"), (TEMP,), AT)
     assert incident is not None
     assert (incident.event, incident.severity, incident.trigger_signals) == (IncidentEvent.OPENED, severity, ())
-    assert incident.reason == f"Inherited from version old, which has been {state.value} since 2026-03-02 10:20 UTC."
+    assert incident.reason == f"Inherited from version old, which has been {state.value} since 2026-03-02T10:20:00Z."
     assert incident_of(POLICY, inherited, inherited, (TEMP,), AT, rules_version=1) is None
 
 
@@ -74,7 +74,7 @@ def test_back_in_normal_resolves_it() -> None:
     assert incident is not None
     assert (incident.event, incident.severity) == (IncidentEvent.RESOLVED, Severity.NORMAL)
     assert incident.reason == (
-        "Recovered after 3 consecutive calm runs. The state had been DEGRADED since 2026-03-02 10:20 UTC."
+        "Recovered after 3 consecutive calm runs. The state had been DEGRADED since 2026-03-02T10:20:00Z."
     )
 
 

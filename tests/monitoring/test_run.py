@@ -221,7 +221,7 @@ def test_a_new_version_starts_its_own_streaks(service: Service) -> None:
         last = last_run(connection)
     assert last is not None
     assert last.prediction_count == 300
-    assert last.reason == "Inherited from version 1, which has been DEGRADED since 2026-03-01 00:30 UTC."
+    assert last.reason == "Inherited from version 1, which has been DEGRADED since 2026-03-01T00:30:00Z."
     assert service.step(version="2") is State.DEGRADED
     with database.reading(service.engine) as connection:
         last, open_incidents = last_run(connection), recent_incidents(connection, 10, unresolved_only=True)

@@ -16,17 +16,17 @@ from tests.observer.incidents import payload, payloads, reading
     [
         (
             "opened",
-            "flights (model version 7) deviates from its healthy baseline: WARNING since 2026-03-01 12:40:00 UTC.",
+            "flights (model version 7) deviates from its healthy baseline: WARNING since 2026-03-01T12:40:00Z.",
         ),
         (
             "escalated",
-            "The deviation of flights (model version 7), first detected at 2026-03-01 12:30:00 UTC, has become "
-            "CRITICAL at 2026-03-01 12:40:00 UTC.",
+            "The deviation of flights (model version 7), first detected at 2026-03-01T12:30:00Z, has become "
+            "CRITICAL at 2026-03-01T12:40:00Z.",
         ),
         (
             "resolved",
-            "flights (model version 7) is back to NORMAL since 2026-03-01 12:40:00 UTC. The incident had been detected "
-            "at 2026-03-01 12:30:00 UTC.",
+            "flights (model version 7) is back to NORMAL since 2026-03-01T12:40:00Z. The incident had been detected "
+            "at 2026-03-01T12:30:00Z.",
         ),
     ],
 )
@@ -53,7 +53,10 @@ def test_the_sheet_has_the_streak(signal: Signal, level: Level) -> None:
 )
 def test_traffic_has_its_counts(traffic: Traffic, text: str) -> None:
     """Refusals and errors are left out where there are none."""
-    assert facts.traffic(payload(traffic=traffic)) == f"The window from 12:25:00 to 12:40:00 UTC holds {text}"
+    assert (
+        facts.traffic(payload(traffic=traffic))
+        == f"The window from 2026-03-01T12:25:00Z to 2026-03-01T12:40:00Z holds {text}"
+    )
 
 
 @given(payloads)

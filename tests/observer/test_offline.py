@@ -17,8 +17,8 @@ def test_an_incident_is_explained() -> None:
     explanation = offline.explain(payload(reading()))
     assert explanation.llm_model == "offline"
     assert "flights (model version 7)" in explanation.summary
-    assert "first detected at 2026-03-01 12:30:00 UTC" in explanation.summary
-    assert "CRITICAL at 2026-03-01 12:40:00 UTC" in explanation.summary
+    assert "first detected at 2026-03-01T12:30:00Z" in explanation.summary
+    assert "CRITICAL at 2026-03-01T12:40:00Z" in explanation.summary
     assert "dep_delay is missing in 97.0% of 607" in explanation.summary
     assert "612 predictions, 12 of them by the fallback; 3 refused requests; 1 model error" in explanation.summary
     assert "by default 0.5; rules that read dep_delay are skipped" in explanation.summary

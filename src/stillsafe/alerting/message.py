@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store.read.alerts import AlertRecord
 
@@ -94,7 +95,7 @@ def document_of(service: str, record: AlertRecord, dashboard_url: str | None) ->
         "subject": f"{service}/{record.model_version}/{_subject(event, record)}",
         "is_resolution": event in RESOLUTIONS,
         "incident_id": record.incident_id,
-        "at": record.at.isoformat(),
+        "at": exact_time_text(record.at),
         "state": record.document.get("state"),
         "severity": record.document.get("severity"),
         "host": record.document.get("host"),

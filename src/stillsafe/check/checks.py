@@ -23,6 +23,7 @@ from stillsafe.check.judging import judging_findings
 from stillsafe.check.model import model_findings
 from stillsafe.check.reference import reference_findings, time_findings
 from stillsafe.check.schedule import schedule_findings
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.fallback import MODEL, Fallback
 from stillsafe.errors import StillsafeError
 from stillsafe.incident_explanation import INSTALL
@@ -178,7 +179,7 @@ def _fallback_price(settings: Settings) -> Finding:
         return ok(subject, f"Not known yet: {BACKTEST_ADVICE}")
     current = fallback_evaluation.digest(settings.fallback), settings.model.version
     if (evaluation.fallback_digest, evaluation.model_version) != current:
-        date = f"{evaluation.made_at:%Y-%m-%d}"
+        date = time_text(evaluation.made_at)
         return ok(subject, f"Out of date: the backtest of {date} had another fallback or model. {BACKTEST_ADVICE}")
     metric, name = evaluation.metric, evaluation.metric.phrase
     faults = f" with injected faults ({', '.join(evaluation.injected)})" if evaluation.injected else ""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.check.findings import Finding, error, ok, warning
 from stillsafe.check.reference import baseline_finding
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.judging import Conditions, VersionCondition, runs_per_conclusion, version_conditions
 from stillsafe.model.reference import read_reference
@@ -94,7 +95,7 @@ def _monitor(served_version: VersionCondition, now: datetime) -> Iterator[Findin
     if state is None or state.checked_at is None:
         yield warning("monitor", "It has never run. Run `stillsafe monitor`, then `stillsafe schedule install`.")
         return
-    last = state.checked_at.isoformat()
+    last = time_text(state.checked_at)
     if state.checked_at > now + CLOCK_TOLERANCE:
         return  # the clock is at fault, and has a finding of its own
     if state.stale(now):
@@ -115,14 +116,14 @@ def _clock(
         checked_at = state.checked_at if state is not None and each.record.has_own_state else None
         if checked_at is not None and checked_at > now + CLOCK_TOLERANCE:
             message = (
-                f"The last run of model version {each.model_version} is dated {checked_at.isoformat()}, after now "
-                f"({now.isoformat()}). Correct the clock. If it was ahead then, supersede the runs: {DISCARD}."
+                f"The last run of model version {each.model_version} is dated {time_text(checked_at)}, after now "
+                f"({time_text(now)}). Correct the clock. If it was ahead then, supersede the runs: {DISCARD}."
             )
             yield error(subject, message)
         if last_request_at is not None and last_request_at > now + CLOCK_TOLERANCE:
             message = (
-                f"Requests of model version {each.model_version} are dated up to {last_request_at.isoformat()}, after "
-                f"now ({now.isoformat()}). Correct the clock of the host that logs them. A run judges them once their "
+                f"Requests of model version {each.model_version} are dated up to {time_text(last_request_at)}, after "
+                f"now ({time_text(now)}). Correct the clock of the host that logs them. A run judges them once their "
                 f"time has come; runs that a wrong clock made are superseded by {DISCARD}."
             )
             yield error(subject, message)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from stillsafe.check.findings import Finding, error, ok, warning
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.errors import StillsafeError
 from stillsafe.model.batch_independence import batch_dependence, healthy_rows
 from stillsafe.model.consistency import COMMAND, consistency_of
@@ -44,7 +45,7 @@ def _model_versions(model: Model, settings: Settings) -> Iterator[Finding]:
         return
     message = f"{versions}; the answers for {consistency.change.row_count} synthetic rows are those of `init`"
     if (acceptance := consistency.acceptance) is not None:
-        message = f"{message}, as {acceptance.by} accepted on {acceptance.at:%Y-%m-%d}: {acceptance.reason}"
+        message = f"{message}, as {acceptance.by} accepted on {time_text(acceptance.at)}: {acceptance.reason}"
     yield ok(subject, message)
 
 

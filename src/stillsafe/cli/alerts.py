@@ -9,6 +9,7 @@ from stillsafe import service
 from stillsafe.alerting.channel import AlertFailed, send
 from stillsafe.alerting.message import document_of, title_of
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import format_time, print_plain, print_result
 from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.identifiers import new_ids
@@ -16,7 +17,7 @@ from stillsafe.settings_alerts import AlertEvent
 from stillsafe.store import database
 from stillsafe.store.read.alerts import AlertRecord, recent_alerts
 
-alerts_app = typer.Typer(no_args_is_help=True, help="Alerts: who is told of what happens.")
+alerts_app = command_group("Alerts: who is told of what happens.")
 app.add_typer(alerts_app, name="alerts")
 
 

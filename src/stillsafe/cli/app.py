@@ -15,7 +15,7 @@ import typer
 
 from stillsafe import logs
 from stillsafe.cli.command_table import CommandGroup
-from stillsafe.cli.json_lines import JsonLineStream, json_lines_only
+from stillsafe.cli.json_lines import JsonLineStream, is_json_asked, json_lines_only
 from stillsafe.errors import ConfigurationError, RunAhead, SchemaMismatch, StillsafeError
 from stillsafe.logs import LogEvent, log_event
 
@@ -108,6 +108,8 @@ def main() -> None:
             cause = error.__cause__ or error
             _report(_sentence(cause), cause, EXIT_FAILURE, with_traceback=False)
         except Exception as error:  # noqa: BLE001 - no failure may end without a message
+            if isinstance(error, typer.Abort):
+                _report("Stopped before its end.", error, EXIT_FAILURE, with_traceback=False)
             if message := _wrong_use(error):
                 _report(message, error, EXIT_MISCONFIGURED, with_traceback=False)
             _report(_sentence(error), error, EXIT_FAILURE, with_traceback=not isinstance(error, OSError))
@@ -117,24 +119,16 @@ def main() -> None:
 
 def _report(sentence: str, error: BaseException, exit_code: int, *, with_traceback: bool) -> NoReturn:
     """Print or log why the command failed, and exit."""
-    from stillsafe.cli.output import json_text, print_error  # here, because rich costs the help as much as typer does
+    from stillsafe.cli.output import print_error  # here, because rich costs the help as much as typer does
 
     if isinstance(sys.stderr, JsonLineStream):
         fields = {"message": sentence, "kind": type(error).__name__, "exit_code": exit_code}
         log_event(logger, LogEvent.RUN_FAILED, fields, error=error if with_traceback else None)
-    elif is_json_asked():
-        fields = {"error": sentence, "kind": type(error).__name__, "exit_code": exit_code}
-        sys.stderr.write(json_text(fields))
     else:
-        if with_traceback:
+        if with_traceback and not is_json_asked():
             traceback.print_exception(error)
-        print_error(sentence)
+        print_error(sentence, kind=type(error).__name__, exit_code=exit_code)
     sys.exit(exit_code)
-
-
-def is_json_asked() -> bool:
-    """Whether a program reads the result: the command line has `--json`."""
-    return "--json" in sys.argv
 
 
 def _sentence(error: BaseException) -> str:

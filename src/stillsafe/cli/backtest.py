@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from stillsafe import service
@@ -23,9 +22,12 @@ from stillsafe.cli.output import (
     WIDE,
     colour_markup,
     console,
+    core_document,
+    format_time,
     json_text,
     print_json,
     print_plain,
+    print_rows,
     print_warning,
     progress_bar,
 )
@@ -37,7 +39,6 @@ from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring.archive import Archive
 from stillsafe.settings import DEFAULT_FILE, Settings
-from stillsafe.store.codec import to_document
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,10 +99,10 @@ def backtest(
         command = _command(data, config, label, rows_per_run, faults, inject_from) + form.options_text
         _write(html_file, report.render(result, settings, made_at=service.utc_now(), command=command))
     if json_file == STANDARD_OUTPUT:
-        print_json(to_document(result))
+        print_json(core_document(result))
         return
     if json_file is not None:
-        _write(Path(json_file), json_text(to_document(result)))
+        _write(Path(json_file), json_text(core_document(result)))
     print_backtest(result)
     for file in (evaluation_file, json_file, html_file):
         if file:
@@ -175,7 +176,9 @@ def print_backtest(result: Backtest) -> None:
     for notice in result.notices:
         console.print(f"[yellow]Note:[/] {escape(notice)}")
     console.print(_state_band(result.runs))
-    console.print(_run_table(result))
+    print_rows([_run_cells(result, group) for group in group_runs(result.runs)])
+    if any(run.injected for run in result.runs):
+        print_plain("* with injected faults")
     for incident in result.incidents[:MOST_INCIDENTS]:
         console.print(_incident_line(incident))
     if (more := len(result.incidents) - MOST_INCIDENTS) > 0:
@@ -198,30 +201,19 @@ def _state_band(runs: Sequence[BacktestRun]) -> Text:
     return band
 
 
-def _run_table(result: Backtest) -> Table:
-    wide = console.width >= WIDE
-    score_columns = () if result.metric is None else ("model", "served")
-    table = Table()
-    for column in ("run", "until", "rows", "severity", "state", "answered by", *score_columns):
-        table.add_column(column, no_wrap=True)
-    if wide:
-        table.add_column("reason", overflow="fold")
-    for group in group_runs(result.runs):
-        last = group.runs[-1]
-        cells = [
-            group.numbers + ("*" if last.injected else ""),
-            _until(result, last),
-            f"{sum(run.prediction_count for run in group.runs) // len(group.runs)}",
-            colour_markup(last.severity.value if last.conclusive else "-", SEVERITY_STYLE),
-            colour_markup(last.state.value, STATE_STYLE),
-            last.decided_by,
-        ]
-        if result.metric is not None:
-            cells += [group.mean_score(result.metric, name) for name in ("model_score", "served_score")]
-        table.add_row(*cells, *([escape(truncate(last.reason, LONGEST_REASON))] if wide else []))
-    if any(run.injected for run in result.runs):
-        table.caption = "* with injected faults"
-    return table
+def _run_cells(result: Backtest, group: RunGroup) -> dict[str, str]:
+    last = group.runs[-1]
+    cells = {
+        "run": group.numbers + ("*" if last.injected else ""),
+        "until": _until(result, last),
+        "rows": f"{sum(run.prediction_count for run in group.runs) // len(group.runs)}",
+        "severity": colour_markup(last.severity.value if last.conclusive else "-", SEVERITY_STYLE),
+        "state": colour_markup(last.state.value, STATE_STYLE),
+        "answered by": last.decided_by,
+    }
+    if result.metric is not None:
+        cells |= {name: group.mean_score(result.metric, f"{name}_score") for name in ("model", "served")}
+    return cells | ({"reason": escape(truncate(last.reason, LONGEST_REASON))} if console.width >= WIDE else {})
 
 
 def group_runs(runs: Sequence[BacktestRun]) -> list[RunGroup]:
@@ -243,8 +235,8 @@ def _same_outcome(a: BacktestRun, b: BacktestRun) -> bool:
 
 def _until(result: Backtest, run: BacktestRun) -> str:
     if result.basis is Basis.TIME:
-        return f"{run.window_end:%m-%d %H:%M:%S}"
-    return "" if run.data_until is None else f"{run.data_until:%Y-%m-%d}"
+        return format_time(run.window_end)
+    return "" if run.data_until is None else format_time(run.data_until)
 
 
 def _incident_line(incident: BacktestIncident) -> str:
@@ -266,11 +258,12 @@ def _print_signals(result: Backtest) -> None:
     deviating = [signal for signal in result.signals if signal.bad_rate]
     if not deviating:
         return
-    table = Table("signal", "deviated in", "largest deviation")
+    rows = []
     for signal in deviating[:MOST_SIGNALS]:
         largest = "" if signal.largest_ratio is None else f"{signal.largest_ratio:.1f} x its limit"
-        table.add_row(escape(signal.key), f"{signal.bad_rate:.1%} of the runs", largest)
-    console.print(table)
+        deviated_in = f"{signal.bad_rate:.1%} of the runs"
+        rows.append({"signal": escape(signal.key), "deviated in": deviated_in, "largest deviation": largest})
+    print_rows(rows)
 
 
 def _print_suggestions(result: Backtest) -> None:

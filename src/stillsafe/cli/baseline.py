@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import (
     console,
+    core_document,
     format_number,
     format_time,
     print_plain,
@@ -31,16 +32,13 @@ from stillsafe.monitoring.clock_sentences import clock_sentences
 from stillsafe.progress import Progress
 from stillsafe.settings import Settings
 from stillsafe.store import database
-from stillsafe.store.codec import to_document
 from stillsafe.store.read.baselines import BaselineRecord, active_baseline, all_baselines, baseline_by_id
 
 WithLabels = Annotated[
     bool, typer.Option("--with-labels", help="Learn harm again from the period's labelled rows, not from `init`'s.")
 ]
 
-baseline_app = typer.Typer(
-    help="What healthy looks like: make, list, show and activate baselines.", no_args_is_help=True
-)
+baseline_app = command_group("What healthy looks like: make, list, show and activate baselines.")
 app.add_typer(baseline_app, name="baseline")
 
 
@@ -165,7 +163,7 @@ def _print_new(baseline: Baseline, previous: PerformanceImpact | None, as_json: 
 
 def baseline_document(baseline: Baseline, *, active: bool) -> dict[str, Any]:
     """The JSON of one baseline."""
-    return {**to_document(baseline), "active": active}
+    return {**core_document(baseline), "active": active}
 
 
 def print_baseline(baseline: Baseline, *, active: bool) -> None:
@@ -176,13 +174,13 @@ def print_baseline(baseline: Baseline, *, active: bool) -> None:
         f"{format_time(baseline.created_at)}; mean confidence {format_number(baseline.avg_confidence)}, share below "
         f"{format_number(baseline.low_confidence_threshold)}: {format_number(baseline.low_confidence_rate)}"
     )
-    table = Table("feature", "missing", "values")
+    rows = []
     for name, feature in baseline.features.items():
         values = f"{feature.minimum:g} to {feature.maximum:g}" if feature.minimum is not None else ""
         if feature.category_counts:
             values = f"{len(feature.category_counts)} categories"
-        table.add_row(escape(name), f"{feature.missing_rate:.1%}", values)
-    console.print(table)
+        rows.append({"feature": escape(name), "missing": f"{feature.missing_rate:.1%}", "values": values})
+    print_rows(rows)
     for sentence in clock_sentences(baseline):
         print_plain(f"  {sentence}")
 

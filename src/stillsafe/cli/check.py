@@ -11,8 +11,7 @@ from stillsafe import service
 from stillsafe.check import checks
 from stillsafe.check.findings import Finding, Verdict, error
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_MISCONFIGURED, Config, Json, app
-from stillsafe.cli.output import console, print_result, progress_bar
-from stillsafe.store.codec import to_document
+from stillsafe.cli.output import console, core_document, print_result, progress_bar
 
 VERDICT_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
 
@@ -71,7 +70,7 @@ def play(
             )
     except StillsafeError as failure:
         return None, [error(deep.SUBJECT, f"Not played: {failure}")]
-    return to_document(result), list(result.findings())
+    return core_document(result), list(result.findings())
 
 
 def finding_document(finding: Finding) -> dict[str, str]:

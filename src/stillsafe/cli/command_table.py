@@ -4,6 +4,7 @@ A command's module imports the model's libraries, the database and the web frame
 shows, so that the help and the version import none of them.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -96,6 +97,34 @@ def registered_commands(app: typer.Typer) -> Mapping[str, Any]:
     """Name -> command of every command that an imported module has registered with the application."""
     group = typer.main.get_group(app)
     return group.own_commands if isinstance(group, CommandGroup) else group.commands
+
+
+class CommandsBelow(TyperGroup):
+    """The commands below a command, whose help has their first sentences whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line or more for each command."""
+        names = self.list_commands(ctx)
+        width = max(map(len, names), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name.ljust(width), first_sentence(self.commands[name])) for name in names])
+
+
+def first_sentence(command: Any) -> str:
+    """The first sentence of a command's help."""
+    return re.split(r"(?<=[.])\s", " ".join((command.help or "").split()), maxsplit=1)[0]
+
+
+def command_group(about: str | None = None, *, needs_command: bool = True) -> typer.Typer:
+    """An application for the commands below a command.
+
+    Args:
+        about: one sentence of its help.
+        needs_command: whether it prints its help where no command is named.
+    """
+    return typer.Typer(
+        help=about, cls=CommandsBelow, no_args_is_help=needs_command, invoke_without_command=not needs_command
+    )
 
 
 class CommandGroup(TyperGroup):

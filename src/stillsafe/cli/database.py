@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import error_console, format_time, print_plain, print_result, progress_bar
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import registration, retention
@@ -21,7 +22,7 @@ from stillsafe.store.read.requests import RequestTable
 
 LONGEST_AGE = timedelta(days=36_500)
 
-db_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+db_app = command_group("The database's schema.")
 app.add_typer(db_app, name="db")
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from stillsafe import logs
-from stillsafe.cli.app import EXIT_FAILURE, Json, app
-from stillsafe.cli.output import console, print_json, print_plain
+from stillsafe.cli.app import Json, app
+from stillsafe.cli.output import console, print_json
 from stillsafe.errors import ConfigurationError
 
 
@@ -31,14 +31,13 @@ def demo(
 
     if act not in ("feed", "concept"):
         raise ConfigurationError(f"{act!r} is no act of the demo.", "Write --act feed or --act concept.")
-    logs.set_up("ERROR")
+    logs.set_up("CRITICAL")  # the story has its own lines; before its first run the monitor counts as stale
     try:
         if act == "concept":
             result = demo_concept.play(out, console=console, quiet=as_json)
         else:
             result = play(out, console=console, keep_open=keep_open, quiet=as_json)
     except DemoFailed as error:
-        print_plain(f"The demo failed: {error}")
-        raise typer.Exit(EXIT_FAILURE) from error
+        raise DemoFailed(f"The demo failed: {error}") from error
     if as_json:
         print_json(result)

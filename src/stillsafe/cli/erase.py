@@ -12,6 +12,7 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.hold import Operator, one_line
 from stillsafe.cli.output import print_plain, print_result, progress_bar
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.errors import ConfigurationError
 from stillsafe.logged_value import logged_feature, logged_value
 from stillsafe.monitoring import erasure
@@ -159,6 +160,6 @@ def print_erasures(records: Sequence[ErasureRecord]) -> None:
     for record in records:
         end = "" if record.completed_at else " Interrupted: `stillsafe erase --resume` completes it."
         print_plain(
-            f"{record.at:%Y-%m-%d %H:%M:%S} UTC, {record.by}: {record.prediction_count:,} predictions and "
+            f"{time_text(record.at)}, {record.by}: {record.prediction_count:,} predictions and "
             f"{record.label_count:,} labels. {record.reason.rstrip('.')}.{end}"
         )

@@ -7,6 +7,7 @@ import typer
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import json_text
 from stillsafe.dashboard.grafana import dashboard
 from stillsafe.dashboard.prometheus import rules_text
@@ -14,7 +15,7 @@ from stillsafe.dashboard.prometheus import rules_text
 Job = Annotated[
     str | None, typer.Option("--job", help="The job under which Prometheus scrapes the service; its name by default.")
 ]
-export_app = typer.Typer(no_args_is_help=True, help="Files for Prometheus and Grafana.")
+export_app = command_group("Files for Prometheus and Grafana.")
 app.add_typer(export_app, name="export")
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from stillsafe import incident_explanation, logs, service
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, Json, Limit, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import console, format_time, print_error, print_plain, print_result
 from stillsafe.core.evidence.bypass_price import BypassPrice
 from stillsafe.errors import ConfigurationError, RefusedError
@@ -27,7 +28,7 @@ from stillsafe.store.read.incidents import (
     recent_incidents,
 )
 
-incidents_app = typer.Typer(help="Degradations, from detection to recovery.", no_args_is_help=True)
+incidents_app = command_group("Degradations, from detection to recovery.")
 app.add_typer(incidents_app, name="incidents")
 
 

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from stillsafe import logs, service
 from stillsafe.cli import refresh as refresh_command
 from stillsafe.cli.app import Json, app
-from stillsafe.cli.output import console, format_number, print_plain, print_result, progress_bar
+from stillsafe.cli.output import (
+    console,
+    core_document,
+    format_number,
+    print_plain,
+    print_result,
+    print_rows,
+    progress_bar,
+)
 from stillsafe.cli.table_options import Dates, Decimal, Encoding, Missing, Separator
 from stillsafe.core.evidence.impact import PerformanceImpact
 from stillsafe.core.evidence.metric import Metric
@@ -22,7 +29,6 @@ from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, StillsafeError
 from stillsafe.model.model import ModelKind
 from stillsafe.settings import DEFAULT_FILE
-from stillsafe.store.codec import to_document
 
 if TYPE_CHECKING:
     from stillsafe.init.create import CreatedService
@@ -209,7 +215,7 @@ def service_document(created_service: "CreatedService") -> dict[str, Any]:
         "kind": created_service.kind.value,
         "model_version": created_service.version,
         "confidence_method": created_service.method.value,
-        "features": [to_document(spec) for spec in created_service.schema.features],
+        "features": [core_document(spec) for spec in created_service.schema.features],
         "baseline_id": created_service.baseline.baseline_id,
         "sample_size": created_service.baseline.sample_size,
         "fallback_default": created_service.default,
@@ -225,11 +231,12 @@ def print_service(created_service: "CreatedService") -> None:
     kind, version = created_service.kind, escape(created_service.version)
     noun = f"an external {kind.value}" if created_service.is_external else f"a {kind.value}"
     console.print(f"Wrote {escape(str(created_service.folder))}: {noun}, version {version}.")
-    table = Table("feature", "type", "missing", "allowed")
+    rows = []
     for spec in created_service.schema.features:
         missing = "refused" if spec.required else "served" if spec.omittable else "null is served"
-        table.add_row(escape(spec.name), spec.type.value, missing, escape(replace(spec, required=True).allowed))
-    console.print(table)
+        allowed = escape(replace(spec, required=True).allowed)
+        rows.append({"feature": escape(spec.name), "type": spec.type.value, "missing": missing, "allowed": allowed})
+    print_rows(rows)
     if not created_service.is_external:
         print_plain("If a type is wrong, set `type` of the feature in the settings and run `stillsafe init --refresh`.")
     if created_service.model_score is not None and created_service.fallback_score is not None:

@@ -26,6 +26,11 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def is_json_asked() -> bool:
+    """Whether a program reads the result: the command line has `--json`."""
+    return any(word == "--json" or word.startswith("--json=") for word in sys.argv)
+
+
 def output_is_log() -> bool:
     """Whether standard output and standard error are one file that is no terminal, as in the crontab entry."""
     try:

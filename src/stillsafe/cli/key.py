@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.hold import log_action
 from stillsafe.cli.output import error_console, format_time, print_plain, print_result, print_rows
 from stillsafe.logs import LogEvent, log_event
@@ -19,7 +20,7 @@ from stillsafe.store.read.keys import KeyRecord
 
 logger = logging.getLogger(__name__)
 
-key_app = typer.Typer(help="Keys of clients: who may predict, label, read and operate.", no_args_is_help=True)
+key_app = command_group("Keys of clients: who may predict, label, read and operate.")
 app.add_typer(key_app, name="key")
 
 Name = Annotated[str, typer.Argument(help="Who uses the key.", show_default=False)]

@@ -8,6 +8,7 @@ import typer
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import print_plain, print_result, progress_bar
 from stillsafe.label_intake import LabelForm, LabelReport
 from stillsafe.label_summary import AnswerCoverage, answer_coverage
@@ -17,7 +18,7 @@ from stillsafe.store import database
 from stillsafe.store.read.labels import outcome_groups
 
 COVERAGE_SPAN = timedelta(days=30)
-labels_app = typer.Typer(no_args_is_help=True, help="The labels of predictions.")
+labels_app = command_group("The labels of predictions.")
 app.add_typer(labels_app, name="labels")
 
 

@@ -8,8 +8,10 @@ import typer
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.hold import log_action, one_line
 from stillsafe.cli.output import print_plain, print_result
+from stillsafe.core.evidence.time_text import exact_time_text, time_text
 from stillsafe.logs import LogEvent, log_event
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-model_app = typer.Typer(help="The served model and its libraries.", no_args_is_help=True)
+model_app = command_group("The served model and its libraries.")
 app.add_typer(model_app, name="model")
 
 
@@ -77,7 +79,7 @@ def model_document(consistency: "Consistency") -> dict[str, Any]:
         "changed_rows": None if change is None else change.changed_count,
         "answer_change": consistency.problem,
         "accepted_by": None if acceptance is None else acceptance.by,
-        "accepted_at": None if acceptance is None else acceptance.at.isoformat(),
+        "accepted_at": None if acceptance is None else exact_time_text(acceptance.at),
         "accepted_reason": None if acceptance is None else acceptance.reason,
     }
 
@@ -94,4 +96,4 @@ def print_model(consistency: "Consistency") -> None:
     elif change is not None:
         print_plain(f"The answers for {change.row_count} synthetic rows are those of the last measurement.")
     if (acceptance := consistency.acceptance) is not None:
-        print_plain(f"Accepted by {acceptance.by} on {acceptance.at:%Y-%m-%d}: {acceptance.reason}")
+        print_plain(f"Accepted by {acceptance.by} on {time_text(acceptance.at)}: {acceptance.reason}")

@@ -16,6 +16,7 @@ from stillsafe.cli.output import (
     STATE_STYLE,
     colour_markup,
     console,
+    core_document,
     format_time,
     print_error,
     print_plain,
@@ -29,7 +30,6 @@ from stillsafe.monitoring.clock import require_not_ahead
 from stillsafe.monitoring.run import Run, RunOutcome
 from stillsafe.settings import Settings
 from stillsafe.store import database
-from stillsafe.store.codec import to_document
 from stillsafe.store.read.state import current_state
 
 Now = Annotated[
@@ -131,7 +131,7 @@ def try_monitor(config: Path) -> None:
     try:
         print_plain(service.monitor_readiness(config))
     except StillsafeError as error:
-        print_error(str(error))
+        print_error(str(error), kind=type(error).__name__, exit_code=EXIT_MISCONFIGURED)
         sys.exit(EXIT_MISCONFIGURED)
 
 
@@ -156,7 +156,7 @@ def run_document(run: Run) -> dict[str, Any]:
             "state": run.decision.memory.effective_state.value,
             "reason": run.decision.reason,
             "incident_id": run.decision.memory.incident_id,
-            "readings": to_document(run.decision.readings),
+            "readings": core_document(run.decision.readings),
             "shadow_score_problem": run.shadow_problem,
         }
     return document

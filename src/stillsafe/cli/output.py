@@ -2,20 +2,24 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from stillsafe.cli.json_lines import JsonLineStream
+from stillsafe.cli.json_lines import JsonLineStream, is_json_asked
+from stillsafe.core.evidence.time_text import exact_time_text, time_text
 from stillsafe.progress import Progress, no_progress
+from stillsafe.store.codec import to_document
 
+NARROWEST_PROSE = 24  # columns of a table's sentences
 WIDE = 120  # columns; a narrower terminal gets tables without their sentences
 STATE_STYLE = {"NORMAL": "bold green", "WARNING": "bold yellow", "DEGRADED": "bold red"}
 SEVERITY_STYLE = {"NORMAL": "green", "WARNING": "yellow", "CRITICAL": "red"}
@@ -30,7 +34,12 @@ def json_text(document: Any, indent: int | None = 2) -> str:
 
 
 def _json_value(value: Any) -> str:
-    return _in_utc(value).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+    return exact_time_text(value) if isinstance(value, datetime) else str(value)
+
+
+def core_document(value: Any) -> Any:
+    """A core value as JSON types, with times as `json_text` writes them."""
+    return to_document(value, exact_time_text)
 
 
 def print_json(document: Any) -> None:
@@ -54,13 +63,24 @@ def print_plain(sentence: str) -> None:
     console.print(sentence, markup=False)
 
 
-def print_error(sentence: str) -> None:
-    """Print a sentence on standard error, after the program's name."""
-    error_console.print(f"stillsafe: {sentence}", markup=False)
+def print_error(sentence: str, **fields: object) -> None:
+    """Print a sentence on standard error: after the program's name for a person, as a JSON document for a program.
+
+    Args:
+        sentence: what is wrong, and what to do.
+        fields: further members of the JSON document.
+    """
+    if is_json_asked():
+        sys.stderr.write(json_text({"error": sentence, **fields}))
+    else:
+        error_console.print(f"stillsafe: {sentence}", markup=False)
 
 
 def print_warning(sentence: str) -> None:
-    """Print on standard error what a person should check."""
+    """Print on standard error what a person should check; one line of JSON for a program."""
+    if is_json_asked():
+        sys.stderr.write(json_text({"warning": sentence}, None))
+        return
     error_console.print(f"[yellow]Check this:[/] {escape(sentence)}")
 
 
@@ -69,22 +89,25 @@ def colour_markup(word: str, styles: Mapping[str, str]) -> str:
     return f"[{styles[word]}]{word}[/]" if word in styles else escape(word)
 
 
-def print_rows(rows: Sequence[Mapping[str, str]]) -> None:
+def print_rows(rows: Sequence[Mapping[str, str]], prose: Collection[str] = ("reason",)) -> None:
     """Print rows as a table where the terminal is wide enough, and each as a paragraph elsewhere: nothing is cut.
 
     Args:
-        rows: column -> text with markup. Each row has the columns of the first one, whose first column names the row;
-            a column `reason` has sentences, which may take several lines.
+        rows: column -> text with markup. Each row has the columns of the first one, whose first column names the row.
+        prose: columns of sentences, which may take several lines of a table.
     """
     if not rows:
         return
-    widths = {name: max(cell_len(name), *(_width(row[name]) for row in rows)) for name in rows[0] if name != "reason"}
-    table = Table(*(Column(name, min_width=widths.get(name), overflow="fold") for name in rows[0]))
-    for row in rows:
-        table.add_row(*row.values())
-    if sum(widths.values()) + 3 * len(rows[0]) + 1 <= console.width:  # a border and two spaces beside each cell
-        console.print(table)
-        return
+    widths = {name: max(cell_len(name), *(_width(row[name]) for row in rows)) for name in rows[0] if name not in prose}
+    prose_width = NARROWEST_PROSE * (len(rows[0]) - len(widths))
+    for border, spaces in ((box.HEAVY_HEAD, 3), (None, 1)):  # beside each cell
+        if sum(widths.values()) + prose_width + spaces * len(rows[0]) + bool(border) <= console.width:
+            columns = [Column(name, min_width=widths.get(name), overflow="fold") for name in rows[0]]
+            table = Table(*columns, box=border, padding=(0, 1) if border else (0, 1, 0, 0))
+            for row in rows:
+                table.add_row(*row.values())
+            console.print(table)
+            return
     for (_, heading), *cells in (list(row.items()) for row in rows):
         console.print(heading)
         for name, cell in cells:
@@ -98,17 +121,12 @@ def format_time(at: datetime | str) -> str:
     Args:
         at: an aware datetime, or ISO 8601 text; without an offset, either is UTC.
     """
-    time = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return f"{_in_utc(time):%Y-%m-%dT%H:%M:%SZ}"
+    return time_text(datetime.fromisoformat(at) if isinstance(at, str) else at)
 
 
 def _width(cell: str) -> int:
     """Columns of the terminal that a text with markup takes."""
     return cell_len(Text.from_markup(cell).plain)
-
-
-def _in_utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def format_number(value: float | None) -> str:

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
-from stillsafe.cli.output import console, print_plain, print_result
+from stillsafe.cli.output import format_time, print_plain, print_result, print_rows
 from stillsafe.errors import ConfigurationError
 from stillsafe.model.class_probability import with_areas
 from stillsafe.model.estimate_report import estimate_account
@@ -63,19 +62,21 @@ def print_periods(periods: list[Period]) -> None:
     if not with_labels:
         print_plain("No label has come for these periods. Add them with `stillsafe labels add` or POST /v1/labels.")
         return
-    table = Table("version or from (UTC)", "answers", "labels", "metric", "all", "model", "fallback")
+    rows = []
     has_versions = len({period.model_version for period in periods}) > 1
     for period in with_labels:
         record = period.performance
         for name in record.overall.metrics if record.overall else ():
-            table.add_row(
-                escape(period.model_version) if has_versions else f"{period.start:%m-%d %H:%M}",
-                f"{record.prediction_count:,}",
-                f"{record.coverage or 0.0:.1%}",
-                name.replace("_", " "),
-                *(_cell(figures, name) for figures in (record.overall, record.model, record.fallback)),
-            )
-    console.print(table)
+            figures = {"all": record.overall, "model": record.model, "fallback": record.fallback}
+            period_name = escape(period.model_version) if has_versions else format_time(period.start)
+            row = {
+                "version" if has_versions else "from": period_name,
+                "answers": f"{record.prediction_count:,}",
+                "labels": f"{record.coverage or 0.0:.1%}",
+                "metric": name.replace("_", " "),
+            }
+            rows.append(row | {by: _cell(each, name) for by, each in figures.items()})
+    print_rows(rows)
     print_plain("Brackets hold 95% intervals. Labels that are missing may be missing for a reason.")
 
 

@@ -7,18 +7,26 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
-from stillsafe.cli.output import console, format_number, format_time, print_plain, print_result, progress_bar
+from stillsafe.cli.command_table import command_group
+from stillsafe.cli.output import (
+    console,
+    format_number,
+    format_time,
+    print_plain,
+    print_result,
+    print_rows,
+    progress_bar,
+)
 from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.monitoring import log_export
 from stillsafe.store import database
 from stillsafe.store.read.request_id import LoggedPrediction, prediction_by_id, predictions_of_request
 
 FIRST_TIME = "1970-01-01"
-predictions_app = typer.Typer(no_args_is_help=True, help="The logged predictions.")
+predictions_app = command_group("The logged predictions.")
 app.add_typer(predictions_app, name="predictions")
 
 
@@ -64,11 +72,10 @@ def predictions_export(
 def print_predictions(predictions: list[LoggedPrediction]) -> None:
     """Print the text of `predictions show`: a table of fields for each."""
     for prediction in predictions:
-        table = Table("field", Column("value", overflow="fold"), title=escape(prediction.prediction_id))
+        console.print(f"[bold]{escape(prediction.prediction_id)}[/]")
         values = asdict(prediction)
         features = values.pop("features")
         values["timestamp"] = format_time(prediction.timestamp)
         values["confidence"] = format_number(prediction.confidence)
-        for name, value in {**values, **features}.items():
-            table.add_row(escape(name), escape("" if value is None else str(value)))
-        console.print(table)
+        texts = {name: "" if value is None else str(value) for name, value in {**values, **features}.items()}
+        print_rows([{"field": escape(name), "value": escape(text)} for name, text in texts.items()])

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Column, Table
 
 from stillsafe.cli.output import (
     SEVERITY_STYLE,
@@ -116,11 +115,13 @@ def _print_derivation(detail: RunDetail, reading: Reading) -> None:
     if not steps:
         print_plain("How it came about is not known: other rules than the installed ones judged this run.")
         return
-    table = Table(Column("number", no_wrap=True), Column("value", no_wrap=True), "meaning", "formula")
-    for step in steps:
-        if not isinstance(step.value, tuple):
-            table.add_row(step.name, _value_text(step.value), escape(step.meaning), escape(step.formula))
-    console.print(table)
+    numbers = [
+        {"number": escape(step.name), "value": escape(_value_text(step.value))}
+        | {"meaning": escape(step.meaning), "formula": escape(step.formula)}
+        for step in steps
+        if not isinstance(step.value, tuple)
+    ]
+    print_rows(numbers, prose=("meaning", "formula"))
     for columns in _column_groups(steps):
         _print_columns(columns)
 
@@ -141,11 +142,10 @@ def _column_groups(steps: tuple[Step, ...]) -> list[list[Step]]:
 
 
 def _print_columns(columns: list[Step]) -> None:
-    table = Table(*(Column(column.name, overflow="fold") for column in columns))
     values = [column.value for column in columns if isinstance(column.value, tuple)]
-    for row in zip(*values, strict=True):
-        table.add_row(*(escape(_value_text(cell)) for cell in row))
-    console.print(table)
+    names = [column.name for column in columns]
+    rows = [[escape(_value_text(cell)) for cell in row] for row in zip(*values, strict=True)]
+    print_rows([dict(zip(names, row, strict=True)) for row in rows])
     for column in columns:
         print_plain(f"  {column.name}: {column.meaning}{f' = {column.formula}' if column.formula else ''}")
 

@@ -9,13 +9,14 @@ import typer
 from stillsafe import service
 from stillsafe.check.schedule import database_problem
 from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config, app
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import print_plain
 from stillsafe.errors import ConfigurationError
 from stillsafe.monitoring import schedule
 from stillsafe.monitoring.sibling_entries import STATUSES_TO_KEEP, sibling_entries
 from stillsafe.settings import Settings
 
-schedule_app = typer.Typer(help="The crontab entry that starts the monitor.", no_args_is_help=True)
+schedule_app = command_group("The crontab entry that starts the monitor.")
 app.add_typer(schedule_app, name="schedule")
 
 

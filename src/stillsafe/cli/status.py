@@ -17,7 +17,7 @@ from stillsafe.cli.app import (
     Json,
     app,
 )
-from stillsafe.cli.output import STATE_STYLE, colour_markup, console, format_time, print_result
+from stillsafe.cli.output import STATE_STYLE, colour_markup, console, core_document, format_time, print_result
 from stillsafe.cli.state_codes import EXIT_UNKNOWN, STATE_EXITS
 from stillsafe.cli.windows import window_document
 from stillsafe.core.policy import Policy
@@ -27,7 +27,7 @@ from stillsafe.judging import VersionCondition, version_conditions
 from stillsafe.label_summary import recent_summary
 from stillsafe.settings import Settings
 from stillsafe.store import database
-from stillsafe.store.codec import stored_value, to_document
+from stillsafe.store.codec import stored_value
 from stillsafe.store.connection_registry import connection_timeout
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import explanation_failure_count, recent_incidents
@@ -111,7 +111,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "headline": conditions.headline.value,
         "versions": [version_document(each) for each in conditions.versions],
         "stale": state.stale(now) if state else True,
-        "held": to_document(memory.hold) if memory and memory.hold else None,
+        "held": core_document(memory.hold) if memory and memory.hold else None,
         "model_version": version,
         "watched": baseline is not None,
         "baseline_id": baseline.baseline_id if baseline else None,
@@ -122,7 +122,7 @@ def status_document(engine: Engine, settings: Settings, now: datetime, spooled_r
         "calm_runs": memory.calm_runs if memory else 0,
         "recovery_runs_needed": recovery_runs_needed(settings.policy, memory) if memory else None,
         "runs_without_severe": memory.runs_without_severe if memory else 0,
-        "streaks": to_document(memory.streaks) if memory else {},
+        "streaks": core_document(memory.streaks) if memory else {},
         "incident": asdict(open_incidents[0]) if open_incidents else None,
         "explanations_pending": len(incident_explanation.pending_steps(engine, settings)),
         "explanation_failures": failures,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, Limit, app, parse_time
+from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import (
     STATE_STYLE,
     WIDE,
@@ -35,7 +36,7 @@ LONGEST_REASON = 100
 LARGE_DOCUMENTS = frozenset({"policy", "window", "memory", "rows", "inherited"})
 NEWEST = "last"
 
-windows_app = typer.Typer(invoke_without_command=True)
+windows_app = command_group(needs_command=False)
 app.add_typer(windows_app, name="windows")
 
 
@@ -119,7 +120,7 @@ def _row(run: RunRecord, summaries: Mapping[int, LabelSummary]) -> dict[str, str
     row = {
         "run": str(run.id),
         "until": format_time(run.window_end),
-        "new": str(fresh.prediction_count) + (" (shadow)" if run.shadow else ""),
+        "new": str(fresh.prediction_count) + (" shadow" if run.shadow else ""),
         "confidence": format_number(fresh.avg_confidence),
         "low": format_number(fresh.low_confidence_rate),
         "evidence": run.evidence or "",

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from stillsafe.core.decide import Decision
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.incident import IncidentEvent
 from stillsafe.core.state import Hold
 from stillsafe.logs import LogEvent, log_event
@@ -96,7 +97,7 @@ def stale_alert(
         valid_until: when the monitor began to count as stale; the id follows from it, so all hosts have the same.
         now: aware UTC.
     """
-    text = f"The last run's judgement was valid until {valid_until:%Y-%m-%d %H:%M} UTC, and no run has ended since."
+    text = f"The last run's judgement was valid until {time_text(valid_until)}, and no run has ended since."
     record = _record(settings, AlertEvent.MONITOR_STALE, valid_until, text, host=host)
     if not has_alert(connection, record.alert_id):
         yield replace(record, at=now)
@@ -121,7 +122,7 @@ def outage_alerts(
         else ("Requests are answered with 503.")
     )
     begin = _record(settings, AlertEvent.STORE_OUT, at, f"{fault} {sentence}", host=host)
-    text = f"The outage was noticed at {at:%Y-%m-%d %H:%M} UTC."
+    text = f"The outage was noticed at {time_text(at)}."
     last = _record(settings, AlertEvent.STORE_BACK, at, text, host=host)
     return begin, replace(last, at=end or at)
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.errors import RunAhead
 from stillsafe.store.read.versions import server_time
 
@@ -22,7 +23,7 @@ def require_not_ahead(now: datetime, machine_time: datetime, every_seconds: floa
         RunAhead: it is further ahead.
     """
     if (now - machine_time).total_seconds() > every_seconds:
-        problem = f"--now ({now.isoformat()}) is ahead of this machine's clock ({machine_time.isoformat()})."
+        problem = f"--now ({exact_time_text(now)}) is ahead of this machine's clock ({exact_time_text(machine_time)})."
         raise RunAhead(problem, "Later runs would be refused until that time. Correct it, or pass --ahead to do it.")
 
 
@@ -35,8 +36,8 @@ def clock_problem(connection: Connection, machine_time: datetime, every_seconds:
     if at is None or abs((at - machine_time).total_seconds()) <= every_seconds:
         return None
     return (
-        f"The database server's clock ({at.isoformat()}) and this machine's ({machine_time.isoformat()}) are more than "
-        "one interval apart."
+        f"The database server's clock ({exact_time_text(at)}) and this machine's ({exact_time_text(machine_time)}) "
+        "are more than one interval apart."
     )
 
 

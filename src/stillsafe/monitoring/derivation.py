@@ -17,6 +17,7 @@ from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.measures import Measure, RunMeasures
 from stillsafe.core.evidence.sources import worst_deviation
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import OUTPUT_SIGNALS, SIGNALS, Level, Reading, Signal, distance
 from stillsafe.core.window import Tally, Window
@@ -102,7 +103,7 @@ def count_steps(policy: Policy, run: RunMeasures, measure: Measure, reading: Rea
 
 def silence_steps(policy: Policy, baseline: Baseline, window: Window, reading: Reading) -> tuple[Step, ...]:
     """The derivation of a silence."""
-    steps = [Step("value", reading.value, f"seconds from the last request to {window.end:%Y-%m-%d %H:%M:%S} UTC")]
+    steps = [Step("value", reading.value, f"seconds from the last request to {time_text(window.end)}")]
     if policy.silence_seconds is not None:
         steps.append(Step("moderate_limit", reading.moderate_limit, "silence_seconds of the policy"))
     else:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.core.signals import Reading
 from stillsafe.core.state import Memory
 from stillsafe.core.window import Window
@@ -57,7 +58,7 @@ def present_difference(
 
 def run_difference(run: RunRecord, what: str, stored_document: Any, new_document: Any) -> Difference:
     """The first part of a run's column that differs."""
-    return Difference(run.id, run.window_end.isoformat(), *_first_unequal(what, stored_document, new_document))
+    return Difference(run.id, exact_time_text(run.window_end), *_first_unequal(what, stored_document, new_document))
 
 
 def _first_unequal(path: str, stored_document: Any, new_document: Any) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.decide import conclude
+from stillsafe.core.evidence.time_text import exact_time_text, time_text
 from stillsafe.core.incident import Incident
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Reading
@@ -51,7 +52,7 @@ def hold(
         memories = _memories(connection, model_version)
         memory = memories[model_version]
         if memory.hold is not None:
-            raise RefusedError(f"Held already by {memory.hold.by} since {memory.hold.at:%Y-%m-%d %H:%M:%S} UTC.")
+            raise RefusedError(f"Held already by {memory.hold.by} since {time_text(memory.hold.at)}.")
         record_hold(connection, memories, Hold(by, reason, at), _last_run_id(connection))
         memory = current_memory(connection, model_version)
         _append_alert(connection, settings, AlertEvent.HOLD, Hold(by, reason, at), memory)
@@ -106,7 +107,7 @@ def discard_after(
     with database.writing(engine) as connection:
         runs = runs_after(connection, model_version, time)
         if not runs:
-            raise RefusedError(f"Version {model_version} has no run whose window ends after {time.isoformat()}.")
+            raise RefusedError(f"Version {model_version} has no run whose window ends after {exact_time_text(time)}.")
         memory = current_memory(connection, model_version)
         earlier = run_before(connection, model_version, runs[0].id)
         start = runs[0].inherited if earlier is None else earlier.memory

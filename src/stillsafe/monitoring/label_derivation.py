@@ -1,5 +1,6 @@
 """How a realised loss came about, step by step."""
 
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Reading
 from stillsafe.monitoring.derivation import Step
@@ -13,10 +14,8 @@ def realised_steps(policy: Policy, reading: Reading) -> tuple[Step, ...]:
     ]
     if truth is not None:
         steps += [
-            Step(
-                "coverage", truth.coverage, f"of the predictions from {truth.start:%Y-%m-%d %H:%M} UTC on have a label"
-            ),
-            Step("end", f"{truth.end:%Y-%m-%d %H:%M} UTC", "time of the newest of these answers"),
+            Step("coverage", truth.coverage, f"of the predictions from {time_text(truth.start)} on have a label"),
+            Step("end", time_text(truth.end), "time of the newest of these answers"),
         ]
         if truth.advantage is not None:
             steps.append(Step("advantage", truth.advantage, "what the fallback won per row on rows that both answered"))

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 from stillsafe.core.baseline import Baseline
 from stillsafe.core.decide import Decision, decide
 from stillsafe.core.evidence.measures import leaves_predictions
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.readings import evidence_without_labels
 from stillsafe.core.schema import Schema
@@ -438,7 +439,7 @@ def _refusal_sources(
 def _require_later(memory: Memory, now: datetime) -> None:
     if memory.last_run_at is not None and now < memory.last_run_at:
         raise RunRefused(
-            f"The last run's window ended at {memory.last_run_at.isoformat()}, after the time now "
-            f"({now.isoformat()}): runs go forward in time. Check the clock, or --now. If the clock was ahead then: "
-            f"`stillsafe monitor --discard-after {now.isoformat()} --reason ...`."
+            f"The last run's window ended at {exact_time_text(memory.last_run_at)}, after the time now "
+            f"({exact_time_text(now)}): runs go forward in time. Check the clock, or --now. If the clock was ahead "
+            f"then: `stillsafe monitor --discard-after {exact_time_text(now)} --reason ...`."
         )

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from stillsafe.core.decide import Decision
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.core.incident import IncidentEvent
 from stillsafe.core.state import Memory, State
 from stillsafe.core.window import Window
@@ -35,7 +36,7 @@ def log_run(settings: Settings, run_id: int, window: Window, old_memory: Memory,
         "reason": decision.reason,
     }
     counts = {
-        "window_end": window.end.isoformat(),
+        "window_end": exact_time_text(window.end),
         "predictions": window.total.prediction_count,
         "fresh": window.fresh.prediction_count,
         "evidence": decision.evidence.value,
@@ -90,7 +91,7 @@ def _log_window(settings: Settings, fields: dict[str, Any], window: Window, memo
         judged_at = memory.last_conclusive_at
         waiting = {
             "state": memory.effective_state.value,
-            "unjudged_since": memory.unjudged_since.isoformat(),
-            "judged_at": None if judged_at is None else judged_at.isoformat(),
+            "unjudged_since": exact_time_text(memory.unjudged_since),
+            "judged_at": None if judged_at is None else exact_time_text(judged_at),
         }
         log_event(logger, LogEvent.NOT_JUDGED, fields | waiting)

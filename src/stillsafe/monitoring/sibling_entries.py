@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.errors import StillsafeError
 from stillsafe.monitoring import cron, schedule
 from stillsafe.settings import Settings, load
@@ -133,7 +134,7 @@ def _status(
         with database.reading(engine) as connection:
             at = last_request_at(connection, now, model_version=version)
     if at is None or now - at > timedelta(seconds=max_gap):
-        last = "has never answered" if at is None else f"last answered at {at.isoformat(timespec='seconds')}"
+        last = "has never answered" if at is None else f"last answered at {time_text(at)}"
         return SiblingStatus.IDLE, f"The entry of {file} watches version {version}, which {last}."
     sentence = f"The entry of {file} watches version {version}, which has answered in the last {max_gap:g} s."
     return SiblingStatus.IN_USE, sentence

@@ -6,6 +6,7 @@ JSON.
 
 from collections.abc import Iterator
 
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.incident import IncidentEvent
 from stillsafe.observer.advice import likely_causes
 from stillsafe.observer.payload import Deviation, IncidentPayload
@@ -34,8 +35,8 @@ def _facts(payload: IncidentPayload) -> Iterator[str]:
 def opening(payload: IncidentPayload) -> str:
     """Which service is affected, how, and since when."""
     service = f"{payload.service} (model version {payload.model_version})"
-    time = f"{payload.at:%Y-%m-%d %H:%M:%S} UTC"
-    detection_time = f"{payload.detected_at:%Y-%m-%d %H:%M:%S} UTC"
+    time = time_text(payload.at)
+    detection_time = time_text(payload.detected_at)
     match payload.status:
         case IncidentEvent.RESOLVED:
             return f"{service} is back to NORMAL since {time}. The incident had been detected at {detection_time}."
@@ -56,7 +57,7 @@ def traffic(payload: IncidentPayload) -> str:
         parts.append(count(counts.refusal_count, "refused request"))
     if counts.model_error_count:
         parts.append(count(counts.model_error_count, "model error"))
-    span = f"{payload.window_start:%H:%M:%S} to {payload.window_end:%H:%M:%S} UTC"
+    span = f"{time_text(payload.window_start)} to {time_text(payload.window_end)}"
     return f"The window from {span} holds {'; '.join(parts)}."
 
 

@@ -1,5 +1,6 @@
 """Why the model or the fallback answers, in sentences for a client: the state, and what to know of it."""
 
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.serving.failover import ServingState
@@ -60,5 +61,5 @@ def caveats_of(settings: Settings, state: ServingState) -> str:
 
 
 def _last_conclusion(state: ServingState) -> str:
-    since = "ever" if state.judged_at is None else f"since {state.judged_at:%Y-%m-%d %H:%M} UTC"
+    since = "ever" if state.judged_at is None else f"since {time_text(state.judged_at)}"
     return f"no run has reached a conclusion about its requests {since}"

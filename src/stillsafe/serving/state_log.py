@@ -7,6 +7,7 @@ import logging
 import os
 from threading import Lock
 
+from stillsafe.core.evidence.time_text import exact_time_text
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.serving.failover import ServingState
 
@@ -50,7 +51,7 @@ class ServingStateLog:
             self._log(event if conditions[event] else _ENDS[event], state, reason or state.reason)
 
     def _log(self, event: LogEvent, state: ServingState, reason: str) -> None:
-        judged_at = None if state.judged_at is None else state.judged_at.isoformat()
+        judged_at = None if state.judged_at is None else exact_time_text(state.judged_at)
         members = {"state": state.state.value, "reason": reason, "judged_at": judged_at}
         log_event(logger, event, {**self._fields, **{name: members[name] for name in members if name in event.fields}})
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -88,16 +88,16 @@ def loads(text: str) -> Any:
         raise StoreError(f"The database holds a document that is not JSON: {error}.") from error
 
 
-def to_document(value: Any) -> Any:
-    """A core value as plain JSON types."""
+def to_document(value: Any, time_text: Callable[[datetime], str] = datetime.isoformat) -> Any:
+    """A core value as plain JSON types, with times as `time_text` writes them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_document(getattr(value, f.name), time_text) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): to_document(item) for key, item in value.items()}
+        return {str(key): to_document(item, time_text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_document(item) for item in value]
+        return [to_document(item, time_text) for item in value]
     if isinstance(value, datetime):
-        return value.isoformat()
+        return time_text(value)
     return value
 
 

@@ -62,7 +62,7 @@ def test_an_incident_says_after_how_many_runs_it_came_and_went() -> None:
     assert critical.startswith("CRITICAL after 3 consecutive severe runs. temp is missing in 40.0%")
     warning = detection_reason(DEGRADED, Severity.WARNING, (BAD,), None)
     assert warning.startswith("WARNING after 4 consecutive deviating runs.")
-    since = "DEGRADED since 2026-03-02 10:20 UTC."
+    since = "DEGRADED since 2026-03-02T10:20:00Z."
     assert resolution_reason(DEGRADED, 1) == f"Recovered after 1 consecutive calm run. The state had been {since}"
     assert resolution_reason(replace(DEGRADED, since=None), 3) == "Recovered after 3 consecutive calm runs."
     assert inheritance_reason(DEGRADED) == f"Inherited from version old, which has been {since}"
@@ -84,7 +84,7 @@ def test_a_state_by_labels_says_what_ends_it() -> None:
     text = progress(POLICY, replace(DEGRADED, labels=labels), "Calm.")
     assert text == (
         "Calm. Labels made it DEGRADED: it ends after 3 consecutive labelled runs without a severe loss of rows from "
-        "2026-03-02 10:20 UTC on (1 so far). `stillsafe release` ends it too."
+        "2026-03-02T10:20:00Z on (1 so far). `stillsafe release` ends it too."
     )
     warning = replace(DEGRADED, state=State.WARNING, labels=LabelStreak("WARNING", severe=2, deviating=2))
     assert progress(POLICY, warning, "").endswith(

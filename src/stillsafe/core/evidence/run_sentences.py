@@ -2,6 +2,7 @@
 
 from stillsafe.core.evidence.label_streak import DEGRADED, LabelStreak, runs_to_leave, worst
 from stillsafe.core.evidence.sentences import summary
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import Evidence, Reading, Signal
 from stillsafe.core.state import Memory, Severity, State, calm_runs_needed, critical_keys, recovery_runs_needed
@@ -34,7 +35,7 @@ def progress(policy: Policy, memory: Memory, reason: str) -> str:
 def _label_progress(policy: Policy, labels: LabelStreak, reason: str) -> str:
     """What ends a state that labels have made, and what escalates it."""
     runs = runs_to_leave(policy, labels)
-    since = "" if labels.rows_from is None else f" of rows from {labels.rows_from:%Y-%m-%d %H:%M} UTC on"
+    since = "" if labels.rows_from is None else f" of rows from {time_text(labels.rows_from)} on"
     kind = "without a severe loss" if labels.level == DEGRADED else "without a loss"
     sentences = [reason, f"Labels made it {labels.level}: it ends after {runs} consecutive labelled runs {kind}"]
     sentences[-1] += f"{since} ({labels.calm} so far)."
@@ -86,7 +87,7 @@ def detection_reason(
 
 def inheritance_reason(previous: Memory) -> str:
     """Why a new model version starts in a state other than NORMAL."""
-    since = "" if previous.since is None else f" since {previous.since:%Y-%m-%d %H:%M} UTC"
+    since = "" if previous.since is None else f" since {time_text(previous.since)}"
     return f"Inherited from version {previous.model_version}, which has been {previous.state.value}{since}."
 
 
@@ -97,6 +98,4 @@ def resolution_reason(previous: Memory, calm_runs: int) -> str:
         runs = f"{previous.labels.calm + 1} consecutive labelled runs without a loss"
     if previous.since is None:
         return f"Recovered after {runs}."
-    return (
-        f"Recovered after {runs}. The state had been {previous.state.value} since {previous.since:%Y-%m-%d %H:%M} UTC."
-    )
+    return f"Recovered after {runs}. The state had been {previous.state.value} since {time_text(previous.since)}."

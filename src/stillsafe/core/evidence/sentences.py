@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from stillsafe.core.evidence.impact_part import ImpactKind, ImpactPart
 from stillsafe.core.evidence.metric import Metric
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.signals import (
     ORIGIN_ZERO,
@@ -82,7 +83,7 @@ def truth_text(reading: Reading) -> str:
     truth = reading.truth
     if truth is None:
         return ""
-    return f" of {truth.start:%Y-%m-%d %H:%M} to {truth.end:%Y-%m-%d %H:%M} UTC ({truth.coverage:.0%} have a label)"
+    return f" of {time_text(truth.start)} to {time_text(truth.end)} ({truth.coverage:.0%} have a label)"
 
 
 def source_text(reading: Reading) -> str:
