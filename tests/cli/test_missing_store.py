@@ -58,6 +58,7 @@ USES: dict[str, tuple[str, ...]] = {
 OTHERS = {
     "backtest",
     "demo",
+    "doctor",
     "init",
     "db upgrade",
     "db current",
@@ -70,7 +71,7 @@ OTHERS = {
     "export prometheus-rules",
     "export grafana-dashboard",
 }
-"""Commands that use no database of the service, or create it."""
+"""Commands that use no database of the service, create it, or (`doctor`) report that it is missing."""
 
 
 def _command_words(command: Any, words: tuple[str, ...] = ()) -> Iterator[str]:

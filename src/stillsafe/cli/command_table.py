@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
         CommandEntry("db", "database", "The database's schema, its copies and its name."),
         CommandEntry("erase", "erase", "Delete the rows of a person, on record."),
         CommandEntry("prune", "database", "Delete old predictions while the service goes on."),
+        CommandEntry("doctor", "doctor", "Gather a bug report without secrets and without rows."),
     ),
 }
 """Title of a section of the help -> its commands."""

@@ -20,7 +20,7 @@ def _because(default: Any, reason: str) -> Any:
 RULES_VERSION = 3
 """Version of the rules that decide. Every change to a reading's level or to a step of the state raises it."""
 
-WORDING_VERSION = 4
+WORDING_VERSION = 5
 """Version of the sentences about decisions."""
 
 
