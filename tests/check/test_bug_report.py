@@ -68,7 +68,7 @@ def test_nothing_secret_is_in_it(planted_service: Path) -> None:
     service.monitor(config, now=NOW)
     text = bug_report(config, NOW + timedelta(minutes=1))
     assert leaks(text) == []
-    for words in ("stillsafe 0.", "scikit-learn ", "sqlite, schema 00", "service.mode = enforce", "Last 1 runs"):
+    for words in ("stillsafe 0.", "scikit-learn ", ", schema 00", "service.mode = enforce", "Last 1 runs"):
         assert words in text
     assert "missing_rate:worst area MODERATE 1" in text
     assert "features[0].name = mean radius" in text

@@ -7,7 +7,6 @@ features, categories, sentences about runs and rows stay out.
 import json
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -76,7 +75,7 @@ def _section(title: str, lines: Any) -> list[str]:
 
 def _versions() -> Iterator[str]:
     yield f"stillsafe {metadata.version('stillsafe')}, rules {RULES_VERSION}, wording {WORDING_VERSION}"
-    yield f"python {sys.version.split()[0]} ({platform.python_implementation()}), sqlite {sqlite3.sqlite_version}"
+    yield f"python {sys.version.split()[0]} ({platform.python_implementation()})"
     yield f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} processors"
     for requirement in sorted(metadata.requires("stillsafe") or []):
         name = requirement.partition(";")[0].partition("[")[0]
@@ -151,7 +150,8 @@ def _database_lines(settings: Settings) -> Iterator[str]:
         return
     finally:
         engine.dispose()
-    yield f"{engine.dialect.name}, schema {database.known_revisions()[0]}"
+    library_version = getattr(engine.dialect.dbapi, "sqlite_version", "")
+    yield f"{engine.dialect.name} {library_version}, schema {database.known_revisions()[0]}"
     yield from ("", f"Last {len(runs)} runs, newest first:", *map(_run_line, runs))
     yield from ("", f"Last {len(incidents)} incidents, newest first:")
     for each in incidents:
@@ -162,12 +162,12 @@ def _database_lines(settings: Settings) -> Iterator[str]:
 def _run_line(run: RunRecord) -> str:
     """A run: its counts, its decision, and the readings that deviate, without a sentence."""
     readings = stored_value(tuple[Reading, ...], run.readings or [])
-    deviating = [f"{each.key} {each.level.value} {each.value:.4g}" for each in readings if _deviates(each)]
-    superseded = " superseded" if run.superseded_at else ""
+    deviations = [f"{each.key} {each.level.value} {each.value:.4g}" for each in readings if _deviates(each)]
+    note = " superseded" if run.superseded_at else ""
     return (
         f"{run.id} until {exact_time_text(run.window_end)}: {run.prediction_count} predictions, {run.evidence}, "
-        f"{run.severity}, {run.state_before} to {run.state_after}, rules {run.rules_version}{superseded}"
-        + (f"; {', '.join(deviating)}" if deviating else "")
+        f"{run.severity}, {run.state_before} to {run.state_after}, rules {run.rules_version}{note}"
+        + (f"; {', '.join(deviations)}" if deviations else "")
     )
 
 
@@ -184,7 +184,7 @@ def _log_lines(file: Path) -> Iterator[str]:
     except OSError as error:
         yield f"not readable: {type(error).__name__}"
         return
-    left_out = 0
+    plain_lines = 0
     for line in lines:
         try:
             document = json.loads(line)
@@ -193,5 +193,5 @@ def _log_lines(file: Path) -> Iterator[str]:
         if isinstance(document, dict):
             yield json.dumps({name: document[name] for name in LOG_FIELDS if name in document})
         else:
-            left_out += 1
-    yield f"{left_out} lines of plain text are left out."
+            plain_lines += 1
+    yield f"{plain_lines} lines of plain text are left out."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-HIDDEN = "(hidden)"
+MASK = "(hidden)"
 _SHORTEST = 4
 """Characters of a secret; a shorter text stands in too many other words to be replaced."""
 _SECRET_NAME = re.compile(r"salt|secret|passw|token|key|url|database|credential|address", re.IGNORECASE)
@@ -42,8 +42,8 @@ class HiddenTexts:
     def remove_from(self, text: str) -> str:
         """The text without secrets, without what stands before `@` or after `?` in an address, and without folders."""
         for secret in self._texts:
-            text = text.replace(secret, HIDDEN)
-        text = _QUERY.sub(rf"\1?{HIDDEN}", _CREDENTIALS.sub(rf"\1{HIDDEN}@", text))
+            text = text.replace(secret, MASK)
+        text = _QUERY.sub(rf"\1?{MASK}", _CREDENTIALS.sub(rf"\1{MASK}@", text))
         for folder, name in self._folders.items():
             text = text.replace(folder, name) if folder != "/" else text
         return text
