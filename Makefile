@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
+.PHONY: docs demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -10,6 +10,9 @@ test: check  ## every check and every test; 24 minutes
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal -m "not serial"
 	$(BIN)/pytest -m serial
+
+docs: .venv/ready  ## the site of the documentation, in .cache/site; strict; seconds
+	$(BIN)/python -m scripts.build_site
 
 benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two
 	$(BIN)/python -m benchmarks.detection
@@ -85,6 +88,7 @@ fix: .venv/ready  ## apply automatic fixes, regenerate the reference and the pic
 	$(BIN)/ruff format .
 	$(BIN)/python -m scripts.write_reference
 	$(BIN)/python -m scripts.draw_architecture
+	$(BIN)/python -m scripts.draw_states
 
 lock:  ## pin the newest versions; needs uv
 	uv pip compile --quiet --universal --generate-hashes --upgrade --group dev pyproject.toml -o requirements.lock

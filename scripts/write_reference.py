@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import Table
 
+from scripts import reference_interfaces
 from stillsafe import service
 from stillsafe.cli.app import app as command_line
 from stillsafe.core import policy
@@ -72,6 +73,9 @@ def pages() -> dict[str, str]:
         "storage.md": _page("Storage", _storage()),
         "observer.md": _page("Observer", _observer()),
         "log-events.md": _page("Log events", _log_events()),
+        "python-api.md": _page("Python", reference_interfaces.python_api()),
+        "metrics.md": _page("Metrics", reference_interfaces.metrics()),
+        "errors.md": _page("Errors", reference_interfaces.error_classes()),
     }
 
 
@@ -175,10 +179,12 @@ def _http() -> Iterator[str]:
     yield ""
     yield "| request | does | answers |"
     yield "| --- | --- | --- |"
-    for path, operations in sorted(_application().openapi()["paths"].items()):
+    document = _application().openapi()
+    for path, operations in sorted(document["paths"].items()):
         for method, operation in operations.items():
             codes = ", ".join(sorted(operation["responses"]))
             yield f"| `{method.upper()} {path}` | {_first_line(operation)} | {codes} |"
+    yield from reference_interfaces.bodies(document)
 
 
 def _first_line(operation: dict[str, Any]) -> str:

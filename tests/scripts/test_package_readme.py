@@ -30,11 +30,11 @@ def test_the_built_packages_are_whole(tmp_path: Path) -> None:
     (wheel,), (archive,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
     run("twine", "check", "--strict", str(wheel), str(archive), folder=tmp_path)
     with zipfile.ZipFile(wheel) as package:
-        package.extractall(tmp_path / "unpacked")  # noqa: S202 - it was built in the line above
+        package.extractall(tmp_path / "extraction")  # noqa: S202 - it was built in the line above
     files = {path.relative_to(PACKAGE): path.read_bytes() for path in source_files(PACKAGE / "stillsafe")}
-    unpacked = tmp_path / "unpacked"
-    assert {path.relative_to(unpacked): path.read_bytes() for path in source_files(unpacked / "stillsafe")} == files
-    (about,) = [path for path in unpacked.iterdir() if path.name != "stillsafe"]
+    extraction = tmp_path / "extraction"
+    assert {path.relative_to(extraction): path.read_bytes() for path in source_files(extraction / "stillsafe")} == files
+    (about,) = [path for path in extraction.iterdir() if path.name != "stillsafe"]
     text = (about / "METADATA").read_text(encoding="utf-8")
     for line in ("Project-URL: Repository, https://", "Project-URL: Changelog, https://", "License-File: LICENSE"):
         assert f"\n{line}" in text
@@ -46,8 +46,8 @@ def test_the_built_packages_are_whole(tmp_path: Path) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE", "scripts/package_readme.py"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs"))]
     code = "import stillsafe; from stillsafe.demo import read_flights; print(stillsafe.__file__, len(read_flights()))"
-    place, count = run("-c", code, folder=unpacked).split()
-    assert (Path(place).parent, int(count) > 20_000) == (unpacked / "stillsafe", True)
+    place, count = run("-c", code, folder=extraction).split()
+    assert (Path(place).parent, int(count) > 20_000) == (extraction / "stillsafe", True)
 
 
 def source_files(folder: Path) -> list[Path]:
