@@ -79,6 +79,7 @@ def advantage_margin(
     """What an advantage must exceed: so many standard errors of itself; 0 where the price has no known error.
 
     The error is of the price, of the study's losses, and of the share of the rows that broken relations show damaged.
+    What moved predictions cost has no error of its own, since nothing was tried: it may be off by all of it.
     """
     price = best_price(policy.fallback_prices, damaged_features)
     if price is None or price.error is None:
@@ -89,7 +90,8 @@ def advantage_margin(
         relation = by_key.get(reading_key(Signal.BROKEN_RELATION_RATE, part.feature))
         if part.kind is ImpactKind.DAMAGE and part.share and relation is not None and relation.evidence is Evidence.BAD:
             errors.append(part.loss / part.share * (relation.noise or 0.0) / z)
-    return policy.evidence.advantage_deviations * math.hypot(*errors)
+    movement = math.fsum(part.loss for part in estimate.parts if part.kind is ImpactKind.MOVEMENT)
+    return math.hypot(policy.evidence.advantage_deviations * math.hypot(*errors), movement)
 
 
 def _is_comparable(policy: Policy, estimate: Reading) -> bool:
