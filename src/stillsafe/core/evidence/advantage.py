@@ -91,7 +91,7 @@ def advantage_margin(
         if part.kind is ImpactKind.DAMAGE and part.share and relation is not None and relation.evidence is Evidence.BAD:
             errors.append(part.loss / part.share * (relation.noise or 0.0) / z)
     movement = math.fsum(part.loss for part in estimate.parts if part.kind is ImpactKind.MOVEMENT)
-    return math.hypot(policy.evidence.advantage_deviations * math.hypot(*errors), movement)
+    return movement + policy.evidence.advantage_deviations * math.hypot(*errors)
 
 
 def _is_comparable(policy: Policy, estimate: Reading) -> bool:
