@@ -21,13 +21,13 @@ def test_the_line_has_the_feature_and_the_loss() -> None:
     line = cause_line([SHIFT_READING, loss, other, DAMAGE_READING], 0.1)
     assert line == (
         "age is missing in 97.0% of 600 predictions. "
-        "Estimated accuracy 75% (healthy 90%), 15.0 points lost over 600 predictions. Also: size."
+        "Estimated accuracy 75% (healthy 90%), 15.0 points lost. Also: size."
     )
 
 
 def test_without_a_feature_the_worst_reading_is_the_cause() -> None:
     """And nothing that is calm is one."""
-    assert cause_line([LOSS]) == "Estimated accuracy: 15.0 points lost over 600 predictions."
+    assert cause_line([LOSS]) == "Estimated accuracy: 15.0 points lost."
     assert cause_line([replace(DAMAGE_READING, level=Level.NONE, evidence=Evidence.OK)]) == cause_line([]) == ""
 
 

@@ -43,8 +43,8 @@ def cause_line(readings: Sequence[Reading], healthy_error: float | None = None) 
         _of_feature(deviating, features[0]) if features else None,
         next((each for each in deviating if each.signal in FAILURE), None),
     ]
-    texts = [short_sentence(each, healthy_error) for each in main_readings if each is not None]
-    texts = texts or [short_sentence(deviating[0], healthy_error)]
+    texts = [_short_text(each, healthy_error) for each in main_readings if each is not None]
+    texts = texts or [_short_text(deviating[0], healthy_error)]
     if others := features[1:]:
         more = len(others) - MOST_OTHERS
         names = ", ".join(others[:MOST_OTHERS]) + (f" and {more} more" if more > 0 else "")
@@ -52,8 +52,13 @@ def cause_line(readings: Sequence[Reading], healthy_error: float | None = None) 
     return " ".join(texts)
 
 
+def _short_text(reading: Reading, healthy_error: float | None) -> str:
+    """A sentence without the number of predictions of a mean or a loss."""
+    return short_sentence(reading, healthy_error).replace(f" over {reading.sample_count} predictions", "")
+
+
 def _of_feature(readings: Sequence[Reading], name: str) -> Reading | None:
-    """The reading that says most about a feature: damage before a shift."""
+    """The worst reading of a feature: damage before a shift."""
     own = [reading for reading in readings if reading.feature == name]
     return min(own, key=lambda reading: (reading.signal not in DAMAGE, -excess(reading)), default=None)
 

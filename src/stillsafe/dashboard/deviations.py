@@ -103,7 +103,7 @@ def run_note(run: Run) -> str:
 
 
 def run_notes(runs: Sequence[Run]) -> list[tuple[Run, str]]:
-    """The runs and what they found, newest first; a run that found the same as the one before says so.
+    """The runs and what they found, newest first; "as before" for a run that found the same as the one before.
 
     Args:
         runs: oldest first.

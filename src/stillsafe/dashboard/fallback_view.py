@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
+from stillsafe.core.schema import Schema
 from stillsafe.errors import RuleError
 from stillsafe.rules import compile_fallback
 from stillsafe.settings import Settings
-from stillsafe.settings_fallback import FallbackRule
+from stillsafe.settings_fallback import FallbackRule, FallbackSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,22 @@ def answer_sentence(settings: Settings, damaged_names: Collection[str]) -> str:
 def _own_rules(settings: Settings, damaged_names: Collection[str]) -> Iterator[FallbackPart]:
     """The owner's rules, which are tried before everything else, each a part of its own."""
     fallback = settings.fallback
-    reads: Sequence[Collection[str]] = [()] * len(fallback.rules)
-    if fallback.rules:
-        own = fallback.model_copy(update={"function": None, "lists": (), "models": ()})
-        with suppress(RuleError):  # the service reports it at its start, and the rules are shown all the same
-            reads = [rule.reads for rule in compile_fallback(own, settings.schema_of_features).rules]
+    reads = _rule_reads(fallback, settings.schema_of_features) if fallback.rules else ()
     for number, (rule, names) in enumerate(zip(fallback.rules, reads, strict=True), start=1):
         features = tuple(sorted(names))
         yield FallbackPart(f"rule {number}", features, None, _texts([rule]), _damaged_of(features, damaged_names))
     if fallback.function is not None:
         yield FallbackPart(f"the function {fallback.function}", (), None, (), ())
+
+
+@lru_cache(maxsize=8)
+def _rule_reads(fallback: FallbackSettings, schema: Schema) -> tuple[frozenset[str], ...]:
+    """The features that each of the owner's rules reads; none of a rule that does not compile."""
+    own = fallback.model_copy(update={"function": None, "lists": (), "models": ()})
+    try:
+        return tuple(rule.reads for rule in compile_fallback(own, schema).rules)
+    except RuleError:  # the service reports it at its start, and the rules are shown all the same
+        return (frozenset(),) * len(fallback.rules)
 
 
 def _sources(settings: Settings, damaged_names: Collection[str]) -> list[FallbackPart]:

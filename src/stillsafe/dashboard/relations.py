@@ -20,7 +20,7 @@ class BrokenPair:
     Attributes:
         feature, partner: the pair.
         share: of the rows on which it is broken, in [0, 1].
-        information: how much one tells of the other in the healthy period, in nats.
+        information: their mutual information in the healthy period, in nats.
     """
 
     feature: str
