@@ -1,11 +1,19 @@
 """The outbox is read in order, for one service."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import Connection, Engine
 
 from stillsafe.store import database
-from stillsafe.store.read.alerts import AlertRecord, has_alert, newest_event, pending_alerts, recent_alerts
+from stillsafe.store.read.alerts import (
+    AlertRecord,
+    has_alert,
+    incident_alerts,
+    newest_event,
+    pending_alerts,
+    recent_alerts,
+)
 from stillsafe.store.write.alerts import append_alert
 from stillsafe.store.write.services import register_service
 from tests.store.conftest import START
@@ -36,6 +44,13 @@ def test_the_newest_event_of_a_version_is_known(connection: Connection) -> None:
     append_alert(connection, alert(2, "opened"))
     assert newest_event(connection, "1", ["monitor_failed", "monitor_mended"]) == "monitor_failed"
     assert newest_event(connection, "3", ["opened"]) is None
+
+
+def test_the_alerts_of_an_incident_are_in_order(connection: Connection) -> None:
+    """Those of another incident, or of none, are left out."""
+    for number, incident_id in enumerate(("inc-1", "inc-2", "inc-1", None)):
+        append_alert(connection, replace(alert(number), incident_id=incident_id))
+    assert [each.alert_id for each in incident_alerts(connection, "inc-1")] == ["a0", "a2"]
 
 
 def test_services_do_not_see_one_another(engine: Engine) -> None:

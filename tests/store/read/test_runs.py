@@ -12,6 +12,8 @@ from stillsafe.store.read.runs import (
     recent_figures,
     recent_runs,
     run_at,
+    run_marks,
+    runs_by_ids,
 )
 from tests.store.conftest import at
 from tests.store.read.rows import insert_run
@@ -42,6 +44,21 @@ def test_the_figures_of_runs_are_those_of_the_runs(connection: Connection) -> No
     ]
     assert recent_figures(connection, 3, before_run=runs[0].id) == figures[1:]
     assert recent_figures(connection, 1, before_run=runs[1].id) == figures[2:]
+
+
+def test_the_runs_of_a_time_have_marks(connection: Connection) -> None:
+    """Of one version, after the start and up to the end, with the run before it; each run is read by its id."""
+    for minutes in (10, 20, 30, 40, 50):
+        insert_run(connection, minutes, evidence="BAD", state_after="WARNING", model_version="1")
+    insert_run(connection, 35, model_version="2")
+    marks = run_marks(connection, "1", at(20), at(40))
+    assert [mark.window_end for mark in marks] == [at(20), at(30), at(40)]
+    assert {(mark.evidence, mark.state_after) for mark in marks} == {("BAD", "WARNING")}
+    assert [mark.window_end for mark in run_marks(connection, "1", at(0), at(10))] == [at(10)]
+    assert run_marks(connection, "3", at(0), at(60)) == []
+    runs = runs_by_ids(connection, [marks[2].id, marks[0].id])
+    assert [run.window_end for run in runs] == [at(20), at(40)]
+    assert runs_by_ids(connection, []) == []
 
 
 def test_deviating_runs_are_counted_by_the_end_of_their_windows(connection: Connection) -> None:
