@@ -110,7 +110,7 @@ def _captioned_chart(chart: Chart, caption: str, x: float, y: float, width: floa
     """A chart as the report's template draws it, with its caption, at its place."""
     shapes = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True).get_template("shapes.html")
     figure = str(shapes.make_module().chart(chart))  # type: ignore[attr-defined]
-    svg = figure[figure.index("<svg") : figure.index("</svg>") + len("</svg>")]
+    svg = figure[figure.index("<svg") : figure.rindex("</svg>") + len("</svg>")]
     place = f'<svg x="{x + LEFT:g}" y="{y + CAPTION:g}" width="{width - LEFT - RIGHT:g}" overflow="visible"'
     svg = re.sub(r"\s*\n\s*", "\n", svg.replace("<svg", place, 1))
     return f'<text class="caption" x="{x:g}" y="{y + 17:g}">{caption}</text>\n{svg}'
