@@ -404,7 +404,7 @@ def _print_summary(terminal: Console, result: dict[str, Any], out: Path, seconds
         ("replay --from-logs", "recompute every decision"),
         ("serve", "the API and the dashboard"),
     ):
-        terminal.print(f"  {_program()} {command} --config {out / 'stillsafe.toml'}   # {purpose}", markup=False)
+        terminal.print(f"  {program()} {command} --config {out / 'stillsafe.toml'}   # {purpose}", markup=False)
 
 
 def _print_explanation(terminal: Console, explanation: dict[str, Any]) -> None:
@@ -416,7 +416,7 @@ def _print_explanation(terminal: Console, explanation: dict[str, Any]) -> None:
             terminal.print(f"    - {line}", markup=False)
 
 
-def _program() -> str:
+def program() -> str:
     """How to call this program from here: by its name, or by its relative path where it is not on the PATH."""
     return "stillsafe" if shutil.which("stillsafe") else os.path.relpath(Path(sys.executable).with_name("stillsafe"))
 

@@ -59,6 +59,7 @@ OTHERS = {
     "backtest",
     "demo",
     "doctor",
+    "tour",
     "init",
     "db upgrade",
     "db current",

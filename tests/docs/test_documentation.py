@@ -239,6 +239,10 @@ def test_the_readme_shows_only_commands_that_are_tested(made_service: Path) -> N
     for line in commands:
         if line.startswith("make "):
             assert re.search(rf"^{line.removeprefix('make ')}:", makefile, re.MULTILINE), line
+        elif line.startswith("pip install "):
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            names = set(line.partition("[")[2].partition("]")[0].split(","))
+            assert names <= set(project["optional-dependencies"]), line
         else:
             words = line.split()
             path = [word for word in words[1:] if not word.startswith("-")][: 2 if words[1] == "schedule" else 1]

@@ -28,8 +28,8 @@ def metric_names() -> set[str]:
     """Every name of a metric in the code that serves them, and the families of the last release."""
     sources = (Path(stillsafe.__file__).parent / "serving").glob("*metrics.py")
     names = {name for file in sources for name in re.findall(r'"(stillsafe_\w+)"', file.read_text(encoding="utf-8"))}
-    released = json.loads((Path(__file__).parents[1] / "contract" / "released.json").read_text())["metrics"]
-    families = {re.sub(r"(_(total|bucket|sum|count|created))?({.*)?$", "", name) for name in released}
+    last_release = json.loads((Path(__file__).parents[1] / "contract" / "released.json").read_text())["metrics"]
+    families = {re.sub(r"(_(total|bucket|sum|count|created))?({.*)?$", "", name) for name in last_release}
     assert families <= names
     return names
 

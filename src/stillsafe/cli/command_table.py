@@ -32,6 +32,7 @@ class CommandEntry:
 COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
     "Begin": (
         CommandEntry("demo", "demo", "Play a degradation and its recovery on real data."),
+        CommandEntry("tour", "tour", "Break a service yourself, and watch it notice."),
         CommandEntry("init", "init", "Make a service from a fitted model and healthy data."),
         CommandEntry("check", "check", "Find out now what would fail later."),
         CommandEntry("backtest", "backtest", "What the rules would have done on your own history."),
