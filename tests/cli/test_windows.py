@@ -1,6 +1,7 @@
 """`windows` lists the last runs, and `windows show` explains one of them to the digit."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,14 @@ def test_a_run_of_older_rules_is_shown_as_it_was_stored(run: Command, made_servi
     (reading,) = show(run, "1", "--why", "missing_rate:worst area")["readings"]
     assert (reading["derivation"], reading["level"]) == ([], "MODERATE")
     assert "other rules than the installed ones" in run("windows", "show", "1", "--why", "avg_confidence")[1]
+
+
+def test_the_plot_has_confidence_deviations_and_states(run: Command, made_service: Path) -> None:
+    """`--plot` draws the runs from the oldest to the newest; before the first run it names the remedy."""
+    assert "Start it with `stillsafe monitor`" in run("windows", "--plot")[1]
+    degrade(run, made_service)
+    text = run("windows", "--plot")[1]
+    for words in ("Mean confidence", "Largest deviation (1 is its limit)", "From 2026-02-01T12:00:00Z", "3 runs."):
+        assert words in text
+    assert re.search(r"·\s+▲\s+█\n", text)
+    assert document(run("windows", "--plot", "--json")[1])[0]["state_after"] == "DEGRADED"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.text import Text
 
 from stillsafe import service
 from stillsafe.backtest import fallback_evaluation, report
@@ -32,6 +31,7 @@ from stillsafe.cli.output import (
     progress_bar,
 )
 from stillsafe.cli.table_options import Dates, Decimal, Encoding, Missing, Separator
+from stillsafe.cli.terminal_chart import DEVIATION_TITLE, Series, chart, label_width_of, largest_deviation, state_band
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import LogMode
 from stillsafe.core.text import truncate
@@ -175,7 +175,7 @@ def print_backtest(result: Backtest) -> None:
     console.print(f"[bold]{escape(headline(result))}[/]")
     for notice in result.notices:
         console.print(f"[yellow]Note:[/] {escape(notice)}")
-    console.print(_state_band(result.runs))
+    _plot(result)
     print_rows([_run_cells(result, group) for group in group_runs(result.runs)])
     if any(run.injected for run in result.runs):
         print_plain("* with injected faults")
@@ -192,13 +192,18 @@ def print_backtest(result: Backtest) -> None:
     _print_suggestions(result)
 
 
-def _state_band(runs: Sequence[BacktestRun]) -> Text:
-    """One block per run in the colour of its state; low for an inconclusive run, underlined for an injected fault."""
-    band = Text()
-    for run in runs:
-        style = STATE_STYLE[run.state.value] + (" underline" if run.injected else "")
-        band.append("█" if run.conclusive else "▂", style)
-    return band
+def _plot(result: Backtest) -> None:
+    """Print charts of the runs: the largest deviation, the states, and the scores where there are labels."""
+    width = console.width
+    deviations = [largest_deviation(run.readings) if run.conclusive else None for run in result.runs]
+    lines = list(chart(DEVIATION_TITLE, [Series("deviation", deviations)], width, limit=1.0))
+    lines += state_band([run.state.value for run in result.runs], width, label_width_of(lines))
+    if result.metric is not None:
+        model = Series("the model alone", [run.model_score for run in result.runs], "○")
+        served = Series("as served", [run.served_score for run in result.runs])
+        lines += chart(result.metric.phrase.capitalize(), [model, served], width)
+    for line in lines:
+        console.print(line)
 
 
 def _run_cells(result: Backtest, group: RunGroup) -> dict[str, str]:

@@ -23,6 +23,8 @@ from stillsafe.cli.output import (
     print_rows,
 )
 from stillsafe.cli.run_text import print_run, run_document
+from stillsafe.cli.terminal_chart import DEVIATION_TITLE, Series, chart, label_width_of, largest_deviation, state_band
+from stillsafe.core.signals import Reading
 from stillsafe.core.text import truncate
 from stillsafe.core.window import Tally, Window
 from stillsafe.errors import RefusedError
@@ -41,7 +43,13 @@ app.add_typer(windows_app, name="windows")
 
 
 @windows_app.callback()
-def windows(context: typer.Context, config: Config = DEFAULT_CONFIG, limit: Limit = 20, as_json: Json = False) -> None:
+def windows(
+    context: typer.Context,
+    config: Config = DEFAULT_CONFIG,
+    limit: Limit = 20,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the runs as charts of plain text.")] = False,
+    as_json: Json = False,
+) -> None:
     """The last monitoring runs: what was counted and what was concluded."""
     if context.invoked_subcommand is not None:
         return
@@ -49,7 +57,7 @@ def windows(context: typer.Context, config: Config = DEFAULT_CONFIG, limit: Limi
         runs = recent_runs(connection, limit)
         summaries = {run.id: each for run in runs for each in run_summary(connection, run)}
     documents = [window_document(run) | {"realised": realised_document(summaries.get(run.id))} for run in runs]
-    print_result(documents, as_json, lambda: print_windows(runs, summaries))
+    print_result(documents, as_json, lambda: plot_windows(runs) if plot else print_windows(runs, summaries))
 
 
 @windows_app.command("show")
@@ -113,6 +121,24 @@ def print_windows(runs: list[RunRecord], summaries: Mapping[int, LabelSummary]) 
     console.print(
         "The counts are of predictions that no earlier run had counted. `stillsafe windows show RUN` has every reading."
     )
+
+
+def plot_windows(runs: list[RunRecord]) -> None:
+    """Print the charts of `windows --plot`: mean confidence, largest deviation and state of each run, oldest first."""
+    if not runs:
+        print_plain("The monitor has never run. Start it with `stillsafe monitor`.")
+        return
+    in_order = runs[::-1]
+    deviations = [largest_deviation(stored_value(tuple[Reading, ...], run.readings or [])) for run in in_order]
+    confidences = Series("confidence", [run.avg_confidence for run in in_order])
+    lines = list(chart("Mean confidence", [confidences], console.width))
+    band_width = label_width_of(lines)
+    for line in (*lines, *state_band([run.state_after or "" for run in in_order], console.width, band_width)):
+        console.print(line)
+    for line in chart(DEVIATION_TITLE, [Series("deviation", deviations)], console.width, limit=1.0):
+        console.print(line)
+    print_plain(f"From {format_time(in_order[0].window_end)}")
+    print_plain(f"to   {format_time(in_order[-1].window_end)}, {len(in_order)} runs.")
 
 
 def _row(run: RunRecord, summaries: Mapping[int, LabelSummary]) -> dict[str, str]:
