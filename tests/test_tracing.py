@@ -102,6 +102,34 @@ def test_they_come_back_on_every_path_and_are_in_log_lines(
     assert trace_fields([]) == {}
 
 
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_the_row_has_the_trace(
+    made_service: Path, named_store: str, healthy_rows: list[dict[str, float]], is_hidden: bool
+) -> None:
+    """One row, rows by column, and tensors; none where the client names none, or a feature is kept out of the log."""
+    assert named_store
+    config = with_store(made_service) / "stillsafe.toml"
+    if is_hidden:
+        text = config.read_text()
+        config.write_text(text.replace('log = "keep"', 'log = "hash"', 1))
+        assert config.read_text() != text
+    row = healthy_rows[0]
+    tensors = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in row.items()]
+    name = service.settings_of(config).service.name
+    with TestClient(service.create_app(config)) as client:
+        answers = [
+            client.post("/v1/predict", json={"features": row}, headers=headers).json()
+            for headers in (HEADERS, {"x-request-id": "order-7"}, {})
+        ]
+        ids = [answer["prediction_id"] for answer in answers]
+        batch = client.post("/v1/predict/batch", json={"instances": [row] * 16}, headers=HEADERS).json()["results"]
+        infer = client.post(f"/v2/models/{name}/infer", json={"inputs": tensors}, headers=HEADERS).json()["outputs"]
+        ids += [batch[15]["prediction_id"], infer[-1]["data"][0]]
+        traces = [client.get(f"/v1/predictions/{each}").json()["trace_id"] for each in ids]
+    expected = [TRACE_ID, "order-7", None, TRACE_ID, TRACE_ID]
+    assert traces == ([None] * 5 if is_hidden else expected)
+
+
 def test_request_batch_model_and_commit_are_spans(made_service: Path, healthy_rows: list[dict[str, float]]) -> None:
     """The request continues the client's trace, and the batch names the predictions."""
     settings, spans = service.settings_of(with_store(made_service) / "stillsafe.toml"), Spans()

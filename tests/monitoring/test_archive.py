@@ -37,6 +37,7 @@ def prediction(row_id: int, **changes: Any) -> dict[str, Any]:
         "service_id": 1,
         "source": "0123456789abcdef",
         "request_id": None,
+        "trace_id": None,
     }
     return row | changes
 
@@ -100,7 +101,7 @@ def test_other_rows_under_the_same_ids_are_refused(tmp_path: Path) -> None:
     assert archived_ids(tmp_path, PREDICTIONS) == [1]
 
 
-@pytest.mark.parametrize("later_names", [("source",), ("source", "service_id", "synthetic")])
+@pytest.mark.parametrize("later_names", [("source",), ("source", "service_id", "synthetic", "trace_id")])
 @pytest.mark.parametrize("requests", RequestTable)
 def test_an_archive_of_an_older_release_is_added_to(
     tmp_path: Path, requests: RequestTable, later_names: tuple[str, ...]

@@ -65,7 +65,16 @@ MISSION = {
     "llm_explanations": {"incident_id", "generated_at", "summary", "recommendations", "llm_model"},
 }
 OURS = {
-    "prediction_logs": {"prediction_id", "decided_by", "reason", "model_error", "synthetic", "service_id", "source"},
+    "prediction_logs": {
+        "prediction_id",
+        "decided_by",
+        "reason",
+        "model_error",
+        "synthetic",
+        "service_id",
+        "source",
+        "trace_id",
+    },
     "baseline_metrics": {"model_version", "source", "active", "document", "is_redacted", "service_id"},
     "current_window_metrics": {
         "id",

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
-_LATER_COLUMNS: dict[str, Any] = {"synthetic": False, "service_id": FIRST_SERVICE, "source": None, "request_id": None}
+_LATER_COLUMNS: dict[str, Any] = {
+    "synthetic": False,
+    "service_id": FIRST_SERVICE,
+    **dict.fromkeys(("source", "request_id", "trace_id")),
+}
 """Columns that archives of older releases lack, and their values there."""
 _WINDOW_COLUMNS = ("input_summary", "prediction", "confidence_score", "fallback_used", "model_error")
 
@@ -279,6 +283,7 @@ def _schema(requests: RequestTable) -> Any:
     columns += [("confidence_score", pa.float64()), ("fallback_used", pa.bool_()), ("prediction_id", text)]
     columns += [("decided_by", text), ("reason", text), ("model_error", text)]
     columns += [("synthetic", pa.bool_()), ("service_id", pa.int64()), ("source", text), ("request_id", text)]
+    columns += [("trace_id", text)]
     return pa.schema(columns)
 
 

@@ -37,7 +37,7 @@ def column_records(
         return None
     ids, probabilities = requests.ids or context.new_ids(len(requests)), scores.probabilities
     snapshots = requests.rows.snapshots(context.settings.service.hash_salt)
-    new_record = partial(new_record, synthetic=requests.synthetic, source=requests.source)
+    new_record = partial(new_record, synthetic=requests.synthetic, source=requests.source, trace_id=requests.trace_id)
     columns = None
     if probabilities is not None:
         columns = dict(zip(scores.class_names, probabilities.T.tolist(), strict=True))

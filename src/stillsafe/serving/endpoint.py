@@ -40,6 +40,7 @@ from stillsafe.serving.sources import source_of
 from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.records import PredictionRecord
 from stillsafe.time_share import TimeShare
+from stillsafe.tracing import TRACE
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +70,14 @@ class _Body:
         synthetic: whether the headers, or a document that was parsed, mark it as no evidence.
         key: the value of the header `Idempotency-Key`, or None.
         source: salted hash of the client that sent it, if known.
+        trace_id: that the client named, where the log keeps it, or None.
     """
 
     content: bytes = b""
     synthetic: bool = False
     key: str | None = None
     source: str | None = None
+    trace_id: str | None = None
 
     @property
     def is_large(self) -> bool:
@@ -171,7 +174,8 @@ class PredictionEndpoint:
                 raise
             charge_items(scope, len(checks))
             if isinstance(checks, FeatureColumns) and body.key is None and len(checks) >= FEWEST_COLUMN_ROWS:
-                replies = await self._answer(ColumnRequests(checks, body.synthetic, body.source))
+                columns = ColumnRequests(checks, body.synthetic, body.source, trace_id=body.trace_id)
+                replies = await self._answer(columns)
                 return await _joined_parts(_column_document(checks, replies, self._reason_of(scope)))
             texts = request_id.batch_ids(texts, body.key)
             pairs = zip(checks, texts, strict=True)
@@ -227,7 +231,7 @@ class PredictionEndpoint:
             texts = [key] if len(checks) == 1 else request_id.batch_ids([None] * len(checks), key)
             requests: Sequence[PredictionRequest]
             if isinstance(checks, FeatureColumns) and key is None:
-                requests = ColumnRequests(checks, body.synthetic, body.source)
+                requests = ColumnRequests(checks, body.synthetic, body.source, trace_id=body.trace_id)
             else:
                 pairs = zip(checks, texts, strict=True)
                 requests = [self._request(body, row, text) for row, text in pairs if isinstance(row, dict)]
@@ -245,6 +249,8 @@ class PredictionEndpoint:
     async def _read(self, body: _Body, scope: Scope, receive: Receive, *, binary: bool = False) -> None:
         body.source = source_of(client_of(scope, scope.get(KEY_NAME)), self.context.settings.service.hash_salt)
         body.synthetic = json_body.has_synthetic_header(scope["headers"])
+        if (trace := TRACE.get()) is not None and self.context.model.features.scorable_from_log:
+            body.trace_id = trace.get("trace_id") or trace.get("request_id")
         body.key = request_id.idempotency_key(scope["headers"])
         body.content = await json_body.read_body(
             scope, receive, self.context.settings.serving.max_body_bytes, binary=binary
@@ -256,7 +262,7 @@ class PredictionEndpoint:
         salt, answer = self.context.settings.service.hash_salt, request_id.ON_DEMAND if on_demand else ""
         answer = answer if outcome is None else as_text(outcome.prediction)
         identity = request_id.identity_of(text, row, salt, synthetic=body.synthetic, answer=answer)
-        return PredictionRequest(row, body.synthetic, body.source, identity, outcome, on_demand)
+        return PredictionRequest(row, body.synthetic, body.source, identity, outcome, on_demand, body.trace_id)
 
     async def _row(self, body: _Body) -> tuple[Row, str | None]:
         """The row and the id in the body."""

@@ -329,6 +329,7 @@ def records_of(context: Context, requests: Sequence[PredictionRequest], drafts: 
                 synthetic=request.synthetic,
                 source=request.source,
                 request_id=request.request_id,
+                trace_id=request.trace_id,
             )
             for request, draft, prediction_id, snapshot in zip(requests, drafts, ids, snapshots, strict=True)
         ]

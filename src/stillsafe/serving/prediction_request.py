@@ -35,6 +35,7 @@ class PredictionRequest(NamedTuple):
         request_id: the client's id of it, if it has one.
         outcome: what a model elsewhere has answered, or None.
         on_demand: whether the fallback is to answer, whatever the state is.
+        trace_id: that the client named, to be logged, or None.
     """
 
     row: Row
@@ -43,6 +44,7 @@ class PredictionRequest(NamedTuple):
     request_id: RequestId | None = None
     outcome: Outcome | None = None
     on_demand: bool = False
+    trace_id: str | None = None
 
 
 class ColumnRequests(Sequence[PredictionRequest]):
@@ -52,12 +54,19 @@ class ColumnRequests(Sequence[PredictionRequest]):
         rows: clean.
         synthetic, source: as in `PredictionRequest`, of all rows.
         ids: of the predictions, one per row; empty where they get new ones.
+        trace_id: as in `PredictionRequest`, of all rows.
     """
 
     def __init__(
-        self, rows: FeatureColumns, synthetic: bool = False, source: str | None = None, ids: Sequence[str] = ()
+        self,
+        rows: FeatureColumns,
+        synthetic: bool = False,
+        source: str | None = None,
+        ids: Sequence[str] = (),
+        trace_id: str | None = None,
     ) -> None:
         self.rows, self.synthetic, self.source, self.ids = rows, synthetic, source, ids
+        self.trace_id = trace_id
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -70,12 +79,15 @@ class ColumnRequests(Sequence[PredictionRequest]):
     def __getitem__(self, index: int | slice) -> "PredictionRequest | ColumnRequests":
         """A request, or a part of them."""
         if isinstance(index, slice):
-            return ColumnRequests(self.rows[index], self.synthetic, self.source, self.ids[index])
-        return PredictionRequest(self.rows[index], self.synthetic, self.source)
+            return ColumnRequests(self.rows[index], self.synthetic, self.source, self.ids[index], self.trace_id)
+        return self._request(self.rows[index])
 
     def __iter__(self) -> Iterator[PredictionRequest]:
         """The requests by themselves."""
-        return (PredictionRequest(row, self.synthetic, self.source) for row in self.rows)
+        return map(self._request, self.rows)
+
+    def _request(self, row: Row) -> PredictionRequest:
+        return PredictionRequest(row, self.synthetic, self.source, trace_id=self.trace_id)
 
 
 class Refusal(NamedTuple):

@@ -74,6 +74,7 @@ class LoggedPredictionDocument(Document):
     reason: str | None
     model_error: str | None
     synthetic: bool = Field(description="The row is no evidence about the model.")
+    trace_id: str | None = Field(description="Of the client's `traceparent`, else its `x-request-id`; or null.")
     features: dict[str, Any] = Field(description="As logged: some features may be hashed or left out.")
 
 

@@ -62,6 +62,7 @@ class PredictionRecord:
         request_id: the client's id of the request, or None; logged in a table of its own, with the fields not logged.
         is_repeat: whether this is the stored answer to a retry; neither logged nor sent.
         source: salted hash of the client that sent the request, or None where that is not known; logged and not sent.
+        trace_id: of the client's `traceparent`, else its `x-request-id`, or None; logged and not sent.
     """
 
     prediction_id: str
@@ -84,6 +85,7 @@ class PredictionRecord:
     request_id: RequestId | None = None
     is_repeat: bool = False
     source: str | None = None
+    trace_id: str | None = None
 
     @property
     def decided_by(self) -> str:

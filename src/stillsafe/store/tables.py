@@ -133,6 +133,7 @@ prediction_logs = Table(
     Column("model_error", Name),
     Column("synthetic", Boolean, nullable=False, server_default=false()),
     Column("source", Name),
+    Column("trace_id", Name),
     _service_id(),
     UniqueConstraint("prediction_id"),
     Index(None, "service_id", "model_version", "timestamp"),

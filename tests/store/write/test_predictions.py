@@ -36,6 +36,7 @@ def test_every_column_is_written(connection: Connection) -> None:
         "model_error": "timed out",
         "synthetic": False,
         "source": None,
+        "trace_id": None,
         "service_id": 1,
     }
 

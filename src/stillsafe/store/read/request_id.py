@@ -36,6 +36,7 @@ class LoggedPrediction:
         id: the client's id of the request, or None.
         label: the label in force, as text, or None.
         is_duplicate: whether another answer to the same id came first; the row is no evidence then.
+        trace_id: of the client's `traceparent`, else its `x-request-id`, or None.
     """
 
     prediction_id: str
@@ -53,6 +54,7 @@ class LoggedPrediction:
     model_error: str | None
     synthetic: bool
     features: dict[str, Any]
+    trace_id: str | None = None
 
 
 def answers_of(connection: Connection, prediction_ids: Sequence[str]) -> dict[str, Any]:
@@ -202,4 +204,5 @@ def _prediction_of(row: Any) -> LoggedPrediction:
         model_error=row.model_error,
         synthetic=row.synthetic,
         features=row.input_summary,
+        trace_id=row.trace_id,
     )

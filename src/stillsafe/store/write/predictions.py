@@ -34,8 +34,10 @@ _COLUMNS = {
     "model_error": "model_error",
     "synthetic": "synthetic",
     "source": "source",
+    "trace_id": "trace_id",
 }
 """The columns in the table's order, each with its attribute of a record."""
+_NAMES = tuple(_COLUMNS)
 _INSERTION = insert(prediction_logs)
 _values = attrgetter(*_COLUMNS.values())
 
@@ -46,10 +48,12 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
         _append_columns(connection, records)
         return
     if records:
-        columns = zip(*map(_values, records), strict=True)
-        bound = [bind(values) for bind, values in zip(_bindings(connection.dialect), columns, strict=True)]
+        columns = [*zip(*map(_values, records), strict=True)]
+        names = _NAMES if any(columns[-1]) else _NAMES[:-1]  # few requests have a trace
+        pairs = zip(_bindings(connection.dialect), columns[: len(names)], strict=False)
+        bound = [bind(values) for bind, values in pairs]
         rows = list(zip(*bound, repeat(database.service_id(connection), len(records)), strict=True))
-        insert_rows(connection, _INSERTION, (*_COLUMNS, "service_id"), rows)
+        insert_rows(connection, _INSERTION, (*names, "service_id"), rows)
 
 
 def _append_columns(connection: Connection, answers: PredictionColumns) -> None:
