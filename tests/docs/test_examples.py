@@ -3,11 +3,13 @@
 import configparser
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -15,6 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from stillsafe.settings import DATABASE_VARIABLE
@@ -111,6 +114,64 @@ def test_the_container_runs_as_nobody() -> None:
             assert json.loads(argument)
         if name in ("ENV", "ARG"):
             assert not re.search("password|secret|token|key", argument, re.IGNORECASE)
+
+
+def test_the_container_has_what_the_package_is_built_from() -> None:
+    """Every file that the build of the package reads is copied into the image that builds it."""
+    copies = {word for name, argument in CONTAINER if name == "COPY" for word in argument.split()[:-1]}
+    project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["path"]
+    assert {"pyproject.toml", "README.md", *project["project"]["license-files"], hook, "src"} <= copies
+
+
+def test_the_pods_run_as_nobody() -> None:
+    """In Kubernetes, too: no root, nothing writable, probes on the routes of health, one monitor at a time."""
+    text = (EXAMPLES / "kubernetes" / "stillsafe.yaml").read_text()
+    kinds = re.findall(r"^kind: (\w+)$", text, re.MULTILINE)
+    assert kinds == ["Deployment", "Service", "CronJob"]
+    assert [text.count(line) for line in POD_LINES] == [2] * len(POD_LINES)
+    assert "concurrencyPolicy: Forbid" in text
+    assert 'schedule: "*/10 * * * *"' in text
+    for probe, path in (("liveness", "live"), ("readiness", "ready"), ("startup", "live")):
+        assert f"{probe}Probe: {{httpGet: {{path: /health/{path}, port: 8000}}" in text
+    commands = [json.loads(each) for each in re.findall(r"args: (\[.*\])", text)]
+    assert [command[0] for command in commands] == ["serve", "monitor"]
+    assert not re.search(r"postgresql://|password:", text)
+
+
+POD_LINES = (
+    "runAsNonRoot: true",
+    "readOnlyRootFilesystem: true",
+    "allowPrivilegeEscalation: false",
+    "automountServiceAccountToken: false",
+    "{name: service, mountPath: /srv/stillsafe, readOnly: true}",
+)
+
+
+def test_the_application_with_a_guard_answers(made_service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The FastAPI example guards its own route and mounts the service; both answer, and both are recorded."""
+    monkeypatch.setenv("STILLSAFE_CONFIG", str(made_service / "stillsafe.toml"))
+    names = runpy.run_path(str(EXAMPLES / "fastapi" / "app.py"))
+    row = {"mean radius": 14.1, "mean texture": 19.0, "mean smoothness": 0.09}
+    with TestClient(names["app"]) as client:
+        own = client.post("/diagnose", json={**row, "worst area": 880.0})
+        assert (own.status_code, own.json()["decided_by"]) == (200, "model")
+        state = client.get("/stillsafe/v1/state").json()
+        record = client.get(f"/stillsafe/v1/predictions/{own.json()['prediction_id']}")
+    assert (state["state"], record.status_code) == ("NORMAL", 200)
+
+
+def test_the_notebook_runs(made_service: Path, pristine_service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells run in order in the folder of a service, with a history beside it, and draw the runs."""
+    notebook = json.loads((EXAMPLES / "notebook" / "backtest.ipynb").read_text())
+    assert all(not cell.get("outputs") for cell in notebook["cells"])
+    shutil.copy(pristine_service.parent / "sample.csv", made_service / "history.csv")
+    monkeypatch.chdir(made_service)
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102 - it is the example's own
+    assert "DEGRADED" in str(names["summary"])
 
 
 def _commands() -> Iterator[tuple[str, list[str], dict[str, str]]]:

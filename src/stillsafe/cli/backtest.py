@@ -200,8 +200,8 @@ def _plot(result: Backtest) -> None:
     lines += state_band([run.state.value for run in result.runs], width, label_width_of(lines))
     if result.metric is not None:
         model = Series("the model alone", [run.model_score for run in result.runs], "○")
-        served = Series("as served", [run.served_score for run in result.runs])
-        lines += chart(result.metric.phrase.capitalize(), [model, served], width)
+        answers = Series("as served", [run.served_score for run in result.runs])
+        lines += chart(result.metric.phrase.capitalize(), [model, answers], width)
     for line in lines:
         console.print(line)
 

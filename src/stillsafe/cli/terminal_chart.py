@@ -47,7 +47,7 @@ def chart(title: str, series: Sequence[Series], width: int, limit: float | None 
     numbers = [value for each in series for value in each.values if value is not None and isfinite(value)]
     if not numbers:
         return
-    low, high = min([*numbers, *_known(limit)]), max([*numbers, *_known(limit)])
+    low, high = min([*numbers, *_as_list(limit)]), max([*numbers, *_as_list(limit)])
     high = high if high > low else low + max(abs(low), 1.0) * 0.1
     labels = [f"{high - (high - low) * row / (HEIGHT - 1):.3g}" for row in range(HEIGHT)]
     if limit is not None:
@@ -80,9 +80,9 @@ def state_band(states: Sequence[str], width: int, label_width: int = 0) -> Itera
     order = list(STATE_MARKS)
     band = Text(" " * label_width)
     for runs in _columns(len(states), width - label_width):
-        known = [states[run] for run in runs if states[run] in STATE_MARKS]
-        if known:
-            worst = max(known, key=order.index)
+        marks = [states[run] for run in runs if states[run] in STATE_MARKS]
+        if marks:
+            worst = max(marks, key=order.index)
             band.append(STATE_MARKS[worst], STATE_STYLE[worst])
         else:
             band.append(" ")
@@ -101,7 +101,7 @@ def label_width_of(lines: Sequence[Text]) -> int:
     return next((line.plain.index(AXIS) + 1 for line in lines if AXIS in line.plain), 0)
 
 
-def _known(limit: float | None) -> list[float]:
+def _as_list(limit: float | None) -> list[float]:
     return [] if limit is None else [limit]
 
 

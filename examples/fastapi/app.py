@@ -1,0 +1,39 @@
+"""An application that has a model already: its own route is guarded, and Stillsafe's API is mounted beside it.
+
+STILLSAFE_CONFIG=service/stillsafe.toml uvicorn app:app
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import stillsafe
+
+CONFIG = os.environ.get("STILLSAFE_CONFIG", "stillsafe.toml")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the guard once, and close it with the application."""
+    with stillsafe.Guard(CONFIG) as guard:
+        app.state.guard = guard
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.mount("/stillsafe", stillsafe.create_app(CONFIG))  # dashboard, state, labels, metrics
+
+
+@app.post("/diagnose")
+async def diagnose(features: dict[str, Any]) -> dict[str, Any]:
+    """The route that the application has always had; the guard decides who answers, and records it first."""
+    answer = await app.state.guard.apredict(features)
+    return {
+        "prediction_id": answer.prediction_id,
+        "benign": bool(answer.prediction),
+        "decided_by": answer.decided_by,
+        "needs_a_person": answer.confidence is None,
+    }
