@@ -43,7 +43,7 @@ CALL = "Guard.predict, against predict_proba of one row"
 BATCHES = "batches of 1,000 rows, against FastAPI + scikit-learn"
 PROTOCOL_BATCHES = "the same by the Open Inference Protocol, against /v1/predict/batch"
 PROTOCOL = "one row by the Open Inference Protocol, 64 connections, against /v1/predict"
-SPANS_OFF = "OpenTelemetry installed and not set up, against not installed"
+SPANS_OFF = "OpenTelemetry not set up, against not asked for"
 SPANS_ON = "OpenTelemetry with the batched exporter, against not set up"
 PARTS = ("file", "call", "batch", "protocol", "spans")
 _LAUNCH = Path(__file__).with_name("peers") / "spans_app.py"
@@ -151,7 +151,7 @@ def _spans(work: Workload, folder: Path, options: Any, number: int, ratios: Rati
 
 
 def _with_spans(server: Server, mode: str) -> Server:
-    """The server in a program that has no OpenTelemetry, has it, or has set it up."""
+    """The server in a program that does not ask for OpenTelemetry, asks in vain, or has set it up."""
     return replace(server, command=(sys.executable, str(_LAUNCH), mode, *server.command[1:]))
 
 
