@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import cache, wraps
 from importlib.metadata import version
 from typing import Any, ParamSpec, TypeVar
 
@@ -70,13 +70,20 @@ def request_span(source: Any, method: str, path: str, headers: Headers) -> Itera
     from opentelemetry import propagate, trace
 
     is_inside = trace.get_current_span().get_span_context().is_valid
-    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-    context = None if is_inside else propagate.extract(carrier)
+    names = _carrier_names(propagate.get_global_textmap())
+    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name in names}
+    context = propagate.extract(carrier) if carrier and not is_inside else None
     attributes = {"http.request.method": method, "url.path": path}
     with source.start_as_current_span(
         f"{method} {path}", context=context, kind=trace.SpanKind.SERVER, attributes=attributes
     ) as current:
         yield current
+
+
+@cache
+def _carrier_names(propagator: Any) -> frozenset[bytes]:
+    """The headers that a propagator reads; most requests have none of them."""
+    return frozenset(name.lower().encode() for name in propagator.fields)
 
 
 def with_span(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
