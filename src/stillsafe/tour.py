@@ -1,7 +1,7 @@
 """Five minutes at one's own keyboard: a service that runs, which the reader breaks, watches, holds, mends and checks.
 
 As in the demo the model predicts late flights, and a gateway fills in 999. Here nothing is simulated: traffic comes
-over HTTP all the time, the monitor runs every few seconds, and each step says what to look at from another terminal.
+over HTTP all the time, the monitor runs every few seconds, and each step names what to look at from another terminal.
 """
 
 import http.client
@@ -116,7 +116,7 @@ def play(out: Path, *, console: Console, ask: Callable[[], None], program: str =
         The states, an answer of the fallback, and what the replay recomputed, for a program.
 
     Raises:
-        DemoFailed: a step did not show what it says.
+        DemoFailed: a step did not show what it announces.
     """
     console.rule("[bold]Stillsafe: a tour at your own keyboard[/]")
     with console.status("Training a model on 16,000 real flights and writing a service folder"):

@@ -1,4 +1,4 @@
-"""Removes from a text what nobody outside may read: secrets of the settings and the environment, and folders."""
+"""Removes from a text what must not leave the machine: secrets of the settings and the environment, and folders."""
 
 import os
 import re
@@ -24,7 +24,7 @@ class HiddenTexts:
 
     Args:
         config: the settings file. Its secrets are found also where it cannot be read as settings.
-        environment: the variables of the process; every value of one with a telling name is a secret.
+        environment: the variables of the process; every value of one whose name is that of a secret is a secret.
     """
 
     def __init__(self, config: Path, environment: Mapping[str, str] = os.environ) -> None:
@@ -50,7 +50,7 @@ class HiddenTexts:
 
 
 def _file_secrets(config: Path) -> Iterator[str]:
-    """The texts of a settings file whose keys have telling names."""
+    """The texts of a settings file whose keys have names of secrets."""
     try:
         text = config.read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -25,7 +25,7 @@ def tour(
 ) -> None:
     """Break a service that runs, in five minutes: watch it notice, hold it, mend it, and check its arithmetic.
 
-    Each step says what to look at in a browser and in another terminal. Nothing of your own is touched.
+    Each step names what to look at in a browser and in another terminal. Nothing of your own is touched.
     """
     # Imported here: pandas takes a second to import.
     from stillsafe import demo

@@ -111,7 +111,7 @@ def _check(spec: FeatureSpec, column: Sequence[Any] | NDArray[Any]) -> tuple[Col
 
 
 def _right_values(spec: FeatureSpec, values: Sequence[Any]) -> Flags:
-    """Which texts or flags the rule of the feature accepts; it is asked once for each that differs."""
+    """Which texts or flags the rule of the feature accepts; it is evaluated once for each that differs."""
     kind = bool if spec.type is FeatureType.BOOLEAN else str
     if not {*map(type, values)} <= {kind, _NOTHING}:  # values of other types could be equal to some of these
         return np.array([(type(each) is kind or each is None) and _is_right(spec, each) for each in values], np.bool_)

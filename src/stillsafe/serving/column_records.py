@@ -30,7 +30,7 @@ def column_records(
     Args:
         context: what answering needs.
         requests: clean rows.
-        new_record: a record with what the state says, and the reason.
+        new_record: a record with the facts of the state, and the reason.
     """
     scores = _scores(context, requests.rows)
     if scores is None or caps_any(context.settings.fallback, scores.predictions):

@@ -173,7 +173,7 @@ def draft_answers(context: Context, requests: Sequence[PredictionRequest]) -> Re
 
 
 def draft_of(context: Context, state: ServingState) -> Draft:
-    """A record with what the state says, which lacks all that belongs to one request."""
+    """A record with the facts of the state, which lacks all that belongs to one request."""
     return partial(
         PredictionRecord,
         model_version=context.model.version,
