@@ -22,13 +22,8 @@ GOOD: dict[str, Any] = {"features": BODY}
 EXPOSURE = f'[exposure]\nallowed_hosts = ["{NAME}"]\ntrusted_proxies = ["127.0.0.1"]\n'
 CLIENT_ADDRESS = "127.0.0.3"
 """Where a client of the proxy comes from; the proxy's own connections come from 127.0.0.1."""
-REFRESH_SOON = """
-() => {
-    const refresh = document.querySelector('meta[http-equiv=refresh]').cloneNode();
-    refresh.content = '1';
-    document.head.append(refresh);
-}
-"""
+REFRESH_SOON = "document.dispatchEvent(new Event('visibilitychange'))"
+"""The page updates itself each minute, and whenever a person comes back to it."""
 """The page's own refresh, in a second instead of a quarter of the monitor's interval."""
 
 
