@@ -31,6 +31,7 @@ from starlette.testclient import TestClient
 from stillsafe import service
 from stillsafe.cli import main
 from stillsafe.logs import JsonLine
+from stillsafe.observer.payload import quoted_forms
 from stillsafe.settings import DATABASE_VARIABLE, Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import recent_incidents
@@ -344,6 +345,34 @@ def test_a_pruned_row_stands_in_no_file(life: Life) -> None:
     archived_rows = pd.concat([pd.read_parquet(file) for file in sorted(archive.rglob("*.parquet"))]).to_csv()
     assert [income for income in incomes if income not in archived_rows] == []
     assert not [text for text in texts_of(life.requests, [*HIDDEN_FEATURES], rare=False) if text in archived_rows]
+
+
+def test_an_erased_text_stands_nowhere_whatever_its_signs(life: Life) -> None:
+    """Windows and explanations showed it, cut, quoted or escaped; after `erase` no table has it."""
+    towns = ['Jörg "Ø" Müller', "ßß", "日本", f"Carol {'of a long name ' * 6}", "O'Neill <b>"]
+    clock, config = Clock(), ("--config", str(life.folder / "stillsafe.toml"))
+    with TestClient(service.create_app(life.settings, clock=clock)) as client:
+        for number in range(5):
+            rows = instances(life.requests, number * RUN_ROWS, RUN_ROWS)
+            for i, row in enumerate(rows if number else ()):
+                row["town"] = towns[i % 5] if i % 10 < 7 else row["town"]
+            assert client.post("/v1/predict/batch", json={"instances": rows}).status_code == 200
+            clock.now += STEP
+            service.monitor(life.settings, now=clock.now)
+    forms = {
+        town: {json.dumps(town, ensure_ascii=False)[1:-1][:40], *map(json.dumps, quoted_forms(town))} for town in towns
+    }
+    forms = {town: {form.strip('"') for form in each} for town, each in forms.items()}
+
+    def places(town: str) -> set[str]:
+        return {place for place, cell in life.cells() if any(form in cell for form in forms[town])}
+
+    shown = set.union(*map(places, towns))
+    assert {"current_window_metrics.window", "prediction_logs.input_summary"} <= shown
+    life.command("explain", *config)
+    subjects = [word for town in towns for word in ("--feature", f"town={town}")]
+    life.command("erase", *subjects, "--reason", "asked", "--by", "me", "--yes", *config)
+    assert {town: places(town) for town in towns} == {town: set() for town in towns}
 
 
 def test_a_drained_spool_holds_nothing(tmp_path: Path) -> None:

@@ -305,7 +305,9 @@ def _deviations(
         {key: (streak.deviating, streak.severe) for key, streak in streaks.items()},
         kept_features={feature.name for feature in settings.features if feature.log is LogMode.KEEP},
         new_values={name: tally.unseen_examples for name, tally in features.items()},
-        repeated_values={name: tally.commonest[0] for name, tally in features.items() if tally.commonest is not None},
+        repeated_values={
+            name: number for name, tally in features.items() if (number := (tally.commonest or (None,))[0]) is not None
+        },
         healthy_error=healthy_error,
     )
 

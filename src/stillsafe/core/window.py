@@ -21,7 +21,7 @@ class FeatureTally:
         unseen_count: values whose category is not in the baseline.
         below_count, above_count: numbers outside the baseline's range.
         bin_counts: values in each of the baseline's bins.
-        commonest: the most frequent number with its count, or None.
+        commonest: the most frequent number with its count, or None; the number is None where it is erased.
         clock_count: of a clock feature, values whose time the baseline knows.
         contradiction_count: of these, the ones that contradict the time of their request.
         claim_deviations: of an hour, standard errors by which the other features of these rows fit the hour that they
@@ -36,7 +36,7 @@ class FeatureTally:
     above_count: int = 0
     unseen_examples: Mapping[str, int] = field(default_factory=dict)
     bin_counts: tuple[int, ...] = ()
-    commonest: tuple[float, int] | None = None
+    commonest: tuple[float | None, int] | None = None
     clock_count: int = 0
     contradiction_count: int = 0
     claim_deviations: float = 0.0

@@ -118,8 +118,8 @@ def _row(label: str, healthy: float, number: int, total: int, min_count: int) ->
 def _notes(tally: FeatureTally) -> tuple[str, ...]:
     """The commonest number and the most frequent unseen categories, as far as they are stored."""
     notes = []
-    if tally.commonest is not None and tally.value_count:
-        number, times = tally.commonest
+    number, times = tally.commonest or (None, 0)
+    if number is not None and tally.value_count:
         notes.append(f"Most frequent number: {number:g}, in {percent(times / tally.value_count)} of the values.")
     examples = sorted(tally.unseen_examples.items(), key=lambda item: (-item[1], item[0]))[:MOST_EXAMPLES]
     if examples:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from operator import eq
 
 import pytest
 from sqlalchemy import Connection
@@ -95,9 +97,38 @@ def test_an_arrival_after_the_erasure_is_recognised(log: Connection) -> None:
 
 def test_values_are_counted_up_to_a_limit(log: Connection) -> None:
     """A text that many rows share need not be counted whole."""
-    assert shared_count(log, "town", "A", 99) == 7
-    assert shared_count(log, "town", "A", 3) == 3
-    assert shared_count(log, "town", "B", 3) == 0
+    counts = [
+        shared_count(log, Subject(MarkKind.FEATURE, text, "town"), partial(eq, text), limit)
+        for text, limit in (("A", 99), ("A", 3), ("B", 3))
+    ]
+    assert counts == [7, 3, 0]
+
+
+TEXTS = (
+    "Jörg",
+    "Zoë Ångström",
+    "日本",
+    'a": "b',
+    "back\\slash",
+    "tab\tnew\nline",
+    "A",
+    "\x7f",
+    "x" * 200,
+    "'",
+    "😀",
+    "",
+)
+
+
+@pytest.mark.parametrize("feature", ["town", "größe", 'na": me'])
+def test_a_value_is_found_and_counted_exactly(connection: Connection, feature: str) -> None:
+    """Of texts that any sign may be in, under any name: those rows, and no other row that has the feature."""
+    rows = [replace(prediction(number, at(number)), input_summary={feature: text}) for number, text in enumerate(TEXTS)]
+    append_predictions(connection, [*rows, replace(prediction(99, at(99)), input_summary={feature: 7})])
+    for number, text in enumerate(TEXTS):
+        subject = Subject(MarkKind.FEATURE, text, feature)
+        assert {row.traces.prediction_id for row in subject_rows(connection, [subject], at(999))} == {f"p{number}"}
+        assert shared_count(connection, subject, partial(eq, text), 99) == 1, text
 
 
 def test_archives_texts_and_windows_are_listed(log: Connection) -> None:

@@ -204,7 +204,7 @@ def _repeated_measure(
         return []
     # A number that few values share is not in the window, so it is no repeated one.
     (number, count), n = now.commonest or (0.0, 0), now.value_count
-    rate = healthy.usual_rate(number)
+    rate = healthy.usual_rate(math.nan if number is None else number)  # an erased one was not frequent
     if rate > evidence.repeat_max_usual_rate or count <= evidence.repeat_factor * rate * n:
         count, rate = 0, 0.0
     return [rate_measure(Signal.REPEATED_VALUE_RATE, name, count, n, rate, healthy.value_count)]

@@ -1,6 +1,6 @@
 """Queries for erasures: their tombstones, the rows that they remove, and those that must not come back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -134,23 +134,36 @@ def _may_have(connection: Connection, subject: Subject) -> ColumnElement[bool]:
     start = f"{dumps(subject.feature)}:"
     if not start.isascii():  # rows written by hand may have escaped it
         return true()
-    is_plain = isinstance(subject.value, str) and subject.value.isascii()
-    return _position(connection, start + dumps(storable(subject.value)) if is_plain else start) > 0
+    # What the value begins with is enough: the rows that are found are compared exactly.
+    is_plain = isinstance(subject.value, str) and subject.value.isascii() and subject.value.isprintable()
+    return _position(connection, start + dumps(subject.value)[:-1] if is_plain else start) > 0
 
 
 def _position(connection: Connection, part: str) -> ColumnElement[int]:
-    summary = prediction_logs.c.input_summary
+    summary, part = prediction_logs.c.input_summary, part.replace('": ', '":')
     if connection.dialect.name == "sqlite":
         return func.instr(func.replace(type_coerce(summary, Text), '": ', '":'), part)
     return func.strpos(func.replace(cast(summary, Text), '": ', '":'), part)
 
 
-def shared_count(connection: Connection, feature: str, value: str, limit: int) -> int:
-    """Rows of the log that have a text as a feature's value; at most `limit` are counted."""
-    log = prediction_logs
-    has_value = _may_have(connection, Subject(MarkKind.FEATURE, value, feature))
-    rows = select(log.c.id).where(log.c.service_id == database.service_id(connection), has_value).limit(limit)
-    return int(connection.execute(select(func.count()).select_from(rows.subquery())).scalar_one())
+def shared_count(connection: Connection, shown: Subject, shows: Callable[[Any], bool], limit: int) -> int:
+    """Rows of the log whose value of a feature is shown alike; at most `limit` are counted.
+
+    Args:
+        connection: to the store.
+        shown: the feature, and the text that its value begins with; a value that is no text searches all rows.
+        shows: whether a value of the feature is one of those.
+        limit: of the count.
+    """
+    log, count, last = prediction_logs, 0, 0
+    is_own = log.c.service_id == database.service_id(connection)
+    query = select(log.c.id, log.c.input_summary).where(is_own, _may_have(connection, shown))
+    while rows := connection.execute(query.where(log.c.id > last).order_by(log.c.id).limit(PAGE_ROWS)).all():
+        last = rows[-1].id
+        count += sum(shows(row.input_summary.get(shown.feature)) for row in rows)
+        if count >= limit:
+            return limit
+    return count
 
 
 def rows_by_id(connection: Connection, row_ids: Sequence[int]) -> list[LogRow]:
