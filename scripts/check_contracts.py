@@ -28,6 +28,7 @@ CORE_IMPORTS = frozenset(
             "string",
             "types",
             "typing",
+            "unicodedata",
             "zlib",
         ),
     ]

@@ -30,8 +30,8 @@ from starlette.testclient import TestClient
 
 from stillsafe import service
 from stillsafe.cli import main
+from stillsafe.core.evidence.quoted_text import quoted_forms
 from stillsafe.logs import JsonLine
-from stillsafe.observer.payload import quoted_forms
 from stillsafe.settings import DATABASE_VARIABLE, Settings
 from stillsafe.store import database
 from stillsafe.store.read.incidents import recent_incidents

@@ -10,7 +10,17 @@ import pytest
 from pyarrow import parquet
 
 from stillsafe.errors import RefusedError
-from stillsafe.monitoring.archive import Archive, add_rows, archive_file, archive_files, archived_ids, erase_rows
+from stillsafe.monitoring.archive import (
+    UNKNOWN,
+    Archive,
+    add_rows,
+    archive_file,
+    archive_files,
+    archived_ids,
+    erase_rows,
+    service_ids,
+    stamps_of,
+)
 from stillsafe.store.read.requests import RequestTable
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -198,7 +208,7 @@ def test_rows_are_erased_from_a_file(tmp_path: Path) -> None:
     file = add_predictions(tmp_path, *(prediction(i) for i in range(1, 5)))
     bytes_before = file.read_bytes()
 
-    def is_even(row: Mapping[str, Any]) -> bool:
+    def is_even(_stamps: frozenset[str], row: Mapping[str, Any]) -> bool:
         return bool(row["id"] % 2 == 0)
 
     assert erase_rows(file, PREDICTIONS, is_even, dry_run=True) == 2
@@ -209,3 +219,18 @@ def test_rows_are_erased_from_a_file(tmp_path: Path) -> None:
     assert erase_rows(file, PREDICTIONS, is_even) == 2
     assert parquet.read_table(file, partitioning=None).to_pylist() == [prediction(1), prediction(3)]
     assert erase_rows(file, PREDICTIONS, is_even) == 0
+
+
+def test_a_file_names_the_prunes_that_wrote_it(tmp_path: Path) -> None:
+    """Also after rows were erased from it; those of older releases are unknown."""
+    file = archive_file(tmp_path, PREDICTIONS, FIRST_DAY, "1")
+    for stamp, row_id in (("a", 1), ("b", 2), ("b", 3)):
+        add_rows(file, PREDICTIONS, [[prediction(row_id)]], stamp)
+    assert stamps_of(file) == {"a", "b"}
+    assert erase_rows(file, PREDICTIONS, lambda stamps, row: "a" in stamps and row["id"] == 1) == 1
+    assert stamps_of(file) == {"a", "b"}
+    assert service_ids(file) == {1}
+    parquet.write_table(parquet.read_table(file, partitioning=None).replace_schema_metadata(None), file)
+    assert stamps_of(file) == {UNKNOWN}
+    add_rows(file, PREDICTIONS, [[prediction(4)]], "c")
+    assert stamps_of(file) == {UNKNOWN, "c"}

@@ -4,10 +4,10 @@ import pytest
 
 from stillsafe.core.evidence.evidence_policy import EvidencePolicy
 from stillsafe.core.evidence.measures import _repeated_measure
+from stillsafe.core.evidence.quoted_text import escape_untrusted_text, quoted_forms
 from stillsafe.core.window import Window
 from stillsafe.monitoring.erased_texts import NOTICE, _quotes_any, _Values, _values_of, erase_texts
 from stillsafe.monitoring.tally import EXAMPLE_LENGTH
-from stillsafe.observer.payload import escape_untrusted_text, quoted_forms
 from stillsafe.store import database
 from stillsafe.store.codec import stored_value
 from stillsafe.store.read.baselines import active_baseline

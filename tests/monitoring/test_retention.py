@@ -186,12 +186,12 @@ def test_the_archive_holds_what_the_log_held(old: Service, tmp_path: Path) -> No
 
 
 def test_another_database_s_archive_is_refused(old: Service, tmp_path: Path) -> None:
-    """Where the archive has another row with the same id, nothing is deleted."""
+    """Where no prune of this database has written the archive, nothing is deleted."""
     with database.reading(old.engine) as connection:
         rows = rows_with_ids(connection, RequestTable.PREDICTIONS, ids(old)[:5])
     file = archive.archive_file(tmp_path, RequestTable.PREDICTIONS, START.date(), "1")
     archive.add_rows(file, RequestTable.PREDICTIONS, [[row | {"prediction_id": "another"} for row in rows]])
-    with pytest.raises(RefusedError, match="other rows under the same ids"):
+    with pytest.raises(RefusedError, match="rows of another service"):
         prune(old, DAY, tmp_path)
     assert len(ids(old)) == 990
 

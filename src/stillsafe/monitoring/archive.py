@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PREFIXES = {RequestTable.PREDICTIONS: "predictions", RequestTable.REFUSALS: "refusals"}
 _PARTIAL_SUFFIX = ".partial"
+_STAMPS, UNKNOWN = b"stillsafe.prunes", ""
+"""The stamps of the prunes that wrote a file, in its metadata; and that of releases which wrote none."""
 _LATER_COLUMNS: dict[str, Any] = {
     "synthetic": False,
     "service_id": FIRST_SERVICE,
@@ -42,13 +44,16 @@ def archive_file(folder: Path, requests: RequestTable, day: date, model_version:
     return folder / f"{PREFIXES[requests]}-{day.isoformat()}-{quote(model_version, safe='')}.parquet"
 
 
-def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
+def add_rows(
+    file: Path, requests: RequestTable, batches: Iterable[Sequence[dict[str, Any]]], stamp: str = UNKNOWN
+) -> None:
     """Add rows to a file and sync it to the disk. Rows that it has already are not added again.
 
     Args:
         file: created with its folder where it does not exist.
         requests: the table of the rows.
         batches: whole rows, as from `request_rows`.
+        stamp: of the prune that adds them.
 
     Raises:
         RefusedError: the file cannot be read or written, or belongs to another database.
@@ -56,9 +61,10 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
     pa = arrow()
     parquet = parquet_library()
 
-    schema = _schema(requests)
     partial_file = file.with_name(file.name + _PARTIAL_SUFFIX)
     with _file_errors(file):
+        stamps = {stamp, *(stamps_of(file) if file.exists() else ())}
+        schema = _with_stamps(_schema(requests), stamps)
         _create_folder(file.parent)
         create_private(partial_file)
         with parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
@@ -76,7 +82,11 @@ def add_rows(file: Path, requests: RequestTable, batches: Iterable[Sequence[dict
 
 
 def erase_rows(
-    file: Path, requests: RequestTable, is_erased: Callable[[Mapping[str, Any]], bool], *, dry_run: bool = False
+    file: Path,
+    requests: RequestTable,
+    is_erased: Callable[[frozenset[str], Mapping[str, Any]], bool],
+    *,
+    dry_run: bool = False,
 ) -> int:
     """Write a file again without some of its rows, and return how many there were.
 
@@ -85,7 +95,7 @@ def erase_rows(
     Args:
         file: of the archive.
         requests: the table of its rows.
-        is_erased: whether a row is to go; its documents are text.
+        is_erased: whether a row is to go, by the file's stamps and the row; its documents are text.
         dry_run: only count them.
 
     Raises:
@@ -94,15 +104,16 @@ def erase_rows(
     pa = arrow()
     parquet = parquet_library()
 
-    schema, partial_file = _schema(requests), file.with_name(file.name + _PARTIAL_SUFFIX)
+    partial_file, stamps = file.with_name(file.name + _PARTIAL_SUFFIX), stamps_of(file)
+    schema = _with_stamps(_schema(requests), stamps)
     with _file_errors(file), parquet.ParquetFile(file) as old_file:
-        count = sum(is_erased(row) for batch in old_file.iter_batches() for row in batch.to_pylist())
+        count = sum(is_erased(stamps, row) for batch in old_file.iter_batches() for row in batch.to_pylist())
         if dry_run or not count:
             return count
         create_private(partial_file)
         with parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
             for batch in old_file.iter_batches():
-                stays = pa.array([not is_erased(row) for row in batch.to_pylist()], pa.bool_())
+                stays = pa.array([not is_erased(stamps, row) for row in batch.to_pylist()], pa.bool_())
                 table = pa.Table.from_batches([batch], old_file.schema_arrow).filter(stays)
                 writer.write_table(_with_all_columns(table, schema))
         sync(partial_file)
@@ -116,6 +127,31 @@ def archive_files(folder: Path, requests: RequestTable, *, keep_partial: bool = 
     for partial_file in () if keep_partial else folder.glob(f"{PREFIXES[requests]}-*.parquet{_PARTIAL_SUFFIX}"):
         partial_file.unlink(missing_ok=True)
     return sorted(folder.glob(f"{PREFIXES[requests]}-*.parquet"))
+
+
+def stamps_of(file: Path) -> frozenset[str]:
+    """The stamps of the prunes that wrote a file; `UNKNOWN` stands for those of older releases.
+
+    Raises:
+        RefusedError: it cannot be read.
+    """
+    with _file_errors(file):
+        content = (parquet_library().read_schema(file).metadata or {}).get(_STAMPS)
+        return frozenset([UNKNOWN] if content is None else json.loads(content))
+
+
+def service_ids(file: Path) -> set[int]:
+    """The services whose rows a file has.
+
+    Raises:
+        RefusedError: it cannot be read.
+    """
+    parquet = parquet_library()
+
+    with _file_errors(file):
+        if "service_id" not in parquet.read_schema(file).names:
+            return {FIRST_SERVICE}
+        return set(parquet.read_table(file, columns=["service_id"], partitioning=None)["service_id"].to_pylist())
 
 
 def archived_ids(folder: Path, requests: RequestTable) -> list[int]:
@@ -263,11 +299,7 @@ def _require_same(file: Path, rows: Any) -> None:
 
 def _require_same_service(file: Path, rows: Any) -> None:
     """Require that the file has rows of no other service: a reader of the archive could not tell them apart."""
-    parquet = parquet_library()
-
-    if not file.exists() or "service_id" not in parquet.read_schema(file).names:
-        return
-    services = set(parquet.read_table(file, columns=["service_id"], partitioning=None)["service_id"].to_pylist())
+    services = service_ids(file) if file.exists() else set()
     if services and not set(rows["service_id"].to_pylist()) <= services:
         raise RefusedError(f"{file}: it holds rows of another service. Give each service a folder of its own.")
 
@@ -285,6 +317,10 @@ def _schema(requests: RequestTable) -> Any:
     columns += [("synthetic", pa.bool_()), ("service_id", pa.int64()), ("source", text), ("request_id", text)]
     columns += [("trace_id", text)]
     return pa.schema(columns)
+
+
+def _with_stamps(schema: Any, stamps: Iterable[str]) -> Any:
+    return schema.with_metadata({_STAMPS: json.dumps(sorted(stamps))})
 
 
 def _older_schema(schema: Any, names: Sequence[str]) -> Any:

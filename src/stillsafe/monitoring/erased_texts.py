@@ -15,9 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from stillsafe.core.evidence.quoted_text import LONGEST_CLIENT_TEXT, UNVERIFIED_MARK, quoted_forms
 from stillsafe.monitoring.tally import EXAMPLE_LENGTH
-from stillsafe.observer.grounding import MARK
-from stillsafe.observer.payload import LONGEST_CLIENT_TEXT, quoted_forms
 from stillsafe.store.erasure_marks import MarkKind, Subject
 from stillsafe.store.read.erasures import LogRow, all_explanations, rows_by_id, shared_count, windows_between
 from stillsafe.store.read.incidents import ExplanationRecord
@@ -149,7 +148,7 @@ def _text_of(record: ExplanationRecord) -> str:
     """An explanation's text, as it was before the numbers in it were marked."""
     numbers = [str(each.get("number", "")) for each in record.unverified or []]
     text = "\n".join((record.summary, record.recommendations, record.likely_causes or "", *numbers))
-    return unicodedata.normalize("NFC", text.replace(MARK, ""))
+    return unicodedata.normalize("NFC", text.replace(UNVERIFIED_MARK, ""))
 
 
 def _quotes_any(values: _Values, text: str, is_theirs: IsTheirs, erased_numbers: Container[float]) -> bool:

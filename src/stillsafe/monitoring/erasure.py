@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive
+from stillsafe.monitoring.archive_owner import ArchiveOwner
 from stillsafe.monitoring.erased_texts import erase_texts
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
@@ -150,10 +151,10 @@ def preview(engine: Engine, places: Places, subjects: Sequence[Subject], at: dat
     with database.reading(engine) as connection:
         row_ids = sorted({row.id for row in subject_rows(connection, subjects, at)})
         labels = sum(label_count(connection, batch) for batch in _batches(row_ids))
-        folders = archive_folders(connection)
+        folders, owner = archive_folders(connection), ArchiveOwner.of(connection)
     present, missing = _folders(places, folders)
     spooled_count = sum(len(batch) for batch in _spooled_matches(places.spool, matcher))
-    archived_count = _erase_archives(present, matcher, dry_run=True)
+    archived_count = _erase_archives(present, owner, matcher, dry_run=True)
     counts = len(row_ids), labels, archived_count, spooled_count, 0
     return ErasureResult(None, *counts, tuple(missing), log_emptied=True, dry_run=True)
 
@@ -191,11 +192,12 @@ def _carry_out(engine: Engine, places: Places, erasure_id: int, progress: Progre
         record = _record(all_erasures(connection), erasure_id)
         matcher = matcher_of(connection, record)
         row_ids, folders = marked_row_ids(connection, erasure_id), archive_folders(connection)
+        owner = ArchiveOwner.of(connection)
     progress("Erasing: spool", None)
     _count(engine, erasure_id, spooled_count=_erase_spool(places.spool, matcher))
     present, missing = _folders(places, folders)
     progress("Erasing: archives", None)
-    _count(engine, erasure_id, archived_count=_erase_archives(present, matcher))
+    _count(engine, erasure_id, archived_count=_erase_archives(present, owner, matcher))
     # The texts go before the rows, whose values say which texts they are.
     progress("Erasing: explanations", None)
     with database.writing(engine) as connection:
@@ -290,8 +292,10 @@ def _folders(places: Places, folders: Sequence[str]) -> tuple[list[Path], list[s
     return [*dict.fromkeys(folder.resolve() for folder in present)], missing
 
 
-def _erase_archives(folders: Sequence[Path], matcher: RowMatcher, *, dry_run: bool = False) -> int:
-    def is_erased(row: Mapping[str, Any]) -> bool:
+def _erase_archives(folders: Sequence[Path], owner: ArchiveOwner, matcher: RowMatcher, *, dry_run: bool = False) -> int:
+    def is_erased(stamps: frozenset[str], row: Mapping[str, Any]) -> bool:
+        if not owner.owns(stamps, row):
+            return False
         at = row["timestamp"].astimezone(UTC)
         return matcher.matches(RowTraces(row["prediction_id"], row.get("request_id"), at, loads(row["input_summary"])))
 

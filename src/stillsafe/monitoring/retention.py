@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from stillsafe.errors import RefusedError
 from stillsafe.monitoring import archive
+from stillsafe.monitoring.archive_owner import ArchiveOwner, stamp_of
 from stillsafe.progress import Progress, no_progress
 from stillsafe.store import database
 from stillsafe.store.lock_wait import RELEASE_SECONDS, await_lock
@@ -100,12 +101,20 @@ def prune(
         archive_folder = None if folder is None else str(folder)
         if not dry_run:
             if any(counts):
-                with database.writing(engine) as connection:
-                    record_prune(connection, at=now, end=end, counts=counts, archive=archive_folder)
-            counts = _delete_all(engine, ends, folder, _row_counter(progress, sum(counts)))
+                _record(engine, now, end, counts, folder)
+            place = None if folder is None else (folder, stamp_of(now))
+            counts = _delete_all(engine, ends, place, _row_counter(progress, sum(counts)))
             database.truncate_write_ahead_log(engine)
         predictions, refusals = counts
         return PruneResult(cut, end, held_back_by, predictions, refusals, dry_run, archive_folder)
+
+
+def _record(engine: Engine, now: datetime, end: datetime, counts: Sequence[int], folder: Path | None) -> None:
+    """Put a prune on record, before it deletes anything; one into another service's archive is refused."""
+    with database.writing(engine) as connection:
+        if folder is not None:
+            ArchiveOwner.of(connection).require_own_folder(folder)
+        record_prune(connection, at=now, end=end, counts=counts, archive=None if folder is None else str(folder))
 
 
 def vacuum(engine: Engine) -> None:
@@ -162,15 +171,19 @@ def prune_texts(
 
 
 def _delete_all(
-    engine: Engine, ends: Mapping[RequestTable, datetime], folder: Path | None, count_rows: Callable[[int], None]
+    engine: Engine,
+    ends: Mapping[RequestTable, datetime],
+    place: tuple[Path, str] | None,
+    count_rows: Callable[[int], None],
 ) -> list[int]:
     """Archive and delete all rows before the end of their table. Returns the number of rows per table."""
     totals = []
+    folder, stamp = place or (None, archive.UNKNOWN)
     for requests in RequestTable:
         total = 0
         for ids, file in _groups(engine, requests, ends[requests], folder) if requests in ends else ():
             if file is not None:
-                archive.add_rows(file, requests, _rows(engine, requests, ids))
+                archive.add_rows(file, requests, _rows(engine, requests, ids), stamp)
             for batch in _batches(ids):
                 total += _delete(engine, requests, batch)
                 count_rows(len(batch))

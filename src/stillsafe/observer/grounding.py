@@ -13,10 +13,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum, auto
 
+from stillsafe.core.evidence.quoted_text import UNVERIFIED_MARK
 from stillsafe.core.signals import Signal
 from stillsafe.observer.payload import Deviation, IncidentPayload
 
-MARK = " [unverified]"
+MARK = UNVERIFIED_MARK
 COARSEST_ROUNDING = Decimal("0.05")
 """Largest relative rounding error, except with at least as many decimals as the monitor's own sentences have."""
 _SEPARATORS = ",'_\u00a0\u2009\u202f"

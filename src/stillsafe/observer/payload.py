@@ -5,8 +5,6 @@ baseline) is truncated and escaped when the payload is built. The payload holds 
 the log hashes or drops.
 """
 
-import json
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,19 +13,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from stillsafe.core.evidence.quoted_text import escape_untrusted_text
 from stillsafe.core.evidence.sentences import sentence
 from stillsafe.core.signals import Level, Reading, Signal, excess
 from stillsafe.core.text import truncate
 
 VERSION = 1
-LONGEST_CLIENT_TEXT = 40
 MOST_CLIENT_TEXTS = 5
 LONGEST_NAME = 100
 LONGEST_REASON = 1_000
 MOST_DEVIATIONS = 8
-_MARKUP = frozenset("<>&'`{}[]|*#")
-_QUOTES = ("Pi", "Pf")
-"""Unicode's categories of opening and closing quotation marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,28 +241,6 @@ def schema() -> dict[str, Any]:
 @cache
 def _adapter() -> TypeAdapter[IncidentPayload]:
     return TypeAdapter(IncidentPayload)
-
-
-def escape_untrusted_text(text: str) -> str:
-    """A client's text, truncated and quoted; letters stay, and what could end a line, a quote or a tag is escaped."""
-    quoted_text = json.dumps(truncate(text, LONGEST_CLIENT_TEXT), ensure_ascii=False)
-    return "".join(map(_escaped, quoted_text))
-
-
-def quoted_forms(text: str) -> tuple[str, ...]:
-    """How explanations quote a client's text: those of this release, and of older ones in ASCII alone."""
-    old_text = json.dumps(truncate(text, LONGEST_CLIENT_TEXT)).replace("\x7f", "\\u007f")
-    old_form = "".join(f"\\u{ord(sign):04x}" if sign in _MARKUP else sign for sign in old_text)
-    return tuple(dict.fromkeys((escape_untrusted_text(text), old_form)))
-
-
-def _escaped(sign: str) -> str:
-    """A sign of a JSON text, escaped where it is unprintable, markup or a quotation mark, or looks like one of them."""
-    plain_form = unicodedata.normalize("NFKC", sign)
-    looks_alike = sign != plain_form and not _MARKUP.union('"\\').isdisjoint(plain_form)
-    if sign.isprintable() and sign not in _MARKUP and not looks_alike and unicodedata.category(sign) not in _QUOTES:
-        return sign
-    return json.dumps(sign)[1:-1] if ord(sign) > 0x7F else f"\\u{ord(sign):04x}"
 
 
 def escape_own_text(text: str, longest: int) -> str:

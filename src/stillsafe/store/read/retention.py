@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from stillsafe.store import database
 from stillsafe.store.read.incidents import has_table
-from stillsafe.store.tables import explanation_failures, labels, llm_explanations, metadata
+from stillsafe.store.tables import explanation_failures, labels, llm_explanations, metadata, prunes
 
 
 class AgedTable(StrEnum):
@@ -27,6 +27,12 @@ _TIMES = {
     AgedTable.EXPLANATIONS: llm_explanations.c.generated_at,
     AgedTable.FAILURES: explanation_failures.c.at,
 }
+
+
+def archived_prunes(connection: Connection) -> list[tuple[datetime, datetime]]:
+    """Of each prune that archived rows: its time, and the time before which these rows are."""
+    is_own = prunes.c.service_id == database.service_id(connection), prunes.c.archive.isnot(None)
+    return [(row.at, row.before) for row in connection.execute(select(prunes.c.at, prunes.c.before).where(*is_own))]
 
 
 def aged_row_count(connection: Connection, kind: AgedTable, end: datetime) -> int:
