@@ -2,15 +2,20 @@
 
 A feature of hundreds of categories would otherwise put most of its rows into one bin of rare ones, where neither its
 associations nor what a value costs the model can be told.
+
+A category's mean answer over few rows is mostly that of their other values, so on the rows that the groups were learnt
+from, any grouping is associated with whatever the model uses. What is counted together with groups is therefore counted
+by groups that were learnt from other rows (cross-fitting).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillsafe.core.baseline import FeatureBaseline
-from stillsafe.monitoring.binning import bin_codes, bin_counts
+from stillsafe.monitoring.binning import BinCodes, bin_codes, bin_counts
 from stillsafe.monitoring.columns import Columns, DictionaryColumn, output_columns, prediction_numbers
 
 MOST_GROUPS = 8
@@ -35,12 +40,56 @@ def with_groups(feature: FeatureBaseline, column: DictionaryColumn, rows: Column
     bins, answers = feature.bins, _answers(rows)
     if bins is None or bins.lowest is not None or answers is None:
         return feature
-    further = {name: count for name, count in feature.category_counts.items() if name not in bins.categories}
+    further = _further(feature)
     total = sum(further.values())
     if len(further) < FEWEST_CATEGORIES or total < LEAST_SHARE * feature.value_count:
         return feature
-    is_answer = np.isfinite(answers)
-    mean = float(answers[is_answer].mean())
+    groups = _groups(further, column, answers)
+    feature = replace(feature, bins=replace(bins, groups=tuple(group for group in groups if group)))
+    return _counted_feature(feature, column)
+
+
+def held_out_codes(
+    rows: Columns, features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes]
+) -> dict[str, BinCodes]:
+    """The bins of a period, where each row's group was learnt from other rows: of even rows from odd ones, and back.
+
+    Args:
+        rows: the period, with the model's answers.
+        features: with bins. Groups that were not learnt from these rows stay as they are.
+        codes: the bins of the rows, per feature.
+    """
+    held_out = dict(codes)
+    grouped = [
+        name for name in codes if name in rows.categories and (bins := features[name].bins) is not None and bins.groups
+    ]
+    answers = _answers(rows) if grouped else None
+    if answers is None:
+        return held_out
+    is_even = np.arange(len(rows)) % 2 == 0
+    for name in grouped:
+        feature, column = features[name], rows.categories[name]
+        further = _further(feature)
+        if feature.bins is None or tuple(filter(None, _groups(further, column, answers))) != feature.bins.groups:
+            continue
+        held_out[name] = codes[name].copy()
+        for part in (is_even, ~is_even):
+            groups = _groups(further, column, np.where(part, np.nan, answers))
+            by_others = replace(feature.bins, groups=_fitted(groups, len(feature.bins.groups)))
+            held_out[name][part] = bin_codes(column[part], replace(feature, bins=by_others))
+    return held_out
+
+
+def _further(feature: FeatureBaseline) -> dict[str, int]:
+    """The listed categories without a bin of their own, with their counts."""
+    categories = () if feature.bins is None else feature.bins.categories
+    return {name: count for name, count in feature.category_counts.items() if name not in categories}
+
+
+def _groups(further: Mapping[str, int], column: DictionaryColumn, answers: Numbers) -> list[tuple[str, ...]]:
+    """Categories in groups of about equally many rows, in order of the mean answer to each."""
+    is_answer, total = np.isfinite(answers), sum(further.values())
+    mean = float(answers[is_answer].mean()) if is_answer.any() else 0.0
     counts, sums = (
         np.bincount(column.indices[is_answer], weights=weights, minlength=len(column.vocabulary))
         for weights in (np.ones(int(is_answer.sum())), answers[is_answer])
@@ -52,8 +101,14 @@ def with_groups(feature: FeatureBaseline, column: DictionaryColumn, rows: Column
     for name in sorted(further, key=lambda name: (mean_answers.get(name, mean), name)):
         groups[min(MOST_GROUPS - 1, MOST_GROUPS * (2 * lower_count + further[name]) // (2 * total))].append(name)
         lower_count += further[name]
-    feature = replace(feature, bins=replace(bins, groups=tuple(tuple(group) for group in groups if group)))
-    return _counted_feature(feature, column)
+    return [tuple(group) for group in groups]
+
+
+def _fitted(groups: list[tuple[str, ...]], count: int) -> tuple[tuple[str, ...], ...]:
+    """The groups that are not empty, in so many bins: the last ones in one, or none in the last."""
+    kept = [group for group in groups if group]
+    kept[count - 1 :] = [tuple(name for group in kept[count - 1 :] for name in group)]
+    return (*kept, *((),) * (count - len(kept)))
 
 
 def _counted_feature(feature: FeatureBaseline, column: DictionaryColumn) -> FeatureBaseline:

@@ -22,6 +22,7 @@ from stillsafe.core.schema import OPEN_TYPES, Schema
 from stillsafe.core.signals import OUTPUT_SIGNALS, Signal
 from stillsafe.core.window import Tally
 from stillsafe.monitoring.binning import BinCodes, bin_codes, co_occurrence, feature_bin_codes, one_hot
+from stillsafe.monitoring.category_groups import held_out_codes
 from stillsafe.monitoring.columns import Columns, Mask, output_columns
 from stillsafe.monitoring.disclosure import Disclosure
 from stillsafe.monitoring.profile import profile_features
@@ -75,7 +76,7 @@ def joint_table(
     """
     if len(rows) < FEWEST_ROWS:
         return None
-    codes = feature_bin_codes(rows, features, slice(None))
+    codes = held_out_codes(rows, features, feature_bin_codes(rows, features, slice(None)))
     names = _most_associated(features, codes, impact)
     if len(names) < 2:
         return None
@@ -226,6 +227,7 @@ def _association_noise(
     joint = baseline.joint
     if joint is None:
         return {}, {}
+    codes = held_out_codes(rows, baseline.features, codes)
     features, joint_codes = (
         [baseline.features[name] for name in joint.features],
         [codes[name] for name in joint.features],

@@ -174,7 +174,7 @@ def _joint_counts(period: Period, rows: Mask) -> Numbers | None:
     if joint is None:
         return None
     features = [period.baseline.features[name] for name in joint.features]
-    return co_occurrence(features, [period.codes[name][rows] for name in joint.features])
+    return co_occurrence(features, [period.joint_codes[name][rows] for name in joint.features])
 
 
 def _rest(period: Period, table: SlotTable, tables: list[Numbers | None], part: int) -> Baseline:
@@ -259,7 +259,7 @@ def _add_association(deviations: _Deviations, period: Period, slot_baseline: Bas
         return
     deviations.association_blocks += 1
     features = [slot_baseline.features[name] for name in table.features]
-    codes = [period.codes[name][block] for name in table.features]
+    codes = [period.joint_codes[name][block] for name in table.features]
     halves = [_association_loss(table, features, [column[first::2] for column in codes]) for first in (0, 1)]
     losses, full_breaks = (np.prod(np.array(pair), axis=0).tolist() for pair in zip(*halves, strict=True))
     for index, name in enumerate(table.features):

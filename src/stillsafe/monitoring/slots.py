@@ -10,6 +10,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.monitoring.binning import BinCodes, bin_codes, feature_bin_codes
+from stillsafe.monitoring.category_groups import held_out_codes
 from stillsafe.monitoring.clock_features import clock_features, look_alikes
 from stillsafe.monitoring.columns import Columns, Mask, output_columns, prediction_numbers
 from stillsafe.monitoring.local_time import LocalTimes, local_times
@@ -35,6 +36,7 @@ class Period:
         rows: the period, in time order.
         baseline: made of it.
         codes, output_codes: the bins of its features and outputs.
+        joint_codes: the bins by which features are counted together, each row's groups learnt from other rows.
         local: its times.
         timezone: IANA name.
         names: the slots, in order.
@@ -45,6 +47,7 @@ class Period:
     baseline: Baseline
     codes: Mapping[str, BinCodes]
     output_codes: Mapping[str, BinCodes]
+    joint_codes: Mapping[str, BinCodes]
     local: LocalTimes
     timezone: str
     names: tuple[str, ...]
@@ -83,15 +86,17 @@ def period_of(rows: Columns, baseline: Baseline, timezone: str, *, has_kinds: bo
         slots = np.array([f"day-{slot.rpartition('-')[2]}" for slot in slots.tolist()])
     names, positions = np.unique(slots, return_inverse=True)
     outputs = output_columns(rows)
+    codes = feature_bin_codes(rows, baseline.features, slice(None))
     return Period(
         rows,
         baseline,
-        feature_bin_codes(rows, baseline.features, slice(None)),
+        codes,
         {
             name: bin_codes(outputs[name], output)
             for name, output in baseline.outputs.items()
             if name in outputs and output.bins is not None
         },
+        held_out_codes(rows, baseline.features, codes),
         local,
         timezone,
         tuple(names.tolist()),
