@@ -1,4 +1,4 @@
-"""Repeated rows: a probe is told from a fault, and its copies are no evidence."""
+"""Repeated rows: a probe is told from a fault, and its copies are no evidence beside other rows."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +13,9 @@ from stillsafe.core.schema import Row
 from stillsafe.core.signals import Evidence, Reading
 from stillsafe.core.state import State
 from stillsafe.monitoring import repeated_rows
-from stillsafe.monitoring.columns import Columns, read_columns
+from stillsafe.monitoring.columns import Columns, DictionaryColumn, read_columns
 from stillsafe.monitoring.profile import profile_features
-from stillsafe.monitoring.repeated_rows import unexplained_copies
+from stillsafe.monitoring.repeated_rows import are_beside_others, unexplained_copies
 from stillsafe.monitoring.tally import tally
 from tests.monitoring.conftest import STEP, Service, lose
 from tests.monitoring.log_rows import SCHEMA, baseline_of, log_rows
@@ -110,6 +110,63 @@ def test_the_tally_counts_copies_apart() -> None:
     assert tally(rows, baseline, 0, mask).judged_count == 40
 
 
+DEAD_ROWS: list[Row] = [
+    {"size": None, "lift": None, "town": None},
+    {"size": 0.0, "lift": False, "town": "A"},
+    {"size": 50.0, "lift": True, "town": "B"},
+    {"size": None, "lift": True, "town": "C"},
+    {"size": None, "town": "A"},
+]
+"""What a feed that is wholly dead sends: nothing, zeros, its last row, or one feature that stands still."""
+
+
+@pytest.mark.parametrize("row", DEAD_ROWS)
+@pytest.mark.parametrize(("count", "live_count"), [(60, 0), (500, 4), (5_000, 0), (5_000, 40)])
+def test_copies_are_evidence_where_hardly_another_row_comes(row: Row, count: int, live_count: int) -> None:
+    """Then they are the traffic: every row is judged, and the share of copies is known all the same."""
+    counts = tally(columns([*healthy_rows(live_count, 11), *[row] * count]), baseline_of(HEALTHY), 0)
+    assert (counts.repeated_count, counts.judged_count) == (0, count + live_count)
+    assert counts.judged_copy_count > 0.4 * count
+    assert counts.features["size"].value_count + counts.features["size"].missing_count == count + live_count
+
+
+@pytest.mark.parametrize(
+    ("senders", "others", "is_left_out"),
+    [
+        (["a"], ["b"], True),
+        (["a"], ["a", "b"], True),
+        (["a"], ["a"], False),
+        (["a", "b"], ["c"], False),
+        ([None], ["b"], False),
+        (["a"], [None], False),
+        (["a", None], ["b"], False),
+    ],
+)
+def test_one_client_of_several_does_not_speak_for_the_service(
+    senders: list[str | None], others: list[str | None], is_left_out: bool
+) -> None:
+    """However few rows the others sent: its copies are left out. What all clients send at once is the feed."""
+    names = [*(others[i % len(others)] for i in range(4)), *(senders[i % len(senders)] for i in range(500))]
+    rows = columns([*healthy_rows(4, 12), *[DEAD_ROWS[0]] * 500])
+    is_copy = np.arange(len(rows)) >= 4
+    assert are_beside_others(replace(rows, sources=DictionaryColumn.of(names)), is_copy) is is_left_out
+    assert not are_beside_others(rows, is_copy)
+
+
+@pytest.mark.parametrize("row", DEAD_ROWS[:3])
+def test_a_dead_feed_is_noticed(service: Service, row: Row) -> None:
+    """Each run says that something deviates, and the repeated rows are among it."""
+    for _ in range(3):
+        service.send(90, change=lambda _, values: values.update({**dict.fromkeys(values), **row}))
+        service.now += STEP
+        decision = service.run().decision
+        assert decision is not None
+        readings = {reading.key: reading for reading in decision.readings}
+        assert readings["repeated_row_rate"].evidence is Evidence.BAD
+        assert readings["missing_rate:size"].sample_count == 90
+    assert service.state() is not State.NORMAL
+
+
 def test_a_probe_beside_real_traffic_damages_nothing(service: Service) -> None:
     """One probe every five seconds beside 60 requests: told as what it is, and the rest is judged by itself."""
     for _ in range(6):
@@ -152,10 +209,11 @@ def run_with_probe(service: Service, count: int, **traffic: Any) -> dict[str, Re
 def test_every_number_of_the_evidence_policy_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copies follow the numbers of the policy: no other number stands in."""
     probe: Row = {"size": 41.5, "lift": True, "town": "B"}
-    rows = [*healthy_rows(60, 9), *[probe] * 60]
+    rows = columns([*healthy_rows(60 if "others" not in name else 3, 9), *[probe] * 60])
+    evidence = replace(EVIDENCE, repeated_row_enough_others=9.0, repeated_row_least_others=0.5)
     counts = []
     for number in (0.0, 1_000_000.0):
         numbers: dict[str, Any] = {name: number}
-        monkeypatch.setattr(repeated_rows, "EVIDENCE", replace(EVIDENCE, **numbers))
-        counts.append(copy_count(rows))
+        monkeypatch.setattr(repeated_rows, "EVIDENCE", replace(evidence, **numbers))
+        counts.append(tally(rows, baseline_of(HEALTHY), 0).repeated_count)
     assert counts[0] != counts[1]

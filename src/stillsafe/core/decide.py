@@ -96,8 +96,7 @@ def conclude(
     # Refusals alone may make a run bad, which judges none of the few predictions beside them.
     is_waiting = other_evidence is Evidence.INSUFFICIENT or leaves_predictions(policy, window)
     waiting = [memory.unjudged_since, window.oldest_unjudged_at] if is_waiting else []
-    unjudged_since = min((at for at in waiting if at is not None), default=None)
-    next_memory = replace(next_memory, damaged_features=damage, unjudged_since=unjudged_since)
+    next_memory = replace(next_memory, damaged_features=damage, unjudged_since=min(filter(None, waiting), default=None))
     if incident is not None:
         reason = incident.reason
     elif evidence is Evidence.BAD:

@@ -50,6 +50,7 @@ class Tally:
         prediction_count: requests answered.
         repeated_count: of these, the unexplained copies of repeated rows. All fields below leave them out, except the
             `fallback_count`.
+        judged_copy_count: unexplained copies that are evidence nevertheless, because hardly another row came.
         confidence_count: of these, the ones with a confidence (logged, or scored afterwards by the shadow).
         confidence_sum, confidence_square_sum: exact sums (`math.fsum`) over them.
         low_confidence_count: of these, the ones below the baseline's threshold.
@@ -78,6 +79,7 @@ class Tally:
     prediction_sum: float = 0.0
     agreement: tuple[float, ...] = ()
     repeated_count: int = 0
+    judged_copy_count: int = 0
 
     @property
     def judged_count(self) -> int:

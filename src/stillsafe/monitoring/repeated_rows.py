@@ -3,6 +3,10 @@
 Copies of one row are one piece of evidence and not many, so a tally leaves the unexplained ones out and counts them
 apart. A row's copies are explained by the share of its rarest value, in health or among the window's other rows: a
 feature that is stuck at one value leaves the others of its rows as different as they were, and makes no repeated row.
+
+A feed that is wholly dead sends one row as well: everything missing, zero or stuck. So copies are left out only beside
+other rows: enough of them to judge, or a part of the traffic that a later run judges, or where one client of several
+sent the copies. Otherwise the copies are the traffic, and they are judged.
 """
 
 import math
@@ -35,6 +39,28 @@ def unexplained_copies(rows: Columns, healthy: Mapping[str, FeatureBaseline]) ->
             outcomes = (array[indices] for array in (rows.confidences, rows.fallback_used, rows.model_errors))
             copies[indices[np.lexsort(tuple(outcomes))[int(explained_share * len(rows)) :]]] = True
     return copies
+
+
+def are_beside_others(rows: Columns, copies: Mask) -> bool:
+    """Whether rows besides the copies speak for the service, so that the copies can be left out.
+
+    Args:
+        rows: of a window, with their sources where these are known.
+        copies: (n,) flags of the unexplained copies among them.
+    """
+    other_count = int((~copies).sum())
+    if other_count >= EVIDENCE.repeated_row_enough_others:
+        return True
+    return other_count >= EVIDENCE.repeated_row_least_others * len(rows) or _are_of_one_source(rows, copies)
+
+
+def _are_of_one_source(rows: Columns, copies: Mask) -> bool:
+    """Whether one known source of several sent the copies."""
+    if not len(rows.sources):
+        return False
+    names = rows.sources.vocabulary
+    senders, others = ({names[index] for index in rows.sources.indices[each].tolist()} for each in (copies, ~copies))
+    return len(senders) == 1 and None not in senders and bool(others - senders - {None})
 
 
 def _most_copies(count: int, share: float) -> float:

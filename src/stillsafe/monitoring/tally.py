@@ -22,7 +22,7 @@ from stillsafe.monitoring.columns import (
     output_columns,
     prediction_numbers,
 )
-from stillsafe.monitoring.repeated_rows import unexplained_copies
+from stillsafe.monitoring.repeated_rows import are_beside_others, unexplained_copies
 
 MOST_CLASSES = 50
 EXAMPLES = 5
@@ -32,7 +32,7 @@ EXAMPLE_LENGTH = 60
 def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Mask | None = None) -> Tally:
     """Counts over the rows of a mask (default all), against a baseline where there is one."""
     all_rows: RowSelection = slice(None) if mask is None else mask
-    selection, repeated_count = _evidence_rows(rows, baseline, mask)
+    selection, copies, repeated_count = _evidence_rows(rows, baseline, mask)
     selected_confidences = rows.confidences[selection]
     confidences = selected_confidences[np.isfinite(selected_confidences)]
     threshold = baseline.low_confidence_threshold if baseline is not None else None
@@ -53,18 +53,23 @@ def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Ma
         prediction_sum=_prediction_sum(outputs, baseline, selection),
         agreement=_pmi_sums(baseline, codes),
         repeated_count=repeated_count,
+        judged_copy_count=copies - repeated_count,
     )
 
 
-def _evidence_rows(rows: Columns, baseline: Baseline | None, mask: Mask | None) -> tuple[RowSelection, int]:
-    """The rows of a mask without the unexplained copies of repeated rows, and the number of these."""
-    healthy = {} if baseline is None else baseline.features
-    copies = unexplained_copies(rows if mask is None else rows[mask], healthy)
+def _evidence_rows(rows: Columns, baseline: Baseline | None, mask: Mask | None) -> tuple[RowSelection, int, int]:
+    """The rows of a mask that are evidence, the unexplained copies of repeated rows, and how many of these are none."""
+    all_rows: RowSelection = slice(None) if mask is None else mask
+    masked_rows = rows if mask is None else rows[mask]
+    copies = unexplained_copies(masked_rows, {} if baseline is None else baseline.features)
+    count = int(copies.sum())
+    if not count or not are_beside_others(masked_rows, copies):
+        return all_rows, count, 0
     if mask is None:
-        return (~copies if copies.any() else slice(None)), int(copies.sum())
+        return ~copies, count, count
     is_evidence = mask.copy()
     is_evidence[mask] = ~copies
-    return is_evidence, int(copies.sum())
+    return is_evidence, count, count
 
 
 def frequent_numbers(numbers: NDArray[np.float64], most: int) -> tuple[tuple[float, int], ...]:

@@ -27,6 +27,13 @@ class EvidencePolicy:
     repeated_row_min_rate: float = _because(
         0.01, "Fewer copies of one row, as a share of the rows, change no reading that matters."
     )
+    repeated_row_enough_others: float = _because(
+        50.0,
+        "Beside so many other rows, those that a window needs by default, copies are left out: the rest is judged.",
+    )
+    repeated_row_least_others: float = _because(
+        0.01, "Beside fewer other rows, as a share, copies are no probe but the traffic itself: a feed that is dead."
+    )
     repeated_row_max_agreement: float = _because(
         0.001, "Where healthy rows are equal more often than this by chance, equal rows are nothing unusual."
     )

@@ -123,9 +123,8 @@ def confidence_measures(baseline: Baseline, tally: Tally) -> list[Measure]:
 
 def repetition_measures(baseline: Baseline, tally: Tally) -> list[Measure]:
     """The share of unexplained copies of repeated rows."""
-    # Only beside enough other rows: where nothing else comes nobody is judged, and copies that wait for other rows are
-    # evidence once.
-    copies = (tally.repeated_count, tally.prediction_count)
+    # Not while the copies wait for other rows, with which they are evidence once.
+    copies = (tally.repeated_count + tally.judged_copy_count, tally.prediction_count)
     return [rate_measure(Signal.REPEATED_ROW_RATE, None, *copies, 0.0, baseline.sample_size)]
 
 
