@@ -99,7 +99,19 @@ def test_a_clock_that_never_moved_is_known_by_its_name(name: str) -> None:
     rows = rows_of(4)
     clock_feature = clock_of(name, np.full(len(rows), 3.0), rows)
     assert clock_feature is not None
-    assert clock_of("floor", np.full(len(rows), 3.0), rows) is None
+    assert clock_of("floor", np.full(len(rows), 4.0), rows) is None
+
+
+def test_a_month_that_never_moved_is_known_by_its_values() -> None:
+    """Whatever its name, as text and as number, with times and without: the next month is no damage."""
+    rows = rows_of(20)
+    for values in (["2026-03"] * len(rows), ["March"] * len(rows), np.full(len(rows), 202603.0)):
+        with_times, without = clock_of("p", values, rows), clock_of("p", values, rows, timezone=None)
+        assert with_times is not None
+        assert with_times.unit in (ClockUnit.MONTH, ClockUnit.DATE)
+        assert without == ClockFeature(ClockUnit.UNKNOWN)
+    assert clock_of("month", np.full(len(rows), 3.0), rows, timezone=None) == ClockFeature(ClockUnit.UNKNOWN)
+    assert clock_of("year", np.full(len(rows), 2026.0), rows, timezone=None) == ClockFeature(ClockUnit.UNKNOWN)
 
 
 def test_one_value_a_day_in_a_short_sample() -> None:

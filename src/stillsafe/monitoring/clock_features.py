@@ -1,7 +1,8 @@
 """Recognises clock features: those that the time of a request determines, such as an hour, a weekday or a season.
 
 A feature is one where the clock leaves less than `CLOCK_SHARE` of its entropy. Where the period is too short to show
-that, its name counts too: a month that never changes in a sample of one month is still a month.
+that, its values count, each of them a rendering of its row's date, and its name: a month that never changes in a sample
+of one month is still a month.
 """
 
 import re
@@ -14,6 +15,7 @@ from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.evidence.slot_table import ClockFeature, ClockUnit
 from stillsafe.core.schema import OPEN_TYPES
 from stillsafe.monitoring.binning import BinCodes
+from stillsafe.monitoring.calendar_forms import YEARS, calendar_unit, has_calendar_form
 from stillsafe.monitoring.clock_agreement import value_cells
 from stillsafe.monitoring.columns import Column, Columns, DictionaryColumn
 from stillsafe.monitoring.local_time import LocalTimes
@@ -36,7 +38,7 @@ _WORDS: Mapping[str, ClockUnit] = {
 _RANGES: Mapping[ClockUnit, tuple[int, int, int]] = {
     ClockUnit.HOUR: (0, 24, 12),
     ClockUnit.WEEKDAY: (0, 7, 4),
-    ClockUnit.MONTH: (1, 12, 3),
+    ClockUnit.MONTH: (1, 12, 1),
 }
 """Of a unit: the smallest and the largest whole number, and how many distinct ones make it look like that unit."""
 
@@ -63,7 +65,8 @@ def clock_features(
         if features[name].type in OPEN_TYPES or features[name].view is not None:
             continue
         cells, values = _cells(columns[name], codes[name], least)
-        unit = _unit(name, cells, local, is_short=is_short)
+        unit = None if features[name].value_count < FEWEST_ROWS else calendar_unit(_texts(columns[name]), local)
+        unit = unit or _unit(name, cells, local, is_short=is_short)
         if unit is not None:
             width = max(len(values), int(cells.max()) + 1)
             clocks[name] = ClockFeature(unit, _table(unit, cells, local, width, least), values)
@@ -73,14 +76,14 @@ def clock_features(
 def look_alikes(
     rows: Columns, features: Mapping[str, FeatureBaseline], codes: Mapping[str, BinCodes]
 ) -> dict[str, ClockFeature]:
-    """The features that look like a clock by name and by values, where no times are known."""
+    """The features that look like a clock, where no times are known: by name and values, or by the form of these."""
     columns: dict[str, Column] = {**rows.numbers, **rows.categories}
     return {
         name: ClockFeature(ClockUnit.UNKNOWN)
         for name in codes
         if features[name].type not in OPEN_TYPES
         and features[name].view is None
-        and _looks_like_clock(name, columns[name])
+        and (has_calendar_form(_texts(columns[name])) or _looks_like_clock(name, columns[name]))
     }
 
 
@@ -96,11 +99,12 @@ def name_unit(name: str) -> ClockUnit | None:
 
 def _looks_like_clock(name: str, column: Column) -> bool:
     unit = name_unit(name)
+    distinct = [text for text in _texts(column).counts() if text is not None]
+    if unit is ClockUnit.DATE and distinct and {*map(str, distinct)} <= {*map(str, YEARS)}:
+        return True
     if unit is None or unit not in _RANGES:
         return False
     least, most, fewest = _RANGES[unit]
-    texts = column if isinstance(column, DictionaryColumn) else DictionaryColumn.of_codes(column)
-    distinct = [text for text in texts.counts() if text is not None]
     try:
         numbers = [float(str(text)) for text in distinct]
     except ValueError:
@@ -110,9 +114,13 @@ def _looks_like_clock(name: str, column: Column) -> bool:
     )
 
 
+def _texts(column: Column) -> DictionaryColumn:
+    return column if isinstance(column, DictionaryColumn) else DictionaryColumn.of_codes(column)
+
+
 def _cells(column: Column, codes: BinCodes, least: int) -> tuple[NDArray[np.intp], tuple[str, ...]]:
     """(n,) the cell of each row, -1 of a missing value; and the values that are cells, empty where the bins are."""
-    texts = column if isinstance(column, DictionaryColumn) else DictionaryColumn.of_codes(column)
+    texts = _texts(column)
     counts = texts.counts()
     counts.pop(None, None)
     if len(counts) > MOST_VALUES:
