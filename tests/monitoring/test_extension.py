@@ -158,3 +158,27 @@ def test_a_period_without_slots_keeps_those_of_the_other() -> None:
     assert sum_of(template, without).slots == template.slots
     assert sum_of(without, template).slots == template.slots
     assert np.isfinite(sum_of(template, without).avg_confidence or np.nan)
+
+
+def test_rows_that_runs_left_out_are_named_and_the_owner_may_count_them(service: Service) -> None:
+    """After a new category every run deviates, so nothing is left: the refusal says why, and what widens it anyway."""
+
+    def rename(i: int, row: Row) -> None:
+        row["town"] = "F" if i % 6 == 0 else row["town"]
+
+    start = service.now
+    for _ in range(4):
+        service.step(300, change=rename)
+    assert service.state() is State.WARNING
+    span = HealthySpan(start, service.now)
+    with pytest.raises(BaselineRefused, match="1200 more that the model answered were left out") as refusal:
+        extend(service.engine, service.settings, span, at=service.now)
+    assert any(
+        each.startswith("unseen_category_rate:town deviated in 4 of the 4 runs") for each in refusal.value.evidence
+    )
+    old = active(service)
+    new = extend(service.engine, service.settings, replace(span, accept_contradiction=True), at=service.now)
+    assert new.sample_size == old.sample_size + 1200
+    for _ in range(8):
+        service.step(300, change=rename)
+    assert service.state() is State.NORMAL

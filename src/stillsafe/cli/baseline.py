@@ -84,6 +84,10 @@ def baseline_extend(
         str | None, typer.Option("--from", help="Start of the healthy span (ISO 8601; default seven days ago).")
     ] = None,
     until: Annotated[str | None, typer.Option("--to", help="Its end (ISO 8601; default now).")] = None,
+    accept_contradiction: Annotated[
+        bool,
+        typer.Option("--accept-contradiction", help="Count rows although runs deviated on them: they are healthy."),
+    ] = False,
     with_labels: WithLabels = False,
     as_json: Json = False,
 ) -> None:
@@ -93,10 +97,11 @@ def baseline_extend(
     """
     settings = service.settings_of(config)
     engine = service.open_store(settings)
-    span = extension.HealthySpan(*(None if time is None else parse_time(time) for time in (since, until)))
+    start, end = (None if time is None else parse_time(time) for time in (since, until))
+    span = extension.HealthySpan(start, end, accept_contradiction)
     previous = _study_in_force(engine, settings)
     with progress_bar("Reading the log") as progress:
-        study = _label_study(settings, progress, accept_contradiction=False) if with_labels else None
+        study = _label_study(settings, progress, accept_contradiction) if with_labels else None
         baseline = extension.extend(engine, settings, span, at=service.utc_now(), study=study)
     _print_new(baseline, previous, as_json)
 

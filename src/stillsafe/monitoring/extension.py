@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline, Joint
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
+from stillsafe.core.evidence.time_text import time_text
+from stillsafe.core.signals import Evidence, Signal, reading_key
 from stillsafe.errors import BaselineRefused
-from stillsafe.monitoring.baseline import BaselineOrigin, require_healthy, store_baseline, summarize
+from stillsafe.monitoring.baseline import SMALLEST_SAMPLE, BaselineOrigin, require_healthy, store_baseline, summarize
 from stillsafe.monitoring.baseline_labels import LabelledPeriod, PeriodStudy, period_labels
 from stillsafe.monitoring.columns import Columns, read_columns
 from stillsafe.monitoring.disclosure import Disclosure
@@ -24,17 +26,25 @@ from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.requests import healthy_rows
+from stillsafe.store.read.runs import deviating_figures
 
 DEFAULT_DAYS = 7
+MOST_REASONS = 5
+"""Readings that a refusal names, the most frequent first."""
 N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthySpan:
-    """The times of the rows that widen a baseline, half open; None for the default."""
+    """The times of the rows that widen a baseline, half open; None for the default.
+
+    Attributes:
+        accept_contradiction: whether rows count although runs deviated on them: the owner says that they are healthy.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
+    accept_contradiction: bool = False
 
 
 def extend(
@@ -42,8 +52,9 @@ def extend(
 ) -> Baseline:
     """Add a healthy period of the log to the active baseline, and activate the result.
 
-    Rows count that the model answered in the state NORMAL, in runs without a deviation. By default the last seven days
-    count, without those that widened the baseline before.
+    Rows count that the model answered in the state NORMAL, in runs without a deviation; where the span accepts a
+    contradiction, all that the model answered. By default the last seven days count, without those that widened the
+    baseline before.
 
     Args:
         engine: the store.
@@ -61,7 +72,10 @@ def extend(
         active = active_baseline(connection, version)
         if active is None:
             raise BaselineRefused("There is no active baseline to widen; make one with `stillsafe baseline create`.")
-        log_rows = healthy_rows(connection, version, span.since or _default_start(active, until), until)
+        start, is_contradiction = span.since or _default_start(active, until), span.accept_contradiction
+        log_rows = healthy_rows(connection, version, start, until, with_deviations=is_contradiction)
+        if len(log_rows) < SMALLEST_SAMPLE and not is_contradiction:
+            _refuse_few(connection, version, start, until, len(log_rows))
         labels = [] if study is None else period_labels(connection, log_rows)
     timezone = settings.service.timezone if active.slots is None else active.slots.timezone
     rows = LogFormat.of(settings).comparable_columns(read_columns(log_rows, schema), active)
@@ -83,6 +97,35 @@ def extend(
     with database.writing(engine) as connection:
         store_baseline(connection, baseline)
     return baseline
+
+
+def _refuse_few(connection: Connection, version: str, start: datetime, until: datetime, count: int) -> None:
+    """Refuse a span with too few healthy rows, and say which runs their rows were left out for.
+
+    Raises:
+        BaselineRefused: always, unless nothing was left out.
+    """
+    others = len(healthy_rows(connection, version, start, until, with_deviations=True)) - count
+    if not others:
+        return
+    runs = deviating_figures(connection, version, start, until)
+    keys = Counter(
+        reading_key(Signal(reading["signal"]), reading["feature"])
+        for run in runs
+        for reading in run.readings or ()
+        if reading["evidence"] == Evidence.BAD.value
+    )
+    reasons = [
+        f"{key} deviated in {number} of the {len(runs)} runs that deviated, which end from "
+        f"{time_text(runs[0].window_end)} to {time_text(runs[-1].window_end)}."
+        for key, number in keys.most_common(MOST_REASONS)
+    ]
+    raise BaselineRefused(
+        f"{count} predictions are too few for a baseline; at least {SMALLEST_SAMPLE} are needed. {others} more that "
+        "the model answered were left out, because their run deviated or the state was not NORMAL. If they were "
+        "healthy, as those of a new month or a new category, add --accept-contradiction.",
+        reasons,
+    )
 
 
 def _with_slots_like(active: Baseline, period: Baseline, rows: Columns, settings: Settings) -> Baseline:

@@ -224,31 +224,32 @@ def first_healthy_rows(connection: Connection, model_version: str, count: int) -
     return _log_rows(connection, query.order_by(prediction_logs.c.id).limit(count))
 
 
-def healthy_rows(connection: Connection, model_version: str, start: datetime, end: datetime) -> LogRows:
-    """The healthy rows of one version in `[start, end)`, as `first_healthy_rows`."""
-    time = prediction_logs.c.timestamp
-    query = _healthy_query(connection, model_version).where(time >= start, time < end)
+def healthy_rows(
+    connection: Connection, version: str, start: datetime, end: datetime, *, with_deviations: bool = False
+) -> LogRows:
+    """The rows of `[start, end)` as `first_healthy_rows`; with deviations, all of them that the model answered."""
+    time, query_of = prediction_logs.c.timestamp, _answered_query if with_deviations else _healthy_query
+    query = query_of(connection, version).where(time >= start, time < end)
     return _log_rows(connection, query.order_by(prediction_logs.c.id))
 
 
-def _healthy_query(connection: Connection, model_version: str) -> Select[Any]:
+def _healthy_query(connection: Connection, version: str) -> Select[Any]:
     table, run = prediction_logs, current_window_metrics
     in_deviating_run = exists().where(
         run.c.service_id == database.service_id(connection),
         run.c.superseded_at.is_(None),
         run.c.evidence == Evidence.BAD.value,
-        run.c.model_version == model_version,
+        run.c.model_version == version,
         table.c.timestamp >= run.c.window_start,
         or_(run.c.fresh_since.is_(None), table.c.timestamp >= run.c.fresh_since),
         table.c.timestamp < run.c.window_end,
     )
-    return _log_query(connection).where(
-        *own_rows(connection, table, model_version, by_id=True),
-        *evidence_rows(table),
-        table.c.system_state == State.NORMAL.value,
-        table.c.fallback_used.is_(False),
-        ~in_deviating_run,
-    )
+    return _answered_query(connection, version).where(table.c.system_state == State.NORMAL.value, ~in_deviating_run)
+
+
+def _answered_query(connection: Connection, version: str) -> Select[Any]:
+    own = [*own_rows(connection, prediction_logs, version, by_id=True), *evidence_rows(prediction_logs)]
+    return _log_query(connection).where(*own, prediction_logs.c.fallback_used.is_(False))
 
 
 def last_prediction_row(connection: Connection) -> int:

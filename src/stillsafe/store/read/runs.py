@@ -14,6 +14,8 @@ from stillsafe.store.tables import current_window_metrics, feature_schemas, oper
 
 MOST_MARKS = 50_000
 """Runs of a time whose states are read: five weeks of them, at one a minute."""
+MOST_DEVIATING_RUNS = 5_000
+"""Runs of a span whose deviations are named: a month of them, at one in ten minutes."""
 MOST_LABEL_RUNS = 5_000
 """Runs after an incident whose labels are searched: a month of them, at one in ten minutes."""
 
@@ -116,6 +118,19 @@ def deviating_run_count(connection: Connection, model_version: str, start: datet
         table.c.window_end <= end,
     )
     return int(connection.execute(query).scalar_one())
+
+
+def deviating_figures(connection: Connection, model_version: str, start: datetime, end: datetime) -> list[RunFigures]:
+    """The runs that deviated and whose windows end in `(start, end]`, oldest first."""
+    table = current_window_metrics
+    conditions = (
+        table.c.evidence == Evidence.BAD.value,
+        table.c.window_end > start,
+        table.c.window_end <= end,
+    )
+    columns = [table.c[each.name] for each in fields(RunFigures)]
+    query = select(*columns).where(*_in_force(connection, model_version), *conditions).order_by(table.c.id)
+    return [record_from_row(RunFigures, row) for row in connection.execute(query.limit(MOST_DEVIATING_RUNS))]
 
 
 def run_at(connection: Connection, window_end: datetime, model_version: str | None = None) -> RunRecord | None:
