@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from stillsafe.core.evidence.bins import Bins
 from stillsafe.core.evidence.impact import PerformanceImpact
+from stillsafe.core.evidence.new_values import NewValues
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
 from stillsafe.core.evidence.view import View
 from stillsafe.core.schema import FeatureType
@@ -44,6 +45,7 @@ class FeatureBaseline:
         unlisted_most: how often a value that is in neither list occurred at most; None in an older baseline.
         outside_count: healthy numbers outside the range.
         view: how it is computed, where it is a view of another feature; None of a feature itself.
+        new_values: how many values are new because time has passed; None in an older baseline and without times.
     """
 
     type: FeatureType | None
@@ -62,6 +64,7 @@ class FeatureBaseline:
     unlisted_most: int | None = None
     outside_count: int = 0
     view: View | None = None
+    new_values: NewValues | None = None
 
     @property
     def is_categorical(self) -> bool:
@@ -76,7 +79,7 @@ class FeatureBaseline:
 
     @property
     def expected_unseen_rate(self) -> float:
-        """Probability that the next healthy value is a category that the baseline does not know.
+        """Probability that the next healthy value is a category that the baseline does not know, were no time to pass.
 
         The share of values whose category occurred once, and of those whose category is not listed. Source: I. J.
         Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40
@@ -96,11 +99,9 @@ class FeatureBaseline:
 
     def usual_rate(self, number: float) -> float:
         """Share of the values that were this number, in [0, 1]; an upper limit for a number not in `frequent`."""
-        if not self.value_count:
-            return 0.0
         last = self.frequent[-1][1] if len(self.frequent) < self.distinct_count and self.frequent else 0
         most = last if self.unlisted_most is None else self.unlisted_most
-        return dict(self.frequent).get(number, most) / self.value_count
+        return dict(self.frequent).get(number, most) / self.value_count if self.value_count else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from stillsafe.model.reference import read_baseline, read_reference
 from stillsafe.monitoring.baseline_labels import LabelledPeriod, PeriodStudy, period_labels
 from stillsafe.monitoring.columns import Columns, RowOutcomes, columns_from_snapshots, read_columns
 from stillsafe.monitoring.disclosure import NO_DISCLOSURE_CONTROL, Disclosure, shared_predictions
-from stillsafe.monitoring.local_time import fresh_slots
+from stillsafe.monitoring.local_time import fresh_slots, middle_time
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.logged_baseline import logged_baseline
 from stillsafe.monitoring.noise import SMALLEST_CHUNK, baseline_noise, joint_table, with_impact
@@ -38,6 +38,7 @@ from stillsafe.monitoring.profile import numeric_predictions, profile_features, 
 from stillsafe.monitoring.slot_noise import with_slots
 from stillsafe.monitoring.slots import period_clock
 from stillsafe.monitoring.tally import tally
+from stillsafe.monitoring.value_ages import with_value_ages
 from stillsafe.monitoring.views import ViewConditions, with_healthy_views
 from stillsafe.settings import Settings
 from stillsafe.store import database
@@ -211,7 +212,7 @@ def summarize(
         **_studies_of(reference, profiles.features),
     )
     noise = baseline_noise(rows, schema, baseline)
-    return replace(baseline, variation=noise.variation, offset=noise.offset)
+    return with_value_ages(replace(baseline, variation=noise.variation, offset=noise.offset), rows, timezone)
 
 
 def _studies_of(reference: Baseline | None, features: Mapping[str, FeatureBaseline]) -> dict[str, Any]:
@@ -233,7 +234,7 @@ def contradictions(
     middle = len(rows) // 2
     if middle < SMALLEST_CHUNK:
         return []
-    first, second = rows[:middle], rows[middle:]
+    first, second, at = rows[:middle], rows[middle:], middle_time(rows.times[middle:], at)
     origin = BaselineOrigin("first half", "", at, BaselineSource.SPAN)
     healthy = replace(summarize(first, schema, origin, timezone=timezone), variation={}, longest_pause_seconds=None)
     if timezone is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from stillsafe.core.baseline import Baseline, BaselineSource, FeatureBaseline, Joint
+from stillsafe.core.evidence.new_values import NewValues
 from stillsafe.core.evidence.slot_table import ClockFeature, SlotTable
 from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.signals import Evidence, Signal, reading_key
@@ -223,7 +224,15 @@ def _feature(first: FeatureBaseline, second: FeatureBaseline) -> FeatureBaseline
         unlisted_count=first.unlisted_count + second.unlisted_count,
         unlisted_most=sum(most) if most else None,
         outside_count=first.outside_count + second.outside_count,
+        new_values=_new_values(first.new_values, second.new_values),
     )
+
+
+def _new_values(first: NewValues | None, second: NewValues | None) -> NewValues | None:
+    """What is new by the later period, or by the earlier one where the later is too short to show it."""
+    if first is None or second is None:
+        return second or first
+    return NewValues(max(first.ends_at, second.ends_at), second.shares or first.shares)
 
 
 def _sums(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:

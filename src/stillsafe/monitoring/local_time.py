@@ -63,6 +63,11 @@ def local_times(times: Micros, timezone: str) -> LocalTimes:
     return LocalTimes(tuple(_local_quarter(quarter, timezone) for quarter in quarters.tolist()), positions)
 
 
+def middle_time(times: Micros, default: datetime) -> datetime:
+    """The time in the middle of times in microseconds since 1970, aware UTC; the default where there are none."""
+    return EPOCH + timedelta(microseconds=int(np.median(times))) if len(times) else default
+
+
 def utc_offsets(times: Micros, timezone: str) -> Micros:
     """(n,) what the clock of a time zone is ahead of UTC at these times, in microseconds."""
     quarters, positions = np.unique(times // QUARTER_MICROS, return_inverse=True)

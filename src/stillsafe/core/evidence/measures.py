@@ -1,7 +1,10 @@
 """What a window's counts of features measure: rates and distances with their standard errors, not yet judged."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 
 from stillsafe.core.baseline import Baseline, FeatureBaseline
 from stillsafe.core.evidence.distributions import distribution_shift
@@ -82,8 +85,8 @@ def measure_run(policy: Policy, baseline: Baseline, window: Window) -> RunMeasur
         *(repetition_measures(baseline, tally) if is_enough else ()),
         *(refusal_measures(baseline, tally) if has_requests else ()),
         *(model_error_measures(baseline, tally) if has_predictions else ()),
-        *(feature_measures(policy.evidence, baseline, tally) if has_predictions else ()),
-        *(distribution_measures(shift) if shift is not None else ()),
+        *(feature_measures(policy.evidence, baseline, tally, window.end) if has_predictions else ()),
+        *(distribution_measures(shift, new_shares(baseline, window.end)) if shift is not None else ()),
     ]
     measures = [m for m in measures if m.sample_count >= policy.min_fresh_predictions and _is_finite(m, baseline)]
     reading_count = len(measures) + (len(baseline.joint.features) if baseline.joint else 0)
@@ -146,10 +149,12 @@ def model_error_measures(baseline: Baseline, tally: Tally) -> list[Measure]:
     return [rate_measure(Signal.MODEL_ERROR_RATE, None, tally.model_error_count, n, reference, healthy_n)] if n else []
 
 
-def feature_measures(evidence: EvidencePolicy, baseline: Baseline, tally: Tally) -> list[Measure]:
-    """Missing values, and what is wrong with those that are present, per feature."""
+def feature_measures(
+    evidence: EvidencePolicy, baseline: Baseline, tally: Tally, at: datetime | None = None
+) -> list[Measure]:
+    """Missing values, and what is wrong with those that are present, per feature; `at` tells how many are new."""
     measures = []
-    effective = baseline.effective_size
+    effective, shares = baseline.effective_size, new_shares(baseline, at)
     for name, healthy in baseline.features.items():
         now = tally.features.get(name, FeatureTally())
         n, healthy_n = now.value_count + now.missing_count, healthy.value_count + healthy.missing_count
@@ -158,7 +163,9 @@ def feature_measures(evidence: EvidencePolicy, baseline: Baseline, tally: Tally)
             missing = (now.missing_count, n, healthy.missing_rate, healthy_n)
             measures.append(rate_measure(Signal.MISSING_RATE, name, *missing))
         if now.value_count:
-            measures += clock_measures(baseline, name, now) or _value_measures(evidence, name, healthy, now)
+            measures += clock_measures(baseline, name, now) or _value_measures(
+                evidence, name, healthy, now, shares.get(name, 0.0)
+            )
     return measures
 
 
@@ -175,12 +182,14 @@ def clock_measures(baseline: Baseline, name: str, now: FeatureTally) -> list[Mea
     return [rate_measure(Signal.CLOCK_CONTRADICTION_RATE, name, *counts, 0.0, healthy_n)]
 
 
-def _value_measures(evidence: EvidencePolicy, name: str, healthy: FeatureBaseline, now: FeatureTally) -> list[Measure]:
+def _value_measures(
+    evidence: EvidencePolicy, name: str, healthy: FeatureBaseline, now: FeatureTally, new_share: float
+) -> list[Measure]:
     n, healthy_n = now.value_count, healthy.value_count
     if healthy.bin_counts and not now.bin_counts:
         return []  # the log hides the values
     if healthy.is_categorical:
-        reference = healthy.expected_unseen_rate
+        reference = min(1.0, healthy.expected_unseen_rate + new_share)
         return [rate_measure(Signal.UNSEEN_CATEGORY_RATE, name, now.unseen_count, n, reference, healthy_n)]
     if healthy.minimum is not None:
         outside = now.below_count + now.above_count
@@ -209,8 +218,16 @@ def _repeated_measure(
     return [rate_measure(Signal.REPEATED_VALUE_RATE, name, count, n, rate, healthy.value_count)]
 
 
-def distribution_measures(shift: DistributionShift) -> list[Measure]:
-    """The total variation distance of each feature and output from the baseline."""
+def new_shares(baseline: Baseline, at: datetime | None) -> dict[str, float]:
+    """Per feature, the share of values that are expected to be new at a time because time has passed."""
+    features = baseline.features.items()
+    return {name: each.new_values.share_at(at) for name, each in features if each.new_values is not None}
+
+
+def distribution_measures(
+    shift: DistributionShift, new_by_feature: Mapping[str, float] = MappingProxyType({})
+) -> list[Measure]:
+    """The total variation distance of each feature and output from the baseline; new values move as well."""
     change, features = Signal.DISTRIBUTION_CHANGE, shift.clipped_features
     comparisons = [
         *((change, name, now, shift.healthy[name]) for name, now in features.items()),
@@ -219,6 +236,7 @@ def distribution_measures(shift: DistributionShift) -> list[Measure]:
     measures = []
     for signal, feature, now, healthy in comparisons:
         reference, noise = total_variation_noise(healthy, shift.variance_factor)
+        reference = min(1.0, reference + new_by_feature.get(feature or "", 0.0))
         measures.append(Measure(signal, feature, total_variation(now, healthy), reference, noise, shift.count))
     return measures
 
