@@ -1,12 +1,18 @@
 """Dates are recognised however a sample writes them, and numbers that are none are not."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from stillsafe.core.schema import FeatureSpec, FeatureType
-from stillsafe.init.date_columns import date_remark, number_date_format, text_date_formats, untimed_sentences
+from stillsafe.init.date_columns import (
+    common_date_format,
+    date_remark,
+    number_date_format,
+    text_date_formats,
+    untimed_sentences,
+)
 
 DAYS = [date(2024, 1, 20) + timedelta(days=37 * n) for n in range(40)]
 
@@ -58,6 +64,27 @@ def test_other_texts_are_no_dates(values: list[str]) -> None:
 def test_numbers_are_times_where_they_all_lie_among_them(name: str, values: list[Any], date_format: str | None) -> None:
     """Seconds, milliseconds and the digits of days; amounts, phone numbers and hours are none."""
     assert number_date_format(name, values) == date_format
+
+
+@pytest.mark.parametrize("word", ["0000-00-00", "unknown", "-", "99.99.9999"])
+@pytest.mark.parametrize("date_format", ["%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%dT%H:%M:%S%z", "%m/%d/%Y"])
+def test_a_few_words_for_no_date_leave_a_column_one_of_dates(date_format: str, word: str) -> None:
+    """Up to a tenth of the values, wherever they stand; more of them, or all kinds of texts, do not."""
+    days = [datetime(day.year, day.month, day.day, tzinfo=UTC).strftime(date_format) for day in DAYS]
+    assert text_date_formats([word, *days, word]) == ()
+    assert common_date_format([word, *days, word]) == date_format
+    assert common_date_format([*days, *[word] * 8]) is None
+    assert common_date_format([*days * 3, *(f"{word}{n}" for n in range(9))]) is None
+    assert common_date_format([word] * 30) is None
+
+
+@pytest.mark.parametrize("odd", [0, 99_999_999, -1])
+def test_a_few_numbers_for_no_date_leave_numbers_times(odd: int) -> None:
+    """Digits of days and seconds since 1970, with a number for none."""
+    days = [int(day.strftime("%Y%m%d")) for day in DAYS]
+    assert number_date_format("n", [odd, *days, odd]) == "%Y%m%d"
+    assert number_date_format("at", [odd, odd, *(1_700_000_000 + 3_600 * n for n in range(40))]) == "seconds"
+    assert number_date_format("n", [*days, *[odd] * 8]) is None
 
 
 def test_init_says_what_it_took_a_column_for() -> None:

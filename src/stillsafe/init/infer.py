@@ -22,7 +22,7 @@ from stillsafe.core.schema import (
 from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
 from stillsafe.init.conversion import equal_scores
-from stillsafe.init.date_columns import date_remark, number_date_format, text_date_formats
+from stillsafe.init.date_columns import common_date_format, date_remark, number_date_format, text_date_formats
 from stillsafe.model.model import Model
 from stillsafe.model.parts import (
     encoded_columns,
@@ -247,8 +247,10 @@ def _spec(name: str, values: Sequence[Any], dates: str | None = None) -> Feature
         return FeatureSpec(name, FeatureType.BOOLEAN, required=False)
     if all(isinstance(value, str) for value in values):
         longest = max(LONGEST_USUAL_CATEGORY, 2 * max(len(value) for value in values))
-        if formats := text_date_formats(values, dates):
-            return FeatureSpec(name, FeatureType.DATE, required=False, max_length=longest, date_format=formats[0])
+        formats, common_format = text_date_formats(values, dates), None
+        if formats or (common_format := common_date_format(values, dates)):
+            form = formats[0] if formats else common_format
+            return FeatureSpec(name, FeatureType.DATE, required=False, max_length=longest, date_format=form)
         return FeatureSpec(name, _text_type(values), required=False, max_length=longest)
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         kinds = ", ".join(sorted({type(value).__name__ for value in values}))

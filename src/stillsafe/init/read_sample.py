@@ -3,16 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stillsafe.core.fallback import Answer
-from stillsafe.core.schema import TEXT_TYPES, Row
+from stillsafe.core.schema import TEXT_TYPES, Row, Schema
+from stillsafe.csv_files.dialect import read_csv_text
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import default_answer, infer, inspect, sample
+from stillsafe.init.odd_values import odd_value_remarks
 from stillsafe.model.model import Model, ModelKind
 from stillsafe.model.parts import encoded_columns, opaque_columns
-from stillsafe.table_file import ANY_FORMAT, CsvTable, TableFormat
+from stillsafe.table_file import ANY_FORMAT, CsvTable, TableFormat, is_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +39,23 @@ class SampleSource:
 
 @dataclass(frozen=True, slots=True)
 class SampleData:
-    """The sample: the table as it was read, its columns, the inferred schema, the rows, and any labels."""
+    """The sample: the table as it was read, its columns, the inferred schema, the rows, and any labels.
+
+    Attributes:
+        odd_values: a sentence for each column with values that may stand for a missing one.
+    """
 
     table: CsvTable
     columns: sample.Sample
     schema: infer.InferredSchema
     rows: list[Row]
     labels: list[Answer | None] | None
+    odd_values: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should check about how the file was read, one sentence each."""
-        return (*self.table.remarks, *self.table.doubts.values())
+        return (*self.table.remarks, *self.table.doubts.values(), *self.odd_values)
 
 
 def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: tuple[Answer, ...]) -> SampleData:
@@ -68,7 +78,21 @@ def read_sample(source: SampleSource, estimator: Any, kind: ModelKind, classes: 
         candidate = Model("", kind, classes, schema.schema, estimator, scale)
         schema = infer.with_texts(infer.with_measures(schema, candidate, rows), candidate, rows)
         schema = infer.with_orders(schema, candidate, columns.features)
-    return SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels)
+    odd_values = sample_odd_values(source, table, schema.schema, columns.features)
+    return SampleData(table, columns, schema, infer.rows_of(columns.features, schema.schema), labels, odd_values)
+
+
+def sample_odd_values(source: SampleSource, table: CsvTable, schema: Schema, features: pd.DataFrame) -> tuple[str, ...]:
+    """A sentence for each column with values that may stand for a missing one, with their place in the file."""
+    return tuple(odd_value_remarks(schema, features, partial(_place_of, source, table.frame)))
+
+
+def _place_of(source: SampleSource, frame: pd.DataFrame, name: str, value: Any) -> str:
+    """Where a value occurs first in the sample's file, in words."""
+    row = int((frame[name] == value).to_numpy().argmax())
+    if is_parquet(source.sample_file):
+        return f"row {row + 1}"
+    return f"line {read_csv_text(source.sample_file, source.form, [*map(str, frame.columns)]).line_of(row)}"
 
 
 def require_no_doubt(table: CsvTable, columns: sample.Sample, estimator: Any, file: Path) -> None:

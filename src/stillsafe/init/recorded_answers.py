@@ -15,7 +15,7 @@ from stillsafe.core.score import Score, as_text
 from stillsafe.core.text import join_names
 from stillsafe.errors import ConfigurationError
 from stillsafe.init import default_answer, infer, sample
-from stillsafe.init.read_sample import SampleData, SampleSource, require_no_doubt
+from stillsafe.init.read_sample import SampleData, SampleSource, require_no_doubt, sample_odd_values
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale, Numbers, prediction_scale
 from stillsafe.model.external import model_of
 from stillsafe.model.labels import parse_labels
@@ -107,7 +107,8 @@ def read_recorded_answers(
     kind = ModelKind.CLASSIFIER if classes else ModelKind.REGRESSOR
     labels = default_answer.sample_labels(columns.labels, kind, classes)
     rows = infer.rows_of(columns.features, wide)
-    data = SampleData(table, columns, description, rows, labels)
+    odd_values = sample_odd_values(source, table, wide, columns.features)
+    data = SampleData(table, columns, description, rows, labels, odd_values)
     missing_count = int((~is_answered).sum())
     warnings = [f"{missing_count} rows without a prediction were left out."] if missing_count else []
     warnings += _leftover_warnings(columns.features, classes)
