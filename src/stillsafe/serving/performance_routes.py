@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from stillsafe.model.class_probability import with_areas
 from stillsafe.model.estimate_report import estimate_account
 from stillsafe.model.performance_report import PeriodKind, performance_report
+from stillsafe.serving.parameters import require_known_parameters
 from stillsafe.serving.performance_schemas import EstimateAccountDocument, PerformanceDocument, PeriodDocument
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import problem_responses
@@ -19,7 +20,7 @@ PeriodLimit = Annotated[int, Query(alias="limit", ge=1, le=MOST_PERIODS, descrip
 
 def performance_routes(context: Context) -> APIRouter:
     """`GET /v1/performance`."""
-    routes = APIRouter(prefix="/v1", tags=["labels"])
+    routes = APIRouter(prefix="/v1", tags=["labels"], dependencies=[Depends(require_known_parameters)])
 
     @routes.get("/performance", response_model=PerformanceDocument, responses=problem_responses(422, 503))
     async def performance(kind: By = "day", limit: PeriodLimit = 7) -> Response:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from stillsafe.serving.body.request_id import MOST_CHARACTERS
+from stillsafe.serving.parameters import require_known_parameters
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RefusedRequest, problem, problem_responses
 from stillsafe.serving.schemas import LoggedPredictionDocument, LoggedPredictionsDocument
@@ -19,7 +20,7 @@ RequestIdQuery = Annotated[
 
 def prediction_routes(context: Context) -> APIRouter:
     """`/v1/predictions` and `/v1/predictions/{prediction_id}`."""
-    routes = APIRouter(prefix="/v1", tags=["predict"])
+    routes = APIRouter(prefix="/v1", tags=["predict"], dependencies=[Depends(require_known_parameters)])
 
     @routes.get("/predictions", response_model=LoggedPredictionsDocument, responses=problem_responses(404, 422, 503))
     async def predictions(request_id: RequestIdQuery) -> Response:

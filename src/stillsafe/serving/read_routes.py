@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
@@ -20,6 +20,7 @@ from stillsafe.serving import predict
 from stillsafe.serving.access.access_control import has_scope
 from stillsafe.serving.access.keys import KeyScope
 from stillsafe.serving.metrics import MEDIA_TYPE, Metrics
+from stillsafe.serving.parameters import require_known_parameters
 from stillsafe.serving.predict import Context
 from stillsafe.serving.problems import RETRY_AFTER_SECONDS, RefusedRequest, problem, problem_responses
 from stillsafe.serving.reasons import why_bypassed
@@ -63,7 +64,7 @@ SLICE_RUNS = 10
 
 def status_routes(context: Context) -> APIRouter:
     """`/v1/*` except the prediction routes."""
-    routes = APIRouter(prefix="/v1", tags=["status"])
+    routes = APIRouter(prefix="/v1", tags=["status"], dependencies=[Depends(require_known_parameters)])
     _add_list_routes(routes, context)
     short_time = TimeShare()
     _add_monitoring_routes(routes, context, short_time)
@@ -133,7 +134,7 @@ async def _answer(share: TimeShare, read: Callable[[], BaseModel]) -> Response:
 
 
 def _add_monitoring_routes(routes: APIRouter, context: Context, share: TimeShare) -> None:
-    @routes.get("/state", response_model=StateDocument, responses=problem_responses(503))
+    @routes.get("/state", response_model=StateDocument, responses=problem_responses(422, 503))
     async def state() -> Response:
         """The current state, its reason, and whether the monitor runs."""
 
@@ -160,7 +161,7 @@ def _add_monitoring_routes(routes: APIRouter, context: Context, share: TimeShare
 
 
 def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> None:
-    @routes.get("/baseline", response_model=BaselineDocument, responses=problem_responses(404, 503))
+    @routes.get("/baseline", response_model=BaselineDocument, responses=problem_responses(404, 422, 503))
     async def baseline() -> Response:
         """The active baseline of the served model version: the statistics of its healthy period."""
 
@@ -170,7 +171,7 @@ def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> 
 
         return await _answer(share, read)
 
-    @routes.get("/model", response_model=ModelDocument, responses=problem_responses(503))
+    @routes.get("/model", response_model=ModelDocument, responses=problem_responses(422, 503))
     async def model() -> Response:
         """The served model."""
 
@@ -181,7 +182,7 @@ def _add_model_routes(routes: APIRouter, context: Context, share: TimeShare) -> 
 
         return await _answer(share, read)
 
-    @routes.get("/schema", response_model=SchemaDocument)
+    @routes.get("/schema", response_model=SchemaDocument, responses=problem_responses(422))
     async def schema() -> Response:
         """The features of a request and their limits."""
 
