@@ -1,4 +1,4 @@
-"""Reads files of labels, CSV or Parquet, in batches: a file of a million rows is never whole in memory."""
+"""Reads files of labels, CSV or Parquet, in batches. Identifiers and labels are texts, as they stand in their cells."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,9 +6,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from stillsafe.csv_files.dialect import read_csv_text
+from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError
 from stillsafe.parquet_files import parquet as parquet_library
-from stillsafe.table_file import column_names, is_parquet
+from stillsafe.table_file import ANY_FORMAT, column_names, is_parquet
 
 PREDICTION_ID, REQUEST_ID, LABEL, JOIN = "prediction_id", "id", "label", "join"
 BATCH_ROWS = 10_000
@@ -23,6 +25,7 @@ class LabelColumns(NamedTuple):
         label: the column of labels.
         feature: the feature whose values the identifiers are instead, or None.
         predictions: of these values, the identifiers of the predictions that have each; None where they are not known.
+        form: what is known about a CSV file.
     """
 
     key: str
@@ -30,6 +33,7 @@ class LabelColumns(NamedTuple):
     label: str
     feature: str | None = None
     predictions: Mapping[str, Sequence[str]] | None = None
+    form: TableFormat = ANY_FORMAT
 
 
 class LabelRow(NamedTuple):
@@ -47,6 +51,7 @@ def find_columns(
     request_id: str | None = None,
     label: str | None = None,
     join: str | None = None,
+    form: TableFormat = ANY_FORMAT,
 ) -> LabelColumns:
     """The columns of a file: those that the owner names, else `prediction_id` or `id`, and `label`.
 
@@ -55,21 +60,37 @@ def find_columns(
     Raises:
         ConfigurationError: the file cannot be read, lacks a column, or has two that could be the identifier.
     """
-    names = column_names(file, "file of labels")
+    expected = [name or kind for kind, name in ((PREDICTION_ID, prediction_id), (REQUEST_ID, request_id))]
+    names = column_names(file, "file of labels", form, [*expected, *filter(None, [join]), label or LABEL])
     columns = {"prediction_id": prediction_id, "id": request_id}
     owners = {kind: name for kind, name in columns.items() if name is not None}
     if join is not None:
         owners[JOIN] = join
-    keys = owners or {kind: kind for kind in (PREDICTION_ID, REQUEST_ID) if kind in names}
+    by_name = _by_name(names)
+    keys = owners or {kind: kind for kind in (PREDICTION_ID, REQUEST_ID) if kind in by_name}
     label = label or LABEL
     for name in (*keys.values(), label):
-        if name not in names:
-            raise _missing(file, f"There is no column {name!r}; there are: {', '.join(names)}.")
+        if name not in by_name:
+            raise _missing(file, f"There is no column {name!r}; there are: {_listed(names)}.")
     if not keys:
-        raise _missing(file, f"No column has the predictions' identifiers; there are: {', '.join(names)}.")
+        raise _missing(file, f"No column has the predictions' identifiers; there are: {_listed(names)}.")
+    keys, label = {kind: by_name[name] for kind, name in keys.items()}, by_name[label]
     # The service's identifier is exact; the client's could have been used again.
     kind = next(each for each in (JOIN, PREDICTION_ID, REQUEST_ID) if each in keys)
-    return LabelColumns(keys[kind], kind == REQUEST_ID, label, join)
+    return LabelColumns(keys[kind], kind == REQUEST_ID, label, join, form=form)
+
+
+def _by_name(names: Sequence[str]) -> dict[str, str]:
+    """The columns by their names, and by their names without blanks around them where these are one column's."""
+    plain_names = [name.strip() for name in names]
+    by_plain_name = {
+        plain: name for plain, name in zip(plain_names, names, strict=True) if plain_names.count(plain) == 1
+    }
+    return by_plain_name | {name: name for name in names}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name if name == name.strip() else repr(name) for name in names)
 
 
 def _missing(file: Path, problem: str) -> ConfigurationError:
@@ -104,14 +125,13 @@ def label_batches(file: Path, columns: LabelColumns) -> Iterator[Sequence[LabelR
 
 
 def _csv_rows(file: Path, columns: LabelColumns) -> Iterator[LabelRow]:
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        lines = csv.reader(handle)
-        positions: Mapping[str, int] = {name: index for index, name in enumerate(next(lines, []))}
-        key, label = positions[columns.key], positions[columns.label]
-        for number, cells in enumerate(lines, start=2):
-            if cells:
-                pair = [cells[index].strip() if index < len(cells) else "" for index in (key, label)]
-                yield LabelRow(number, pair[0] or None, pair[1] or None)
+    csv_text = read_csv_text(file, columns.form, (columns.key, columns.label))
+    key, label = map(csv_text.names.index, (columns.key, columns.label))
+    words = columns.form.missing_words(columns.label, csv_text.names)
+    for number, cells in islice(csv_text.numbered_records(), 1, None):
+        # An identifier may begin or end with a blank; a label never does.
+        name, text = (cells[index] if index < len(cells) else "" for index in (key, label))
+        yield LabelRow(number, name if name.strip() else None, None if text in words else text.strip() or None)
 
 
 def _parquet_rows(file: Path, columns: LabelColumns) -> Iterator[LabelRow]:

@@ -10,6 +10,8 @@ from stillsafe import service
 from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app
 from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import print_plain, print_result, progress_bar
+from stillsafe.cli.table_options import Encoding, Separator
+from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.label_intake import LabelForm, LabelReport
 from stillsafe.label_summary import AnswerCoverage, answer_coverage
 from stillsafe.logged_value import logged_feature
@@ -41,6 +43,8 @@ def labels_add(
         str | None, typer.Option("--join", help="Or a column with the values of the feature of that name.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The column of labels: `label`.")] = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be added.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +54,8 @@ def labels_add(
 
     settings = service.settings_of(config)
     engine = service.open_store(settings)
-    columns = find_columns(file, prediction_id=prediction_id, request_id=request_id, label=label, join=join)
+    table = TableFormat.of_options(separator, None, encoding, None, None)
+    columns = find_columns(file, prediction_id=prediction_id, request_id=request_id, label=label, join=join, form=table)
     form = LabelForm(load_model(settings).classes)
     with progress_bar("Labels") as progress:
         if join is not None:

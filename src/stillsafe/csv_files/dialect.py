@@ -60,6 +60,10 @@ class CsvText:
         records = [record for record in islice(self.records(), 1, RECORDS_INSPECTED) if record]
         return bool(records) and all(len(record) == count + 1 and not record[-1] for record in records)
 
+    def numbered_records(self) -> Iterator[tuple[int, list[str]]]:
+        """The records, each with the line from 1 in which it begins."""
+        return _records(self.text, self.separator)
+
     def records(self) -> Iterator[list[str]]:
         """The cells of each record, the header's first; records without a cell are left out."""
         return (record for _, record in _records(self.text, self.separator))
