@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,50 @@ def test_answers_of_a_model_elsewhere_are_recorded(guard: Guard, healthy_rows: l
             guard.record(healthy_rows[0], prediction, probabilities)
     assert guard.record(healthy_rows[0], 1, confidence=0.5).confidence == 0.5
     assert _counts(guard) == (2, 5)
+
+
+def test_a_wrong_row_among_many_records_fails_alone(guard: Guard, healthy_rows: list[Row]) -> None:
+    """Probabilities are a data frame, an array or rows of any form."""
+    shares = np.array([[0.25, 0.75], [0.5, 0.5]])
+    classes = [*guard.classes]
+    for probabilities in (
+        shares,
+        pd.DataFrame(shares, columns=classes),
+        pd.DataFrame(shares[:, ::-1], columns=classes[::-1]),
+    ):
+        answers = guard.record_many(healthy_rows[:2], np.array([1, 1]), probabilities)
+        assert [each.confidence for each in answers if isinstance(each, Prediction)] == [0.75, 0.5]
+    mixed_forms: list[Any] = [[0.25, 0.75], 7, {0: 1, 1: 1}, pd.NA, shares[1]]
+    answers = guard.record_many(healthy_rows[:5], [1, 1, 1, 1, pd.NA], mixed_forms)
+    assert [type(each) for each in answers] == [Prediction, *[InvalidFeatures] * 4]
+    assert _counts(guard) == (7, 4)
+
+
+@pytest.mark.parametrize("form", [dict, pd.Series, lambda row: pd.DataFrame([row])])
+def test_decimals_and_missing_values_of_pandas_are_plain_values(
+    guard: Guard, healthy_rows: list[Row], form: Any
+) -> None:
+    """In a mapping, a row and a data frame they are answered as Python's own numbers and None."""
+    row: dict[str, Any] = {name: pd.NA if value is None else value for name, value in healthy_rows[0].items()}
+    row |= {name: Decimal(repr(value)) for name, value in row.items() if type(value) in (int, float)}
+    features = form(row)
+    answers = guard.predict_many(features if isinstance(features, pd.DataFrame) else [features])
+    assert [each.prediction for each in answers if isinstance(each, Prediction)] == [
+        guard.predict(healthy_rows[0]).prediction
+    ]
+
+
+def test_a_data_frame_with_a_column_twice_is_refused_by_its_name(guard: Guard, healthy_rows: list[Row]) -> None:
+    """With and without ids; a column that is no feature may occur as often as it likes."""
+    table = pd.DataFrame(healthy_rows[:2])
+    name = guard.settings.features[0].name
+    double_table = pd.concat([table, table[[name]]], axis=1)
+    for ids in (None, ["a", "b"]):
+        with pytest.raises(ValueError, match=f"the column '{name}' 2 times"):
+            guard.predict_many(double_table, ids=ids)
+    spare = pd.DataFrame([[1, 2]] * 2, columns=["spare", "spare"])
+    answers = guard.predict_many(pd.concat([table, spare], axis=1))
+    assert all(isinstance(each, Prediction) for each in answers)
 
 
 def test_numbers_of_numpy_are_recorded(guard: Guard, healthy_rows: list[Row]) -> None:

@@ -367,8 +367,8 @@ def test_an_erased_text_stands_nowhere_whatever_its_signs(life: Life) -> None:
     def places(town: str) -> set[str]:
         return {place for place, cell in life.cells() if any(form in cell for form in forms[town])}
 
-    shown = set.union(*map(places, towns))
-    assert {"current_window_metrics.window", "prediction_logs.input_summary"} <= shown
+    first_places = set.union(*map(places, towns))
+    assert {"current_window_metrics.window", "prediction_logs.input_summary"} <= first_places
     life.command("explain", *config)
     subjects = [word for town in towns for word in ("--feature", f"town={town}")]
     life.command("erase", *subjects, "--reason", "asked", "--by", "me", "--yes", *config)

@@ -28,7 +28,7 @@ from stillsafe.serving.body import instances
 from stillsafe.serving.body.request_id import ON_DEMAND, id_violation, identity_of
 from stillsafe.serving.frame_replies import FrameReplies, result_of
 from stillsafe.serving.guard_process import MOST_ROWS, GuardProcess, Reply
-from stillsafe.serving.outcomes import plain_outcome
+from stillsafe.serving.outcomes import plain_outcome, probability_rows
 from stillsafe.serving.predict import Context
 from stillsafe.serving.prediction_request import ColumnRequests, Outcome, PredictionRequest, Refusal
 from stillsafe.serving.reasons import why_bypassed
@@ -195,7 +195,7 @@ class Guard:
         self,
         features: Mapping[str, object],
         prediction: Any,
-        probabilities: Mapping[Any, float] | None = None,
+        probabilities: Any = None,
         *,
         confidence: SupportsFloat | None = None,
         id: str | None = None,  # noqa: A002 - the name of the field over HTTP
@@ -208,7 +208,8 @@ class Guard:
         Args:
             features: as in `predict`.
             prediction: a class of the service's model, or a number.
-            probabilities: class -> probability; needed where the confidence is a class's probability.
+            probabilities: class -> probability, or a sequence in the order of `classes`; needed where the confidence
+                is a class's probability. Their sum is 1.
             confidence: in [0, 1], where the probabilities do not give it.
             id: as in `predict`.
             client: as in `predict`.
@@ -229,7 +230,7 @@ class Guard:
         self,
         rows: Any,
         predictions: Iterable[Any],
-        probabilities: Sequence[Mapping[Any, float] | None] | None = None,
+        probabilities: Any = None,
         *,
         confidences: Sequence[SupportsFloat | None] | None = None,
         ids: Sequence[str | None] | None = None,
@@ -240,7 +241,7 @@ class Guard:
         Args:
             rows: as in `predict_many`.
             predictions: one per row.
-            probabilities: one mapping per row.
+            probabilities: one per row, as in `record`; or an array, or a data frame with a column per class.
             confidences: one per row.
             ids: as in `predict_many`.
             client: as in `predict`.
@@ -252,7 +253,8 @@ class Guard:
         process = self._open()
         table = plain_rows(self._schema, rows)
         nothing = [None] * len(table)
-        extras = zip(*(nothing if each is None else each for each in (probabilities, confidences, ids)), strict=True)
+        shares = probability_rows(probabilities)
+        extras = zip(*(nothing if each is None else each for each in (shares, confidences, ids)), strict=True)
         items = [
             (row, text, plain_outcome(process.context.model, prediction, numbers, confidence))
             for row, prediction, (numbers, confidence, text) in zip(table, predictions, extras, strict=True)

@@ -60,8 +60,8 @@ def find_columns(
     Raises:
         ConfigurationError: the file cannot be read, lacks a column, or has two that could be the identifier.
     """
-    expected = [name or kind for kind, name in ((PREDICTION_ID, prediction_id), (REQUEST_ID, request_id))]
-    names = column_names(file, "file of labels", form, [*expected, *filter(None, [join]), label or LABEL])
+    wanted_names = [name or kind for kind, name in ((PREDICTION_ID, prediction_id), (REQUEST_ID, request_id))]
+    names = column_names(file, "file of labels", form, [*wanted_names, *filter(None, [join]), label or LABEL])
     columns = {"prediction_id": prediction_id, "id": request_id}
     owners = {kind: name for kind, name in columns.items() if name is not None}
     if join is not None:
@@ -71,9 +71,9 @@ def find_columns(
     label = label or LABEL
     for name in (*keys.values(), label):
         if name not in by_name:
-            raise _missing(file, f"There is no column {name!r}; there are: {_listed(names)}.")
+            raise _missing(file, f"There is no column {name!r}; there are: {_name_list(names)}.")
     if not keys:
-        raise _missing(file, f"No column has the predictions' identifiers; there are: {_listed(names)}.")
+        raise _missing(file, f"No column has the predictions' identifiers; there are: {_name_list(names)}.")
     keys, label = {kind: by_name[name] for kind, name in keys.items()}, by_name[label]
     # The service's identifier is exact; the client's could have been used again.
     kind = next(each for each in (JOIN, PREDICTION_ID, REQUEST_ID) if each in keys)
@@ -89,7 +89,7 @@ def _by_name(names: Sequence[str]) -> dict[str, str]:
     return by_plain_name | {name: name for name in names}
 
 
-def _listed(names: Sequence[str]) -> str:
+def _name_list(names: Sequence[str]) -> str:
     return ", ".join(name if name == name.strip() else repr(name) for name in names)
 
 

@@ -1,6 +1,7 @@
 """Tables of an owner's program become the values that a request would carry."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,16 @@ def test_a_feature_without_a_column_is_in_no_row() -> None:
 
 @pytest.mark.parametrize(
     ("value", "plain"),
-    [(np.float64(2.5), 2.5), (np.int64(2), 2), (np.bool_(True), True), (np.str_("a"), "a"), (float("nan"), None)],
+    [
+        *((np.float64(2.5), 2.5), (np.int64(2), 2), (np.bool_(True), True), (np.str_("a"), "a"), (float("nan"), None)),
+        *(
+            (Decimal("2.5"), 2.5),
+            (Decimal(2), 2),
+            (Decimal("2E+400"), float("inf")),
+            (Decimal("9E+999999"), float("inf")),
+        ),
+        *((Decimal("NaN"), None), (Decimal("sNaN"), None), (Decimal("-Infinity"), -float("inf")), (pd.NA, None)),
+    ],
 )
 def test_scalars_of_numpy_are_those_of_python(value: Any, plain: Any) -> None:
     """In a mapping and in a row of pandas."""
@@ -55,6 +65,15 @@ def test_scalars_of_numpy_are_those_of_python(value: Any, plain: Any) -> None:
     assert row == {"x": plain}
     assert type(row["x"]) is type(plain)
     assert plain_row(pd.Series({"x": value}, dtype=object)) == {"x": plain}
+
+
+def test_columns_of_decimals_and_columns_that_occur_twice() -> None:
+    """A decimal is a number, also of a feature of texts; two columns of one feature are refused."""
+    table = pd.DataFrame({"age": [Decimal("1.5"), None], "zip": [Decimal(8001), pd.NA], "visits": [1, 2]}, dtype=object)
+    assert rows_of(SCHEMA, table) == [{"age": 1.5, "visits": 1, "zip": "8001"}, {"age": None, "visits": 2, "zip": None}]
+    with pytest.raises(ValueError, match="the column 'age' 2 times"):
+        rows_of(SCHEMA, table[["age", "age", "visits"]])
+    assert rows_of(SCHEMA, table.set_axis(["visits", "x", "x"], axis=1)[["visits", "x"]][:0]) == []
 
 
 def test_what_is_no_row_is_left_to_the_schema() -> None:

@@ -129,12 +129,12 @@ def test_a_row_of_an_older_release_is_owned_where_all_of_it_fits(bare_service: S
     assert not owner.owns(unknown, row | {"service_id": 2})
     assert not owner.owns(unknown, row | {"model_version": "9"})
     assert not owner.owns(unknown, row | {"timestamp": START + 9 * DAY})
-    assert not replace(owner, before=None).owns(unknown, row)
+    assert not replace(owner, last_cut=None).owns(unknown, row)
     (file,) = tmp_path.glob("predictions-*.parquet")
     parquet.write_table(parquet.read_table(file, partitioning=None).replace_schema_metadata(None), file)
     owner.require_own_folder(tmp_path)
     with pytest.raises(RefusedError, match="another service"):
         replace(owner, service_id=2).require_own_folder(tmp_path)
     with pytest.raises(RefusedError, match="another service"):
-        replace(owner, before=None).require_own_folder(tmp_path)
+        replace(owner, last_cut=None).require_own_folder(tmp_path)
     assert erase(bare_service, tmp_path) == 4

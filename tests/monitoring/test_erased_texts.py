@@ -85,9 +85,9 @@ def test_any_text_goes_however_it_is_quoted(bare_service: Service) -> None:
     with database.writing(bare_service.engine) as connection:
         assert erase_texts(connection, range(1, 13), 5) == len(VALUES)
         records = {record.incident_id: record for _, record in all_explanations(connection)}
-    kept = records.pop(f"i{len(VALUES)}")
+    last_record = records.pop(f"i{len(VALUES)}")
     assert [each.recommendations for each in records.values() if each.summary != NOTICE] == []
-    assert "Bonn" in kept.recommendations
+    assert "Bonn" in last_record.recommendations
 
 
 def _values(service: Service, row_id: int) -> _Values:
@@ -128,13 +128,13 @@ def test_windows_lose_any_text_of_the_rows_alone(service: Service) -> None:
         first = service.sent_count + 1
         service.step(change=lambda i, row, part=part: row.update(town=part[i % 4]) if i < 36 else None)
         with database.writing(service.engine) as connection:
-            shown = [text[:EXAMPLE_LENGTH] for text in part]
+            examples_of_part = [text[:EXAMPLE_LENGTH] for text in part]
             (*_, (_, window)) = windows_between(connection, START, service.now)
-            assert set(shown) <= set(window["fresh"]["features"]["town"]["unseen_examples"])
+            assert set(examples_of_part) <= set(window["fresh"]["features"]["town"]["unseen_examples"])
             assert erase_texts(connection, range(first, first + 36), 5) > 0
             windows = list(windows_between(connection, START, service.now))
         examples = [window["fresh"]["features"]["town"].get("unseen_examples") for _, window in windows]
-        assert [text for text in shown if any(text in (each or {}) for each in examples)] == []
+        assert [text for text in examples_of_part if any(text in (each or {}) for each in examples)] == []
 
 
 def test_a_window_no_longer_names_a_category_of_the_rows_alone(service: Service) -> None:

@@ -1,16 +1,26 @@
 """Answers that the service's model did not compute are checked, and recorded as all others."""
 
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from stillsafe.core.state import State
 from stillsafe.errors import StoreError
 from stillsafe.model.confidence import ConfidenceMethod, ConfidenceScale
 from stillsafe.model.model import ModelKind
-from stillsafe.serving.outcomes import answer_any, check_outcome, draft_fallback, draft_outcomes
+from stillsafe.serving.outcomes import (
+    answer_any,
+    check_outcome,
+    draft_fallback,
+    draft_outcomes,
+    plain_outcome,
+    probability_rows,
+)
 from stillsafe.serving.predict import answer_requests
 from stillsafe.serving.prediction_request import Outcome, PredictionRequest
 from stillsafe.store import database
@@ -85,6 +95,9 @@ def test_probabilities_are_in_the_order_of_the_classes(service: Service) -> None
         (("yes", {"yes": float("nan"), "no": 0.1}), ["probabilities"]),
         (("yes", {"yes": True, "no": False}), ["probabilities"]),
         (("yes", [0.2, 0.8]), ["probabilities"]),
+        (("yes", {"yes": 1, "no": 1}), ["probabilities"]),
+        (("yes", {"yes": 0.0, "no": 0.0}), ["probabilities"]),
+        (("yes", {"yes": 0.4, "no": 0.585}), ["probabilities"]),
         (("yes", None), ["probabilities"]),
         (("yes", None, 1.5), ["confidence"]),
         (("yes", None, "high"), ["confidence"]),
@@ -95,6 +108,69 @@ def test_wrong_outcomes_name_each_part_at_fault(service: Service, answer: Any, p
     """Nothing of them is recorded as an answer."""
     violations: Any = check_outcome(service.context.model, *answer)
     assert [each.feature for each in violations] == places
+
+
+def test_the_sum_of_probabilities_is_named_where_it_is_not_one(service: Service) -> None:
+    """Rounded ones may differ by a hundredth."""
+    violations: Any = check_outcome(service.context.model, "yes", {"yes": 1, "no": 0.5})
+    (violation,) = violations
+    assert (violation.problem, violation.kind) == ("their sum is 1.5", "not_allowed")
+    for numbers in ({"yes": 0.33, "no": 0.66}, {"yes": 0.5049, "no": 0.505}, {"yes": 1, "no": 0}):
+        assert isinstance(check_outcome(service.context.model, "yes", numbers), Outcome)
+
+
+SHARES = [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        {"yes": 0.75, "no": 0.25},
+        SHARES,
+        tuple(SHARES),
+        np.array(SHARES),
+        np.array([SHARES]),
+        [np.float32(0.25), np.float64(0.75)],
+        pd.Series(SHARES),
+        pd.Series({"yes": 0.75, "no": 0.25}),
+        pd.DataFrame([SHARES], columns=["no", "yes"]).iloc[0],
+        pd.DataFrame([[Decimal("0.25"), Decimal("0.75")]]).iloc[0],
+    ],
+)
+def test_probabilities_may_have_any_form_that_a_model_gives(service: Service, probabilities: Any) -> None:
+    """By class, or in the order of the classes, as `predict_proba` has them."""
+    outcome = plain_outcome(service.context.model, np.str_("yes"), probabilities, None)
+    assert isinstance(outcome, Outcome)
+    assert outcome.probabilities == {"no": 0.25, "yes": 0.75}
+    assert outcome.confidence == 0.75
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        *(0.5, "no", b"12", True, object(), pd.NA, float("nan"), {0.2, 0.8}, [], [1.0], [0.2, 0.3, 0.5]),
+        *([[0.2], [0.8]], [None, 1.0], ["0.2", "0.8"], [pd.NA, 1], np.array(0.5), np.eye(2), {None: 1, "yes": 0}),
+        *({("a",): 1, "no": 0}, {"no": pd.NA, "yes": 1}, pd.DataFrame({"no": [0.2], "yes": [0.8]})["no"], {}),
+    ],
+)
+def test_what_are_no_probabilities_is_a_violation(service: Service, probabilities: Any) -> None:
+    """And no error of Python's, so that one row of a batch does not fail the others."""
+    violations: Any = plain_outcome(service.context.model, "yes", probabilities, None)
+    assert [each.feature for each in violations] == ["probabilities"]
+
+
+@pytest.mark.parametrize("prediction", [pd.NA, None, np.array(["yes"]), Decimal("NaN"), [], {}, object()])
+def test_what_is_no_answer_is_a_violation(service: Service, prediction: Any) -> None:
+    """Of any type."""
+    violations: Any = plain_outcome(service.context.model, prediction, SHARES, None)
+    assert [each.feature for each in violations] == ["prediction"]
+
+
+def test_a_table_of_probabilities_has_one_item_per_row() -> None:
+    """By column; others are rows already."""
+    table = pd.DataFrame([[0.25, 0.75]], columns=["no", "yes"])
+    assert probability_rows(table) == [{"no": 0.25, "yes": 0.75}]
+    assert probability_rows(None) is None
 
 
 def test_the_confidence_of_a_number_follows_from_the_scale(service: Service) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stillsafe.core.schema import LARGEST_INTEGER, TEXT_TYPES, FeatureSpec, FeatureType, Row, Schema, Violation
 from stillsafe.model.feature_columns import Column, FeatureColumns
-from stillsafe.model.frame_rows import feature_values
+from stillsafe.model.frame_rows import feature_values, require_single_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,8 @@ class CheckedColumns:
 
 
 def columns_of(schema: Schema, table: "pd.DataFrame") -> RawColumns:
-    """The columns of a table that are features, not yet checked, as `rows_of` reads them."""
+    """The columns of a table that are features, not yet checked, as `rows_of` reads them; raises as it does."""
+    require_single_columns(schema, table)
     return {spec.name: _raw_column(spec, table[spec.name]) for spec in schema.features if spec.name in table}
 
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,29 @@ def rows_of(schema: Schema, table: "pd.DataFrame") -> list[dict[str, object]]:
     """The rows of a table, not yet checked; a feature whose column is missing is in none of them.
 
     Columns that are no features are left out.
+
+    Raises:
+        ValueError: a feature has several columns.
     """
+    require_single_columns(schema, table)
     columns = {spec.name: feature_values(spec, table[spec.name]) for spec in schema.features if spec.name in table}
     if not columns:
         return [{} for _ in range(len(table))]
     names = [*columns]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def require_single_columns(schema: Schema, table: "pd.DataFrame") -> None:
+    """Require that no feature has several columns: which of them is meant is not known.
+
+    Raises:
+        ValueError: the feature.
+    """
+    if table.columns.is_unique:
+        return
+    names = [*table.columns]
+    if name := next((spec.name for spec in schema.features if names.count(spec.name) > 1), None):
+        raise ValueError(f"The data frame has the column {name!r} {names.count(name)} times. Rename the others.")
 
 
 def feature_values(spec: FeatureSpec, column: "pd.Series[Any]") -> list[object]:
@@ -46,10 +64,7 @@ def plain_values(column: "pd.Series[Any]") -> list[object]:
             return values
         return [value if each else None for value, each in zip(values, is_present.tolist(), strict=True)]
     present = is_present.tolist()
-    return [
-        (value.item() if isinstance(value, np.generic) else value) if is_present else None
-        for value, is_present in zip(values, present, strict=True)
-    ]
+    return [_plain_number(value) if is_present else None for value, is_present in zip(values, present, strict=True)]
 
 
 def plain_row(features: Any) -> Any:
@@ -83,9 +98,22 @@ def is_frame(table: object) -> bool:
     return hasattr(table, "columns") and hasattr(table, "iloc")
 
 
-def _plain(value: object) -> object:
+def _plain_number(value: object) -> object:
+    """A scalar of NumPy or a decimal as Python's own number."""
     if isinstance(value, np.generic):
-        value = value.item()
+        return value.item()
+    if not isinstance(value, Decimal):
+        return value
+    if value.is_nan():
+        return None
+    # An exponent may stand for more digits than there is memory.
+    return int(value) if value.as_tuple().exponent == 0 else float(value)
+
+
+def _plain(value: object) -> object:
+    value = _plain_number(value)
+    if type(value).__name__ == "NAType":  # pandas' missing value, which equals nothing and is neither true nor false
+        return None
     # NaN and pandas' missing time are the values that differ from themselves.
     if isinstance(value, float | date) and value != value:
         return None

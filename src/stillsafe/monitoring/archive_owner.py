@@ -28,13 +28,13 @@ class ArchiveOwner:
     Attributes:
         service_id: of its rows.
         stamps: of its prunes.
-        before: the latest time before which one of them archived rows; None where none did.
+        last_cut: the latest time before which one of them archived rows; None where none did.
         versions: its model versions.
     """
 
     service_id: int
     stamps: frozenset[str]
-    before: datetime | None
+    last_cut: datetime | None
     versions: frozenset[str]
 
     @classmethod
@@ -42,8 +42,8 @@ class ArchiveOwner:
         """The owner whose connection it is."""
         prunes = archived_prunes(connection)
         stamps = frozenset(stamp_of(at) for at, _ in prunes)
-        before = max((end for _, end in prunes), default=None)
-        return cls(database.service_id(connection), stamps, before, frozenset(version_names(connection)))
+        last_cut = max((end for _, end in prunes), default=None)
+        return cls(database.service_id(connection), stamps, last_cut, frozenset(version_names(connection)))
 
     def owns(self, stamps: frozenset[str], row: Mapping[str, Any]) -> bool:
         """Whether a row of a file with these stamps is the service's own."""
@@ -51,7 +51,7 @@ class ArchiveOwner:
             return False
         if archive.UNKNOWN not in stamps:
             return not stamps.isdisjoint(self.stamps)
-        is_known = self.before is not None and row["timestamp"].astimezone(UTC) < self.before
+        is_known = self.last_cut is not None and row["timestamp"].astimezone(UTC) < self.last_cut
         return is_known and row["model_version"] in self.versions
 
     def require_own_folder(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class ArchiveOwner:
             for file in archive.archive_files(folder, requests, keep_partial=True):
                 stamps = archive.stamps_of(file)
                 is_unknown = archive.UNKNOWN in stamps
-                is_foreign = self.before is None if is_unknown else stamps.isdisjoint(self.stamps)
+                is_foreign = self.last_cut is None if is_unknown else stamps.isdisjoint(self.stamps)
                 if is_foreign or not archive.service_ids(file) <= {self.service_id}:
                     raise RefusedError(
                         f"{file}: it holds rows of another service. Give each service a folder of its own."

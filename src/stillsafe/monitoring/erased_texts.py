@@ -61,12 +61,12 @@ class _Values:
         traces = row.traces
         self.ids |= {each for each in (traces.prediction_id, traces.request_id) if each is not None}
         for name, value in traces.features.items():
-            self.counts.update((name, shown) for shown in _shown_forms(value))
+            self.counts.update((name, form) for form in _shown_forms(value))
             if isinstance(value, str):
                 self.texts.add((name, value, value[:EXAMPLE_LENGTH]))
             elif (number := _number(value)) is not None:
-                for rounded in {number, float(f"{number:g}"), *(round(number, digits) for digits in range(3))}:
-                    self.numbers[rounded].add((name, number))
+                for rounding in {number, float(f"{number:g}"), *(round(number, digits) for digits in range(3))}:
+                    self.numbers[rounding].add((name, number))
         self.first = min(self.first or traces.timestamp, traces.timestamp)
         self.last = max(self.last or traces.timestamp, traces.timestamp)
 
@@ -87,15 +87,15 @@ def erase_texts(connection: Connection, row_ids: Sequence[int], min_count: int) 
         return 0
 
     @cache
-    def is_theirs(feature: str, shown: str | float) -> bool:
+    def is_theirs(feature: str, form: str | float) -> bool:
         """Whether fewer than `min_count` of the rows that stay have the value."""
-        count = values.counts[feature, shown]
+        count = values.counts[feature, form]
         if not count:
             return False
         # The text of a number stands for the number too, which is searched for in all rows.
-        is_text = isinstance(shown, str) and not _is_numeric(shown)
-        subject, limit = Subject(MarkKind.FEATURE, shown if is_text else None, feature), count + min_count
-        return shared_count(connection, subject, lambda value: shown in _shown_forms(value), limit) - count < min_count
+        is_text = isinstance(form, str) and not _is_numeric(form)
+        subject, limit = Subject(MarkKind.FEATURE, form if is_text else None, feature), count + min_count
+        return shared_count(connection, subject, lambda value: form in _shown_forms(value), limit) - count < min_count
 
     changes, erased_numbers = 0, set[float]()
     for run_id, window in windows_between(connection, values.first, values.last + timedelta(microseconds=1)):
@@ -159,10 +159,10 @@ def _quotes_any(values: _Values, text: str, is_theirs: IsTheirs, erased_numbers:
     if any(each in text for each in values.ids if not _is_small_number(each)):
         return True
     pairs: set[tuple[str, str | float]] = {
-        (name, shown) for name, value, shown in values.texts if _is_quoted(value, text)
+        (name, form) for name, value, form in values.texts if _is_quoted(value, text)
     }
-    for found in _NUMBER.findall(text):
-        digits = found.replace(",", "")
+    for figure in _NUMBER.findall(text):
+        digits = figure.replace(",", "")
         for name, number in values.numbers.get(float(digits), ()):
             if number in erased_numbers or len(digits.strip("-0.").replace(".", "")) >= SHORTEST_NUMBER:
                 pairs.add((name, number))

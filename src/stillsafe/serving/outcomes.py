@@ -3,8 +3,9 @@
 They are logged, watched and judged as all others.
 """
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, SupportsFloat
 
@@ -14,7 +15,7 @@ from stillsafe.core.score import as_text
 from stillsafe.core.text import display_name
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.external import typical_confidence
-from stillsafe.model.frame_rows import plain_row
+from stillsafe.model.frame_rows import is_frame, plain_row
 from stillsafe.model.model import TOLERANCE, Model, ModelKind
 from stillsafe.serving.body.instances import check_single
 from stillsafe.serving.body.json_body import repeated_keys
@@ -35,6 +36,8 @@ from stillsafe.store.records import PredictionRecord
 
 PREDICTION, PROBABILITIES, CONFIDENCE = "prediction", "probabilities", "confidence"
 OUTCOME_KEYS = (PREDICTION, PROBABILITIES, CONFIDENCE)
+SUM_TOLERANCE = 0.01
+"""Probabilities that were rounded to two decimals may differ from 1 in their sum by so much."""
 ON_DEMAND = "The client asked the fallback."
 OUTSIDE = "Answered by a model outside the service."
 
@@ -110,15 +113,42 @@ def draft_fallback(context: Context, requests: Sequence[PredictionRequest]) -> R
 
 
 def plain_outcome(
-    model: Model, prediction: Any, probabilities: Mapping[Any, float] | None, confidence: SupportsFloat | None
+    model: Model, prediction: Any, probabilities: object, confidence: SupportsFloat | None
 ) -> Outcome | tuple[Violation, ...]:
-    """What a caller in this process has of a model elsewhere, as `check_outcome`; NumPy's scalars become plain."""
+    """What a caller in this process has of a model elsewhere, as `check_outcome`; NumPy's scalars become plain.
+
+    Probabilities that are a sequence, an array or a row of a data frame may be in the order of the model's classes.
+    """
     answer: Any = plain_row({PREDICTION: prediction, CONFIDENCE: confidence})
-    numbers: Any = None
-    if probabilities is not None:
-        classes = plain_row(dict(enumerate(probabilities))).values()
-        numbers = dict(zip(classes, plain_row(dict(probabilities)).values(), strict=True))
-    return check_outcome(model, answer[PREDICTION], numbers, answer[CONFIDENCE])
+    return check_outcome(model, answer[PREDICTION], _by_class(model, probabilities), answer[CONFIDENCE])
+
+
+def _by_class(model: Model, probabilities: Any) -> object:
+    """The probabilities by class, where they are such; else what is left for a violation to refuse."""
+    if probabilities is None:
+        return None
+    to_dict = getattr(probabilities, "to_dict", None)
+    numbers = to_dict() if to_dict is not None and not isinstance(probabilities, Mapping) else probabilities
+    if isinstance(numbers, Mapping):
+        classes = [each if isinstance(each, str | int | float) else str(each) for each in _plain_list(numbers)]
+        if to_dict is None or {*map(as_text, classes)} == {*map(as_text, model.classes)}:
+            return dict(zip(classes, _plain_list(numbers.values()), strict=True))
+        numbers = [*numbers.values()]
+    values = numbers.tolist() if hasattr(numbers, "tolist") else numbers
+    if isinstance(values, Sequence) and len(values) == 1 and isinstance(values[0], list):
+        values = values[0]  # as `predict_proba` gives them for one row
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes) or len(values) != len(model.classes):
+        return values
+    return dict(zip(model.classes, _plain_list(values), strict=True))
+
+
+def _plain_list(values: Iterable[object]) -> list[Any]:
+    return [*plain_row(dict(enumerate(values))).values()]
+
+
+def probability_rows(probabilities: Any) -> Any:
+    """One item per row of what a caller has: a data frame, an array or a sequence."""
+    return probabilities.to_dict("records") if is_frame(probabilities) else probabilities
 
 
 def check_outcome(
@@ -129,7 +159,7 @@ def check_outcome(
     Args:
         model: the service's, whose classes and confidence scale apply.
         prediction: a class of a classifier, or a finite number.
-        probabilities: class -> probability in [0, 1], of every class, or None.
+        probabilities: class -> probability in [0, 1], of every class, with the sum 1; or None.
         confidence: in [0, 1], where the probabilities do not give it; None otherwise.
     """
     answer, violations = _answer(model, prediction), _probability_violations(model, probabilities)
@@ -196,21 +226,18 @@ def _is_number(value: object) -> bool:
 def _probability_violations(model: Model, probabilities: object) -> list[Violation]:
     if probabilities is None:
         return []
-    names = {as_text(name) for name in model.classes}
+    names, allowed = {as_text(name) for name in model.classes}, "each class with a number from 0 to 1"
     is_complete = (
         isinstance(probabilities, Mapping)
         and {as_text(name) for name in probabilities} == names
         and all(_is_share(number) for number in probabilities.values())
     )
-    return (
-        []
-        if is_complete
-        else [
-            Violation(
-                PROBABILITIES, "not_allowed", "no probabilities of the classes", "each class with a number from 0 to 1"
-            )
-        ]
-    )
+    if not is_complete:
+        return [Violation(PROBABILITIES, "not_allowed", "no probabilities of the classes", allowed)]
+    total = math.fsum(float(number) for number in probabilities.values())  # type: ignore[attr-defined] # a mapping
+    if abs(total - 1) <= SUM_TOLERANCE + TOLERANCE:
+        return []
+    return [Violation(PROBABILITIES, "not_allowed", f"their sum is {total:.4g}", f"{allowed}; their sum is 1")]
 
 
 def _plain_probabilities(model: Model, probabilities: Any) -> dict[str, float] | None:

@@ -19,7 +19,7 @@ _QUOTES = ("Pi", "Pf")
 def escape_untrusted_text(text: str) -> str:
     """A client's text, truncated and quoted; letters stay, and what could end a line, a quote or a tag is escaped."""
     quoted_text = json.dumps(truncate(text, LONGEST_CLIENT_TEXT), ensure_ascii=False)
-    return "".join(map(_escaped, quoted_text))
+    return "".join(map(_escaped_sign, quoted_text))
 
 
 def quoted_forms(text: str) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def quoted_forms(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((escape_untrusted_text(text), old_form)))
 
 
-def _escaped(sign: str) -> str:
+def _escaped_sign(sign: str) -> str:
     """A sign of a JSON text, escaped where it is unprintable, markup or a quotation mark, or looks like one of them."""
     plain_form = unicodedata.normalize("NFKC", sign)
     looks_alike = sign != plain_form and not _MARKUP.union('"\\').isdisjoint(plain_form)

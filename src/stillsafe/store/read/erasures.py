@@ -146,21 +146,21 @@ def _position(connection: Connection, part: str) -> ColumnElement[int]:
     return func.strpos(func.replace(cast(summary, Text), '": ', '":'), part)
 
 
-def shared_count(connection: Connection, shown: Subject, shows: Callable[[Any], bool], limit: int) -> int:
+def shared_count(connection: Connection, subject: Subject, shows: Callable[[Any], bool], limit: int) -> int:
     """Rows of the log whose value of a feature is shown alike; at most `limit` are counted.
 
     Args:
         connection: to the store.
-        shown: the feature, and the text that its value begins with; a value that is no text searches all rows.
+        subject: the feature, and the text that its value begins with; a value that is no text searches all rows.
         shows: whether a value of the feature is one of those.
         limit: of the count.
     """
     log, count, last = prediction_logs, 0, 0
     is_own = log.c.service_id == database.service_id(connection)
-    query = select(log.c.id, log.c.input_summary).where(is_own, _may_have(connection, shown))
+    query = select(log.c.id, log.c.input_summary).where(is_own, _may_have(connection, subject))
     while rows := connection.execute(query.where(log.c.id > last).order_by(log.c.id).limit(PAGE_ROWS)).all():
         last = rows[-1].id
-        count += sum(shows(row.input_summary.get(shown.feature)) for row in rows)
+        count += sum(shows(row.input_summary.get(subject.feature)) for row in rows)
         if count >= limit:
             return limit
     return count
