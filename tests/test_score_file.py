@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from stillsafe import score_file as module
 from stillsafe import service
 from stillsafe.core.state import State
-from stillsafe.errors import ConfigurationError, RefusedError
+from stillsafe.csv_files.table_format import TableFormat
+from stillsafe.errors import ConfigurationError, RefusedError, StoreError
 from stillsafe.guard import Guard
 from stillsafe.monitoring import hold
 from stillsafe.score_file import ScoreJob, score_file
@@ -151,6 +152,51 @@ def test_what_cannot_be_scored_is_said(guard: Guard, tmp_path: Path, content: st
         (tmp_path / "in.csv").write_text(content)
     with pytest.raises(ConfigurationError, match=problem):
         score_file(guard, ScoreJob(tmp_path / "in.csv", tmp_path / "out.csv"))
+
+
+def test_a_command_with_a_wrong_option_leaves_nothing_behind(
+    guard: Guard, healthy_rows: list[Row], tmp_path: Path
+) -> None:
+    """The corrected one begins; a column of ids and a place that are not there are named with their options."""
+    file, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame(healthy_rows[:3]).to_csv(file, index=False)
+    pd.DataFrame(healthy_rows[:3]).to_parquet(tmp_path / "in.parquet")
+    jobs = [
+        (
+            ScoreJob(file, out, "nope"),
+            r"no column nope\. Name your column of ids with --id, or leave the option out\.$",
+        ),
+        (ScoreJob(tmp_path / "in.parquet", out, "nope"), "Name your column of ids with --id"),
+        (ScoreJob(file, tmp_path / "none" / "out.csv"), r"none.out\.csv: The answers cannot be written"),
+        (ScoreJob(file, file / "out.csv"), "The answers cannot be written"),
+        (ScoreJob(file, out, form=TableFormat(separator=";")), "Name the columns as the schema does"),
+        (ScoreJob(file, out, form=TableFormat(encoding="utf-16")), "cannot be scored|is not utf-16"),
+    ]
+    old_files = sorted(tmp_path.iterdir())
+    for job, problem in jobs:
+        with pytest.raises(ConfigurationError, match=problem):
+            score_file(guard, job)
+        assert sorted(tmp_path.iterdir()) == old_files
+    assert score_file(guard, ScoreJob(file, out)).is_complete
+
+
+def test_a_state_that_cannot_be_read_leaves_no_note(
+    guard: Guard, healthy_rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was answered. A job that may have answered keeps its note, or a row would be answered twice."""
+    file, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    pd.DataFrame(healthy_rows[:3]).to_csv(file, index=False)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise StoreError("away")
+
+    for name, count in (("state", 0), ("predict_frame", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(guard, name, fail)
+            with pytest.raises(StoreError):
+                score_file(guard, ScoreJob(file, out))
+        assert len([*tmp_path.glob("out.csv*")]) == count
+    assert score_file(guard, ScoreJob(file, out)).is_complete
 
 
 SCORE = """

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import count, repeat
@@ -110,9 +111,10 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
     is_retry = _sidecar(job, _NOTE).exists()
     if job.out.suffix == PARQUET:
         parquet_library()  # or it would be missed when all is scored
-    report = _begin(job, guard.settings.model.version)
+    report = _begin(guard, job)
+    is_scored = is_retry
     try:
-        with _sidecar(job, _PARTIAL).open("r+b") as handle:
+        with _scoring_errors(job), _sidecar(job, _PARTIAL).open("r+b") as handle:
             if handle.seek(0, os.SEEK_END) < report.bytes:
                 raise RefusedError(f"{handle.name} is shorter than its note has it: delete both to begin anew.")
             handle.truncate(report.bytes)
@@ -124,6 +126,7 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
                 report.state = guard.state().state
                 if _is_reached(report.state, job.fail_on):
                     return report
+                is_scored = True
                 _score_block(guard, job, report, block, handle, is_retry=is_retry)
                 is_retry = False
                 handle.flush()  # or the note would be ahead of the file
@@ -131,11 +134,11 @@ def score_file(guard: Guard, job: ScoreJob, progress: Progress = no_progress) ->
                 report.bytes = handle.tell()
                 _begin_block(job, report)
                 progress(f"{report.rows:,} rows", None)
-        _finish(job)
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigurationError(
-            f"It cannot be scored: {error}.", "Give a CSV or Parquet file.", file=str(job.file)
-        ) from error
+        with _scoring_errors(job):
+            _finish(job)
+    finally:
+        if not is_scored and report.state is None:
+            _discard(job)
     report.is_complete = True
     return report
 
@@ -146,18 +149,24 @@ def _csv_text(lines: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
-    """The report of a job that was cut off, or of a new one, whose files are created."""
+def _begin(guard: Guard, job: ScoreJob) -> ScoreReport:
+    """The report of a job that was cut off, or of a new one, whose files are created if its columns are there."""
     facts = job.file.stat() if job.file.exists() else None
     if facts is None:
         raise ConfigurationError("There is no such file.", "Name the file to score.", file=str(job.file))
-    name = [job.file.name, facts.st_size, facts.st_mtime_ns, job.id_column, model_version]
+    name = [job.file.name, facts.st_size, facts.st_mtime_ns, job.id_column, guard.settings.model.version]
     note = _sidecar(job, _NOTE)
     if not note.exists():
+        with _scoring_errors(job):
+            next(_blocks(guard, job, 0, rows=1), None)
         report = ScoreReport(os.urandom(8).hex(), name)
-        _sidecar(job, _PARTIAL).unlink(missing_ok=True)
-        create_private(_sidecar(job, _PARTIAL))
-        _begin_block(job, report)
+        try:
+            _sidecar(job, _PARTIAL).unlink(missing_ok=True)
+            create_private(_sidecar(job, _PARTIAL))
+            _begin_block(job, report)
+        except OSError as error:
+            problem = f"The answers cannot be written: {error.strerror}."
+            raise ConfigurationError(problem, "Name another file with --out.", file=str(job.out)) from error
         return report
     try:
         report = ScoreReport(**json.loads(note.read_text()))
@@ -170,6 +179,22 @@ def _begin(job: ScoreJob, model_version: str) -> ScoreReport:
     return report
 
 
+@contextmanager
+def _scoring_errors(job: ScoreJob) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigurationError(
+            f"It cannot be scored: {error}.", "Give a CSV or Parquet file.", file=str(job.file)
+        ) from error
+
+
+def _discard(job: ScoreJob) -> None:
+    """Delete the files of a job that has answered nothing, so that a corrected command can begin."""
+    for suffix in (_PARTIAL, _NOTE):
+        _sidecar(job, suffix).unlink(missing_ok=True)
+
+
 def _read_ahead(blocks: Iterator[T]) -> Iterator[T]:
     """The blocks; while one is scored, and the disk is waited for, the next one is read."""
     with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-reader") as thread:
@@ -179,21 +204,21 @@ def _read_ahead(blocks: Iterator[T]) -> Iterator[T]:
             yield block
 
 
-def _blocks(guard: Guard, job: ScoreJob, skip: int) -> Iterator["pd.DataFrame"]:
+def _blocks(guard: Guard, job: ScoreJob, skip: int, rows: int | None = None) -> Iterator["pd.DataFrame"]:
     """The rows that are not scored yet, in blocks."""
     # Imported here: pandas takes a second to import.
     from stillsafe.csv_files.csv_parts import csv_parts
     from stillsafe.table_file import ColumnKinds, column_names, is_parquet
 
-    features = guard.settings.schema_of_features.features
+    features, size = guard.settings.schema_of_features.features, rows or BLOCK_ROWS
     columns = [spec.name for spec in features] + ([job.id_column] if job.id_column else [])
     if is_parquet(job.file):
         names = column_names(job.file, "file to score")
-        blocks = _parquet_blocks(job.file, [name for name in names if name in columns])
+        blocks = _parquet_blocks(job.file, [name for name in names if name in columns], size)
     else:
         texts = [spec.name for spec in features if spec.type in TEXT_TYPES] + ([job.id_column] if job.id_column else [])
         kinds = ColumnKinds(dict.fromkeys(texts, ()), expected=columns)
-        blocks = csv_parts(job.file, kinds, job.form, BLOCK_ROWS)
+        blocks = csv_parts(job.file, kinds, job.form, size)
     number = 0
     for block in blocks:
         _require(
@@ -204,11 +229,11 @@ def _blocks(guard: Guard, job: ScoreJob, skip: int) -> Iterator["pd.DataFrame"]:
         number += len(block)
 
 
-def _parquet_blocks(file: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
+def _parquet_blocks(file: Path, columns: Sequence[str], size: int) -> Iterator["pd.DataFrame"]:
     parquet = parquet_library()
 
     with parquet.ParquetFile(file) as table:
-        for batch in table.iter_batches(BLOCK_ROWS, columns=[*columns]):
+        for batch in table.iter_batches(size, columns=[*columns]):
             yield batch.to_pandas(integer_object_nulls=True)  # an id stays a whole number beside a missing one
 
 
@@ -218,9 +243,11 @@ def _require(job: ScoreJob, columns: Sequence[str], present: Sequence[str], need
         absent = [*columns]
     if absent:
         names = ", ".join(absent)
-        raise ConfigurationError(
-            f"There is no column {names}.", "Name the columns as the schema does.", file=str(job.file)
-        )
+        advice = "Name the columns as the schema does."
+        if job.id_column in absent:
+            others = "" if absent == [job.id_column] else f" {advice}"
+            advice = f"Name your column of ids with --id, or leave the option out.{others}"
+        raise ConfigurationError(f"There is no column {names}.", advice, file=str(job.file))
 
 
 def _score_block(
