@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from stillsafe.backtest.history import read_history
-from stillsafe.backtest.result import FALLBACK, MODEL, Basis
+from stillsafe.backtest.result import FALLBACK, MODEL, Backtest, Basis
 from stillsafe.backtest.scoring import BacktestContext
 from stillsafe.core.evidence.metric import Metric
 from stillsafe.core.schema import Row
@@ -96,11 +96,17 @@ def test_a_backtest_decides_as_the_live_monitor_does(tmp_path: Path) -> None:
     assert {run.state for run in result.runs} == set(State)
     assert result.runs[-1].state is State.NORMAL
     assert result.refused_count == 101
+    require_same(result, live_runs)
+
+
+def require_same(result: Backtest, live_runs: list[run.Run], origin: timedelta = timedelta(0)) -> None:
+    """Each run has the window, the readings and the decision of the live one, from another origin of times."""
     assert len(result.runs) == len(live_runs)
     for past_run, live_run in zip(result.runs, live_runs, strict=True):
         assert live_run.window is not None
         assert live_run.decision is not None
-        assert (past_run.window_start, past_run.window_end) == (live_run.window.start, live_run.window.end)
+        times = live_run.window.start - origin, live_run.window.end - origin
+        assert (past_run.window_start, past_run.window_end) == times
         assert past_run.prediction_count == live_run.window.total.prediction_count
         assert past_run.refusal_count == live_run.window.total.refusal_count
         assert past_run.shadow == live_run.window.shadow
@@ -109,6 +115,35 @@ def test_a_backtest_decides_as_the_live_monitor_does(tmp_path: Path) -> None:
         assert past_run.readings == live_run.decision.readings
         assert past_run.reason == live_run.decision.reason
         assert past_run.state is live_run.decision.memory.effective_state
+
+
+def test_a_backtest_of_thin_traffic_decides_as_the_live_monitor_does(tmp_path: Path) -> None:
+    """Between dense hours a run gets 20 rows: both carry them until enough have come together, and find the fault."""
+    dense, thin = past(1_800, every_seconds=4.0), past(240, every_seconds=30.0, seed=6)
+    thin["timestamp"] += dense["timestamp"].iloc[-1] - thin["timestamp"].iloc[0] + timedelta(seconds=30)
+    table = without_sizes(pd.concat([dense, thin], ignore_index=True), 1_860, 2_040)
+    context = backtest_context(tmp_path)
+    result, live_runs = run_backtest(table, context), live(tmp_path, table, context)
+    assert result.basis is Basis.TIME
+    require_same(result, live_runs)
+    thin_runs = result.runs[12:]
+    assert {Evidence.INSUFFICIENT, Evidence.BAD} <= {one.evidence for one in thin_runs}
+
+
+@pytest.mark.parametrize("rows_per_run", [5, 20, 45])
+def test_runs_of_few_rows_decide_as_the_live_monitor_does(tmp_path: Path, rows_per_run: int) -> None:
+    """By rows as well: whatever few rows a run gets, they are judged once they are enough, and a fault is found."""
+    context = backtest_context(tmp_path, monitor={"window": 600, "every": 600})
+    count = 60 * rows_per_run if rows_per_run < 20 else 24 * rows_per_run
+    table = without_sizes(past(count), count // 3, count)
+    result = run_backtest(table, context, rows_per_run=rows_per_run)
+    index = pd.Series(range(count))
+    offset = index // rows_per_run * 600_000_000 + index % rows_per_run * 600_000_000 // rows_per_run
+    live_runs = live(tmp_path, table.assign(timestamp=START + pd.to_timedelta(offset, unit="us")), context)
+    require_same(result, live_runs, START - result.runs[0].window_start)
+    assert any(one.evidence is Evidence.OK for one in result.runs)
+    assert result.runs[-1].state is not State.NORMAL
+    assert result.notices == ()
 
 
 def test_the_fallback_is_compared_over_the_bypassed_runs(tmp_path: Path) -> None:

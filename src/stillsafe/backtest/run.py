@@ -96,7 +96,7 @@ def backtest(
         suggested_limits=limits,
         suggested_toml=toml_lines(limits),
         injection=injection_outcome(tuple(inject), inject_from, runs) if inject else None,
-        notices=(*schedule.notices, *_caveats(history, scored_history, policy, schedule, rows_per_run)),
+        notices=(*schedule.notices, *_caveats(history, scored_history, policy, schedule)),
     )
 
 
@@ -156,8 +156,9 @@ class _Fold:
             new_rows = slice(first_new_row, int(np.searchsorted(self._history.times, end)))
             if memory.effective_state is State.DEGRADED:
                 self._windows.mark_bypassed(new_rows)
-            window = self._windows.window(end, memory)
+            window = self._windows.window(end)
             decision = decide(policy, baseline, window, memory)
+            self._windows.settle(window, decision.evidence)
             run = self._run(number, window, memory, decision, new_rows)
             self._update_incidents(run, memory, decision)
             if degradation_count([run]) and decision.memory.relapses:
@@ -264,14 +265,8 @@ def _apply(change: Incident, incident: BacktestIncident, run: BacktestRun) -> Ba
     return replace(incident, severity=change.severity, reason=change.reason, trigger_signals=change.trigger_signals)
 
 
-def _caveats(
-    history: History, scored_history: ScoredHistory, policy: Policy, schedule: RunSchedule, rows_per_run: int | None
-) -> Iterator[str]:
+def _caveats(history: History, scored_history: ScoredHistory, policy: Policy, schedule: RunSchedule) -> Iterator[str]:
     """What limits the conclusions that can be drawn, one sentence each."""
-    if rows_per_run is not None and rows_per_run < policy.min_predictions:
-        yield (
-            f"Runs of {rows_per_run} rows are inconclusive: the policy's min_predictions is {policy.min_predictions}."
-        )
     if refusal_count := len(scored_history.refusal_times):
         yield f"The schema refuses {refusal_count} of the {len(history)} rows; they count as refused requests."
     if error_count := int(scored_history.columns.model_errors.sum()):

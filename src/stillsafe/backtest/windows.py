@@ -1,15 +1,18 @@
 """The windows of a backtest's runs, counted as the live monitor counts the prediction log."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stillsafe.backtest.history import datetime_of, micros_of
+from stillsafe.backtest.history import Micros, datetime_of, micros_of
 from stillsafe.backtest.run_schedule import MICROS
 from stillsafe.backtest.scoring import BacktestContext, ScoredHistory
+from stillsafe.core.evidence.measures import leaves_predictions
 from stillsafe.core.evidence.slots import composed_baseline
-from stillsafe.core.state import Memory
+from stillsafe.core.policy import Policy
+from stillsafe.core.signals import Evidence
 from stillsafe.core.window import Window
 from stillsafe.monitoring.columns import SHADOW_DIGITS, Columns
 from stillsafe.monitoring.disclosure import window_tally
@@ -18,8 +21,69 @@ from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.tally import tally
 
 
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Requests of one kind that a run reads, as positions in time order.
+
+    Attributes:
+        settled: those of the window that earlier runs have judged.
+        fresh: those that no run has judged, carried ones included.
+        oldest_unread: the first that no run has judged and that is not too old, or None.
+        expired_count: those that grew too old, or were too many, before any run judged them.
+    """
+
+    settled: slice
+    fresh: slice
+    oldest_unread: int | None
+    expired_count: int
+
+    @property
+    def count(self) -> int:
+        """All requests that the run reads."""
+        return _length(self.settled) + _length(self.fresh)
+
+    def positions(self) -> slice | NDArray[np.intp]:
+        """The positions of all of them."""
+        if self.settled.stop == self.fresh.start or not _length(self.settled):
+            return slice(self.settled.start if _length(self.settled) else self.fresh.start, self.fresh.stop)
+        return np.concatenate([np.arange(each.start, each.stop) for each in (self.settled, self.fresh)])
+
+
+class _Queue:
+    """Which requests of one kind earlier runs have judged: those that no conclusive run has judged are carried.
+
+    Args:
+        times: (n,) of the requests, in order, in microseconds.
+        policy: how long and how many are carried.
+    """
+
+    def __init__(self, times: Micros, policy: Policy) -> None:
+        self._times, self._policy = times, policy
+        self._settled = self._seen = 0
+
+    def select(self, start: int, end: int) -> _Selection:
+        """What the run over a window reads."""
+        carry_start = end - round(self._policy.max_carry_seconds * MICROS)
+        first, first_carried, stop = np.searchsorted(self._times, [start, carry_start, end]).tolist()
+        oldest = max(self._settled, first_carried)
+        first_fresh = max(oldest, stop - self._policy.max_carry_predictions)
+        # A first run has not watched the requests before its span, so it does not count them as missed.
+        expired_count = first_fresh - self._settled if self._seen else 0
+        settled = slice(min(first, self._settled), self._settled)
+        return _Selection(settled, slice(first_fresh, stop), oldest if oldest < stop else None, max(0, expired_count))
+
+    def settle(self, selection: _Selection, *, is_judged: bool) -> None:
+        """What a run leaves: one that judges none of its fresh requests carries them."""
+        self._settled = selection.fresh.stop if is_judged else selection.fresh.start
+        self._seen = selection.fresh.stop
+
+
+def _length(span: slice) -> int:
+    return max(0, int(span.stop) - int(span.start))
+
+
 class WindowCounter:
-    """Counts windows over a scored history and records which rows the fallback answered.
+    """Counts windows over a scored history and records which rows were judged, and which the fallback answered.
 
     Args:
         context: the settings and the baseline.
@@ -36,47 +100,66 @@ class WindowCounter:
         self._can_shadow_score = context.settings.schema_of_features.scorable_from_log
         self._shadow_confidences = np.round(history.columns.confidences, SHADOW_DIGITS)
         self._is_bypassed = np.zeros(len(history.rows), dtype=np.bool_)
+        policy = context.settings.policy
+        self._rows, self._refusals = _Queue(history.times, policy), _Queue(history.refusal_times, policy)
 
     def mark_bypassed(self, rows: slice) -> None:
         """Record that the fallback answered these rows."""
         self._is_bypassed[rows] = True
 
-    def window(self, end: int, memory: Memory) -> Window:
+    def settle(self, window: Window, evidence: Evidence) -> None:
+        """Record what the run over a window judged; what it did not is carried to the next one."""
+        start, end = micros_of(window.end) - self._length, micros_of(window.end)
+        is_conclusive = evidence is not Evidence.INSUFFICIENT
+        is_judged = is_conclusive and not leaves_predictions(self._context.settings.policy, window)
+        self._rows.settle(self._rows.select(start, end), is_judged=is_judged)
+        self._refusals.settle(self._refusals.select(start, end), is_judged=is_conclusive)
+
+    def window(self, end: int) -> Window:
         """Count the window that ends at `end`, in microseconds since 1970."""
-        history, start = self._history, end - self._length
-        fresh_start = start if memory.last_conclusive_at is None else max(start, micros_of(memory.last_conclusive_at))
-        bounds = [start, fresh_start, end]
-        first, first_fresh, stop = np.searchsorted(history.times, bounds).tolist()
-        first_refusal, first_fresh_refusal, refusal_stop = np.searchsorted(history.refusal_times, bounds).tolist()
-        columns = self._columns(first, stop)
-        is_fresh = np.arange(first, stop) >= first_fresh
+        start = end - self._length
+        rows, refusals = self._rows.select(start, end), self._refusals.select(start, end)
+        positions = rows.positions()
+        columns = self._columns(positions)
+        is_fresh = np.arange(len(columns)) >= _length(rows.settled)
         slots = fresh_slots(replace(columns, fresh=is_fresh), self._context.baseline)
         baseline = self._log_format.comparable_baseline(composed_baseline(self._context.baseline, slots))
-        all_fresh = first_fresh == first and first_fresh_refusal == first_refusal
-        total = window_tally(tally(columns, baseline, refusal_stop - first_refusal), self._min_count)
-        fresh_refusals = refusal_stop - first_fresh_refusal
+        total = window_tally(tally(columns, baseline, refusals.count), self._min_count)
+        fresh_refusals = _length(refusals.fresh)
+        fresh = (
+            replace(total, refusal_count=fresh_refusals)
+            if is_fresh.all()
+            else window_tally(tally(columns, baseline, fresh_refusals, is_fresh), self._min_count)
+        )
+        times, refusal_times = self._history.times, self._history.refusal_times
+        oldest_fresh = [int(times[rows.fresh.start])] if _length(rows.fresh) else []
+        oldest_unread = [
+            int(each[selection.oldest_unread])
+            for each, selection in ((times, rows), (refusal_times, refusals))
+            if selection.oldest_unread is not None
+        ]
         return Window(
-            datetime_of(start),
+            datetime_of(min(start, *oldest_fresh)) if oldest_fresh else datetime_of(start),
             datetime_of(end),
             self._context.settings.model.version,
             total=total,
-            fresh=total
-            if all_fresh
-            else window_tally(tally(columns, baseline, fresh_refusals, is_fresh), self._min_count),
-            shadow=self._can_shadow_score and bool(self._is_bypassed[first:stop].any()),
-            silent_seconds=self._silent_seconds(end, stop, refusal_stop),
+            fresh=fresh,
+            shadow=self._can_shadow_score and bool(self._is_bypassed[positions].any()),
+            silent_seconds=self._silent_seconds(end, int(rows.fresh.stop), int(refusals.fresh.stop)),
+            oldest_unjudged_at=datetime_of(min(oldest_unread)) if oldest_unread else None,
+            expired_count=rows.expired_count,
             slot_counts=slots,
             min_count=self._min_count,
         )
 
-    def _columns(self, first: int, stop: int) -> Columns:
+    def _columns(self, positions: slice | NDArray[np.intp]) -> Columns:
         """The rows of a window. Bypassed rows get shadow scores if the logged features allow it, else no prediction."""
-        columns, is_bypassed = self._history.columns[first:stop], self._is_bypassed[first:stop]
+        columns, is_bypassed = self._history.columns[positions], self._is_bypassed[positions]
         if not is_bypassed.any():
             return columns
         fallback_used = columns.fallback_used | is_bypassed
         if self._can_shadow_score:
-            confidences = np.where(is_bypassed, self._shadow_confidences[first:stop], columns.confidences)
+            confidences = np.where(is_bypassed, self._shadow_confidences[positions], columns.confidences)
             return replace(columns, confidences=confidences, fallback_used=fallback_used)
         return replace(
             columns,
