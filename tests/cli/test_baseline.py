@@ -4,6 +4,8 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from stillsafe.core.schema import Row
 
 from .commands import Command, document
@@ -29,6 +31,14 @@ def test_a_baseline_is_created_from_a_file_and_activated(run: Command, made_serv
     code, out, _ = run("baseline", "activate", baseline_id)
     assert code == 0
     assert f"{baseline_id} is now the active baseline" in out
+
+
+@pytest.mark.parametrize("command", ["create", "extend"])
+def test_a_span_that_ends_before_it_starts_is_refused(run: Command, made_service: Path, command: str) -> None:
+    """As a mistake of the options, and not as a span with too few rows."""
+    code, _, errors = run("baseline", command, "--from", "2030-01-01", "--to", "2020-01-01")
+    assert code == 2
+    assert "--from 2030-01-01T00:00:00Z is not before the end, 2020-01-01T00:00:00Z" in errors
 
 
 def test_a_baseline_learns_harm_from_the_labels_of_the_log(

@@ -41,3 +41,7 @@ def test_an_export_is_a_file_of_the_span(run: Command, answer: Any, made_service
     assert answer["prediction_id"] in (made_service / "rows.csv").read_text()
     assert "0 rows" in run("predictions", "export", "none.csv", "--until", "2020-01-01")[1]
     assert run("predictions", "export", "rows.csv")[0] == 1
+    code, _, errors = run("predictions", "export", "turned.csv", "--since", "2030-01-01", "--until", "2020-01-01")
+    assert code == 2
+    assert "--since 2030-01-01T00:00:00Z is not before the end" in errors
+    assert not (made_service / "turned.csv").exists()

@@ -16,6 +16,7 @@ import typer
 from stillsafe import logs
 from stillsafe.cli.command_table import CommandGroup
 from stillsafe.cli.json_lines import JsonLineStream, is_json_asked, json_lines_only
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.errors import ConfigurationError, RunAhead, SchemaMismatch, StillsafeError
 from stillsafe.logs import LogEvent, log_event
 
@@ -172,6 +173,17 @@ def _discard_output(streams: list[TextIO]) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+
+
+def require_span(option: str, start: datetime | None, end: datetime | None) -> None:
+    """Check that a span of time has a length; None is open.
+
+    Raises:
+        ConfigurationError: its start, which an option gives, is not before its end.
+    """
+    if start is not None and end is not None and start >= end:
+        times = f"{time_text(start)} is not before the end, {time_text(end)}"
+        raise ConfigurationError(f"The span of time is empty: {option} {times}.", "Correct the times.")
 
 
 def parse_time(text: str) -> datetime:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time, require_span
 from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import (
     console,
@@ -70,6 +70,7 @@ def baseline_create(
         baseline = baselines.load_reference(engine, settings, reference)
     else:
         start, end = (None if time is None else parse_time(time) for time in (since, until))
+        require_span("--from", start, end)
         period = baselines.HealthyPeriod(first, start, end, accept_contradiction)
         with progress_bar("Reading the log") as progress:
             study = _label_study(settings, progress, accept_contradiction) if with_labels else None
@@ -98,6 +99,7 @@ def baseline_extend(
     settings = service.settings_of(config)
     engine = service.open_store(settings)
     start, end = (None if time is None else parse_time(time) for time in (since, until))
+    require_span("--from", start, end)
     span = extension.HealthySpan(start, end, accept_contradiction)
     previous = _study_in_force(engine, settings)
     with progress_bar("Reading the log") as progress:

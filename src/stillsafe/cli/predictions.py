@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from stillsafe import service
-from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time
+from stillsafe.cli.app import DEFAULT_CONFIG, Config, Json, app, parse_time, require_span
 from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import (
     console,
@@ -63,6 +63,7 @@ def predictions_export(
     """Write the logged predictions of a time to a file: a row each, with a column per feature."""
     settings = service.settings_of(config)
     span: tuple[datetime, datetime] = parse_time(since), service.utc_now() if until is None else parse_time(until)
+    require_span("--since", *span)
     engine = service.open_store(settings)
     with progress_bar("Exporting") as progress:
         count = log_export.export_predictions(engine, settings.schema_of_features, file, span, progress)
