@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -62,6 +63,11 @@ def test_folders_of_modules_that_are_not_installed(tmp_path: Path) -> None:
     for names in (["own_package"], ["own_package.inner"], ["own_package", "own_package.inner", "numpy", "json", "sys"]):
         assert folders_of(names) == [tmp_path.resolve()]
     assert folders_of(["numpy", "json", "sys", "absent_own_module"]) == []
+    (tmp_path / "stillsafe_script.py").touch()
+    script = ModuleType("__mp_main__")
+    script.__file__ = str(tmp_path / "stillsafe_script.py")
+    sys.modules["__mp_main__"] = script
+    assert folders_of(["__mp_main__", "__main__"]) == []
 
 
 def test_an_exception_is_one_line() -> None:

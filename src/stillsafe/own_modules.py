@@ -15,6 +15,8 @@ from pathlib import Path
 from stillsafe.errors import ConfigurationError
 
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
+_MAIN_NAMES = ("__main__", "__mp_main__")
+"""The script that runs, under its own name and the one that `multiprocessing` adds: no model needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,11 @@ def _own_folders(names: Iterable[str]) -> Iterator[Path]:
     searched_folders = [Path(entry or os.curdir).resolve() for entry in sys.path]
     for name in names:
         file = getattr(sys.modules.get(name), "__file__", None)
-        if file is None or any(Path(file).resolve().is_relative_to(library) for library in libraries):
+        if (
+            file is None
+            or name in _MAIN_NAMES
+            or any(Path(file).resolve().is_relative_to(library) for library in libraries)
+        ):
             continue
         parts = name.split(".")
         folder = Path(file).resolve().parents[len(parts) - (Path(file).name != "__init__.py")]

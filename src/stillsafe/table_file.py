@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stillsafe.csv_files.csv_table import MISSING_WORDS, ColumnKinds, CsvTable, Texts, csv_table
-from stillsafe.csv_files.dialect import read_csv_text
+from stillsafe.csv_files.dialect import read_csv_text, too_few_cells
 from stillsafe.csv_files.table_format import DATE_ORDERS, TableFormat
 from stillsafe.errors import ConfigurationError
 from stillsafe.parquet_files import parquet as parquet_library
@@ -109,6 +109,9 @@ def read_with_remarks(
             csv_text = read_csv_text(file, form, kinds.expected)
             require_unique_columns(csv_text.names, file)
             table = csv_table(csv_text, kinds, form)
+            # Only a line without its last cell can have too few, which spares most files a second reading.
+            if table.frame.iloc[:, -1:].isna().any(axis=None) and (remark := too_few_cells(csv_text)):
+                table = replace(table, remarks=(*table.remarks, remark))
     except (OSError, ValueError) as error:
         raise _unreadable(file, noun, error) from error
     frame = with_named_columns(table.frame)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stillsafe.csv_files.dialect import SEPARATORS, CsvText, read_csv_text
 from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError
+from stillsafe.table_file import read_with_remarks
 
 TEXT = "ort,größe\nMünchen,1\nKöln,2\n"
 
@@ -113,6 +114,22 @@ def test_row_names_and_a_separator_at_the_end_are_allowed(text: str, tmp_path: P
     read = csv_text(tmp_path, text)
     assert read.names == ["a", "b"]
     assert read.has_trailing_separator == ("x" not in text)
+
+
+def test_lines_with_too_few_cells_are_named(tmp_path: Path) -> None:
+    """The first with its line, the others by their number; a missing last cell alone, or an empty line, is none."""
+    whole = "a,b,c\n1,2,3\n4,5,\n\n"
+    assert remarks_of(tmp_path, whole) == ()
+    (remark,) = remarks_of(tmp_path, whole + "44,2\n")
+    assert remark.startswith("Line 5 has 2 cells, fewer than the 3 of the header: what it lacks was read as missing.")
+    (remark,) = remarks_of(tmp_path, whole + "44,2\n7\n8,\n")
+    assert remark.startswith("Line 5 has 2 cells, fewer than the 3 of the header (2 other lines have too few):")
+
+
+def remarks_of(folder: Path, text: str) -> tuple[str, ...]:
+    """What is said of a file."""
+    (folder / "table.csv").write_text(text)
+    return read_with_remarks(folder / "table.csv").remarks
 
 
 def test_rows_have_their_lines(tmp_path: Path) -> None:

@@ -220,6 +220,23 @@ def _require_equal_counts(csv_text: CsvText) -> None:
             raise too_many_cells(csv_text.file, line, len(record), count)
 
 
+def too_few_cells(csv_text: CsvText) -> str | None:
+    """A sentence about the lines that have fewer cells than the header; None without any."""
+    count, lines = len(csv_text.names), 0
+    first = (0, 0)
+    for line, record in islice(_records(csv_text.text, csv_text.separator), 1, None):
+        if len(record) < count:
+            first, lines = first if lines else (line, len(record)), lines + 1
+    if not lines:
+        return None
+    noun = "line has" if lines == 2 else "lines have"
+    others = f" ({lines - 1} other {noun} too few)" if lines > 1 else ""
+    return (
+        f"Line {first[0]} has {first[1]} cells, fewer than the {count} of the header{others}: what it lacks was read "
+        "as missing. Check whether the file was cut off there."
+    )
+
+
 def too_many_cells(file: Path, line: int, count: int, header_count: int) -> ConfigurationError:
     """The error of a line that has more cells than the header."""
     return ConfigurationError(

@@ -64,7 +64,7 @@ RATE_WORDS: Mapping[Signal, RateWords] = {
         "values whose category the baseline does not contain",
         "new values",
         "chance that a healthy value has a category not seen before: the baseline's share of values whose category "
-        "occurred once (Good-Turing)",
+        "occurred once (Good-Turing), and what is new because time has passed (`new_values`)",
     ),
     Signal.OUT_OF_RANGE_RATE: RateWords(
         "numbers outside the baseline's range",
