@@ -219,6 +219,29 @@ def test_a_data_frame_with_a_column_twice_is_refused_by_its_name(guard: Guard, h
     assert all(isinstance(each, Prediction) for each in answers)
 
 
+def test_errors_that_are_not_of_features_do_not_speak_of_the_schema(guard: Guard, healthy_rows: list[Row]) -> None:
+    """In the program and over HTTP, of every route that takes a body."""
+    wrong_id: Any = 5
+    with pytest.raises(InvalidFeatures, match=r"^The request has wrong parameters: id\. See /docs\.$"):
+        guard.predict(healthy_rows[0], id=wrong_id)
+    with pytest.raises(InvalidFeatures, match=r"wrong parameters: prediction, probabilities\. See /docs"):
+        guard.record(healthy_rows[0], "?", 7)
+    bodies: list[tuple[str, Any, str]] = [
+        ("/v1/labels", {"id": "a", "label": "?"}, "label"),
+        ("/v1/labels", {"labels": []}, "labels"),
+        ("/v1/predict", {"features": healthy_rows[0], "id": 5}, "id"),
+        ("/v1/predict/batch", {"instances": []}, "instances"),
+        ("/v1/record", {"features": healthy_rows[0], "prediction": "?"}, "prediction"),
+        ("/v2/models/made/infer", {"id": 5, "inputs": []}, "id"),
+        ("/v2/models/made/infer", {"inputs": 5}, "inputs"),
+    ]
+    with TestClient(service.create_app(guard.settings)) as client:
+        for path, body, place in bodies:
+            route = path.replace("/made/", f"/{guard.settings.service.name}/")
+            text = client.post(route, json=body).text
+            assert f"wrong parameters: {place}. See /docs." in text, (path, text)
+
+
 def test_numbers_of_numpy_are_recorded(guard: Guard, healthy_rows: list[Row]) -> None:
     """The arrays of a model as they are: classes, probabilities and a confidence are NumPy's scalars."""
     classes = np.array([int(each) for each in guard.classes])

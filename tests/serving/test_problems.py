@@ -56,6 +56,17 @@ def test_the_reason_of_a_store_error_is_public() -> None:
     assert "(the disk is full)" in problem_of(StoreError("at host db1", reason="the disk is full")).detail
 
 
+def test_a_wrong_part_that_is_no_feature_is_not_the_schema_s() -> None:
+    """Whatever it is called, also where a feature has the name; beside a wrong feature the schema is named."""
+    for place in ("id", "label", "outputs", "age", "body"):
+        part = Violation(place, "wrong_type", "not a string", "a string")
+        assert schema_problem([part]).detail == f"The request has wrong parameters: {place}. See /docs."
+        assert schema_problem([part, VIOLATION]).detail.endswith("See /v1/schema.")
+    further = Violation("...", ViolationKind.TOO_MANY, "7 more violations", "none")
+    assert schema_problem([Violation("x", "unknown_key", "no such key", "none"), further]).detail.endswith("See /docs.")
+    assert schema_problem([Violation("age", "wrong_tensor", "no row", "one")]).detail.endswith("See /v1/schema.")
+
+
 def test_a_schema_problem_names_the_first_features_and_lists_all_violations() -> None:
     """The detail stays short; the violations are complete, with the kind as plain text."""
     violations = [Violation(f"x{number}", ViolationKind.MISSING, "required", "a number") for number in range(7)]

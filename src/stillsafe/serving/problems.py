@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from stillsafe.core.schema import Violation
+from stillsafe.core.schema import Violation, ViolationKind
 from stillsafe.core.text import join_names
 from stillsafe.errors import NoModel, StoreError
 from stillsafe.serving.batcher import BatcherClosed
@@ -22,6 +22,8 @@ from stillsafe.serving.client import path_below
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+SCHEMA_KINDS = ("wrong_tensor",)
+"""Kinds of violations of features, besides those of the schema itself."""
 MOST_PLACES = 5
 """Most features that the detail of a problem names."""
 # Older Pythons lack RFC 9110's names for these.
@@ -96,7 +98,12 @@ def id_conflict_problem() -> Problem:
 
 
 def schema_problem(violations: Sequence[Violation]) -> Problem:
-    """The problem of a request that breaks the schema: 422."""
+    """The problem of a request that breaks the schema: 422.
+
+    Where each violation is of another part of the request, such as its id, it is that of wrong parameters.
+    """
+    if not any(map(_is_of_schema, violations)):
+        return parameter_problem(violations)
     names = join_names(dict.fromkeys(violation.feature for violation in violations), MOST_PLACES)
     return problem(422, f"The request breaks the schema at: {names}. See /v1/schema.", violations)
 
@@ -115,7 +122,7 @@ def problem_of(error: Exception) -> Problem:
         case BatcherClosed():
             return problem(503, "The service is shutting down. Try again.", Retry_After=str(RETRY_AFTER_SECONDS))
         case RequestValidationError():
-            return _parameter_problem([_parameter_violation(detail) for detail in error.errors()])
+            return parameter_problem([_parameter_violation(detail) for detail in error.errors()])
         case HTTPException():
             headers = dict(error.headers or {})
             return Problem(error.status_code, _title(error.status_code), _detail(error), headers=headers)
@@ -166,7 +173,14 @@ def _cause(error: StoreError) -> str:
     return f" ({error.reason})" if error.reason else ""
 
 
-def _parameter_problem(violations: Sequence[Violation]) -> Problem:
+def _is_of_schema(violation: Violation) -> bool:
+    # The count of further violations is of whatever the others are of.
+    is_kind = isinstance(violation.kind, ViolationKind) and violation.kind is not ViolationKind.TOO_MANY
+    return is_kind or violation.kind in SCHEMA_KINDS
+
+
+def parameter_problem(violations: Sequence[Violation]) -> Problem:
+    """The problem of a request with a wrong part that is no feature: 422."""
     names = join_names(dict.fromkeys(violation.feature for violation in violations), MOST_PLACES)
     return problem(422, f"The request has wrong parameters: {names}. See /docs.", violations)
 
