@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, literal, or_, select, update
 
 from stillsafe.core.decide import Decision
-from stillsafe.core.evidence.sentences import run_counts
 from stillsafe.core.incident import Incident, IncidentEvent
 from stillsafe.core.policy import RULES_VERSION, WORDING_VERSION, Policy
 from stillsafe.core.signals import Evidence, Signal
@@ -121,7 +120,7 @@ def record_run(
         old_memory,
         decision.memory,
         window.end,
-        reason=_state_reason(connection, decision.memory, decision.reason, _counts_of_run(policy, decision)),
+        reason=_state_reason(connection, decision.memory, decision.reason),
         progress=decision.progress,
         severity=decision.severity.value,
         checked_at=window.end,
@@ -231,21 +230,15 @@ def hold_sentence(hold: Hold) -> str:
     return f"Held by {hold.by}: {hold.reason.rstrip('.')}."
 
 
-def _counts_of_run(policy: Policy, decision: Decision) -> str:
-    """Which deviating run in a row this is, where it only goes on with an incident; else empty."""
-    is_further = decision.incident is None and decision.evidence is Evidence.BAD
-    return f" {run_counts(policy, decision.memory)}" if is_further else ""
-
-
-def _state_reason(connection: Connection, memory: Memory, reason: str, counts: str = "") -> Any:
-    """Why the state is what it is: the hold, the last step of the open incident and the count, or the last reason."""
+def _state_reason(connection: Connection, memory: Memory, reason: str) -> Any:
+    """Why the state is what it is: the hold, the last step of the open incident, or else the last reason."""
     if memory.hold is not None:
         return hold_sentence(memory.hold)
     if memory.incident_id is None:
         return reason
     is_open = _is_incident(connection, memory.incident_id)
     newest = func.coalesce(incidents.c.fallback_ended_reason, incidents.c.decision_reason)
-    return func.coalesce(select(newest + counts).where(is_open).scalar_subquery(), reason)
+    return func.coalesce(select(newest).where(is_open).scalar_subquery(), reason)
 
 
 def _record_action(connection: Connection, action: str, author: Hold, after_run: int | None) -> None:
