@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from stillsafe import incident_explanation, logs
@@ -26,6 +27,7 @@ from stillsafe.core.baseline import Baseline
 from stillsafe.core.fallback import Fallback
 from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
+from stillsafe.dashboard import views
 from stillsafe.errors import ConfigurationError, RunRefused, StillsafeError
 from stillsafe.identifiers import new_ids
 from stillsafe.logs import LogEvent, log_event
@@ -38,8 +40,9 @@ from stillsafe.monitoring import baseline, hold, registration, run
 from stillsafe.monitoring import clock as monitoring_clock
 from stillsafe.progress import Progress, no_progress
 from stillsafe.rules import compile_fallback
-from stillsafe.serving import caps, predict
+from stillsafe.serving import app, caps, predict
 from stillsafe.serving.failover import Failover, WriteEntries, drain_spool
+from stillsafe.serving.operator_routes import OperatorActions
 from stillsafe.serving.predict import Context
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
@@ -50,7 +53,6 @@ from stillsafe.store.spool import Spool
 
 if TYPE_CHECKING:
     import pandas as pd
-    from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +208,7 @@ def serving_context(settings: Settings, clock: Clock, like: Context | None = Non
     return Context(settings, engine, model, fallback, clock, new_ids, failover=failover, consistency=consistency)
 
 
-def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> "FastAPI":
+def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> FastAPI:
     """The API and the dashboard as an ASGI application.
 
     Args:
@@ -217,11 +219,6 @@ def create_app(config: Settings | Path | str, *, clock: Clock = utc_now) -> "Fas
         ConfigurationError: settings, model or fallback rules are wrong.
         StoreError: the database cannot be used.
     """
-    # Only a serving process needs them: the import of FastAPI takes a quarter of the time in which a command starts.
-    from stillsafe.dashboard import views
-    from stillsafe.serving import app
-    from stillsafe.serving.operator_routes import OperatorActions
-
     settings = settings_of(config)
     context = serving_context(settings, clock)
     engine = context.engine
@@ -238,7 +235,7 @@ def with_keys(settings: Settings, are_needed: bool) -> Settings:
     return settings.model_copy(update={"exposure": settings.exposure.model_copy(update={"keys": are_needed})})
 
 
-def app_from_environment() -> "FastAPI":
+def app_from_environment() -> FastAPI:
     """The app of a worker process; the environment names the settings file."""
     logs.set_up("INFO")
     Thread(target=_end_after, args=(os.getppid(),), name="stillsafe-parent", daemon=True).start()

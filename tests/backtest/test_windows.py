@@ -56,12 +56,12 @@ def test_rows_that_no_run_has_judged_are_fresh(context: BacktestContext) -> None
     """
     windows = counter(context)
     windows.settle(windows.window(30 * MICROS), Evidence.INSUFFICIENT)
-    carried = windows.window(60 * MICROS)
-    assert (carried.start, carried.end) == (datetime_of(0), datetime_of(60 * MICROS))
-    assert carried.oldest_unjudged_at == datetime_of(0)
-    assert carried.fresh == carried.total
-    assert carried.total.prediction_count == 60
-    windows.settle(carried, Evidence.OK)
+    later_window = windows.window(60 * MICROS)
+    assert (later_window.start, later_window.end) == (datetime_of(0), datetime_of(60 * MICROS))
+    assert later_window.oldest_unjudged_at == datetime_of(0)
+    assert later_window.fresh == later_window.total
+    assert later_window.total.prediction_count == 60
+    windows.settle(later_window, Evidence.OK)
     window = windows.window(80 * MICROS)
     assert (window.total.prediction_count, window.fresh.prediction_count) == (40, 20)
     assert (window.start, window.oldest_unjudged_at) == (datetime_of(40 * MICROS), datetime_of(60 * MICROS))

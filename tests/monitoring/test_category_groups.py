@@ -136,11 +136,11 @@ def test_one_place_of_most_rows_leaves_as_many_bins() -> None:
     dominant = {**features["place"].category_counts, names[0]: 2_000}
     for name in names[1:200]:
         dominant[name] = 1
-    skewed = replace(features["place"], category_counts=dominant)
+    lopsided_feature = replace(features["place"], category_counts=dominant)
     column = rows.categories["place"]
-    regrouped = with_groups(replace(skewed, bins=replace(bins, groups=())), column, rows)
-    assert regrouped.bins is not None
-    assert 1 < len(regrouped.bins.groups) < MOST_GROUPS
-    healthy = {"place": regrouped}
+    new_feature = with_groups(replace(lopsided_feature, bins=replace(bins, groups=())), column, rows)
+    assert new_feature.bins is not None
+    assert 1 < len(new_feature.bins.groups) < MOST_GROUPS
+    healthy = {"place": new_feature}
     codes = held_out_codes(rows, healthy, feature_bin_codes(rows, healthy, slice(None)))["place"]
-    assert codes.max() < regrouped.bins.size
+    assert codes.max() < new_feature.bins.size

@@ -425,8 +425,8 @@ def usual_readings() -> list[tuple[Reading, ...]]:
         # Studies of older releases have the factor of what they tried: see test_corruption_loss. Rows are compared with
         # the clock when a window is counted, by the usual share: see test_clock_agreement. Outliers are searched there
         # as well: see test_outliers. Labels have readings of their own: see test_realised_loss; what is learnt from
-        # them is decided when a baseline is made: see test_label_study. What an advantage must exceed decides who answers,
-        # and no reading: see test_advantage.
+        # them is decided when a baseline is made: see test_label_study. What an advantage must exceed decides who
+        # answers, and no reading: see test_advantage.
         for name in evidence_reasons().keys()
         - {"state_valid_intervals", "clock_tolerance_seconds", "untested_factor", "clock_rare_share"}
         - {"advantage_deviations"}

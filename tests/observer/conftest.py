@@ -69,7 +69,9 @@ def pristine_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     settings = folder / "service" / "stillsafe.toml"
     head, _, card = settings.read_text().rpartition('name = "card"')
-    settings.write_text(head + 'name = "card"' + card.replace('log = "keep"', 'log = "hash"'))
+    text = head + 'name = "card"' + card.replace('log = "keep"', 'log = "hash"')
+    # The rules of this small sample win less over the damaged model than their own error.
+    settings.write_text(text.replace('bypass = "when_it_pays"', 'bypass = "always"'))
     (folder / "traffic.json").rename(folder / "service" / "traffic.json")
     return with_store(folder / "service")
 

@@ -26,13 +26,13 @@ class _Selection:
     """Requests of one kind that a run reads, as positions in time order.
 
     Attributes:
-        settled: those of the window that earlier runs have judged.
+        judged_rows: those of the window that earlier runs have judged.
         fresh: those that no run has judged, carried ones included.
         oldest_unread: the first that no run has judged and that is not too old, or None.
         expired_count: those that grew too old, or were too many, before any run judged them.
     """
 
-    settled: slice
+    judged_rows: slice
     fresh: slice
     oldest_unread: int | None
     expired_count: int
@@ -40,13 +40,13 @@ class _Selection:
     @property
     def count(self) -> int:
         """All requests that the run reads."""
-        return _length(self.settled) + _length(self.fresh)
+        return _length(self.judged_rows) + _length(self.fresh)
 
     def positions(self) -> slice | NDArray[np.intp]:
         """The positions of all of them."""
-        if self.settled.stop == self.fresh.start or not _length(self.settled):
-            return slice(self.settled.start if _length(self.settled) else self.fresh.start, self.fresh.stop)
-        return np.concatenate([np.arange(each.start, each.stop) for each in (self.settled, self.fresh)])
+        if self.judged_rows.stop == self.fresh.start or not _length(self.judged_rows):
+            return slice(self.judged_rows.start if _length(self.judged_rows) else self.fresh.start, self.fresh.stop)
+        return np.concatenate([np.arange(each.start, each.stop) for each in (self.judged_rows, self.fresh)])
 
 
 class _Queue:
@@ -59,23 +59,25 @@ class _Queue:
 
     def __init__(self, times: Micros, policy: Policy) -> None:
         self._times, self._policy = times, policy
-        self._settled = self._seen = 0
+        self._judged_end = self._read_end = 0
 
     def select(self, start: int, end: int) -> _Selection:
         """What the run over a window reads."""
         carry_start = end - round(self._policy.max_carry_seconds * MICROS)
         first, first_carried, stop = np.searchsorted(self._times, [start, carry_start, end]).tolist()
-        oldest = max(self._settled, first_carried)
+        oldest = max(self._judged_end, first_carried)
         first_fresh = max(oldest, stop - self._policy.max_carry_predictions)
         # A first run has not watched the requests before its span, so it does not count them as missed.
-        expired_count = first_fresh - self._settled if self._seen else 0
-        settled = slice(min(first, self._settled), self._settled)
-        return _Selection(settled, slice(first_fresh, stop), oldest if oldest < stop else None, max(0, expired_count))
+        expired_count = first_fresh - self._judged_end if self._read_end else 0
+        judged_rows = slice(min(first, self._judged_end), self._judged_end)
+        return _Selection(
+            judged_rows, slice(first_fresh, stop), oldest if oldest < stop else None, max(0, expired_count)
+        )
 
     def settle(self, selection: _Selection, *, is_judged: bool) -> None:
         """What a run leaves: one that judges none of its fresh requests carries them."""
-        self._settled = selection.fresh.stop if is_judged else selection.fresh.start
-        self._seen = selection.fresh.stop
+        self._judged_end = selection.fresh.stop if is_judged else selection.fresh.start
+        self._read_end = selection.fresh.stop
 
 
 def _length(span: slice) -> int:
@@ -121,7 +123,7 @@ class WindowCounter:
         rows, refusals = self._rows.select(start, end), self._refusals.select(start, end)
         positions = rows.positions()
         columns = self._columns(positions)
-        is_fresh = np.arange(len(columns)) >= _length(rows.settled)
+        is_fresh = np.arange(len(columns)) >= _length(rows.judged_rows)
         slots = fresh_slots(replace(columns, fresh=is_fresh), self._context.baseline)
         baseline = self._log_format.comparable_baseline(composed_baseline(self._context.baseline, slots))
         total = window_tally(tally(columns, baseline, refusals.count), self._min_count)

@@ -1,4 +1,4 @@
-"""Infer the schema from the sample: types, limits, and what the model says of words, orders and measures."""
+"""Infer the schema from the sample: types, limits, and what the model does with words, order and measures."""
 
 import datetime
 import math

@@ -298,7 +298,7 @@ def _require_same(file: Path, rows: Any) -> None:
 
 
 def _require_same_service(file: Path, rows: Any) -> None:
-    """Require that the file has rows of no other service: a reader of the archive could not tell them apart."""
+    """Require that the file has rows of no other service: a reader of the archive could not separate them."""
     services = service_ids(file) if file.exists() else set()
     if services and not set(rows["service_id"].to_pylist()) <= services:
         raise RefusedError(f"{file}: it holds rows of another service. Give each service a folder of its own.")

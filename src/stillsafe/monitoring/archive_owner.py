@@ -1,4 +1,4 @@
-"""Whose rows an archive has: service ids begin at 1 in every database, so they alone do not tell.
+"""Whose rows an archive has: service ids begin at 1 in every database, so they alone do not decide it.
 
 Each file names the prunes that wrote it, by the times at which the database recorded them. A file of an older release
 names none: its rows count as a service's own where everything that they hold fits the service's records.

@@ -1,7 +1,7 @@
 """Groups of categories beyond the most common ones: those that the model treats alike share a bin.
 
 A feature of hundreds of categories would otherwise put most of its rows into one bin of rare ones, where neither its
-associations nor what a value costs the model can be told.
+associations nor what a value costs the model can be estimated.
 
 A category's mean answer over few rows is mostly that of their other values, so on the rows that the groups were learnt
 from, any grouping is associated with whatever the model uses. What is counted together with groups is therefore counted
@@ -60,14 +60,14 @@ def held_out_codes(
         codes: the bins of the rows, per feature.
     """
     held_out = dict(codes)
-    grouped = [
+    names = [
         name for name in codes if name in rows.categories and (bins := features[name].bins) is not None and bins.groups
     ]
-    answers = _answers(rows) if grouped else None
+    answers = _answers(rows) if names else None
     if answers is None:
         return held_out
     is_even = np.arange(len(rows)) % 2 == 0
-    for name in grouped:
+    for name in names:
         feature, column = features[name], rows.categories[name]
         further = _further(feature)
         if feature.bins is None or tuple(filter(None, _groups(further, column, answers))) != feature.bins.groups:
@@ -75,7 +75,7 @@ def held_out_codes(
         held_out[name] = codes[name].copy()
         for part in (is_even, ~is_even):
             groups = _groups(further, column, np.where(part, np.nan, answers))
-            by_others = replace(feature.bins, groups=_fitted(groups, len(feature.bins.groups)))
+            by_others = replace(feature.bins, groups=_in_bins(groups, len(feature.bins.groups)))
             held_out[name][part] = bin_codes(column[part], replace(feature, bins=by_others))
     return held_out
 
@@ -104,11 +104,11 @@ def _groups(further: Mapping[str, int], column: DictionaryColumn, answers: Numbe
     return [tuple(group) for group in groups]
 
 
-def _fitted(groups: list[tuple[str, ...]], count: int) -> tuple[tuple[str, ...], ...]:
+def _in_bins(groups: list[tuple[str, ...]], count: int) -> tuple[tuple[str, ...], ...]:
     """The groups that are not empty, in so many bins: the last ones in one, or none in the last."""
-    kept = [group for group in groups if group]
-    kept[count - 1 :] = [tuple(name for group in kept[count - 1 :] for name in group)]
-    return (*kept, *((),) * (count - len(kept)))
+    filled_groups = [group for group in groups if group]
+    filled_groups[count - 1 :] = [tuple(name for group in filled_groups[count - 1 :] for name in group)]
+    return (*filled_groups, *((),) * (count - len(filled_groups)))
 
 
 def _counted_feature(feature: FeatureBaseline, column: DictionaryColumn) -> FeatureBaseline:

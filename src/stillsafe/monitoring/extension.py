@@ -40,7 +40,7 @@ class HealthySpan:
     """The times of the rows that widen a baseline, half open; None for the default.
 
     Attributes:
-        accept_contradiction: whether rows count although runs deviated on them: the owner says that they are healthy.
+        accept_contradiction: whether rows count although runs deviated on them: by the owner they are healthy.
     """
 
     since: datetime | None = None

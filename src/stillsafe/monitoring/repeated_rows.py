@@ -42,7 +42,7 @@ def unexplained_copies(rows: Columns, healthy: Mapping[str, FeatureBaseline]) ->
 
 
 def are_beside_others(rows: Columns, copies: Mask) -> bool:
-    """Whether rows besides the copies speak for the service, so that the copies can be left out.
+    """Whether rows besides the copies stand for the service, so that the copies can be left out.
 
     Args:
         rows: of a window, with their sources where these are known.

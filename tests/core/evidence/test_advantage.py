@@ -154,6 +154,8 @@ def test_the_margin_has_the_errors_of_price_study_and_share() -> None:
     )
     assert advantage_margin(policy, (with_part, damage("c")), with_part, ("c",)) == pytest.approx(2 * 0.05)
     assert advantage_margin(POLICY, readings, with_part, ("c",)) == 0
+    strict = replace(policy, evidence=replace(policy.evidence, advantage_deviations=3.0))
+    assert advantage_margin(strict, (uncertain,), uncertain, ()) == pytest.approx(3 * 0.05)
 
 
 @pytest.mark.parametrize(("movement", "pays"), [(0.0, True), (0.1, True), (0.19, False), (0.3, False)])

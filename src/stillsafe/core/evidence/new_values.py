@@ -1,4 +1,4 @@
-"""How fast new values come: a campaign each day, a catalogue that grows. What is unseen says how old a baseline is.
+"""How fast new values come: a campaign each day, a catalogue that grows. What is unseen shows how old a baseline is.
 
 The Good-Turing estimate takes the values of a period as exchangeable. Where they are not, each day has values that the
 earlier days lack, and ever more of what comes is newer than the period.
