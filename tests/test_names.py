@@ -25,6 +25,12 @@ EVERYDAY = frozenset(
         *(
             "app",
             "body",
+            "bug",
+            "calendar",
+            "doctor",
+            "parameters",
+            "terminal",
+            "tour",
             "chart",
             "cli",
             "codec",
@@ -93,7 +99,7 @@ EVERYDAY = frozenset(
         # machine learning
         *("infer", "learner", "predict", "predictor", "preprocessing", "scoring", "evaluation"),
         # the language
-        *("advice", "answer", "demo"),
+        *("advice", "ages", "answer", "demo", "hidden", "new", "odd", "quoted"),
     ]
 )
 """Words of public names and modules that need no entry in the glossary; plurals and derived forms are covered."""

@@ -149,10 +149,9 @@ def test_an_answer_is_only_text(shop: Shop) -> None:
         assert "\x1b" not in out
         assert "[bold red]shouting[/]" in out or words == ["incidents", "list"]
     with TestClient(service.create_app(shop.folder / "stillsafe.toml")) as client:
-        page = client.get("/").text
-        assert "&lt;script&gt;alert" in page
-        assert "<script>alert" not in page
-        assert "<img" not in page
+        pages = [client.get(path).text for path in ("/", f"/dashboard/incidents/{incident_id}")]
+        assert "&lt;script&gt;alert" in pages[1]
+        assert not any("<script>alert" in page or "<img" in page for page in pages)
         explanations = client.get(f"/v1/incidents/{incident_id}").json()["explanations"]
         resolved = ("llm", "resolved")
         explanation = next(each for each in explanations if (each["source"], each["incident_status"]) == resolved)
@@ -340,9 +339,11 @@ def test_invented_numbers_are_marked_wherever_they_are_shown(shop: Shop) -> None
     _, out, _ = shop.run("explain")
     assert marked_summary in out
     assert "3 numbers are not in the incident's figures" in out
+    ((incident_id,),) = shop.rows("SELECT incident_id FROM incidents")
     with TestClient(service.create_app(shop.folder / "stillsafe.toml")) as client:
-        assert marked_summary in client.get("/").text
-        assert "3 of its numbers are not in the incident" in client.get("/").text
+        page = client.get(f"/dashboard/incidents/{incident_id}").text
+    assert marked_summary in page
+    assert "3 of its numbers are not in the incident" in page
 
 
 def test_check_reports_the_observer(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
