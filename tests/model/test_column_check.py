@@ -51,7 +51,7 @@ def columns(draw: Any, name: str, count: int) -> Any:
     values = draw(st.lists(cells, min_size=count, max_size=count))
     try:
         return pd.Series(values, dtype=draw(st.sampled_from(DTYPES)))
-    except (TypeError, ValueError, OverflowError, RuntimeWarning):
+    except (TypeError, ValueError, OverflowError, RuntimeWarning, IndexError):
         return pd.Series(values, dtype=object)
 
 

@@ -165,7 +165,7 @@ def test_labels_of_older_rows_do_not_end_it_and_those_of_newer_ones_do(service: 
     assert (incident.resolved, incident.resolution) == (
         True,
         f"Recovered after 3 consecutive labelled runs without a loss. The state had been DEGRADED since "
-        f"{incident.escalated_at:%Y-%m-%d %H:%M} UTC.",
+        f"{incident.escalated_at:%Y-%m-%dT%H:%M:%SZ}.",
     )
     assert_replays(service)
 

@@ -100,7 +100,9 @@ def test_a_new_version_starts_from_the_worst_state_of_those_that_answer(service:
     old, new = incidents_of(service)
     assert (old.model_version, old.resolved) == ("1", False)
     assert (new.model_version, new.severity, new.resolved, new.trigger_signals) == ("2", "CRITICAL", True, [])
-    assert new.decision_reason.startswith("Inherited from version 1, which has been DEGRADED since 2026-03-01 00:30")
+    assert new.decision_reason.startswith(
+        "Inherited from version 1, which has been DEGRADED since 2026-03-01T00:30:00Z"
+    )
     assert new.fallback_activated
     assert service.state() is State.DEGRADED
     with database.reading(service.engine) as connection:

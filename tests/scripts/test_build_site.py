@@ -12,7 +12,6 @@ from scripts.build_site import ROOT, build, page_text
 
 from tests.cli.commands import Command
 
-pytest_plugins = ("tests.cli.conftest",)
 MOST_RESULTS = 3
 FAILURES: dict[str, tuple[str, str]] = {
     "status --config nowhere.toml": ("There is no such file", ""),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from stillsafe.core.schema import Violation
+from stillsafe.core.schema import Violation, ViolationKind
 from stillsafe.core.state import State
 from stillsafe.serving.answers import InvalidFeatures, Prediction
 from stillsafe.serving.schemas import prediction_document
@@ -22,7 +22,7 @@ def test_a_prediction_is_the_document_of_its_record() -> None:
 
 def test_an_error_names_the_features_at_fault() -> None:
     """And has all violations."""
-    violation = Violation("age", "wrong_type", "bad", "good")
+    violation = Violation("age", ViolationKind.WRONG_TYPE, "bad", "good")
     error = InvalidFeatures([violation])
     assert error.violations == (violation,)
     assert "at: age" in str(error)
