@@ -13,6 +13,22 @@ SESSION_LEVEL = logging.getLogger().level
 pytest_plugins = ["tests.postgres", "tests.faults.figures", "tests.cli.command_line"]
 
 
+LONG_TESTS = tuple(
+    f"tests/{name}"
+    for name in (
+        *("docs/test_documentation.py", "matrix/", "faults/", "attack/", "benchmarks/", "models/", "serving/test_acc"),
+        *("test_demo", "test_tour.py", "test_personal_data.py", "serving/test_serve.py", "serving/test_connections.py"),
+        *("init/test_own_modules.py", "scripts/"),
+    )
+)
+"""Where the tests are that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests: at the end of a run a worker that had one left would work alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG_TESTS))
+
+
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     """Undo the logging configuration of a command, which would otherwise affect the next tests.

@@ -11,7 +11,7 @@ from tests.matrix.cells import DIMENSIONS, Cell, pairwise
 from tests.matrix.simulation import play
 from tests.postgres import STORES
 
-SHORT = 14
+SHORT = 8
 """Cells of the short form; `make matrix` plays all of them."""
 ABSENCES = [
     Cell(traffic="bursty", extra="synthetic", fault="stuck", log="hash", monitor="gone for a while"),
