@@ -1,15 +1,19 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: docs demo test test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
+.PHONY: docs demo test long test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
 test: check  ## every check and every test; 24 minutes
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal -m "not serial"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal -m "not serial and not long"
 	$(BIN)/pytest -m serial
+
+long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores and kills; five minutes
+	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m long
 
 docs: .venv/ready  ## the site of the documentation, in .cache/site; strict; seconds
 	$(BIN)/python -m scripts.build_site

@@ -24,8 +24,33 @@ LONG_TESTS = tuple(
 """Where the tests are that take longest."""
 
 
+LONG_FORMS = (
+    "tests/benchmarks/",
+    "tests/test_tour.py",
+    "tests/docs/test_documentation.py::test_the_operations_commands_run[sqlite]",
+    "tests/faults/test_monitor_killed.py::test_concurrent_monitors_write_one_run",
+    "tests/faults/test_monitor_killed.py::test_a_killed_run_is_written_whole_or_not_at_all[sqlite]",
+    "tests/serving/test_accessibility.py::test_every_page_is_for_everybody[docs]",
+    "tests/test_demo.py::test_a_demo_without_a_degradation_fails",
+    "tests/test_demo_concept.py::test_an_act_without_a_strike_fails",
+    "tests/test_promises.py::test_5_same_stored_metrics_same_decisions[postgresql]",
+    "tests/test_kept.py::test_its_runs_replay_from_the_log[sqlite]",
+    "tests/test_kept.py::test_it_degrades_and_recovers_by_new_traffic[sqlite]",
+    "tests/test_score_file.py::test_a_killed_job_loses_no_row[postgresql]",
+    "tests/faults/test_workers.py::test_all_rows_are_logged_and_counted[postgresql]",
+    "tests/faults/test_workers.py::test_all_workers_use_a_new_state_at_once[sqlite]",
+    "tests/faults/test_life_cycle.py::test_an_upgrade_keeps_what_was_acknowledged[sqlite]",
+    "tests/faults/test_life_cycle.py::test_a_server_refuses_another_schema_version[sqlite]",
+    "tests/faults/test_labels_killed.py::test_kill_minus_nine_while_labels_come_in[sqlite]",
+)
+"""What `make long` runs and `make test` does not, which would take longer than it may."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long tests: at the end of a run a worker that had one left would work alone."""
+    for item in items:
+        if item.nodeid.startswith(LONG_FORMS):
+            item.add_marker("long")
     items.sort(key=lambda item: not item.nodeid.startswith(LONG_TESTS))
 
 

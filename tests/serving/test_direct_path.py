@@ -186,9 +186,10 @@ def test_a_client_that_leaves_costs_nobody_else_anything(site: Site, caplog: pyt
 
 def test_a_client_that_reads_nothing_fills_no_memory(site: Site) -> None:
     """Once its answers back up, the next request waits for them, as with ASGI, and goes on when they are read."""
-    count = 3_000
+    count = 1_000
     contents = _request("/v1/predict", {"features": GOOD}) * count
     with site.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sender = Thread(target=connection.sendall, args=(contents,))
         sender.start()
         sleep(0.3)
