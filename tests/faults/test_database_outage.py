@@ -2,10 +2,11 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
-from tests.faults.api import Api, Load, RequestRefused, missing_and_duplicate_counts, wait_until
+from tests.faults.api import BODY, Api, Load, RequestRefused, missing_and_duplicate_counts, wait_until
 from tests.faults.conftest import repetitions
 from tests.faults.figures import Figure
 from tests.faults.proxy import Proxy
@@ -93,6 +94,37 @@ def test_the_spool_outlives_its_process(on_postgres: Api, server: Postgres) -> N
     on_postgres.start()
     wait_until(lambda: is_recovered(on_postgres))
     assert [row.prediction_id for row in on_postgres.prediction_log()] == ids
+
+
+def test_a_host_keeps_its_ids_through_an_outage(on_postgres: Api, proxy: Proxy) -> None:
+    """Retries get the first answer and no second row, other content is a conflict, after a restart too."""
+
+    def post(text: str, radius: float = 14.0) -> Any:
+        return on_postgres.post("/v1/predict", json.dumps({"id": text, "features": BODY | {"mean radius": radius}}))
+
+    def require_conflict(text: str) -> None:
+        with pytest.raises(RequestRefused) as error:
+            post(text, 15.0)
+        assert error.value.status == 409
+
+    before = post("before")
+    proxy.set("reset")
+    wait_until(lambda: is_spooling(on_postgres))
+    during = post("during")
+    assert post("during") == during
+    require_conflict("during")
+    on_postgres.kill()
+    on_postgres.start()
+    assert post("during") == during
+    require_conflict("during")
+    proxy.set("ok")
+    wait_until(lambda: is_recovered(on_postgres))
+    assert (post("before"), post("during")) == (before, during)
+    assert [list(each["probabilities"]) for each in (post("during"), during)] == [list(before["probabilities"])] * 2
+    require_conflict("during")
+    assert [row.prediction_id for row in on_postgres.prediction_log()] == [
+        each["prediction_id"] for each in (before, during)
+    ]
 
 
 def test_every_interface_reports_the_outage(on_postgres: Api, proxy: Proxy) -> None:

@@ -61,7 +61,7 @@ class Server:
                 raise self.error
             write(self.engine, prediction(number))
 
-        self.failover.record("rows", lambda: entries([prediction(number)]), write_row)
+        self.failover.record("rows", lambda spool: spool.append(entries([prediction(number)])), write_row)
 
     def log(self) -> list[str]:
         """The identifiers in the log, in order."""
@@ -183,7 +183,7 @@ def test_a_heavy_load_cannot_keep_the_spool_full(postgres_url: str, spool: Spool
     def load() -> None:
         while not is_over.wait(0.02):  # twice as fast as the drain
             records = more(200)
-            failover.record("rows", partial(entries, records), partial(write_directly, records))
+            failover.record("rows", partial(Spool.append, entries=entries(records)), partial(write_directly, records))
 
     spool.append(entries(more(2_000)))
     failover = Failover(

@@ -1,12 +1,14 @@
 """The spool: entries are on the disk, in order, until they are deleted."""
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from stillsafe.errors import StoreError
-from stillsafe.store.spool import Entry, Spool
+from stillsafe.store.spool import PREDICTION, Entry, Spool
+from tests.store.conftest import START, identified_prediction, prediction
 
 
 @pytest.fixture
@@ -34,6 +36,44 @@ def test_only_entries_up_to_the_id_are_deleted(spool: Spool) -> None:
     spool.delete_up_to(last_id + 1)
     spool.append([Entry("prediction", 4)])
     assert spool.oldest(1)[0].id > last_id + 1
+    spool.close()
+
+
+def waiting(number: int, text: str | None) -> Entry:
+    """A prediction of the minute `number` whose client gave it an id, or none."""
+    time = START + timedelta(minutes=number)
+    record = prediction(number, time) if text is None else identified_prediction(number, text, time)
+    return Entry(PREDICTION, record.spool_document())
+
+
+def test_an_id_has_one_waiting_prediction(spool: Spool) -> None:
+    """Only the first prediction of an id waits, in one call and over several processes; without an id all wait."""
+    first, other, *unnamed = (waiting(*pair) for pair in [(0, "a"), (1, "b\x00"), (2, None), (3, None)])
+    assert spool.append_first([first, waiting(4, "a"), *unnamed], START) == [None, first.document, None, None]
+    assert Spool(spool.path).append_first([other, waiting(5, "a")], START) == [None, first.document]
+    [again] = spool.append_first([waiting(6, "b\x00")], START)
+    assert again["prediction_id"] == other.document["prediction_id"]
+    assert [each.entry.document["prediction_id"] for each in spool.oldest(10)] == [
+        each.document["prediction_id"] for each in (first, *unnamed, other)
+    ]
+    spool.close()
+
+
+def test_an_id_is_free_once_it_is_old_or_its_prediction_left(spool: Spool) -> None:
+    """An id that has expired, or whose prediction was drained or erased, is that of a new prediction."""
+    spool.append_first([waiting(0, "a"), waiting(1, "b")], START)
+    assert spool.append_first([waiting(2, "a")], START + timedelta(minutes=1)) == [None]
+    spool.delete([spool.oldest(2)[1].id])
+    assert spool.append_first([waiting(3, "b")], START) == [None]
+    spool.close()
+
+
+def test_a_spool_of_the_last_release_knows_its_ids(spool: Spool) -> None:
+    """Rows that wait in a file without the index are found by their ids, beside entries of other kinds."""
+    spool.append([Entry("refusals", [{"violations": []}]), waiting(0, "a")])
+    spool._execute(lambda connection: connection.execute("DROP INDEX waiting_request_id"), "written")
+    spool.close()
+    assert spool.append_first([waiting(1, "a")], START)[0] is not None
     spool.close()
 
 

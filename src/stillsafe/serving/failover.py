@@ -26,12 +26,13 @@ from stillsafe.serving.recording_log import RecordingLog
 from stillsafe.settings_sections import Serving
 from stillsafe.store import database
 from stillsafe.store.connection_registry import ConnectionRegistry
-from stillsafe.store.spool import Entry, Spool, SpooledEntry
+from stillsafe.store.spool import Spool, SpooledEntry
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 WriteEntries = Callable[[Connection, Sequence[SpooledEntry]], None]
+WriteSpool = Callable[[Spool], object]
 BATCH_ENTRIES = 500
 """Most entries that move to the store in one commit: well below a second's work."""
 HOLD_FRACTION = 1 / 6
@@ -205,12 +206,12 @@ class Failover:
         reason = f"the state is unknown: it could not be read for more than {longest:g} s"
         return replace(state, state=State.DEGRADED, reason=reason, stale=True)
 
-    def record(self, caller: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:
+    def record(self, caller: str, write_spool: WriteSpool, write: Callable[[], None]) -> None:
         """Write to the store, or to the spool if the store is out or older rows wait in the spool.
 
         Args:
             caller: `rows` or `refusals`; each makes one call at a time.
-            entries: returns the entries for the spool; called only if they go there.
+            write_spool: writes entries to the spool; called only if they go there.
             write: writes the same to the store.
 
         Raises:
@@ -218,13 +219,13 @@ class Failover:
         """
         with self._write_lock:
             if self._status is not StoreStatus.UP:
-                self._append(entries())
+                self._write_spool(write_spool)
                 return
         try:
             self._call_store(caller, write)
         except StoreUnavailable:
             with self._write_lock:
-                self._append(entries())
+                self._write_spool(write_spool)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -256,10 +257,10 @@ class Failover:
             self._is_outage = False
             log_event(logger, LogEvent.STORE_BACK, {"spooled_rows": self._waiting_count})
 
-    def _append(self, entries: Sequence[Entry]) -> None:
+    def _write_spool(self, write: WriteSpool) -> None:
         # Before the append: once a row may be in the spool, later rows must not overtake it.
         self._transition(StoreEvent.ROWS_SPOOLED)
-        self.spool.append(entries)
+        write(self.spool)
 
     def require_store(self) -> None:
         """Require that the store answers, for a call that cannot wait for it.

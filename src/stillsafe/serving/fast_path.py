@@ -162,7 +162,7 @@ class FastPathApp(FastAPI):
             return response_to(refusal, path_below(scope))
         if self._proxies:
             self._proxies.note_client(scope)
-        if self.access is None:
+        if self.access is None or self.access.admits(scope):
             return None
         try:
             problem = await self.access.refusal(scope)

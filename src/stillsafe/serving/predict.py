@@ -6,6 +6,7 @@ requests and applies to all of them.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
@@ -19,24 +20,24 @@ from stillsafe.core.score import Score
 from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.deadline import CallBroke
-from stillsafe.errors import NoModel
+from stillsafe.errors import NoModel, StoreError
 from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import error_location
 from stillsafe.serving.caps import cap_score
 from stillsafe.serving.column_records import MOST_MODEL_ROWS, column_records
 from stillsafe.serving.context import Context as Context
-from stillsafe.serving.failover import ServingState, StoreStatus
+from stillsafe.serving.failover import ServingState, StoreStatus, WriteSpool
 from stillsafe.serving.prediction_request import ColumnRequests, IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.reasons import LONGEST_REASON, caveats_of, why_bypassed
 from stillsafe.settings import Settings
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
 from stillsafe.store.read.erasures import erased_records
-from stillsafe.store.read.request_id import IdOwner, repeated_answers
+from stillsafe.store.read.request_id import IdOwner, id_owners, repeated_answers
 from stillsafe.store.read.state import state_and_watch
-from stillsafe.store.records import PredictionRecord, RefusalRecord
-from stillsafe.store.spool import PREDICTION, Entry, SpooledEntry
+from stillsafe.store.records import PredictionRecord, RefusalRecord, spooled_record
+from stillsafe.store.spool import PREDICTION, Entry, Spool, SpooledEntry
 from stillsafe.store.write.predictions import (
     append_first_predictions,
     append_missing_predictions,
@@ -198,7 +199,7 @@ def record_refusals(context: Context, refusals: Sequence[Refusal]) -> list[None]
             append_refusals(connection, records())
 
     with context.refusal_log.attempt():
-        _write(context, "refusals", lambda: [Entry(REFUSALS, to_document(records()))], write)
+        _write(context, "refusals", lambda spool: spool.append([Entry(REFUSALS, to_document(records()))]), write)
     return [None] * len(refusals)
 
 
@@ -211,7 +212,7 @@ def write_spooled(connection: Connection, entries: Sequence[SpooledEntry], keep:
         keep: how long an id belongs to its request.
     """
     documents = [each.entry.document for each in entries if each.entry.kind == PREDICTION]
-    predictions = [from_document(PredictionRecord, each) for each in documents]
+    predictions = [spooled_record(each) for each in documents]
     erased_ids = erased_records(connection, predictions)
     predictions = [record for record in predictions if record.prediction_id not in erased_ids]
     times = [record.timestamp for record in predictions if record.request_id is not None]
@@ -345,14 +346,15 @@ def _write_predictions(context: Context, records: Records) -> Sequence[Predictio
             # The timestamp is taken inside the transaction: a monitoring run between the two would miss the rows.
             append_predictions(connection, records())
 
-    _write(context, "rows", lambda: _spool_entries(records()), write)
+    _write(context, "rows", lambda spool: spool.append(_spool_entries(records())), write)
     return records()
 
 
 def _write_identified(context: Context, records: Records) -> list[PredictionRecord | IdConflict]:
     """The records once they are on disk, some of which have ids; instead of a retry's, the stored answer.
 
-    In the spool of an outage each answer is written: the drain finds those whose id another one had first.
+    While a database server is out, the spool of this host tells which are retries. Another host may answer the same
+    id meanwhile: the drain finds that.
     """
     keep = timedelta(seconds=context.settings.ids.keep)
     owners: dict[str, IdOwner] = {}
@@ -367,8 +369,35 @@ def _write_identified(context: Context, records: Records) -> list[PredictionReco
         owners.update(new_owners)
         answers.update(new_answers)
 
-    _write(context, "rows", lambda: _spool_entries(records()), write)
+    def write_spool(spool: Spool) -> None:
+        new = [each for each in records() if each.prediction_id not in owners]
+        waiting = spool.append_first(_spool_entries(new), records()[0].timestamp - keep)
+        for record, document in zip(new, waiting, strict=True):
+            earlier = None if document is None else spooled_record(document)
+            if earlier is not None and earlier.request_id is not None:
+                identity = earlier.request_id
+                owners[record.prediction_id] = IdOwner(earlier.prediction_id, identity.body_hash, earlier.timestamp)
+                answers[identity.text] = replace(earlier, is_repeat=True)
+
+    if context.failover is not None and context.failover.status is StoreStatus.DRAINING:
+        owners, answers = _drained_answers(context, records(), keep)
+    _write(context, "rows", write_spool, write)
     return [reply_of(record, owners.get(record.prediction_id), answers) for record in records()]
+
+
+def _drained_answers(
+    context: Context, records: Sequence[PredictionRecord], keep: timedelta
+) -> tuple[dict[str, IdOwner], dict[str, PredictionRecord]]:
+    """What the store has of these ids, as in `write`: answers of an outage that have left the spool already."""
+    ids = {each.request_id.text for each in records if each.request_id is not None}
+    try:
+        with context.reading() as connection:
+            stored, answers = id_owners(connection, ids), repeated_answers(connection, ids)
+    except StoreError:  # out again: the drain will find the duplicates
+        return {}, {}
+    named = {each.prediction_id: stored.get(each.request_id.text) for each in records if each.request_id is not None}
+    oldest = records[0].timestamp - keep
+    return {key: owner for key, owner in named.items() if owner is not None and owner.timestamp >= oldest}, answers
 
 
 def _spool_entries(records: Sequence[PredictionRecord]) -> list[Entry]:
@@ -380,7 +409,7 @@ def _refusal_records(context: Context, refusals: Sequence[Refusal]) -> list[Refu
     return [RefusalRecord(now, version, refusal.defects, refusal.source) for refusal in refusals]
 
 
-def _write(context: Context, caller: str, entries: Callable[[], Sequence[Entry]], write: Callable[[], None]) -> None:
+def _write(context: Context, caller: str, write_spool: WriteSpool, write: Callable[[], None]) -> None:
     """Write to the store, or to the spool while a database server is out.
 
     Raises:
@@ -388,7 +417,7 @@ def _write(context: Context, caller: str, entries: Callable[[], Sequence[Entry]]
     """
     with span(context.tracer, "commit", kind=caller):
         if context.failover is not None:
-            context.failover.record(caller, entries, write)
+            context.failover.record(caller, write_spool, write)
             return
         with context.write_lock:
             write()

@@ -9,7 +9,7 @@ from stillsafe.core.fallback import Answer
 from stillsafe.core.schema import Row
 from stillsafe.core.score import as_text
 from stillsafe.core.state import State
-from stillsafe.store.codec import to_document
+from stillsafe.store.codec import from_document, to_document
 
 _ANSWER_ONLY = frozenset(
     [
@@ -101,8 +101,7 @@ class PredictionRecord:
         """What the answer has and the log lacks, as plain JSON types: with the logged row it is the whole answer."""
         return {
             "prediction": self.prediction,
-            # As pairs, since stored documents sort the keys of objects, and the answer has the order of the classes.
-            "probabilities": None if self.probabilities is None else [*map(list, self.probabilities.items())],
+            "probabilities": self._probability_pairs(),
             "monitor_stale": self.monitor_stale,
             "watched": self.watched,
             "judged": self.judged,
@@ -114,9 +113,23 @@ class PredictionRecord:
         """The logged fields as plain JSON types, as the spool stores them."""
         document: dict[str, object] = to_document(self)
         if self.request_id is not None:
-            return document
+            return document | {"probabilities": self._probability_pairs()}
         document = {key: value for key, value in document.items() if key not in _ANSWER_ONLY}
         return document | {"prediction": self.prediction_text}
+
+    def _probability_pairs(self) -> list[list[object]] | None:
+        """As pairs, since stored documents sort the keys of objects, and the answer has the order of the classes."""
+        return None if self.probabilities is None else [*map(list, self.probabilities.items())]
+
+
+def spooled_record(document: dict[str, Any]) -> PredictionRecord:
+    """The record of `PredictionRecord.spool_document`, also of one by an earlier release.
+
+    Raises:
+        pydantic.ValidationError: the document is another one.
+    """
+    pairs = document.get("probabilities")
+    return from_document(PredictionRecord, document | {"probabilities": dict(pairs)} if pairs else document)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
 from stillsafe.errors import StoreError
-from stillsafe.store.codec import loads, storable_json
+from stillsafe.store.codec import loads, storable, storable_json
 from stillsafe.store.disk import create_private, try_lock_file
 
 R = TypeVar("R")
@@ -27,7 +28,14 @@ _SCHEMA = """
         id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, document TEXT NOT NULL
     );
     CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, tried INTEGER NOT NULL);
+    CREATE INDEX IF NOT EXISTS waiting_request_id ON waiting (json_extract(document, '$.request_id.text'))
+        WHERE json_extract(document, '$.request_id.text') IS NOT NULL;
 """
+_OF_REQUEST = """
+    SELECT document FROM waiting WHERE json_extract(document, '$.request_id.text') = ?
+        AND json_extract(document, '$.timestamp') >= ? ORDER BY id LIMIT 1
+"""
+_INSERTION = "INSERT INTO waiting (kind, document) VALUES (?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,35 @@ class Spool:
             StoreError: the spool cannot be written.
         """
         rows = [(entry.kind, storable_json(entry.document)) for entry in entries]
-        self._write(lambda c: c.executemany("INSERT INTO waiting (kind, document) VALUES (?, ?)", rows))
+        self._write(lambda c: c.executemany(_INSERTION, rows))
+
+    def append_first(self, entries: Sequence[Entry], oldest: datetime) -> list[Any]:
+        """Append predictions as `append`, except those whose client's id a waiting prediction has already.
+
+        Args:
+            entries: predictions, as `PredictionRecord.spool_document` writes them.
+            oldest: ids of earlier predictions are free again, aware UTC.
+
+        Returns:
+            Per entry the document of the waiting prediction that has its id, or None where it was appended.
+
+        Raises:
+            StoreError: the spool cannot be written.
+        """
+        rows = [(entry.kind, storable_json(entry.document)) for entry in entries]
+        identities = [each.document.get("request_id") for each in entries]
+        ids = [None if each is None else storable(each["text"]) for each in identities]
+        found: list[Any] = []
+
+        def insert(connection: sqlite3.Connection) -> None:
+            for row, text in zip(rows, ids, strict=True):
+                first = text and connection.execute(_OF_REQUEST, (text, oldest.isoformat())).fetchone()
+                if not first:
+                    connection.execute(_INSERTION, row)
+                found.append(loads(first[0]) if first else None)
+
+        self._write(insert)
+        return found
 
     def count(self) -> int:
         """Entries in the spool.

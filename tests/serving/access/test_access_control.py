@@ -160,6 +160,34 @@ def test_a_revocation_is_in_force_without_a_restart(keyed_service: KeyedService)
         assert client.post("/v1/predict", json={"features": GOOD}).status_code == 401
 
 
+@pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
+def test_a_header_that_was_let_in_opens_nothing_more(keyed_service: KeyedService, header: str) -> None:
+    """It opens predictions alone, in its own place, and never with a second one that differs."""
+    key, other = keyed_service.keys[PREDICT], keyed_service.keys[READ]
+    value, elsewhere = (f"Bearer {key}", "X-API-Key") if header == "Authorization" else (key, "Authorization")
+    with keyed_service.client() as client:
+
+        def status(path: str = "/v1/predict", **headers: str) -> int:
+            return int(client.post(path, json=BODIES[path], headers=headers).status_code)
+
+        assert [status(**{header: value}) for _ in range(3)] == [200, 200, 200]
+        assert status("/v1/hold", **{header: value}) == 403
+        assert status(**{header: f"{value}x"}) == status(**{elsewhere: value}) == status() == 401
+        both = {"Authorization": f"Bearer {other}", "X-API-Key": other}
+        assert status(**(both | {header: value})) == 401
+        assert status(**{header: value}) == 200
+
+
+def test_credentials_beside_a_session_are_no_key(keyed_service: KeyedService) -> None:
+    """A session reads pages with a proxy's own credentials in its requests; these let nobody in by themselves."""
+    key = keyed_service.create("all", PREDICT, READ)
+    proxy = {"Authorization": "Basic eDp5"}
+    with keyed_service.client() as client:
+        client.post("/login", data={"key": key}, headers={"Origin": "http://testserver"})
+        assert client.get("/v1/schema", headers=proxy).status_code == 200
+        assert client.post("/v1/predict", json={"features": GOOD}, headers=proxy).status_code == 401
+
+
 def test_a_rate_is_kept_and_told(keyed_service: KeyedService) -> None:
     """Beyond it 429 with the seconds to wait, and nothing is recorded; other keys are not concerned."""
     key = keyed_service.create("slow", PREDICT, rate_per_minute=3)

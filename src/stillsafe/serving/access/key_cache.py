@@ -65,6 +65,10 @@ class KeyCache:
         self._renewal: asyncio.Task[None] | None = None
         self._log = RecordingLog(LogEvent.KEYS_UNREADABLE, LogEvent.KEYS_READABLE)
 
+    def fresh_table(self) -> KeyTable | None:
+        """The valid keys if they were read so recently that nothing has to be done, else None."""
+        return self._table if monotonic() - self._checked_at < RENEWAL_SECONDS else None
+
     async def table(self) -> KeyTable:
         """The valid keys, at most a second old unless the store cannot be read.
 
