@@ -168,6 +168,22 @@ def test_a_large_request_takes_turns_with_others() -> None:
     _run(story, max_batch=2)
 
 
+def test_large_requests_alone_are_answered_whole_again() -> None:
+    """A second after the last small one, though large ones came all the time: their last parts are no small ones."""
+
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        answer.may_answer.set()
+        await batcher.submit([1])
+        for _ in range(3):
+            answer.batches.clear()
+            assert await batcher.submit([*range(20, 27)]) == [each * each for each in range(20, 27)]
+            sizes = [len(batch) for batch in answer.batches]
+            batcher._shared_at -= SHARED_SECONDS / 2
+        assert sizes == [7]
+
+    _run(story, max_batch=3)
+
+
 def test_an_error_in_a_part_is_the_whole_request_s() -> None:
     """Its remaining parts are not answered; others are."""
 

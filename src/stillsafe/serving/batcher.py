@@ -27,10 +27,14 @@ SHARED_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Request(Generic[T, R]):
-    """One request: its items without an answer, the answers so far, and the future that receives all of them."""
+    """One request: its items without an answer, the answers so far, and the future that receives all of them.
+
+    `is_large` tells whether all of its items together are more than a batch may have.
+    """
 
     items: Sequence[T]
     answers: "asyncio.Future[Sequence[R]]"
+    is_large: bool
     known_answers: Sequence[R] = ()
 
 
@@ -71,7 +75,9 @@ class MicroBatcher(Generic[T, R]):
             return []
         if self._worker is None:
             raise BatcherClosed("The service is shutting down.")
-        request: _Request[T, R] = _Request(items, asyncio.get_running_loop().create_future())
+        request: _Request[T, R] = _Request(
+            items, asyncio.get_running_loop().create_future(), len(items) > self._max_batch
+        )
         self._queue.append(request)
         self._arrival.set()
         return await request.answers
@@ -104,10 +110,11 @@ class MicroBatcher(Generic[T, R]):
 
     def _part_size(self, batch: list[_Request[T, R]]) -> int:
         """How many items of each request of a batch are answered now."""
-        now, size = asyncio.get_running_loop().time(), len(batch[0].items)
-        if size <= self._max_batch or (self._queue and len(self._queue[-1].items) <= self._max_batch):
+        now = asyncio.get_running_loop().time()
+        # The last part of a large request is no small one: it would make the next one be answered in parts as well.
+        if not all(request.is_large for request in (*batch, self._queue[-1] if self._queue else batch[0])):
             self._shared_at = now
-        return self._max_batch if now - self._shared_at < SHARED_SECONDS else size
+        return self._max_batch if now - self._shared_at < SHARED_SECONDS else len(batch[0].items)
 
     async def _answer_batch(self, batch: list[_Request[T, R]], part_size: int, thread: Executor) -> None:
         # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
