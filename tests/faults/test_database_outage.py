@@ -107,23 +107,23 @@ def test_a_host_keeps_its_ids_through_an_outage(on_postgres: Api, proxy: Proxy) 
             post(text, 15.0)
         assert error.value.status == 409
 
-    before = post("before")
+    first = post("before")
     proxy.set("reset")
     wait_until(lambda: is_spooling(on_postgres))
-    during = post("during")
-    assert post("during") == during
+    second = post("during")
+    assert post("during") == second
     require_conflict("during")
     on_postgres.kill()
     on_postgres.start()
-    assert post("during") == during
+    assert post("during") == second
     require_conflict("during")
     proxy.set("ok")
     wait_until(lambda: is_recovered(on_postgres))
-    assert (post("before"), post("during")) == (before, during)
-    assert [list(each["probabilities"]) for each in (post("during"), during)] == [list(before["probabilities"])] * 2
+    assert (post("before"), post("during")) == (first, second)
+    assert [list(each["probabilities"]) for each in (post("during"), second)] == [list(first["probabilities"])] * 2
     require_conflict("during")
     assert [row.prediction_id for row in on_postgres.prediction_log()] == [
-        each["prediction_id"] for each in (before, during)
+        each["prediction_id"] for each in (first, second)
     ]
 
 

@@ -39,7 +39,7 @@ def test_only_entries_up_to_the_id_are_deleted(spool: Spool) -> None:
     spool.close()
 
 
-def waiting(number: int, text: str | None) -> Entry:
+def waiting_entry(number: int, text: str | None) -> Entry:
     """A prediction of the minute `number` whose client gave it an id, or none."""
     time = START + timedelta(minutes=number)
     record = prediction(number, time) if text is None else identified_prediction(number, text, time)
@@ -48,32 +48,32 @@ def waiting(number: int, text: str | None) -> Entry:
 
 def test_an_id_has_one_waiting_prediction(spool: Spool) -> None:
     """Only the first prediction of an id waits, in one call and over several processes; without an id all wait."""
-    first, other, *unnamed = (waiting(*pair) for pair in [(0, "a"), (1, "b\x00"), (2, None), (3, None)])
-    assert spool.append_first([first, waiting(4, "a"), *unnamed], START) == [None, first.document, None, None]
-    assert Spool(spool.path).append_first([other, waiting(5, "a")], START) == [None, first.document]
-    [again] = spool.append_first([waiting(6, "b\x00")], START)
-    assert again["prediction_id"] == other.document["prediction_id"]
+    first, second, *others = (waiting_entry(*pair) for pair in [(0, "a"), (1, "b\x00"), (2, None), (3, None)])
+    assert spool.append_first([first, waiting_entry(4, "a"), *others], START) == [None, first.document, None, None]
+    assert Spool(spool.path).append_first([second, waiting_entry(5, "a")], START) == [None, first.document]
+    [again] = spool.append_first([waiting_entry(6, "b\x00")], START)
+    assert again["prediction_id"] == second.document["prediction_id"]
     assert [each.entry.document["prediction_id"] for each in spool.oldest(10)] == [
-        each.document["prediction_id"] for each in (first, *unnamed, other)
+        each.document["prediction_id"] for each in (first, *others, second)
     ]
     spool.close()
 
 
 def test_an_id_is_free_once_it_is_old_or_its_prediction_left(spool: Spool) -> None:
     """An id that has expired, or whose prediction was drained or erased, is that of a new prediction."""
-    spool.append_first([waiting(0, "a"), waiting(1, "b")], START)
-    assert spool.append_first([waiting(2, "a")], START + timedelta(minutes=1)) == [None]
+    spool.append_first([waiting_entry(0, "a"), waiting_entry(1, "b")], START)
+    assert spool.append_first([waiting_entry(2, "a")], START + timedelta(minutes=1)) == [None]
     spool.delete([spool.oldest(2)[1].id])
-    assert spool.append_first([waiting(3, "b")], START) == [None]
+    assert spool.append_first([waiting_entry(3, "b")], START) == [None]
     spool.close()
 
 
 def test_a_spool_of_the_last_release_knows_its_ids(spool: Spool) -> None:
     """Rows that wait in a file without the index are found by their ids, beside entries of other kinds."""
-    spool.append([Entry("refusals", [{"violations": []}]), waiting(0, "a")])
+    spool.append([Entry("refusals", [{"violations": []}]), waiting_entry(0, "a")])
     spool._execute(lambda connection: connection.execute("DROP INDEX waiting_request_id"), "written")
     spool.close()
-    assert spool.append_first([waiting(1, "a")], START)[0] is not None
+    assert spool.append_first([waiting_entry(1, "a")], START)[0] is not None
     spool.close()
 
 

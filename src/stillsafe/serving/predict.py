@@ -395,9 +395,9 @@ def _drained_answers(
             stored, answers = id_owners(connection, ids), repeated_answers(connection, ids)
     except StoreError:  # out again: the drain will find the duplicates
         return {}, {}
-    named = {each.prediction_id: stored.get(each.request_id.text) for each in records if each.request_id is not None}
+    owners = {each.prediction_id: stored.get(each.request_id.text) for each in records if each.request_id is not None}
     oldest = records[0].timestamp - keep
-    return {key: owner for key, owner in named.items() if owner is not None and owner.timestamp >= oldest}, answers
+    return {key: owner for key, owner in owners.items() if owner is not None and owner.timestamp >= oldest}, answers
 
 
 def _spool_entries(records: Sequence[PredictionRecord]) -> list[Entry]:

@@ -87,17 +87,17 @@ class Spool:
         rows = [(entry.kind, storable_json(entry.document)) for entry in entries]
         identities = [each.document.get("request_id") for each in entries]
         ids = [None if each is None else storable(each["text"]) for each in identities]
-        found: list[Any] = []
+        documents: list[Any] = []
 
         def insert(connection: sqlite3.Connection) -> None:
             for row, text in zip(rows, ids, strict=True):
                 first = text and connection.execute(_OF_REQUEST, (text, oldest.isoformat())).fetchone()
                 if not first:
                     connection.execute(_INSERTION, row)
-                found.append(loads(first[0]) if first else None)
+                documents.append(loads(first[0]) if first else None)
 
         self._write(insert)
-        return found
+        return documents
 
     def count(self) -> int:
         """Entries in the spool.

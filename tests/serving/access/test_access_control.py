@@ -164,7 +164,7 @@ def test_a_revocation_is_in_force_without_a_restart(keyed_service: KeyedService)
 def test_a_header_that_was_let_in_opens_nothing_more(keyed_service: KeyedService, header: str) -> None:
     """It opens predictions alone, in its own place, and never with a second one that differs."""
     key, other = keyed_service.keys[PREDICT], keyed_service.keys[READ]
-    value, elsewhere = (f"Bearer {key}", "X-API-Key") if header == "Authorization" else (key, "Authorization")
+    value, other_header = (f"Bearer {key}", "X-API-Key") if header == "Authorization" else (key, "Authorization")
     with keyed_service.client() as client:
 
         def status(path: str = "/v1/predict", **headers: str) -> int:
@@ -172,7 +172,7 @@ def test_a_header_that_was_let_in_opens_nothing_more(keyed_service: KeyedService
 
         assert [status(**{header: value}) for _ in range(3)] == [200, 200, 200]
         assert status("/v1/hold", **{header: value}) == 403
-        assert status(**{header: f"{value}x"}) == status(**{elsewhere: value}) == status() == 401
+        assert status(**{header: f"{value}x"}) == status(**{other_header: value}) == status() == 401
         both = {"Authorization": f"Bearer {other}", "X-API-Key": other}
         assert status(**(both | {header: value})) == 401
         assert status(**{header: value}) == 200
