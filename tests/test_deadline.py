@@ -1,5 +1,6 @@
 """A call has a time limit; a call that exceeds it keeps its own thread and delays no other caller."""
 
+import gc
 import threading
 from threading import Event
 from time import perf_counter
@@ -57,3 +58,14 @@ def test_a_closed_deadline_ends_its_thread_and_can_be_used_again() -> None:
     assert not thread.is_alive()
     assert deadline.call(lambda: 2, 5) == 2
     deadline.close()
+
+
+def test_a_deadline_that_nobody_has_ends_its_thread() -> None:
+    """A program that makes and forgets many of them keeps no thread."""
+    deadline = Deadline("stillsafe-gone")
+    assert deadline.call(lambda: 1, 5) == 1
+    (thread,) = [each for each in threading.enumerate() if each.name == "stillsafe-gone"]
+    del deadline
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
+from weakref import finalize
 
 R = TypeVar("R")
 _Call = tuple[Callable[[], Any], "Future[Any]"]
@@ -61,6 +62,7 @@ class Deadline:
             # A daemon thread does not keep the process alive, so a call that never returns cannot block its exit.
             self._calls = SimpleQueue()
             self._worker = Thread(target=_run_calls, args=(self._calls,), name=self._name, daemon=True)
+            finalize(self, self._calls.put, None)  # it ends with this object too, where nobody closes that
             self._worker.start()
 
 

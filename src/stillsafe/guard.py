@@ -289,10 +289,7 @@ class Guard:
         with self._lock:
             process, self._process = self._process, None
         if process is not None:
-            if process.context.failover is not None:
-                process.context.failover.stop()
-            process.context.deadline.close()
-            process.context.engine.dispose()
+            process.context.close()
 
     def __enter__(self) -> "Guard":
         """The guard."""

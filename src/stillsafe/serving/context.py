@@ -69,6 +69,13 @@ class Context:
         state_log = ServingStateLog(self.settings.service.name, self.settings.model.version)
         object.__setattr__(self, "state_log", state_log)
 
+    def close(self) -> None:
+        """End the threads and close the files and connections. A later call starts and opens them again."""
+        if self.failover is not None:
+            self.failover.stop()
+        self.deadline.close()
+        self.engine.dispose()
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that reads one snapshot of the store.

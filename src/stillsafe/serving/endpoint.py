@@ -123,11 +123,10 @@ class PredictionEndpoint:
         self.refusals.start()
 
     async def close(self) -> None:
-        """Answer what was accepted, and accept nothing more."""
+        """Answer what was accepted, accept nothing more, and leave no thread and no open file."""
         await self.predictions.close()
         await self.refusals.close()
-        if self.context.failover is not None:
-            await asyncio.to_thread(self.context.failover.stop)
+        await asyncio.to_thread(self.context.close)
 
     async def predict(self, scope: Scope, receive: Receive, *, on_demand: bool = False) -> bytes:
         """The answer to `{"features": {...}}`, as JSON; the fallback's in any state if it is on demand.

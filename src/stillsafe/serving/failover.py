@@ -178,11 +178,14 @@ class Failover:
             self._watcher.start()
 
     def stop(self) -> None:
-        """Stop the thread. Rows in the spool stay there for the next process."""
+        """End the threads and close the spool, whose rows stay there for the next process."""
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             self._stop_event.set()
             watcher.join(MAINTENANCE_TIMEOUT_SECONDS)
+        for deadline in self._deadlines.values():
+            deadline.close()
+        self.spool.close()
 
     def state(self) -> ServingState:
         """The state that applies: the stored one, else the last known one, else DEGRADED.
