@@ -142,7 +142,7 @@ def test_the_states_are_drawn_and_described(tmp_path: Path) -> None:
     kinds = [box.kind for box in chart.boxes]
     assert kinds == ["state-NORMAL", "state-WARNING", "state-DEGRADED"]
     assert (
-        "NORMAL from 2026-03-01 12:10, WARNING from 2026-03-01 12:40, DEGRADED from 2026-03-01 12:50"
+        "NORMAL from 2026-03-01T12:10:00Z, WARNING from 2026-03-01T12:40:00Z, DEGRADED from 2026-03-01T12:50:00Z"
         in chart.description
     )
 

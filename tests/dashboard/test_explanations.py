@@ -1,7 +1,9 @@
 """Explanations on a page: nothing twice, and what to check first."""
 
+from dataclasses import replace
+
 from stillsafe.core.signals import Evidence, Level, Reading, Signal
-from stillsafe.dashboard.explanations import advice, first_advice
+from stillsafe.dashboard.explanations import advice, explanation_steps, first_advice, newest_first
 from stillsafe.store.read.incidents import ExplanationRecord
 
 from .story import START
@@ -30,3 +32,15 @@ def test_what_to_check_first_is_no_language_models() -> None:
     assert first_advice([record("llm", "Reboot."), record()], []) == "Check it."
     assert first_advice([record("llm", "Reboot.")], [READING]) == "Check the source of age and its last deployment."
     assert first_advice([], []) == ""
+
+
+def test_a_later_explanation_comes_first_and_whole() -> None:
+    """An earlier one has only what is new in it."""
+    opened = record()
+    escalated = replace(opened, incident_status="escalated", summary="It is worse. age is missing.")
+    steps = explanation_steps(newest_first([opened, escalated]), ["age is missing."])
+    assert [(step.record.incident_status, step.summary) for step in steps] == [
+        ("escalated", "It is worse."),
+        ("opened", "It began at noon."),
+    ]
+    assert [step.recommendations for step in steps] == [("Check it.", "Call them."), ()]

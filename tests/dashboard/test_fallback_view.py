@@ -21,20 +21,20 @@ def service(**fallback: Any) -> Settings:
 def test_the_best_list_without_damage_answers_first() -> None:
     """Its rules are shown with their answers; a list that reads a damaged feature comes last, with that feature."""
     first, last = fallback_parts(service(lists=LISTS), ("dep_delay",))
-    assert (first.name, first.is_first, first.rules) == ("list 2", True, (("distance > 500.0", "'late'"),))
-    assert (last.name, last.is_first, last.damaged_features) == ("list 1", False, ("dep_delay",))
+    assert (first.name, first.is_first, first.rules) == ("rule list 2", True, (("distance > 500.0", "'late'"),))
+    assert (last.name, last.is_first, last.damaged_features) == ("rule list 1", False, ("dep_delay",))
     assert answer_sentence(service(lists=LISTS), ("dep_delay",)) == (
-        "The fallback answers by list 2 (score 0.7), else: on time."
+        "The fallback answers by rule list 2 (score 0.7 on held-out rows); where no rule applies: on time."
     )
-    assert fallback_parts(service(lists=LISTS), ())[0].name == "list 1"
+    assert fallback_parts(service(lists=LISTS), ())[0].name == "rule list 1"
 
 
 def test_the_owners_rules_come_before_lists() -> None:
     """As long as the features that they read are intact."""
     rules = [{"when": "wind_speed > 60.0", "answer": "late"}]
     settings = service(lists=LISTS, rules=rules)
-    assert [part.name for part in fallback_parts(settings, ())] == ["rule 1", "list 1", "list 2"]
-    assert [part.name for part in fallback_parts(settings, ("wind_speed",))] == ["list 1", "list 2", "rule 1"]
+    assert [part.name for part in fallback_parts(settings, ())] == ["rule 1", "rule list 1", "rule list 2"]
+    assert [part.name for part in fallback_parts(settings, ("wind_speed",))] == ["rule list 1", "rule list 2", "rule 1"]
     assert fallback_parts(settings, ())[0].reads == ("wind_speed",)
 
 

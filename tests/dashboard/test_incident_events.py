@@ -31,7 +31,7 @@ def test_steps_actions_and_alerts_are_in_order() -> None:
         ("calm", "Resolved"),
     ]
     assert events[1].text == "The fallback answers from here on."
-    assert events[2].text == "Delivered to on-call at 2026-03-01 13:00:00 UTC."
+    assert events[2].text == "Delivered to on-call at 2026-03-01T13:00:00Z."
     assert events[-1].text == "Recovered."
 
 

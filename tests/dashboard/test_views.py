@@ -134,7 +134,7 @@ def test_degraded_is_shown(tmp_path: Path) -> None:
     assert 'stillsafe hold --reason "looking into it"' in page.text
     assert "Check the source of dep_delay and its last deployment." in page.text
     assert "0 of 3 calm runs towards recovery." in page.text
-    assert "2026-03-01 12:30:00 UTC" in page.text
+    assert "2026-03-01T12:30:00Z" in page.text
 
 
 def test_the_price_of_a_bypass_is_shown(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_hold_is_shown(tmp_path: Path) -> None:
     story.hold("ada", "drill at dawn")
     page = open_page(story)
     assert banner(page) == ("danger", "DEGRADED")
-    assert "Held by ada since 2026-03-01 12:30:00 UTC: drill at dawn" in page.text
+    assert "Held by ada since 2026-03-01T12:30:00Z: drill at dawn" in page.text
     assert "stillsafe release" in page.text
     assert "The fallback answers" in page.text
     assert "hold by ada , drill at dawn" in page.text
@@ -523,7 +523,10 @@ def test_an_incident_has_a_page_of_its_own(tmp_path: Path) -> None:
     page = open_incident(story, incident.incident_id)
     assert banner(page) == ("danger", "DEGRADED")
     for text in (
+        "Incident since 2026-03-01T12:20:00Z, for",
+        "Not safe to trust.",
         "dep_delay is missing in 97.0% of 600 predictions. Also: wind_speed.",
+        "Type in the service folder",
         "The fallback answers: on time.",
         f"stillsafe explain {incident.incident_id}",
         "Opened",
@@ -543,11 +546,11 @@ def test_an_incident_has_a_page_of_its_own(tmp_path: Path) -> None:
     story.runs(3, tally(fallback=True))
     page = open_incident(story, incident.incident_id)
     assert banner(page) == ("calm", "RESOLVED")
-    assert "2026-03-01 12:20:00 UTC to 2026-03-01 13:00:00 UTC, 40 min" in page.text
+    assert "2026-03-01T12:20:00Z to 2026-03-01T13:00:00Z, 40 min" in page.text
     assert "The model, again." in page.text
     assert "stillsafe hold" not in page.text
     text = open_page(story).text
-    assert "resolved 2026-03-01 13:00:00 UTC after 40 min" in text
+    assert "resolved 2026-03-01T13:00:00Z after 40 min" in text
     assert "The fallback answered." in text
 
 

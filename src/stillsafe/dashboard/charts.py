@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Level, Reading, Signal, Unit
 from stillsafe.dashboard import shapes
-from stillsafe.dashboard.formatting import count, format_value, span
+from stillsafe.dashboard.formatting import count, format_value, moment, span
 from stillsafe.dashboard.shapes import Axis, Box, Chart, Dot, Path, Scale
 from stillsafe.dashboard.snapshot import Run, Snapshot
 from stillsafe.dashboard.timeline import Timeline, timeline_of
@@ -56,7 +56,7 @@ def state_chart(snapshot: Snapshot) -> Chart:
             continue
         inset = BAND_INSET if state.is_inconclusive else 0.0
         evidence = ", inconclusive," if state.is_inconclusive else ""
-        title = f"{state.state}{evidence} from {state.begin:%m-%d %H:%M} to {state.end:%m-%d %H:%M}"
+        title = f"{state.state}{evidence} from {moment(state.begin)} to {moment(state.end)}"
         left, right = axis.x(state.begin), axis.x(state.end)
         left = min(left, shapes.WIDTH - LEAST_STATE_WIDTH)
         right = max(right, left + LEAST_STATE_WIDTH)
@@ -221,7 +221,7 @@ def _dots(axis: Axis, scale: Scale, signal: Signal, points: Sequence[_Point]) ->
             level = reading.level if reading is not None and reading.value is not None else None
             if level is not Level.NONE:
                 kind = "unjudged" if level is None else level.value
-                title = f"{point.run.at:%m-%d %H:%M:%S}: {format_value(signal, point.value)}"
+                title = f"{moment(point.run.at)}: {format_value(signal, point.value)}"
                 suffix = "" if level is None else f", {kind.lower()}"
                 yield Dot(axis.x(point.run.at), scale.y(point.value), f"level-{kind}", title + suffix)
 
@@ -300,7 +300,7 @@ def _tick_text(signal: Signal, value: float) -> str:
 
 def _state_description(runs: Timeline) -> str:
     spans = [span for i, span in enumerate(runs.states) if not i or runs.states[i - 1].state != span.state]
-    texts = [f"{span.state} from {span.begin:%Y-%m-%d %H:%M}" for span in spans]
+    texts = [f"{span.state} from {moment(span.begin)}" for span in spans]
     return f"{runs.run_count} runs: {', '.join(texts[-MOST_STATES_LISTED:])}."
 
 

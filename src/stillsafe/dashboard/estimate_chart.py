@@ -4,6 +4,7 @@ from datetime import datetime
 
 from stillsafe.core.evidence.estimate_account import WindowAccount, account_of
 from stillsafe.dashboard import shapes
+from stillsafe.dashboard.formatting import moment
 from stillsafe.dashboard.shapes import Axis, Chart, Dot, Scale
 from stillsafe.dashboard.snapshot import Snapshot
 
@@ -46,7 +47,7 @@ def _ticks(times: list[datetime]) -> list[datetime]:
 def _title(window: WindowAccount, unit: str) -> str:
     words = "within its interval" if window.is_within else "outside its interval"
     losses = f"estimated {_text(window.estimated_loss, unit)}, realised {_text(window.realised_loss, unit)}"
-    return f"{window.end:%m-%d %H:%M}: {losses} by {window.label_count} labels, {words}"
+    return f"{moment(window.end)}: {losses} by {window.label_count} labels, {words}"
 
 
 def _text(value: float, unit: str) -> str:

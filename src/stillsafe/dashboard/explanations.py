@@ -1,6 +1,6 @@
-"""Explanations as a page shows them: without what stands there already, and what to check first. Pure."""
+"""Explanations as a person reads them: without what stands there already, and what to check first. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stillsafe.core.signals import SIGNALS, Reading
@@ -35,6 +35,21 @@ def advice(record: ExplanationRecord, other_texts: Sequence[str]) -> Advice:
     return Advice(
         record, summary, _lines(record.likely_causes, other_texts), _lines(record.recommendations, other_texts)
     )
+
+
+def newest_first(records: Iterable[ExplanationRecord]) -> list[ExplanationRecord]:
+    """The explanations of an incident, that of its last step first."""
+    return sorted(records, key=lambda record: -record.sort_key[0])
+
+
+def explanation_steps(records: Sequence[ExplanationRecord], other_texts: Sequence[str]) -> list[Advice]:
+    """The explanations without the sentences of other texts, or of an explanation before them."""
+    texts = list(other_texts)
+    steps = []
+    for record in records:
+        steps.append(advice(record, texts))
+        texts += [record.summary, *steps[-1].causes, *steps[-1].recommendations]
+    return steps
 
 
 def first_advice(explanations: Sequence[ExplanationRecord], readings: Sequence[Reading]) -> str:

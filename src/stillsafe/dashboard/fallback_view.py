@@ -17,7 +17,7 @@ class FallbackPart:
     """One source of the fallback's answers.
 
     Attributes:
-        name: for a person, for example `list 2`.
+        name: for a person, for example `rule list 2`.
         reads: the features that it reads.
         score: on held-out rows, or None.
         rules: condition and answer of each.
@@ -55,8 +55,8 @@ def answer_sentence(settings: Settings, damaged_names: Collection[str]) -> str:
     source = next((part for part in fallback_parts(settings, damaged_names) if part.is_first), None)
     if source is None:
         return f"The fallback answers: {fallback.last_answer}."
-    score = "" if source.score is None else f" (score {source.score:g})"
-    return f"The fallback answers by {source.name}{score}, else: {fallback.last_answer}."
+    score = "" if source.score is None else f" (score {source.score:g} on held-out rows)"
+    return f"The fallback answers by {source.name}{score}; where no rule applies: {fallback.last_answer}."
 
 
 def _own_rules(settings: Settings, damaged_names: Collection[str]) -> Iterator[FallbackPart]:
@@ -87,7 +87,7 @@ def _sources(settings: Settings, damaged_names: Collection[str]) -> list[Fallbac
         return []
     lists = [
         FallbackPart(
-            f"list {number}", each.reads, each.score, _texts(each.rules), _damaged_of(each.reads, damaged_names)
+            f"rule list {number}", each.reads, each.score, _texts(each.rules), _damaged_of(each.reads, damaged_names)
         )
         for number, each in enumerate(fallback.lists, start=1)
     ]

@@ -1,9 +1,10 @@
-"""Numbers and times as short text for a page: in UTC, and never NaN."""
+"""Numbers and times as short text for a page: times as ISO 8601 in UTC with `Z`, and never NaN."""
 
 import math
 from datetime import datetime
 
 from stillsafe.core.evidence.sentences import number_text
+from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.signals import ORIGIN_ZERO, SIGNALS, Reading, Signal, Unit
 from stillsafe.core.text import truncate
 
@@ -42,8 +43,8 @@ def span(length_seconds: float | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A UTC time to the second."""
-    return NO_VALUE if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    """A time to the second as every sentence and command writes it, such as 2026-01-31T12:00:00Z."""
+    return NO_VALUE if at is None else time_text(at)
 
 
 def time_since(at: datetime | None, now: datetime) -> str:

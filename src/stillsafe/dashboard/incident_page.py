@@ -17,7 +17,7 @@ from stillsafe.dashboard import charts
 from stillsafe.dashboard.cause import cause_line, damaged_features, stored_cause
 from stillsafe.dashboard.deviations import charted_keys, worst_first
 from stillsafe.dashboard.distributions import Distribution, distributions
-from stillsafe.dashboard.explanations import Advice, advice, first_advice
+from stillsafe.dashboard.explanations import explanation_steps, first_advice, newest_first
 from stillsafe.dashboard.fallback_view import answer_sentence, fallback_parts
 from stillsafe.dashboard.formatting import moment, span
 from stillsafe.dashboard.incident_events import Event, incident_events
@@ -25,7 +25,7 @@ from stillsafe.dashboard.next_steps import incident_steps
 from stillsafe.dashboard.relations import BrokenPair, broken_pairs
 from stillsafe.dashboard.shapes import Chart
 from stillsafe.dashboard.snapshot import Run, Snapshot, key_run, runs_of_time
-from stillsafe.dashboard.status_banner import Tone, alarms
+from stillsafe.dashboard.status_banner import HEADLINES, Tone, alarms
 from stillsafe.errors import StoreError
 from stillsafe.judging import version_conditions
 from stillsafe.model.incident_price import incident_price
@@ -98,14 +98,14 @@ def read_incident(engine: Engine, settings: Settings, now: datetime, incident_id
 
 def _detail(connection: Connection, settings: Settings, now: datetime, incident: IncidentRecord) -> IncidentDetail:
     end = incident.resolved_at or now
-    explanations = sorted(incident_explanations(connection, incident.incident_id), key=lambda r: -r.sort_key[0])
+    explanations = incident_explanations(connection, incident.incident_id)
     own_actions = [each for each in all_actions(connection) if incident.detected_at <= each.at <= end]
     run = key_run(connection, incident)
     return IncidentDetail(
         incident,
         _snapshot(connection, settings, now, incident),
         incident_price(connection, incident),
-        tuple(explanations),
+        tuple(newest_first(explanations)),
         incident_events(incident, own_actions, incident_alerts(connection, incident.incident_id)),
         run,
         _run_baseline(connection, settings, run),
@@ -168,6 +168,7 @@ def incident_context(detail: IncidentDetail) -> dict[str, Any]:
         "snapshot": snapshot,
         "tone": tone,
         "word": word,
+        "headline": HEADLINES.get(tone, ""),
         "is_open": is_open,
         "cause": incident_cause(detail),
         "lasting": _lasting(detail),
@@ -184,16 +185,6 @@ def incident_context(detail: IncidentDetail) -> dict[str, Any]:
         "timelines": _timelines(detail),
         "signal_charts": _signal_charts(detail),
     }
-
-
-def explanation_steps(records: Sequence[ExplanationRecord], page_texts: Sequence[str]) -> list[Advice]:
-    """The explanations without what the page or a newer explanation has already."""
-    texts = list(page_texts)
-    steps = []
-    for record in records:
-        steps.append(advice(record, texts))
-        texts += [record.summary, *steps[-1].causes, *steps[-1].recommendations]
-    return steps
 
 
 def incident_cause(detail: IncidentDetail) -> str:
@@ -217,8 +208,8 @@ def _lasting(detail: IncidentDetail) -> str:
     incident = detail.incident
     length = span((detail.end - incident.detected_at).total_seconds())
     if incident.resolved_at is None:
-        return f"since {moment(incident.detected_at)}, for {length}"
-    return f"{moment(incident.detected_at)} to {moment(incident.resolved_at)}, {length}"
+        return f"Incident since {moment(incident.detected_at)}, for {length}"
+    return f"Incident from {moment(incident.detected_at)} to {moment(incident.resolved_at)}, {length}"
 
 
 def answering_sentence(detail: IncidentDetail, features: Sequence[str]) -> str:

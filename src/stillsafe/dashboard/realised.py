@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from stillsafe.dashboard import shapes
-from stillsafe.dashboard.formatting import decimal, percent
+from stillsafe.dashboard.formatting import decimal, moment, percent
 from stillsafe.dashboard.shapes import Axis, Chart, Dot, Scale
 from stillsafe.label_summary import ACCURACY, LabelSummary, day_spans, label_summaries
 from stillsafe.settings import Settings
@@ -57,7 +57,7 @@ def realised_chart(days: Sequence[LabelSummary]) -> Chart | None:
     )
     chart.paths.append(shapes.line([(x, scale.y(value)) for _, x, value in middles], "value"))
     for day, x, value in middles:
-        label = f"{day.start:%Y-%m-%d}: {text(value)} of {day.label_count:,} labels"
+        label = f"day from {moment(day.start)}: {text(value)} of {day.label_count:,} labels"
         chart.dots.append(Dot(x, scale.y(value), "level-unjudged", label))
         shapes.add_time_tick(chart, x, HEIGHT - FOOT, f"{day.start:%d %b}")
     return chart

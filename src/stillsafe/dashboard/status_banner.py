@@ -24,6 +24,10 @@ class Tone(StrEnum):
     UNKNOWN = "unknown"  #: The monitor cannot judge the model, or does not run.
 
 
+HEADLINES = {Tone.DANGER: "Not safe to trust.", Tone.WATCH: "Signals deviate: investigate."}
+"""Whether to trust the model, in a tone of an open incident."""
+
+
 @dataclass(frozen=True, slots=True)
 class Banner:
     """What the banner shows.
@@ -98,7 +102,7 @@ def _never_ran(snapshot: Snapshot) -> bool:
 def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
     version = snapshot.settings.model.version
     if _state(snapshot) is State.DEGRADED:
-        return Tone.DANGER, "Not safe to trust."
+        return Tone.DANGER, HEADLINES[Tone.DANGER]
     served_version = snapshot.conditions.served_version
     if not served_version.judged:
         return Tone.UNKNOWN, served_version.sentence
@@ -111,9 +115,9 @@ def _tone(snapshot: Snapshot) -> tuple[Tone, str]:
     if snapshot.baseline is None:
         return Tone.UNKNOWN, f"Model version {version} is unmonitored: it has no baseline."
     if _is_withheld(snapshot):
-        return Tone.DANGER, "Not safe to trust."
+        return Tone.DANGER, HEADLINES[Tone.DANGER]
     if _state(snapshot) is State.WARNING:
-        return Tone.WATCH, "Signals deviate: investigate."
+        return Tone.WATCH, HEADLINES[Tone.WATCH]
     if snapshot.state is not None and snapshot.state.memory.last_conclusive_at is None:
         return Tone.UNKNOWN, "No run has been conclusive yet: too little traffic."
     return Tone.CALM, "Safe to trust."
