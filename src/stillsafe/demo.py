@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stillsafe import service
+from stillsafe.dashboard.cause import new_sentences
 from stillsafe.errors import StillsafeError
 from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.model.load import load_model
@@ -384,7 +385,7 @@ def _print_summary(terminal: Console, result: dict[str, Any], out: Path, seconds
     terminal.print(f"  {result['incident']['decision_reason']}", markup=False)
     for explanation in result["explanations"]:
         if explanation["incident_status"] == "escalated":
-            _print_explanation(terminal, explanation)
+            _print_explanation(terminal, explanation, result["incident"]["decision_reason"])
     terminal.print("\n[bold]Accuracy while the feed was broken[/]")
     for case, key, style in (
         ("with Stillsafe: the fallback answers", "accuracy_with_protection", "green"),
@@ -402,14 +403,19 @@ def _print_summary(terminal: Console, result: dict[str, Any], out: Path, seconds
         ("windows", "every run"),
         ("explain", "the incident in plain words"),
         ("replay --from-logs", "recompute every decision"),
-        ("serve", "the API and the dashboard"),
     ):
         terminal.print(f"  {program()} {command} --config {out / 'stillsafe.toml'}   # {purpose}", markup=False)
+    # The demo's clock is simulated: a dashboard of today would show that its monitor stopped long ago.
+    terminal.print(
+        f"  {program()} demo --open   # the same, and the dashboard stays open at the demo's time", markup=False
+    )
+    terminal.print(f"  {program()} tour   # break it yourself, in real time", markup=False)
 
 
-def _print_explanation(terminal: Console, explanation: dict[str, Any]) -> None:
+def _print_explanation(terminal: Console, explanation: dict[str, Any], reason: str) -> None:
+    """An explanation without the sentences of the reason above it."""
     terminal.print("\n[bold]The offline observer's explanation[/]")
-    terminal.print(f"  {explanation['summary']}", markup=False)
+    terminal.print(f"  {new_sentences(explanation['summary'], [reason])}", markup=False)
     for heading in ("likely_causes", "recommendations"):
         terminal.print(f"  [bold]{heading.replace('_', ' ').capitalize()}[/]")
         for line in explanation[heading].splitlines():

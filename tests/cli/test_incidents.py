@@ -1,5 +1,6 @@
 """`incidents` and `explain` show degradations and their explanations."""
 
+import re
 from pathlib import Path
 
 from .commands import Command, degrade, document
@@ -16,7 +17,10 @@ def test_an_incident_is_listed_shown_and_explained(run: Command, made_service: P
         assert code == 0, errors
         assert incident["incident_id"] in out
         assert incident["decision_reason"] in out
-    assert "explained by offline" in run("explain")[1]
+        sentences = re.split(r"(?<=[.!?])\s+", out)
+        assert [each for each in sentences if len(each) > 40 and sentences.count(each) > 1] == [], words
+    explanation = run("explain")[1]
+    assert explanation.index("escalated (explained by offline)") < explanation.index("opened (explained by offline)")
     code, out, errors = run("incidents", "export", incident["incident_id"], "--out", "incident.html")
     assert (code, out) == (0, "Wrote incident.html\n"), errors
     assert incident["incident_id"] in (made_service / "incident.html").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from stillsafe.cli.app import DEFAULT_CONFIG, EXIT_FAILURE, EXIT_SUCCESS, Config
 from stillsafe.cli.command_table import command_group
 from stillsafe.cli.output import console, format_time, print_error, print_plain, print_result
 from stillsafe.core.evidence.bypass_price import BypassPrice
+from stillsafe.dashboard.explanations import Advice, explanation_steps, newest_first
 from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.incident_explanation import Outcome
 from stillsafe.model.incident_price import incident_price
@@ -163,7 +164,10 @@ def print_incidents(incidents: list[IncidentRecord]) -> None:
 def print_incident(
     incident: IncidentRecord, explanations: list[ExplanationRecord], price: BypassPrice | None = None
 ) -> None:
-    """Print the text of one incident: what was detected, what was done, and every explanation."""
+    """Print the text of one incident: what was detected, what was done, and the explanations, newest first.
+
+    No sentence is printed twice.
+    """
     console.print(_headline(incident))
     console.print(f"  {escape(incident.decision_reason)}")
     console.print(f"  Fallback activated: {'yes' if incident.fallback_activated else 'no'}")
@@ -174,23 +178,26 @@ def print_incident(
         console.print(f"  Resolved {format_time(incident.resolved_at)}. {escape(incident.resolution or '')}")
     if price is not None:
         console.print(f"  {escape(price.sentence)}")
-    for explanation in explanations:
-        _print_explanation(explanation)
+    texts = [incident.decision_reason, incident.fallback_ended_reason or "", incident.resolution or ""]
+    for step in explanation_steps(newest_first(explanations), texts):
+        if step.summary or step.causes or step.recommendations:
+            _print_explanation(step)
 
 
 def _headline(incident: IncidentRecord) -> str:
     return f"[bold]{incident.incident_id}[/]  {incident.severity}, detected {format_time(incident.detected_at)}"
 
 
-def _print_explanation(explanation: ExplanationRecord) -> None:
-    step = escape(explanation.incident_status or "explanation")
-    console.print(f"\n[bold]{step}[/] (explained by {escape(explanation.llm_model)})")
-    console.print(escape(explanation.summary))
-    headings = ("Likely causes", explanation.likely_causes), ("Recommendations", explanation.recommendations)
-    for heading, points in headings:
+def _print_explanation(step: Advice) -> None:
+    explanation = step.record
+    status = escape(explanation.incident_status or "explanation")
+    console.print(f"\n[bold]{status}[/] (explained by {escape(explanation.llm_model)})")
+    if step.summary:
+        console.print(escape(step.summary))
+    for heading, points in (("Likely causes", step.causes), ("Recommendations", step.recommendations)):
         if points:
             console.print(f"{heading}:")
-            for point in points.splitlines():
+            for point in points:
                 console.print(f"  - {escape(point)}")
     if explanation.unverified:
         count = len(explanation.unverified)
