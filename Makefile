@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: docs demo test long test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
+.PHONY: docs pages demo test long test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -17,6 +17,10 @@ long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores 
 
 docs: .venv/ready  ## the site of the documentation, in .cache/site; strict; seconds
 	$(BIN)/python -m scripts.build_site
+
+pages: .venv/ready  ## the tests of the pages that start no service; a minute
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/docs/test_signals_page.py tests/docs/test_architecture_page.py \
+		tests/docs/test_documentation.py -k "not tutorial and not recipes and not operations and not cron and not observer"
 
 benchmark-detection: .venv/ready  ## detection rates beside peers; an hour or two
 	$(BIN)/python -m benchmarks.detection
