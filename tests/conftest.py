@@ -28,6 +28,7 @@ LONG_FORMS = (
     "tests/benchmarks/",
     "tests/test_tour.py",
     "tests/docs/test_documentation.py::test_the_operations_commands_run[sqlite]",
+    "tests/docs/test_example_folders.py::test_a_broken_night_is_stopped_and_recovers",
     "tests/faults/test_monitor_killed.py::test_concurrent_monitors_write_one_run",
     "tests/faults/test_monitor_killed.py::test_a_killed_run_is_written_whole_or_not_at_all[sqlite]",
     "tests/serving/test_accessibility.py::test_every_page_is_for_everybody[docs]",

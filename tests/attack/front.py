@@ -76,14 +76,28 @@ def proxy_before(port: int, folder: Path) -> Iterator[Proxy]:
         f"/etc/ssl/private/{NAME}.key": str(key),
     }
     example = _with_places((EXAMPLES / "nginx" / "stillsafe.conf").read_text(), places)
-    http = f"access_log access.log;\n{_TEMPORARY}{example}"
+    proxy = Proxy(https, certificate, folder / "access.log")
+    with running_nginx(example, folder, f"https://{ADDRESSES[0]}:{https}/health/live", proxy.tls):
+        yield proxy
+
+
+@contextmanager
+def running_nginx(http: str, folder: Path, address: str, tls: ssl.SSLContext | None = None) -> Iterator[None]:
+    """Debian's nginx with a text in its `http { ... }`, once it answers at an address.
+
+    Args:
+        http: the text.
+        folder: an empty one, for all that nginx writes.
+        address: of the service behind it.
+        tls: what a client needs to trust it.
+    """
+    text = f"access_log access.log;\n{_TEMPORARY}{http}"
     (folder / "nginx.conf").write_text(
-        f"daemon off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{\n{http}\n}}\n"
+        f"daemon off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{\n{text}\n}}\n"
     )
     with _child([program("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"], folder / "nginx.log"):
-        proxy = Proxy(https, certificate, folder / "access.log")
-        _await(f"https://{ADDRESSES[0]}:{https}/health/live", proxy.tls)
-        yield proxy
+        _await(address, tls)
+        yield
 
 
 @contextmanager
