@@ -79,7 +79,7 @@ def picture(result: Backtest, settings: Settings) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
             f'height="{height:g}">',
             f"<title>A backtest in which {CORRUPTED_FEATURE} is joined to the wrong rows</title>",
-            f"<style>{_style()}</style>",
+            f"<style>{style()}</style>",
             f'<rect class="ground" width="{width:g}" height="{height:g}" rx="10"/>',
             *(text for text, _ in rows),
             "</svg>\n",
@@ -93,20 +93,20 @@ def _rows(result: Backtest, settings: Settings) -> Iterator[tuple[str, float]]:
     y = EDGE
     states = charts.state_chart(result, snapshot)
     y_next = y + CAPTION + states.height
-    yield _captioned_chart(states, "State after each run of 500 flights, and its severity", EDGE, y, WIDTH), y_next
+    yield captioned_chart(states, "State after each run of 500 flights, and its severity", EDGE, y, WIDTH), y_next
     for pair in (BLIND_SIGNALS, SENSITIVE_SIGNALS):
         y = y_next + GAP
         half = (WIDTH - 2 * GAP) / 2
         for place, (key, caption) in enumerate(pair):
             chart = charts.signal_chart(result, snapshot, key)
             y_next = y + CAPTION + chart.height
-            yield _captioned_chart(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
+            yield captioned_chart(chart, caption, EDGE + place * (half + 2 * GAP), y, half), y_next
     y = y_next + GAP
     scores = charts.score_chart(result, snapshot, Metric.ACCURACY)
-    yield _captioned_chart(scores, SCORES, EDGE, y, WIDTH), y + CAPTION + scores.height
+    yield captioned_chart(scores, SCORES, EDGE, y, WIDTH), y + CAPTION + scores.height
 
 
-def _captioned_chart(chart: Chart, caption: str, x: float, y: float, width: float) -> str:
+def captioned_chart(chart: Chart, caption: str, x: float, y: float, width: float) -> str:
     """A chart as the report's template draws it, with its caption, at its place."""
     shapes = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True).get_template("shapes.html")
     figure = str(shapes.make_module().chart(chart))  # type: ignore[attr-defined]
@@ -116,7 +116,7 @@ def _captioned_chart(chart: Chart, caption: str, x: float, y: float, width: floa
     return f'<text class="caption" x="{x:g}" y="{y + 17:g}">{caption}</text>\n{svg}'
 
 
-def _style() -> str:
+def style() -> str:
     """The dashboard's colours and shapes; the rules for its page are left out."""
     sheets = [(FOLDER / "static" / name).read_text(encoding="utf-8") for name in ("stillsafe.css", "report.css")]
     colours = sheets[0][: sheets[0].index("* {")]

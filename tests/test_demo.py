@@ -1,9 +1,11 @@
 """The demo shows a degradation and the recovery on real data, or fails."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from scripts import draw_incident
 from stillsafe import demo
 from stillsafe.demo import DemoFailed
 from tests.contract.surface import key_paths
@@ -97,6 +100,18 @@ def test_every_flight_is_recorded(demo_result: tuple[dict[str, Any], Path]) -> N
     (count,) = connection.execute("SELECT count(DISTINCT prediction_id) FROM prediction_logs").fetchone()
     connection.close()
     assert count == sum(run["answered_by_model"] + run["answered_by_fallback"] for run in demo_result[0]["runs"])
+
+
+def test_the_picture_of_the_incident_is_this_one(demo_result: tuple[dict[str, Any], Path]) -> None:
+    """The committed picture has the states, times and charts of the demo as it plays now, and stands alone."""
+    new, committed = draw_incident.picture(*demo_result), draw_incident.FILE.read_text(encoding="utf-8")
+    assert [state for _, state in draw_incident.steps(new)] == demo.EXPECTED_STATES
+    assert draw_incident.steps(committed) == draw_incident.steps(new)
+    for kind in (r'class="caption"[^>]*>[^<]+', r'<rect class="(?:state|injected)[^>]+', r"<title[^>]*>[^<:]+<"):
+        assert re.findall(kind, committed) == re.findall(kind, new)
+    assert ElementTree.fromstring(committed).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
+    assert not re.search(r"<script|<image|@import|url\(|href", committed)
+    assert len(committed) < 60_000
 
 
 def test_a_demo_without_a_degradation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
