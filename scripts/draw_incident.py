@@ -96,7 +96,7 @@ def _snapshot(result: Mapping[str, Any], folder: Path) -> Snapshot:
 def _rows(runs: Sequence[Mapping[str, Any]], snapshot: Snapshot) -> Iterator[tuple[str, float]]:
     """Each chart with its caption, and where the next row begins."""
     broken_times = [datetime.fromisoformat(run["until"]) for run in runs if run["chapter"] == "broken"]
-    broken = broken_times[0] - demo.STEP, broken_times[-1]
+    broken_time = broken_times[0] - demo.STEP, broken_times[-1]
     half = (WIDTH - 2 * GAP) / 2
     y = EDGE
     for caption, chart in (
@@ -104,30 +104,30 @@ def _rows(runs: Sequence[Mapping[str, Any]], snapshot: Snapshot) -> Iterator[tup
         ("Who answered", charts.traffic_chart(snapshot)),
     ):
         y_next = y + CAPTION + chart.height
-        yield _drawing(chart, snapshot, broken, caption, (EDGE, y, WIDTH)), y_next
+        yield _drawing(chart, snapshot, broken_time, caption, (EDGE, y, WIDTH)), y_next
         y = y_next + GAP
     for place, (key, caption) in enumerate(SIGNALS):
         chart = charts.signal_chart(snapshot, key)
         y_next = y + CAPTION + chart.height
-        yield _drawing(chart, snapshot, broken, caption, (EDGE + place * (half + 2 * GAP), y, half)), y_next
+        yield _drawing(chart, snapshot, broken_time, caption, (EDGE + place * (half + 2 * GAP), y, half)), y_next
     y = y_next + GAP
     for place, (chart, caption) in enumerate(
         ((charts.signal_chart(snapshot, LOSS), LOSS_CAPTION), (_accuracy_chart(runs, snapshot), ACCURACY_CAPTION))
     ):
         y_next = y + CAPTION + chart.height
-        yield _drawing(chart, snapshot, broken, caption, (EDGE + place * (half + 2 * GAP), y, half)), y_next
+        yield _drawing(chart, snapshot, broken_time, caption, (EDGE + place * (half + 2 * GAP), y, half)), y_next
 
 
 def _drawing(
     chart: Chart,
     snapshot: Snapshot,
-    broken: tuple[datetime, datetime],
+    broken_time: tuple[datetime, datetime],
     caption: str,
     place: tuple[float, float, float],
 ) -> str:
     """A chart on a ground that is tinted while the feed is broken."""
     axis = charts.time_axis(snapshot)
-    left, right = (axis.x(at) for at in broken)
+    left, right = (axis.x(at) for at in broken_time)
     chart.boxes.insert(0, shapes.box(left, right, 0.0, chart.height - charts.FOOT, "injected", "the feed is broken"))
     return captioned_chart(chart, caption, *place)
 

@@ -104,14 +104,14 @@ def test_every_flight_is_recorded(demo_result: tuple[dict[str, Any], Path]) -> N
 
 def test_the_picture_of_the_incident_is_this_one(demo_result: tuple[dict[str, Any], Path]) -> None:
     """The committed picture has the states, times and charts of the demo as it plays now, and stands alone."""
-    new, committed = draw_incident.picture(*demo_result), draw_incident.FILE.read_text(encoding="utf-8")
+    new, picture_text = draw_incident.picture(*demo_result), draw_incident.FILE.read_text(encoding="utf-8")
     assert [state for _, state in draw_incident.steps(new)] == demo.EXPECTED_STATES
-    assert draw_incident.steps(committed) == draw_incident.steps(new)
+    assert draw_incident.steps(picture_text) == draw_incident.steps(new)
     for kind in (r'class="caption"[^>]*>[^<]+', r'<rect class="(?:state|injected)[^>]+', r"<title[^>]*>[^<:]+<"):
-        assert re.findall(kind, committed) == re.findall(kind, new)
-    assert ElementTree.fromstring(committed).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
-    assert not re.search(r"<script|<image|@import|url\(|href", committed)
-    assert len(committed) < 60_000
+        assert re.findall(kind, picture_text) == re.findall(kind, new)
+    assert ElementTree.fromstring(picture_text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
+    assert not re.search(r"<script|<image|@import|url\(|href", picture_text)
+    assert len(picture_text) < 60_000
 
 
 def test_a_demo_without_a_degradation_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,8 +56,8 @@ def change_settings(folder: Path, sections: dict[str, dict[str, Any]]) -> Path:
 
 def test_every_folder_is_on_the_list() -> None:
     """The list names each folder of examples once, and no link of any page leads nowhere."""
-    listed = re.findall(r"^\| (.+?) \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE)[2:]
-    names = [name for cell in listed for name in re.findall(r"\[.+?\]\((.+?)\)", cell)]
+    name_cells = re.findall(r"^\| (.+?) \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE)[2:]
+    names = [name for cell in name_cells for name in re.findall(r"\[.+?\]\((.+?)\)", cell)]
     assert sorted(names) == sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
@@ -84,8 +84,8 @@ def test_the_model_with_an_own_module_is_served(run: Command, tmp_path: Path, mo
     for command in commands:
         code, _, errors = run(*shlex.split(command)[1:])
         assert code == 0, errors
-    written = tomllib.loads((folder / "service" / "stillsafe.toml").read_text())["model"]
-    assert {key: written[key] for key in ("python_path", "trusted_types")} == tomllib.loads(block(page, "toml"))[
+    model_section = tomllib.loads((folder / "service" / "stillsafe.toml").read_text())["model"]
+    assert {key: model_section[key] for key in ("python_path", "trusted_types")} == tomllib.loads(block(page, "toml"))[
         "model"
     ]
     sys.modules.pop("tumour_features", None)
@@ -205,7 +205,7 @@ def test_a_night_is_handed_on_unless_degraded(nights: Nights) -> None:
 def test_a_broken_night_is_stopped_and_recovers(nights: Nights) -> None:
     """Three broken parts degrade; with the feed repaired the next start recovers, and the one after hands on."""
     parts = [nights.rows[start : start + 90] for start in (0, 90, 180)]
-    broken = [part.assign(**{"worst area": part["worst area"] / 100}) for part in parts]
-    assert nights.run("monday", *broken) == (4, [])
+    damaged_parts = [part.assign(**{"worst area": part["worst area"] / 100}) for part in parts]
+    assert nights.run("monday", *damaged_parts) == (4, [])
     assert nights.run("monday", *parts) == (4, [])
     assert nights.run("monday") == (0, ["part-0.csv", "part-1.csv", "part-2.csv"])
