@@ -10,7 +10,7 @@ import pytest
 
 SESSION_LEVEL = logging.getLogger().level
 """Level of the root logger before any test."""
-pytest_plugins = ["tests.postgres", "tests.faults.figures", "tests.cli.command_line"]
+pytest_plugins = ["tests.postgres", "tests.faults.figures", "tests.cli.command_server", "tests.cli.command_line"]
 
 
 LONG_TESTS = tuple(

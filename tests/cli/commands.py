@@ -3,11 +3,12 @@
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from tests.cli.command_server import program
 
 START = datetime(2026, 2, 1, 12, 0, tzinfo=UTC)
 Command = Callable[..., tuple[int, str, str]]
@@ -15,7 +16,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 def stillsafe(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, with the folder's settings."""
-    command = [sys.executable, "-m", "stillsafe", *words, "--config", str(folder / "stillsafe.toml")]
+    command = [str(program()), *words, "--config", str(folder / "stillsafe.toml")]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 

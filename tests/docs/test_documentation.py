@@ -25,6 +25,7 @@ from stillsafe.errors import Failure
 from stillsafe.guard import Guard
 from stillsafe.monitoring import hold
 from stillsafe.observer.transport import SENT_HEADERS
+from tests.cli.command_server import program
 from tests.init.external import external_service
 from tests.ports import free_port
 from tests.postgres import running_postgres
@@ -49,7 +50,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+    return {**os.environ, "PATH": f"{program().parent}:{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
 
 def run(script: str, folder: Path, **more: str) -> str:
