@@ -25,7 +25,7 @@ def main() -> None:
     pid = int(connection.recv(100))
     if pid:
         for number in FORWARDED_SIGNALS:
-            signal.signal(number, lambda received, _: os.kill(pid, received))
+            signal.signal(number, lambda this, _: os.kill(pid, this))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
     if not pid:
         os.execv(f"{os.path.dirname(sys.executable)}/stillsafe", ["stillsafe", *sys.argv[1:]])  # noqa: S606

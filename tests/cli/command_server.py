@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-INSTALLED = Path(sys.executable).with_name("stillsafe")
+INSTALLATION = Path(sys.executable).with_name("stillsafe")
 LASTING_COMMANDS = {"demo", "serve", "tour"}
 ENVIRONMENT = dict(os.environ)
 """As this process began: libraries add to it."""
@@ -105,8 +105,8 @@ class Command:
         for name in ENVIRONMENT:
             del os.environ[name]
         os.environ.update(self.environment)
-        sys.argv = [str(INSTALLED), *self.words]
-        sys.path[0] = str(INSTALLED.parent)
+        sys.argv = [str(INSTALLATION), *self.words]
+        sys.path[0] = str(INSTALLATION.parent)
         sys.stdin = _stream(0, sys.stdin)
         sys.stdout = _stream(1, sys.stdout)
         sys.stderr = _stream(2, sys.stderr)
@@ -123,7 +123,7 @@ def _stream(number: int, old: Any) -> Any:
     return open(number, old.mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)
 
 
-def _received(connection: socket.socket) -> Command:
+def _command_of(connection: socket.socket) -> Command:
     text, streams, _, _ = socket.recv_fds(connection, LARGEST_COMMAND, STANDARD_STREAMS)
     return Command(**json.loads(text), streams=streams)
 
@@ -147,7 +147,7 @@ def next_command(listener: socket.socket) -> Command:
 def _begin(selector: selectors.BaseSelector, listener: socket.socket) -> Command | None:
     """Start the next command: it, in its process, and None here."""
     connection, _ = listener.accept()
-    command = _received(connection)
+    command = _command_of(connection)
     if command.is_taken and "stillsafe" not in sys.modules:
         _import_libraries()
     pid = os.fork() if command.is_taken else 0
@@ -201,7 +201,7 @@ def _import_libraries() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(INSTALLED.parent)
+    sys.path[0] = str(INSTALLATION.parent)
     next_command(socket.socket(fileno=int(sys.argv[1]))).become()
     from stillsafe.cli import main
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command_server import INSTALLED, program
+from tests.cli.command_server import INSTALLATION, program
 
 
 def outcome(file: Path, folder: Path, words: str, **variables: str) -> tuple[int, str, str]:
@@ -23,7 +23,7 @@ def outcome(file: Path, folder: Path, words: str, **variables: str) -> tuple[int
 @pytest.mark.parametrize("words", ["check --json", "windows show 77", "statu"])
 def test_it_ends_as_the_installed_program(made_service: Path, words: str) -> None:
     """Exit code, standard output and standard error are the same: of a success, of a failure, of a wrong word."""
-    assert outcome(program(), made_service, words) == outcome(INSTALLED, made_service, words)
+    assert outcome(program(), made_service, words) == outcome(INSTALLATION, made_service, words)
 
 
 def test_it_has_the_folder_the_environment_and_the_input_of_its_client(made_service: Path) -> None:
@@ -47,7 +47,9 @@ def test_signals_reach_the_command(made_service: Path, kind: signal.Signals) -> 
     file = made_service / "labels.csv"
     os.mkfifo(file)
     with subprocess.Popen([program(), "labels", "add", file], cwd=made_service, stderr=subprocess.DEVNULL) as process:
-        pipe = opened_when_read(file)
+        pipe = open_once_read(file)
+        is_client = b"-IS" in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        assert is_client, "the server did not take the command"
         process.send_signal(kind)
         assert process.wait() == -kind
         poll = select.poll()
@@ -56,7 +58,7 @@ def test_signals_reach_the_command(made_service: Path, kind: signal.Signals) -> 
         os.close(pipe)
 
 
-def opened_when_read(file: Path) -> int:
+def open_once_read(file: Path) -> int:
     """The end of a pipe to write to, as soon as another process reads from it."""
     last = time.monotonic() + 60
     while True:
