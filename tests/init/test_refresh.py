@@ -122,6 +122,39 @@ def test_a_folder_without_rules_gets_a_priced_bypass(folder: Path) -> None:
     assert settings.load(config).fallback.bypass == "when_it_pays"
 
 
+def test_prices_of_an_earlier_release_get_their_errors(folder: Path) -> None:
+    """Each price has one afterwards, those of the owner's own list too; every other line of both files stays."""
+    config = folder / "stillsafe.toml"
+    text = config.read_text()
+    config.write_text(text[: text.index("[[fallback.rules]]")] + text[text.index("[[features]]") :])
+    refresh(folder, people())
+    first = settings.load(config).fallback
+    assert first.lists_file is not None
+    lists_file = folder / first.lists_file
+    for file in (lists_file, config):
+        lines = [line for line in file.read_text().splitlines() if not line.startswith(("error =", "default_error ="))]
+        file.write_text("\n".join(lines) + "\n")
+    own_list = (
+        '[[fallback.lists]]\nreads = ["country"]\nscore = 0.5\nrules = [{when = "country == \'de\'", answer = 1}]\n'
+    )
+    config.write_text(f"{config.read_text()}\n{own_list}")
+    old_lists, old_text = lists_file.read_text(), config.read_text()
+    result = refresh(folder, people())
+    prices = settings.load(config).fallback
+    assert prices.lists_file is not None
+    assert [(each.reads, each.score, each.rules) for each in prices.lists[:-1]] == [
+        (each.reads, each.score, each.rules) for each in first.lists
+    ]
+    errors = [each.error for each in prices.lists]
+    assert None not in errors
+    assert (prices.default_error, errors[:-1]) == (first.default_error, [each.error for each in first.lists])
+    assert set(old_lists.splitlines()) <= set((folder / prices.lists_file).read_text().splitlines())
+    missing_lines = [line for line in old_text.splitlines() if line not in config.read_text().splitlines()]
+    assert [line.split(" =")[0] for line in missing_lines] == ["reference", "lists_file"]
+    assert any("had no error" in warning for warning in result.warnings)
+    assert refresh(folder, people()).additions == {}
+
+
 def test_a_second_refresh_adds_nothing_to_the_settings(folder: Path) -> None:
     """Everything is there; it writes a further reference with a name of its own."""
     first = refresh(folder, people())

@@ -7,6 +7,7 @@ are kept too, without what few values share and what the log hides.
 
 import os
 import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,6 +21,7 @@ from stillsafe.core.schema import Row
 from stillsafe.core.score import Score
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.init import default_answer, infer, inspect, metric_choice, rule_search, sample, service_folder, write
+from stillsafe.init.price_errors import Errors, missing_price_errors, split_errors, text_with_errors
 from stillsafe.init.reference_file import reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_pricing import SearchSample
@@ -94,11 +96,19 @@ class _ScoredRows:
 
 @dataclass(frozen=True, slots=True)
 class _Additions:
-    """Settings and files that a service lacks, and what to say about them."""
+    """Settings and files that a service lacks, and what to say about them.
+
+    Attributes:
+        sections: section -> key -> value.
+        files: name -> content.
+        warnings: one sentence each.
+        price_errors: of the rule lists and second models in the settings file itself.
+    """
 
     sections: Sections = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    price_errors: Errors = field(default_factory=dict)
 
 
 def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -> RefreshedService:
@@ -133,14 +143,15 @@ def refresh_service(request: RefreshRequest, progress: Progress = no_progress) -
     old_reference = read_reference(current.path(current.model.reference))
     name = service_folder.numbered_name("reference.json", generation)
     content = reference_content(model, reference, old_reference.model)
-    sections: Sections = {**additions.sections, "model": {"reference": name}}
-    previous = _write(request.config, sections, {**additions.files, name: content}, generation)
+    new_settings, sections = additions.sections, {**additions.sections, "model": {"reference": name}}
+    additions = replace(additions, sections=sections, files={**additions.files, name: content})
+    previous = _write(request.config, additions, generation)
     return RefreshedService(
         request.config,
         previous,
         current.folder / name,
         reference,
-        additions.sections,
+        new_settings,
         (*data.remarks, *additions.warnings, *baseline_warnings, *_redact_older_files(current)),
     )
 
@@ -182,23 +193,24 @@ def _missing_settings(current: Settings, model: Model, data: _ScoredRows) -> _Ad
             f"The metric stays as it is. {sentence}" for sentence in (choice.reason, *choice.warnings) if sentence
         ]
     prices = _missing_prices(current, model, data)
-    return _Additions(sections | prices.sections, prices.files, (*warnings, *prices.warnings))
+    return replace(prices, sections=sections | prices.sections, warnings=(*warnings, *prices.warnings))
+
+
+def _search_sample(current: Settings, model: Model, data: _ScoredRows) -> SearchSample:
+    predictions = [score.prediction for score in data.scores]
+    definition = next(iter(current.harm.definitions), None)
+    return SearchSample(model.features, data.rows, data.labels, model.kind, predictions, definition, data.scores)
 
 
 def _missing_prices(current: Settings, model: Model, data: _ScoredRows) -> _Additions:
-    """Rule lists and the scores of model, lists and default, where the settings have none."""
+    """Rule lists and the scores of model, lists and default, where the settings have none; else the scores' errors."""
     fallback = current.fallback
     if fallback.model_score is not None or fallback.lists or fallback.lists_file is not None:
-        return _Additions()
+        return _missing_errors(current, _search_sample(current, model, data))
     answer = fallback.last_answer if fallback.default is None else fallback.default
     if answer is None or write.shared_variables(model.features):
         return _Additions()
-    predictions = [score.prediction for score in data.scores]
-    definition = next(iter(current.harm.definitions), None)
-    search_sample = SearchSample(
-        model.features, data.rows, data.labels, model.kind, predictions, definition, data.scores
-    )
-    proposal = rule_search.search(search_sample, answer, SEED)
+    proposal = rule_search.search(_search_sample(current, model, data), answer, SEED)
     if proposal.model_score is None or proposal.default_score is None:
         return _Additions()
     has_own_answers = bool(fallback.rules) or fallback.function is not None
@@ -223,11 +235,39 @@ def _missing_prices(current: Settings, model: Model, data: _ScoredRows) -> _Addi
     return _Additions({"fallback": values}, files, warnings)
 
 
-def _write(config: Path, sections: Sections, files: Mapping[str, bytes], generation: int) -> Path:
+def _missing_errors(current: Settings, search_sample: SearchSample) -> _Additions:
+    """The errors that prices of an earlier release lack; the lists keep their rules and scores in a file of a new name.
+
+    Only a bypass that asks whether it pays reads them, but the owner may choose it later.
+    """
+    errors = missing_price_errors(current, search_sample, SEED)
+    lists_file, files = current.fallback.lists_file, {}
+    values: dict[str, Any] = {} if errors.default is None else {"default_error": errors.default}
+    in_file: Errors = {}
+    own_errors = errors.sources
+    if lists_file is not None:
+        text = current.path(lists_file).read_text(encoding="utf-8-sig")
+        counts = {name: len(part) for name, part in tomllib.loads(text).items() if isinstance(part, list)}
+        in_file, own_errors = split_errors(errors.sources, counts)
+    if in_file:
+        generation = service_folder.generation_of(current.folder)
+        values["lists_file"] = service_folder.numbered_name(rule_search.NO_PROPOSAL.lists_file, generation)
+        files[values["lists_file"]] = text_with_errors(text, in_file).encode()
+    sentence = (
+        'The prices of the fallback had no error and have one now: with `bypass = "when_it_pays"` the fallback '
+        "answers only where it is expected to win more than that."
+    )
+    return _Additions(
+        {"fallback": values} if values else {}, files, (sentence,) if values or own_errors else (), own_errors
+    )
+
+
+def _write(config: Path, additions: _Additions, generation: int) -> Path:
     """Write the files, then replace the settings in a single step; the file that keeps the previous ones."""
-    folder = config.resolve().parent
+    folder, sections, files = config.resolve().parent, additions.sections, additions.files
     text = config.read_text(encoding="utf-8-sig")
-    new_text, previous = edited_text(text, sections), folder / _previous_name(config, generation)
+    new_text = text_with_errors(edited_text(text, sections), additions.price_errors, "fallback.")
+    previous = folder / _previous_name(config, generation)
     new_files = [folder / name for name in files]
     draft = folder / f".{config.name}.new"
     try:
