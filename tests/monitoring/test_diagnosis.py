@@ -87,6 +87,27 @@ def test_columns_joined_wrongly_together_have_alternatives(
     assert all(diagnosis.alternatives_to(name) == set(pair) for name in other_side)
 
 
+@pytest.mark.parametrize("pairs", [(("load", "heat"), ("humidity", "tint")), (("load",), ("tint", "site"))])
+def test_two_wrong_joins_have_alternatives_each(service: Service, pairs: tuple[tuple[str, ...], ...]) -> None:
+    """Joins that have broken with different features are ambiguous one by one, whatever else is corrupted."""
+    table = machines(1_500, 9)
+    for number, pair in enumerate(pairs):
+        table = permute(table.sample(frac=1, random_state=number), *pair)
+    diagnosis = diagnosis_of(service, table)
+    sides = {frozenset(diagnosis.corruptions), frozenset(diagnosis.alternatives)}
+    assert frozenset.union(*sides) == frozenset(ASSOCIATED_NAMES)
+    assert all(len(set(group) & side) in (1, 2) for group in GROUPS for side in sides)
+    assert not set(diagnosis.corruptions) & set(diagnosis.alternatives)
+
+
+def test_a_certain_corruption_leaves_a_wrong_join_its_alternatives(service: Service) -> None:
+    """A site that is stuck is certain, as its distribution shows; the pair of the other group stays ambiguous."""
+    diagnosis = diagnosis_of(service, permute(machines(1_500, 9), "load", "heat").assign(site="mine"))
+    sides = {frozenset(diagnosis.corruptions), frozenset(diagnosis.alternatives)}
+    assert sides == {frozenset({"load", "heat", "site"}), frozenset({"vibration", "site"})}
+    assert diagnosis.alternatives_to("site") == frozenset()
+
+
 def test_of_two_features_associated_only_with_one_another_either_may_be_corrupted(service: Service) -> None:
     """The window does not show which of them is on the wrong rows, so each is the alternative to the other."""
     pair, tables = ["load", "heat"], (machines(3_000, 2), permute(machines(800, 22), "load"))

@@ -296,6 +296,7 @@ def broken_association(
     healthy: AssociationNoise,
     without: Collection[int] = (),
     least_information: float | None = None,
+    partners: Collection[int] | None = None,
 ) -> BrokenAssociation:
     """How much of each feature's association is broken.
 
@@ -306,10 +307,14 @@ def broken_association(
         without: features whose associations are left out, because their values are corrupted.
         least_information: share of a feature's mutual information that must remain for a reliable estimate; None is
             the policy's.
+        partners: features whose associations alone count, if given.
     """
     policy, pairs = table.policy, table.is_associated.copy()
     for index in without:
         pairs[index, :] = pairs[:, index] = False
+    if partners is not None:
+        is_partner = np.isin(np.arange(len(pairs)), list(partners))
+        pairs &= is_partner[:, None] | is_partner[None, :]
     whole = table.total_information
     strength = np.sum(table.mutual_information * pairs, axis=1)
     rest = np.divide(strength, whole, out=np.zeros_like(strength), where=whole > 0)

@@ -31,6 +31,7 @@ from stillsafe.core.evidence.company import fits_by_row, has_moved_alone, has_mo
 from stillsafe.core.evidence.distributions import certain_shift, clipped_counts, feature_shift
 from stillsafe.core.evidence.doubts import far_rate, thin_rate, value_shares, with_outside
 from stillsafe.core.evidence.impact import Corruption, DistributionShift
+from stillsafe.core.evidence.join_sides import other_side
 from stillsafe.core.evidence.relation_record import Record, noise_factor
 from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 from stillsafe.core.window import Tally
@@ -244,10 +245,15 @@ class AssociationSearch:
             [certain_shift(shift, name, limits.policy.shift_deviations) for name in self.names]
         )
 
-    def broken_association(self, without: Collection[str], least_information: float | None = None) -> BrokenAssociation:
-        """Each feature's associations with all but some features."""
+    def broken_association(
+        self, without: Collection[str], least_information: float | None = None, partners: Collection[str] | None = None
+    ) -> BrokenAssociation:
+        """Each feature's associations with all but some features, or with some partners alone."""
         indices = {self.index[name] for name in without if name in self.index}
-        return association.broken_association(self.table, self.window, self.noise, indices, least_information)
+        positions = None if partners is None else [self.index[name] for name in partners]
+        return association.broken_association(
+            self.table, self.window, self.noise, indices, least_information, positions
+        )
 
     def rebuts(self, name: str, share: float, doubtful: Collection[str]) -> bool:
         """Whether the associations with features beyond doubt show less corruption than the values themselves do."""
@@ -315,14 +321,14 @@ class AssociationSearch:
         associations: dict[str, FeatureAssociation] = {}
         for _ in self.names:
             without = corrupt_names | shares.keys()
-            now, limits, clear = self._clear_breaks(without)
+            now, limits, clear = self.clear_breaks(without)
             if not clear.any():
                 break
             index = int(np.argmax(np.where(clear, now.deviations, -1.0)))
             shares[self.names[index]] = float(min(now.share[index], 1.0))
             associations[self.names[index]] = _feature_association(now, limits, index, without)
         without = corrupt_names | shares.keys()
-        now, limits, _ = self._clear_breaks(without)
+        now, limits, _ = self.clear_breaks(without)
         for index, name in enumerate(self.names):
             if name not in shares:
                 # As many runs as there were can show what one cannot.
@@ -334,50 +340,27 @@ class AssociationSearch:
     def other_side(
         self, side: Mapping[str, float], corrupt_names: set[str]
     ) -> tuple[dict[str, float], dict[str, FeatureAssociation]]:
-        """The features that may be corrupted instead of one side, with their shares; and their associations.
+        """The features that may be corrupted instead of one side, with their shares; and their associations."""
+        shares = other_side(self, side, corrupt_names)
+        now, limits, _ = self.clear_breaks(corrupt_names)
+        others = [name for name in shares if name not in side]
+        return shares, {n: _feature_association(now, limits, self.index[n], corrupt_names) for n in others}
 
-        If that side is intact, all features that have lost their associations with it are corrupted. Empty if these
-        are more by two or more, if they do not explain all breaks, or if something distinguishes the sides: the
-        distributions of the first side have shifted, or a feature of the other side keeps its associations with the
-        rest.
-        """
-        if not side:
-            return {}, {}
-        now, limits, _ = self._clear_breaks(corrupt_names)
-        others = [name for name in self.names if name not in side and self._has_lost(name, side, corrupt_names)]
-        if not others or len(others) > len(side) + 1 or self._shifted_more(side, others):
-            return {}, {}
-        share, excluded_names = max(side.values()), corrupt_names | side.keys() | set(others)
-        if any(self._keeps_associations(name, share, excluded_names) for name in others):
-            return {}, {}
-        if self._clear_breaks(corrupt_names | set(others))[2].any():
-            return {}, {}
-        associations = {name: _feature_association(now, limits, self.index[name], corrupt_names) for name in others}
-        return dict.fromkeys(others, share), associations
-
-    def _has_lost(self, name: str, side: Collection[str], corrupt_names: set[str]) -> bool:
-        """Whether a feature has clearly lost its associations with the features of one side."""
-        if name in corrupt_names:
-            return False
-        _, _, clear = self._clear_breaks(set(self.names) - {name, *side}, least_information=0.0)
-        return bool(clear[self.index[name]])
-
-    def _clear_breaks(
-        self, without: set[str], least_information: float | None = None
+    def clear_breaks(
+        self, without: set[str], least_information: float | None = None, partners: Collection[str] | None = None
     ) -> tuple[BrokenAssociation, Numbers, NDArray[np.bool_]]:
-        """Each feature's associations with all but some, the limit of its share, and whether it is clearly broken."""
-        now, policy = self.broken_association(without, least_information), self.limits.policy
+        """Each feature's associations with all but some, the limit of its share, and whether it is clearly broken.
+
+        Given partners, those with them alone.
+        """
+        now, policy = self.broken_association(without, least_information, partners), self.limits.policy
         z, allowance = self.limits.z * self.noise_factors, policy.weaker_side_deviations * self.noise_factors
-        limits = np.round(self.limits.least_share + policy.shift_tolerance * self.shift_elsewhere(without), 6)
+        shift = self.shift_elsewhere(without if partners is None else set(self.names) - set(partners))
+        limits = np.round(self.limits.least_share + policy.shift_tolerance * shift, 6)
         clear = (now.deviations > z - allowance) & (now.most_deviations > z) & (now.share > limits)
         return now, limits, np.asarray(clear)
 
-    def _shifted_more(self, side: Collection[str], others: Collection[str]) -> bool:
-        """Whether the distributions of one side have shifted, and more than those of the other."""
-        shift, other_shift = (max(self.certain_shift[self.index[name]] for name in names) for names in (side, others))
-        return bool(shift > max(self.limits.policy.negligible_shift, other_shift))
-
-    def _keeps_associations(self, name: str, share: float, excluded_names: set[str]) -> bool:
+    def keeps_associations(self, name: str, share: float, excluded_names: set[str]) -> bool:
         """Whether a feature keeps its associations with all features that are not excluded."""
         rest, index = self.broken_association(excluded_names - {name}, least_information=0.0), self.index[name]
         return self._clearly_less(share, *self._evidence_of(rest, index))
