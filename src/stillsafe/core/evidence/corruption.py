@@ -31,7 +31,7 @@ from stillsafe.core.evidence.company import fits_by_row, has_moved_alone, has_mo
 from stillsafe.core.evidence.distributions import certain_shift, clipped_counts, feature_shift
 from stillsafe.core.evidence.doubts import far_rate, thin_rate, value_shares, with_outside
 from stillsafe.core.evidence.impact import Corruption, DistributionShift
-from stillsafe.core.evidence.join_sides import other_side
+from stillsafe.core.evidence.join_parts import other_side
 from stillsafe.core.evidence.relation_record import Record, noise_factor
 from stillsafe.core.policy import EVIDENCE, EvidencePolicy
 from stillsafe.core.window import Tally

@@ -55,11 +55,6 @@ class EvidencePolicy:
     relation_least_part: float = _because(
         0.5, "Each of these runs must show this part of what all show on average: one does not speak for several."
     )
-    other_side_factor: float = _because(
-        1.5,
-        "Of two sides of a wrong join, the larger may be the wrong one up to so many times the size of the other: a "
-        "search names the smaller one, and misses or adds a feature on each side.",
-    )
     shift_tolerance: float = _because(
         0.4, "An intact association may appear broken by this share of the largest shift of another feature."
     )

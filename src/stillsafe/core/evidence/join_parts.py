@@ -24,8 +24,8 @@ class JoinPart(NamedTuple):
 def other_side(search: "AssociationSearch", side: Mapping[str, float], corrupt_names: set[str]) -> dict[str, float]:
     """The features that may be corrupted instead of one side, with their shares; empty where there are none.
 
-    The other side counts where it is not much larger, explains all breaks, and nothing distinguishes both: the
-    distributions of the first side have shifted, or a feature of the other one keeps its associations with the rest.
+    The other side counts where it is larger by one feature at most, explains all breaks, and nothing tells them apart:
+    the distributions of the first side have shifted, or a feature of the other one keeps its associations elsewhere.
     Where that does not hold for the whole side, it may for parts of it; in all other parts both sides are the same.
 
     Args:
@@ -80,9 +80,7 @@ def _may_be_corrupt(
     excluded_names: set[str],
 ) -> bool:
     """Whether the other side of a part may be corrupted instead of its members."""
-    policy, size = search.limits.policy, len(part.members)
-    most = max(size + 1, policy.other_side_factor * size)
-    if not part.others or len(part.others) > most or _has_shifted_more(search, part):
+    if not part.others or len(part.others) > len(part.members) + 1 or _has_shifted_more(search, part):
         return False
     share = _share(part, side)
     if any(search.keeps_associations(name, share, excluded_names) for name in part.others):
