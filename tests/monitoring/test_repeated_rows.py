@@ -217,3 +217,14 @@ def test_every_number_of_the_evidence_policy_counts(name: str, monkeypatch: pyte
         monkeypatch.setattr(repeated_rows, "EVIDENCE", replace(evidence, **numbers))
         counts.append(tally(rows, baseline_of(HEALTHY), 0).repeated_count)
     assert counts[0] != counts[1]
+
+
+def test_copies_do_not_depend_on_the_blocks_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows are copies, whether their inputs are hashed at once or in blocks of any size."""
+    rows = columns([*healthy_rows(200, 1), *[PROBE] * 100, *healthy_rows(55, 2)])
+    healthy = profile_features(columns(healthy_rows(500, 3)), SCHEMA)
+    copies = unexplained_copies(rows, healthy)
+    assert copies.sum() > 90
+    for size in (1, 7, 64):
+        monkeypatch.setattr(repeated_rows, "_BLOCK_ROWS", size)
+        assert (unexplained_copies(rows, healthy) == copies).all()

@@ -1,6 +1,8 @@
 """Tallies: every value is in exactly one count, whatever the rows contain and however they are ordered."""
 
+import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillsafe.core.window import Tally
+from stillsafe.monitoring import tally as tally_module
 from stillsafe.monitoring.columns import read_columns
 from stillsafe.monitoring.profile import profile_features
 from stillsafe.monitoring.tally import EXAMPLE_LENGTH, EXAMPLES, MOST_CLASSES, frequent_numbers, tally
@@ -149,3 +152,16 @@ def test_predictions_are_counted_where_they_are_classes(classes: int) -> None:
     )
     expected = dict.fromkeys(texts, 2) if classes <= MOST_CLASSES else {}
     assert tally(rows, None, 0).prediction_counts == expected
+
+
+def test_a_sum_does_not_depend_on_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large and small confidences add up to the same last bit, in whatever blocks and order they come."""
+    confidences = [0.1, 1e16, 0.3, -1e16, 0.7, 1e-9, 0.2]
+    rows = read_columns(log_rows(*({"size": 1.0} for _ in confidences)), SCHEMA)
+    sums = set()
+    for size in (1, 3, 100):
+        for numbers in (confidences, confidences[::-1]):
+            monkeypatch.setattr(tally_module, "_BLOCK_ROWS", size)
+            counts = tally(replace(rows, confidences=np.array(numbers)), None, 0)
+            sums.add((counts.confidence_sum, counts.confidence_square_sum))
+    assert sums == {(math.fsum(confidences), math.fsum(each**2 for each in confidences))}

@@ -1,11 +1,12 @@
 """The rows of a window, counted: all of them, or without those of some clients."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 
 from stillsafe.core.window import Tally, Window
-from stillsafe.monitoring.columns import RowOutcomes, columns_from_snapshots
+from stillsafe.monitoring.columns import ColumnBuilder, RowOutcomes, columns_from_snapshots
 from stillsafe.monitoring.log_format import LogFormat
 from stillsafe.monitoring.window_tally import WindowTallies, both_tallies
 from tests.monitoring.conftest import START, settings
@@ -44,6 +45,16 @@ def test_sources_are_left_out_with_their_refusals(tmp_path: object) -> None:
         ("a", "b"): (2, 3, 1, 2),
         ("unheard of",): (5, 6, 3, 4),
     }
+
+
+def test_rows_of_unknown_clients_stay(tmp_path: object) -> None:
+    """Also where no client of the window is known any more, because its rows were erased."""
+    rows = counted_rows(tmp_path, [None] * 3, [True] * 3)
+    builder = ColumnBuilder(rows.log_format.schema)
+    builder.add(rows.columns)
+    for columns in (rows.columns, builder.columns()):
+        window = replace(rows, columns=columns).window(EMPTY, ("a",))
+        assert (window.total.prediction_count, window.total.refusal_count) == (3, 4)
 
 
 def test_fresh_rows_alone_are_tallied_once(tmp_path: object) -> None:

@@ -265,7 +265,8 @@ class ColumnBuilder:
             {name: DictionaryColumn(indices, tuple(vocabulary)) for (name, vocabulary), indices in categories},
             fresh,
             times,
-            DictionaryColumn(sources, tuple(self._sources)),
+            # A window whose clients are all unknown needs no index of them per row.
+            DictionaryColumn(sources, tuple(self._sources)) if len(self._sources) > 1 else self._empty.sources,
             self._open_values(arrays_of_views),
         )
 

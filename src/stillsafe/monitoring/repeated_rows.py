@@ -20,6 +20,7 @@ from stillsafe.core.baseline import FeatureBaseline
 from stillsafe.core.policy import EVIDENCE
 from stillsafe.monitoring.columns import Columns, DictionaryColumn, Mask
 
+_BLOCK_ROWS = 16_000
 _FACTORS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9)  # of the mixing function SplitMix64
 
 
@@ -84,23 +85,31 @@ def _value_agreement(feature: FeatureBaseline) -> float:
 def _groups(rows: Columns) -> Iterator[Mask]:
     """Flags of the rows that are equal, for each input with so many copies that they matter."""
     least = max(_most_copies(len(rows), 0.0), EVIDENCE.repeated_row_min_rate * len(rows))
-    keys = np.zeros(len(rows), dtype=np.uint64)
-    values = list(_values(rows).values())
-    for column in values:
-        keys ^= column.astype(np.uint64, copy=False)
-        keys *= np.uint64(_FACTORS[0])
-        keys ^= keys >> np.uint64(29)
-        keys *= np.uint64(_FACTORS[1])
-        keys ^= keys >> np.uint64(32)
+    keys = _keys(rows)
     sorted_keys = np.sort(keys)
     starts = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]))
     counts = np.diff(np.append(starts, len(sorted_keys)))
     for key in sorted_keys[starts[counts > least]].tolist():
         group = keys == np.uint64(key)
         first = int(np.argmax(group))
-        for column in values:  # two inputs may have the same key
+        for _, column in _values(rows):  # two inputs may have the same key
             group &= column == column[first]
         yield group
+
+
+def _keys(rows: Columns) -> NDArray[np.uint64]:
+    """(n,) a hash of each row's inputs. Block by block, because a whole column fits into no processor's cache."""
+    keys = np.zeros(len(rows), dtype=np.uint64)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        block_keys = keys[block]
+        for _, column in _values(rows, block):
+            block_keys ^= column.astype(np.uint64, copy=False)
+            block_keys *= np.uint64(_FACTORS[0])
+            block_keys ^= block_keys >> np.uint64(29)
+            block_keys *= np.uint64(_FACTORS[1])
+            block_keys ^= block_keys >> np.uint64(32)
+    return keys
 
 
 def _bits(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
@@ -119,7 +128,7 @@ def _explained_share(
     value, too, than it is in health, among the rows that repeat nothing, or beside the equal rows.
     """
     same, shares, first = {}, {}, int(np.argmax(group))
-    for name, column in _values(rows).items():
+    for name, column in _values(rows):
         same[name] = column == column[first]
         shares[name] = max(
             _share(same[name], single_rows), _healthy_share(healthy.get(name), _value(rows, name, first))
@@ -138,12 +147,14 @@ def _share(flags: Mask, rows: Mask) -> float:
     return float(flags[rows].mean()) if rows.any() else 0.0
 
 
-def _values(rows: Columns) -> dict[str, NDArray[Any]]:
-    """Each feature's values as whole numbers that are equal where the values are."""
-    return {
-        name: rows.categories[name].indices if name in rows.categories else _bits(rows.numbers[name])
-        for name in _inputs(rows)
-    }
+def _values(rows: Columns, selection: slice = slice(None)) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Each feature and its values of the selected rows, as whole numbers that are equal where the values are.
+
+    One after the other, because all of them together would be a second copy of the numbers.
+    """
+    for name in _inputs(rows):
+        column = rows.categories.get(name)
+        yield name, _bits(rows.numbers[name][selection]) if column is None else column.indices[selection]
 
 
 def _inputs(rows: Columns) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from stillsafe.monitoring.repeated_rows import are_beside_others, unexplained_co
 MOST_CLASSES = 50
 EXAMPLES = 5
 EXAMPLE_LENGTH = 60
+_BLOCK_ROWS = 16_000
+"""Rows that are Python numbers at the same time, which take four times the space of an array."""
 
 
 def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Mask | None = None) -> Tally:
@@ -34,15 +37,15 @@ def tally(rows: Columns, baseline: Baseline | None, refusal_count: int, mask: Ma
     all_rows: RowSelection = slice(None) if mask is None else mask
     selection, copies, repeated_count = _evidence_rows(rows, baseline, mask)
     selected_confidences = rows.confidences[selection]
-    confidences = selected_confidences[np.isfinite(selected_confidences)]
+    confidences = _finite(selected_confidences)
     threshold = baseline.low_confidence_threshold if baseline is not None else None
     codes = {} if baseline is None else feature_bin_codes(rows, baseline.features, selection)
     outputs = output_columns(rows)
     return Tally(
         prediction_count=len(selected_confidences) + repeated_count,
         confidence_count=len(confidences),
-        confidence_sum=math.fsum(confidences.tolist()),
-        confidence_square_sum=math.fsum((confidences**2).tolist()),
+        confidence_sum=_exact_sum(confidences),
+        confidence_square_sum=_exact_sum(confidences**2),
         low_confidence_count=int((confidences < threshold).sum()) if threshold is not None else 0,
         model_error_count=int(rows.model_errors[selection].sum()),
         fallback_count=int(rows.fallback_used[all_rows].sum()),
@@ -70,6 +73,18 @@ def _evidence_rows(rows: Columns, baseline: Baseline | None, mask: Mask | None) 
     is_evidence = mask.copy()
     is_evidence[mask] = ~copies
     return is_evidence, count, count
+
+
+def _exact_sum(numbers: NDArray[np.float64]) -> float:
+    """The sum of finite numbers, rounded once, so that it does not depend on their order."""
+    blocks = (numbers[start : start + _BLOCK_ROWS].tolist() for start in range(0, len(numbers), _BLOCK_ROWS))
+    return math.fsum(chain.from_iterable(blocks))
+
+
+def _finite(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Those that are neither NaN nor infinite; without a copy where all are."""
+    is_finite = np.isfinite(numbers)
+    return numbers if is_finite.all() else numbers[is_finite]
 
 
 def frequent_numbers(numbers: NDArray[np.float64], most: int) -> tuple[tuple[float, int], ...]:
@@ -104,7 +119,7 @@ def _prediction_sum(outputs: Mapping[str, Column], baseline: Baseline | None, se
     if baseline is None or baseline.prediction_mean is None or "prediction" not in outputs:
         return 0.0
     numbers = prediction_numbers(outputs["prediction"][selection])
-    total = math.fsum(numbers[np.isfinite(numbers)].tolist())
+    total = _exact_sum(_finite(numbers))
     return total if math.isfinite(total) else 0.0
 
 
@@ -158,7 +173,7 @@ def _value_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) -
 
 
 def _number_tally(column: NDArray[np.float64], healthy: FeatureBaseline | None) -> FeatureTally:
-    numbers = column[np.isfinite(column)]
+    numbers = _finite(column)
     below = above = 0
     if healthy is not None and healthy.minimum is not None and healthy.maximum is not None:
         below, above = int((numbers < healthy.minimum).sum()), int((numbers > healthy.maximum).sum())

@@ -53,7 +53,7 @@ class WindowTallies:
             without: hashed identities of the sources that are left out.
         """
         columns = self.columns
-        if without:
+        if without and len(columns.sources):
             is_out = [name is not None and name in without for name in columns.sources.vocabulary]
             columns = columns[~np.array(is_out, dtype=np.bool_)[columns.sources.indices]]
         judged, fresh = (
