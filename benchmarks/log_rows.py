@@ -19,7 +19,7 @@ _OWN = ("timestamp", "prediction_id")  # what each row has for itself
 _COMMON_COLUMNS = tuple(column.name for column in prediction_logs.columns if column.name not in ("id", *_OWN))
 _TRUTHS = [isinstance(prediction_logs.c[name].type, Boolean) for name in _COMMON_COLUMNS]
 _BYTES_CACHED = 1_000_000_000
-_ID_BITS = 128
+_TIME_SHIFT, _VERSION_AND_VARIANT, _RANDOM_BITS = 80, 7 << 76 | 0b10 << 62, 62
 
 LogRow = tuple[Any, ...]
 
@@ -57,8 +57,14 @@ def fill(
     for first in parts:
         size = min(PART, count - first)
         times = (start + (end - start) * ((first + i) / count) for i in range(size))
-        write(database, ((at, UUID(int=draw.getrandbits(_ID_BITS)), draw.choice(rows)) for at in times))
+        write(database, ((at, identifier(at, draw), draw.choice(rows)) for at in times))
         advance(size)
+
+
+def identifier(at: datetime, draw: random.Random) -> UUID:
+    """A prediction id as the product makes them: a UUID of version 7, which begins with its time, aware UTC."""
+    milliseconds = int(at.timestamp() * 1_000)
+    return UUID(int=milliseconds << _TIME_SHIFT | _VERSION_AND_VARIANT | draw.getrandbits(_RANDOM_BITS))
 
 
 def settle(database: str) -> None:
