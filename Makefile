@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: docs pages demo test long test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean
+.PHONY: docs pages demo test long test-versions matrix models test-llm benchmark-detection benchmark-estimate benchmark-serving benchmark-monitoring benchmark-quick faults attack conformance check style types contracts fix lock clean benchmark-scale
 
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
@@ -35,6 +35,10 @@ benchmark-serving: .venv/ready  ## speed of logged answers, beside peers that lo
 
 benchmark-monitoring: .venv/ready  ## cost of a run over a large window, beside peers; half an hour
 	$(BIN)/python -m benchmarks.monitoring
+
+benchmark-scale: .venv/ready  ## how costs grow with rows, features, categories, connections, workers, versions, incidents; hours
+	scripts/ensure-debian-packages wrk
+	$(BIN)/python -m benchmarks.scale
 
 benchmark-quick: .venv/ready  ## five ratios beside their last record: what got slower; two minutes
 	scripts/ensure-debian-packages wrk

@@ -22,11 +22,13 @@ class Cost:
         seconds: the work alone.
         process_seconds: with the start of its process and its imports.
         peak_bytes: the most that its process ever held (VmHWM).
+        cpu_seconds: of all cores, the work alone; None where the process does not tell.
     """
 
     seconds: float
     process_seconds: float
     peak_bytes: int
+    cpu_seconds: float | None = None
 
 
 def of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
@@ -48,4 +50,4 @@ def of(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     if process.returncode or not last.startswith("{"):
         raise ProcessFailed(" ".join((process.stderr or process.stdout).split())[-_LONGEST_MESSAGE:])
     measurements = json.loads(last)
-    return Cost(measurements["seconds"], process_seconds, measurements["peak_bytes"])
+    return Cost(measurements["seconds"], process_seconds, measurements["peak_bytes"], measurements.get("cpu_seconds"))

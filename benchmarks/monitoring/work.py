@@ -16,12 +16,12 @@ def main() -> None:
     """Do the work that the command line names."""
     name, config, now = sys.argv[1:]
     settings, at = service.settings_of(config), datetime.fromisoformat(now)
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     WORK[name](settings, at)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak * 1024}))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak * 1024}))
 
 
 def _scan(settings: Settings, now: datetime) -> None:

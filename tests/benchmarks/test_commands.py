@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"python -m (benchmarks[.\w]+)(.*)")
 
 
-@pytest.mark.parametrize("name", ["detection", "estimate", "serving", "monitoring"])
+@pytest.mark.parametrize("name", ["detection", "estimate", "serving", "monitoring", "scale"])
 def test_commands_that_are_shown_exist(name: str) -> None:
     """Every part and every option that a page shows is one that the command takes; `make` knows the benchmark."""
     commands = COMMAND.findall((ROOT / "benchmarks" / name / "README.md").read_text(encoding="utf-8"))

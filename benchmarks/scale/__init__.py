@@ -1,0 +1,1 @@
+"""How costs grow: each with one size, on real stores and servers, and the exponent of its growth."""
