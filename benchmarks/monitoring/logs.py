@@ -13,6 +13,7 @@ import pandas as pd
 from benchmarks import log_rows
 from benchmarks.serving.workload import Workload
 from stillsafe import service
+from stillsafe.core.policy import Policy
 from stillsafe.settings import DATABASE_VARIABLE, Settings
 from stillsafe.store import database
 from stillsafe.store.tables import metadata
@@ -82,13 +83,20 @@ def make(
     shutil.copytree(work.service, folder)
     settings_file = folder / "stillsafe.toml"
     # Rows before the window are a history that earlier runs have judged, so the run must not carry them.
-    settings_file.write_text(settings_file.read_text().replace("[monitor]\n", '[monitor]\nmax_carry = "15m"\n'))
+    settings_file.write_text(whole_window(settings_file.read_text(), rows))
     log = Log(settings_file, database_url or f"sqlite:///{folder / 'stillsafe.db'}", rows, older)
     service.open_store(log.settings(), create=True).dispose()
     log_rows.fill(log.database, template, older, *log_rows.past_span(NOW), advance=report)
     log_rows.fill(log.database, template, rows, NOW - SPAN, NOW, advance=report)
     log_rows.settle(log.database)
     return log
+
+
+def whole_window(settings: str, rows: int) -> str:
+    """The settings of a service whose runs read a window of so many rows, all of it and nothing before it."""
+    settings = settings.replace("[monitor]\n", '[monitor]\nmax_carry = "15m"\n')
+    limit = max(rows, Policy().max_carry_predictions)
+    return settings.replace("[policy]\n", f"[policy]\nmax_carry_predictions = {limit}\n")
 
 
 def in_memory(log: Log, work: Workload, folder: Path) -> None:

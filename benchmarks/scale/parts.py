@@ -73,12 +73,7 @@ class ScaleBenchmark(Benchmark):
         """A log whose window has so many rows, and whose runs read all of them."""
         address = None if store == STORES[0] else self.server.empty()
         folder = Path(tempfile.mkdtemp(dir=self.folder)) / "service"
-        log = logs.make(work, folder, address, template, rows, 0, lambda _rows: None)
-        settings = log.config.read_text(encoding="utf-8")
-        head, mark, rest = settings.partition("[policy]\n")
-        limit = f"max_carry_predictions = {max(100_000, rows)}\n"
-        log.config.write_text(head + (mark or "\n[policy]\n") + limit + rest, encoding="utf-8")
-        return log
+        return logs.make(work, folder, address, template, rows, 0, lambda _rows: None)
 
     def flights(self) -> tuple[Workload, Sequence[LogRow]]:
         """The model of flights, and log rows that its server wrote."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +35,15 @@ def test_a_filled_log_is_as_the_product_writes_it(full: logs.Log, work: Workload
     assert run.window is not None
     assert run.window.total.prediction_count == run.window.fresh.prediction_count == ROWS
     assert set(run.window.fresh.features) == set(work.rows[0])
+
+
+def test_a_run_reads_a_window_of_any_size(work: Workload) -> None:
+    """By default a run judges 100,000 new rows at most, so the benchmark's settings raise that."""
+    text = (work.service / "stillsafe.toml").read_text(encoding="utf-8")
+    for rows, most in ((400, 100_000), (1_000_000, 1_000_000)):
+        document = tomllib.loads(logs.whole_window(text, rows))
+        assert document["policy"]["max_carry_predictions"] == most
+        assert document["monitor"]["max_carry"] == "15m"
 
 
 def test_a_run_can_be_first_again(full: logs.Log) -> None:
