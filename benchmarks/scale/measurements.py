@@ -97,7 +97,7 @@ def server_of(log: Log, port: int, *options: str) -> Server:
     return Server(command, "/health/ready", one, None, {**_ONE_THREAD, **log.environment})
 
 
-def loaded(running: Running, bodies: Path, connections: int, seconds: int) -> tuple[Load, float]:
+def load_cost(running: Running, bodies: Path, connections: int, seconds: int) -> tuple[Load, float]:
     """One row a request for some seconds: the load, and the CPU of an answer in microseconds, of all its processes."""
     began = running.cpu_seconds()
     result = load.run(running.port, "/v1/predict", bodies, connections=connections, seconds=seconds)

@@ -29,7 +29,7 @@ from benchmarks.scale.measurements import (
     Figures,
     cpu_of,
     first_run,
-    loaded,
+    load_cost,
     page_seconds,
     replace_window,
     run_at,
@@ -95,7 +95,7 @@ class ScaleBenchmark(Benchmark):
         write_bodies(bodies, [{"features": row} for row in work.rows])
         log.forget_runs()
         with visit.up(server_of(log, place.port, *options), place) as running:
-            loaded(running, bodies, CONNECTIONS, 1)
+            load_cost(running, bodies, CONNECTIONS, 1)
             yield running, bodies
 
     def note_run(self, figures: Figures, line: str, size: int, log: Log) -> None:
@@ -109,7 +109,7 @@ class ScaleBenchmark(Benchmark):
         """Measure answers at 64 connections, one load per round."""
         with self.server_up(log, work) as (running, bodies):
             for _ in range(self.options.rounds):
-                _, cpu = loaded(running, bodies, CONNECTIONS, self.options.seconds)
+                _, cpu = load_cost(running, bodies, CONNECTIONS, self.options.seconds)
                 figures.add(ANSWER, line, size, cpu)
 
 
@@ -206,7 +206,7 @@ def connections(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
             for size in sizes:
                 benchmark.bar.describe(f"{store}, {size:,} connections")
                 for _ in range(benchmark.options.rounds):
-                    load, cpu = loaded(running, bodies, size, benchmark.options.seconds)
+                    load, cpu = load_cost(running, bodies, size, benchmark.options.seconds)
                     figures.add(ANSWERS, store, size, load.per_second)
                     figures.add(ANSWER, store, size, cpu)
                     figures.add("99th percentile (ms)", store, size, load.p99_ms)
@@ -225,7 +225,7 @@ def workers(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
             log = benchmark.log(work, template, 1, store=store)
             with benchmark.server_up(log, work, "--workers", f"{size}") as (running, bodies):
                 for _ in range(benchmark.options.rounds):
-                    load, cpu = loaded(running, bodies, CONNECTIONS, benchmark.options.seconds)
+                    load, cpu = load_cost(running, bodies, CONNECTIONS, benchmark.options.seconds)
                     figures.add(ANSWERS, store, size, load.per_second)
                     figures.add(ANSWER, store, size, cpu)
                     figures.add("memory (MB)", store, size, running.memory_bytes() / MEGA)
@@ -302,8 +302,8 @@ def add_incidents(log: Log, first: int, end: int) -> None:
         run = dict(connection.execute(query).mappings().one())
         runs, rows = [], []
         for number in range(first, end):
-            ago = timedelta(hours=number + 1)
-            times = {name: run[name] - ago for name in ("window_start", "window_end")}
+            age = timedelta(hours=number + 1)
+            times = {name: run[name] - age for name in ("window_start", "window_end")}
             incident_id = f"incident-{number:08}"
             runs.append({**run, **times, "incident_id": incident_id})
             rows.append(
