@@ -31,15 +31,19 @@ def test_an_incident_is_explained() -> None:
     [
         ("opened", True, "The model still answers."),
         ("escalated", True, "The model is bypassed"),
-        ("escalated", False, "The mode is observe"),
+        ("escalated", False, "The model is not bypassed and still answers"),
         ("resolved", True, "The model answers."),
     ],
 )
 def test_the_consequence_is_correct(status: str, is_enforced: bool, text: str) -> None:
-    """The explanation and the fact sheet report a bypass only if the model is bypassed."""
+    """The explanation and the fact sheet report a bypass only if the model is bypassed.
+
+    Without a bypass, in mode observe or because it would not pay, they state no cause that they do not know.
+    """
     incident = payload(status=status, is_enforced=is_enforced)
     assert text in offline.explain(incident).summary
     assert text in facts.fact_sheet(incident)
+    assert "mode is observe" not in offline.explain(incident).summary
 
 
 def test_a_recovery_is_explained() -> None:

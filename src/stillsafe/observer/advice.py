@@ -103,7 +103,8 @@ def _general_remedies(payload: IncidentPayload) -> tuple[str, ...]:
         )
     if payload.severity == "CRITICAL":
         return (
-            "If callers must be protected now, hold the model by hand (`stillsafe hold`) or set the mode to enforce.",
+            "If callers must be protected now, hold the model by hand (`stillsafe hold`), or set the mode to "
+            "enforce where it is observe.",
         )
     return ("The model is not bypassed yet: correct the cause before the deviation lasts or grows.",)
 

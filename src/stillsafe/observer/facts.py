@@ -68,7 +68,7 @@ def consequence(payload: IncidentPayload) -> str:
     if payload.fallback.active:
         return f"The model is bypassed: the fallback answers ({_substitute(payload)})."
     if payload.severity == "CRITICAL":
-        return "The mode is observe, so the model still answers although its answers are not to be trusted."
+        return "The model is not bypassed and still answers, although its answers are not to be trusted."
     return "The model still answers."
 
 
