@@ -31,6 +31,7 @@ from stillsafe.core.schema import FeatureType
 from stillsafe.demo import shipped_flights
 from stillsafe.errors import ConfigurationError, ModelError
 from stillsafe.model.confidence import ConfidenceMethod
+from stillsafe.model.load import load_model
 from stillsafe.model.model import ModelKind
 from stillsafe.rules import compile_fallback
 from tests.init.services import (
@@ -46,6 +47,7 @@ from tests.init.services import (
     save_model,
     write_sample,
 )
+from tests.model.models import NamedRegressor, OddTransformer
 
 
 def pipeline(last: Any, *, unknown: str = "ignore") -> Any:
@@ -352,7 +354,7 @@ UNSERVABLE = [
         "one of them for each row",
     ),
     ({"weights": [1, 2]}, "dict makes no predictions. Stillsafe serves"),
-    (CustomModel(), "cannot be served: "),
+    (CustomModel(), "CustomModel does not say that it is a classifier or a regressor. Derive its class from"),
 ]
 
 
@@ -364,6 +366,16 @@ def test_what_cannot_be_served_is_refused(estimator: Any, message: str, tmp_path
     assert message in str(failure.value)
     assert failure.value.remedy
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("last", [LogisticRegression(), NamedRegressor()], ids=lambda each: type(each).__name__)
+def test_models_of_other_libraries_become_services(last: Any, tmp_path: Path) -> None:
+    """Attributes of other libraries may have scikit-learn's names and mean something else; the answers are theirs."""
+    table = people().iloc[:120]
+    model = make_pipeline(OddTransformer(), last).fit(table, (table["age"] > 50).astype(int))
+    init_service(model, table, tmp_path, trust_joblib=True)
+    score = load_model(settings.load(tmp_path / "out" / "stillsafe.toml")).score([PERSON])[0]
+    assert score.prediction == pytest.approx(float(model.predict(pd.DataFrame([PERSON]))[0]))
 
 
 def test_untrusted_types_in_skops(tmp_path: Path) -> None:

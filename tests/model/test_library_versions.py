@@ -121,3 +121,15 @@ def test_skops_files_of_this_version_are_unchanged_by_the_scan() -> None:
     copy = bytes(content)
     versions_in_file(content)
     assert content == copy
+
+
+def test_a_package_may_be_named_otherwise_than_its_distribution() -> None:
+    """The distribution that installed a package has its version; the owner's own modules have none."""
+    import dateutil
+    import yaml
+
+    for package, name in ((dateutil, "python-dateutil"), (yaml, "PyYAML")):
+        part = type("Part", (), {"__module__": f"{package.__name__}.parts", "transform": None})()
+        assert running_versions(part).get(name) == library_versions.running_version(name) is not None
+    own = type("Part", (), {"__module__": "tests.model.own", "transform": None})()
+    assert set(running_versions(own)) == {"numpy"}

@@ -15,13 +15,15 @@ from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stillsafe.core.schema import Row
 from stillsafe.model.confidence import ConfidenceMethod
 from stillsafe.model.frame import frame
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model, ModelKind, classes_of, kind_of
-from tests.model.models import features_of, model_of, write_reference
+from tests.model.models import PlainModel, features_of, model_of, write_reference
 from tests.serving.services import FEATURES, GOOD, OLD, fitted_pipeline, pipeline, sample, save_model, settings_of
 
 UNSEEN_TOWN: Row = {**GOOD, "town": "Atlantis"}
@@ -154,6 +156,8 @@ def test_what_is_neither_classifier_nor_regressor_is_refused() -> None:
         classes_of(both)
     with pytest.raises(ValueError, match="makes no predictions"):
         kind_of(object())
+    with pytest.raises(ValueError, match="PlainModel does not say that it is a classifier or a regressor"):
+        kind_of(make_pipeline(StandardScaler(), PlainModel()))
 
 
 def test_importing_the_model_is_cheap() -> None:

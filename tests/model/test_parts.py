@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from stillsafe.model import parts
+from tests.model.models import OddTransformer
 
 TABLE = pd.DataFrame({"code": ["1", "2", "3"] * 40, "size": np.arange(120.0), "branch": [1, 2, 5] * 40})
 NAMES = [*TABLE.columns]
@@ -118,3 +119,12 @@ def test_stated_orders_and_words_are_known() -> None:
     model = make_pipeline(encode, LogisticRegression()).fit(table, FLAGS)
     assert parts.ordered_categories(model, [*table.columns]) == {"grade": ("low", "mid", "high")}
     assert parts.vectorized_columns(model, [*table.columns]) == {"note"}
+
+
+def test_attributes_of_other_libraries_are_not_read() -> None:
+    """Where another library's class has names of scikit-learn for something else, all its columns are opaque."""
+    model = make_pipeline(OddTransformer(), LogisticRegression()).fit(TABLE, FLAGS)
+    for estimator in (model, model.steps[0][1]):
+        assert parts.encoded_columns(estimator, NAMES) == {}
+        assert parts.opaque_columns(estimator, NAMES) == set(NAMES)
+        assert parts.vectorized_columns(estimator, NAMES) == frozenset()

@@ -20,6 +20,7 @@ from stillsafe.model.artifact import read_estimator
 from stillsafe.model.batch_independence import batch_dependence
 from stillsafe.model.boosters.formats import HEAD, native_format
 from stillsafe.model.confidence import QUANTILES, ConfidenceScale, choose_method, scale_from
+from stillsafe.model.estimator_kind import declared_kind, is_of_scikit_learn, last_estimator
 from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.library_versions import origin_sentence, versions_in_file
 from stillsafe.model.model import Model, ModelKind, classes_of, kind_of
@@ -144,7 +145,8 @@ def kind_and_classes(estimator: Any, file: Path) -> tuple[ModelKind, tuple[Answe
 
     try:
         kind = kind_of(estimator)
-        check_is_fitted(estimator)
+        if is_of_scikit_learn(last_estimator(estimator)):  # others keep what they learnt in attributes of any name
+            check_is_fitted(estimator)
         return kind, classes_of(estimator)
     except NotFittedError:
         raise ModelError("The model is not fitted.", "Fit it, then save it again.", file=str(file)) from None
@@ -164,6 +166,11 @@ def _wrapper(estimator: Any) -> str:
         )
     if hasattr(estimator, "fit_predict") and getattr(estimator, "novelty", None) is False:
         return "Fit it with novelty=True, which lets it judge new rows."
+    if not is_of_scikit_learn(last_estimator(estimator)) and declared_kind(estimator) is None:
+        return (
+            "Derive its class from scikit-learn's ClassifierMixin or RegressorMixin, or set `_estimator_type` of the "
+            "object to 'classifier' or 'regressor', and save it again. A classifier also needs `classes_`."
+        )
     return (
         "Stillsafe serves fitted classifiers, regressors and anomaly detectors of scikit-learn, LightGBM, XGBoost and "
         "CatBoost, with one prediction per row."

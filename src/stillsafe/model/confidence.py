@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillsafe.core.evidence.shared_numbers import shared_quantiles
+from stillsafe.model.estimator_kind import DeclaredKind, declared_kind
 
 Numbers = npt.NDArray[np.float64]
 
@@ -100,9 +101,7 @@ def has_probabilities(estimator: Any) -> bool:
 
 def is_regressor(estimator: Any) -> bool:
     """Whether an estimator says that it is a regressor."""
-    from sklearn import base
-
-    return hasattr(estimator, "get_params") and bool(base.is_regressor(estimator))
+    return declared_kind(estimator) is DeclaredKind.REGRESSOR
 
 
 def choose_method(estimator: Any) -> ConfidenceMethod:

@@ -14,7 +14,9 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from stillsafe.model.parts import estimator_parts
@@ -46,7 +48,7 @@ def running_versions(estimator: Any) -> dict[str, str]:
     The owner's own modules have no version and are left out.
     """
     packages = {"numpy", *_packages(estimator)} - {"stillsafe", "builtins", *sys.stdlib_module_names}
-    names = sorted(DISTRIBUTIONS.get(package, package) for package in packages)
+    names = sorted({_distribution(package) for package in packages})
     return {name: version for name in names if (version := running_version(name))}
 
 
@@ -57,6 +59,35 @@ def running_version(distribution: str) -> str | None:
     except metadata.PackageNotFoundError:
         smaller = SMALLER_DISTRIBUTIONS.get(distribution)
         return None if smaller is None else running_version(smaller)
+
+
+def _distribution(package: str) -> str:
+    """The distribution of a package: of imblearn it is imbalanced-learn. The package where it is none, or several."""
+    if (name := DISTRIBUTIONS.get(package, package)) in SMALLER_DISTRIBUTIONS or running_version(name) is not None:
+        return name
+    return next(iter(_distributions_with(package)), name)
+
+
+@cache
+def _distributions_with(package: str) -> tuple[str, ...]:
+    """The distribution, if there is just one, that installed the package; of the owner's own modules none did.
+
+    We read the folder of the package alone, because all distributions of a Python take seconds.
+    """
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:  # a namespace, which several distributions share
+        return ()
+    top_levels = {
+        each.name: (each.read_text("top_level.txt") or "").split() or _top_levels(each.read_text("RECORD") or "")
+        for each in metadata.distributions(path=[str(Path(file).parent.parent)])
+    }
+    names = [name for name, packages in top_levels.items() if package in packages]
+    return tuple(names) if len(names) == 1 else ()
+
+
+def _top_levels(record: str) -> set[str]:
+    """The first part of each path in a list of installed files."""
+    return {line.partition("/")[0] for line in record.splitlines()}
 
 
 def versions_in_file(content: bytes) -> dict[str, str]:

@@ -29,6 +29,7 @@ from stillsafe.model.confidence import (
     top_probability,
     transform_inputs,
 )
+from stillsafe.model.estimator_kind import DeclaredKind, declared_kind, is_of_scikit_learn, last_estimator
 from stillsafe.model.frame import frame, inputs_of
 
 logger = logging.getLogger(__name__)
@@ -233,15 +234,15 @@ def kind_of(estimator: Any) -> ModelKind:
     Raises:
         ValueError: it is neither, is not fitted, or predicts several values per row.
     """
-    from sklearn.base import is_classifier, is_outlier_detector, is_regressor
-
     if not hasattr(estimator, "predict"):
         raise ValueError(f"{type(estimator).__name__} makes no predictions")
-    if is_classifier(estimator) or is_outlier_detector(estimator):
-        return ModelKind.CLASSIFIER
-    if is_regressor(estimator):
-        return ModelKind.REGRESSOR
-    raise ValueError(f"{type(estimator).__name__} is neither a classifier nor a regressor")
+    kind = declared_kind(estimator)
+    if kind is None:
+        last = last_estimator(estimator)
+        verb = "is" if is_of_scikit_learn(last) else "does not say that it is"
+        what = "neither a classifier nor a regressor" if verb == "is" else "a classifier or a regressor"
+        raise ValueError(f"{type(last).__name__} {verb} {what}")
+    return ModelKind.REGRESSOR if kind is DeclaredKind.REGRESSOR else ModelKind.CLASSIFIER
 
 
 def classes_of(estimator: Any) -> tuple[Answer, ...]:
@@ -252,9 +253,7 @@ def classes_of(estimator: Any) -> tuple[Answer, ...]:
     """
     if kind_of(estimator) is ModelKind.REGRESSOR:
         return ()
-    from sklearn.base import is_outlier_detector
-
-    if is_outlier_detector(estimator):
+    if declared_kind(estimator) is DeclaredKind.OUTLIER_DETECTOR:
         return DETECTOR_CLASSES
     fitted_classes = getattr(estimator, "classes_", None)
     if fitted_classes is None:

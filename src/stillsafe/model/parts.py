@@ -89,12 +89,12 @@ def _parts_with_columns(estimator: Any, names: Sequence[str]) -> Iterator[tuple[
     """The innermost steps and transformers, each with the columns of the table that reach it, as far as is known."""
     if estimator is None or isinstance(estimator, str):
         return
-    if (steps := getattr(estimator, "steps", None)) is not None:
+    if steps := _tuples(getattr(estimator, "steps", None), 2):
         for _, step in steps:
             yield from _parts_with_columns(step, names)
             if not _keeps_columns(step, len(names)):
                 break
-    elif (transformers := getattr(estimator, "transformers_", None)) is not None:
+    elif transformers := _tuples(getattr(estimator, "transformers_", None), 3):
         for _, step, selection in transformers:
             yield from _parts_with_columns(step, selected_columns(selection, names))
     elif inner := [part for attribute in _WRAPPER_ATTRIBUTES for part in _members(getattr(estimator, attribute, None))]:
@@ -102,6 +102,12 @@ def _parts_with_columns(estimator: Any, names: Sequence[str]) -> Iterator[tuple[
             yield from _parts_with_columns(part, names)
     else:
         yield estimator, names
+
+
+def _tuples(value: Any, length: int) -> Sequence[tuple[Any, ...]]:
+    """The steps of a pipeline, or the parts of a ColumnTransformer; none where another library's class has the name."""
+    is_list = isinstance(value, list | tuple) and all(isinstance(each, tuple) and len(each) == length for each in value)
+    return value if is_list else ()
 
 
 _WRAPPER_ATTRIBUTES = (
