@@ -4,6 +4,9 @@
 import graph or a new process.
 """
 
+import builtins
+import inspect
+import re
 import subprocess
 import sys
 
@@ -64,6 +67,17 @@ def test_the_public_names_are_complete_and_sorted() -> None:
     assert all(getattr(stillsafe, name) for name in stillsafe.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = stillsafe.nonsense
+
+
+def test_the_errors_that_public_names_raise_are_public() -> None:
+    """Whoever calls a public name can catch, by a public name, each error of this package that its docs name."""
+    public = [getattr(stillsafe, name) for name in stillsafe.__all__]
+    methods = [member for each in public if inspect.isclass(each) for member in vars(each).values()]
+    sections = [(inspect.getdoc(each) or "").partition("Raises:\n")[2] for each in [*public, *methods]]
+    lines = [line for section in sections for line in re.findall(r"^ +((?:[A-Z]\w+(?:, )?)+):", section, re.MULTILINE)]
+    raised = {name for line in lines for name in line.split(", ")}
+    assert {"InvalidFeatures", "IdInUse", "StoreError"} <= raised
+    assert {name for name in raised if not hasattr(builtins, name)} <= {*stillsafe.__all__}
 
 
 def test_the_public_function_is_not_replaced_by_the_package_of_its_name() -> None:

@@ -6,9 +6,11 @@ STILLSAFE_CONFIG=service/stillsafe.toml uvicorn app:app
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 import stillsafe
 
@@ -25,6 +27,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(lifespan=lifespan)
 app.mount("/stillsafe", stillsafe.create_app(CONFIG))  # dashboard, state, labels, metrics
+
+
+@app.exception_handler(stillsafe.InvalidFeatures)
+async def refuse(_request: Request, error: stillsafe.InvalidFeatures) -> JSONResponse:
+    """Features that break the schema are the client's mistake: 422, not 500."""
+    return JSONResponse({"detail": [asdict(violation) for violation in error.violations]}, 422)
 
 
 @app.post("/diagnose")

@@ -15,23 +15,28 @@ if TYPE_CHECKING:
     from stillsafe.core.signals import Evidence, Level, Reading, Signal
     from stillsafe.core.state import Memory, Severity, State
     from stillsafe.core.window import Window
-    from stillsafe.errors import StillsafeError
-    from stillsafe.guard import Guard
+    from stillsafe.errors import ConfigurationError, NoModel, StillsafeError, StoreError
+    from stillsafe.guard import Guard, IdInUse, InvalidFeatures
     from stillsafe.service import backtest, create_app
 
 __all__ = [
     "Baseline",
+    "ConfigurationError",
     "Decision",
     "Evidence",
     "Guard",
+    "IdInUse",
+    "InvalidFeatures",
     "Level",
     "Memory",
+    "NoModel",
     "Policy",
     "Reading",
     "Severity",
     "Signal",
     "State",
     "StillsafeError",
+    "StoreError",
     "Window",
     "backtest",
     "create_app",
@@ -41,17 +46,22 @@ __all__ = [
 
 _HOMES = {
     "Baseline": "core.baseline",
+    "ConfigurationError": "errors",
     "Decision": "core.decide",
     "Evidence": "core.signals",
     "Guard": "guard",
+    "IdInUse": "guard",
+    "InvalidFeatures": "guard",
     "Level": "core.signals",
     "Memory": "core.state",
+    "NoModel": "errors",
     "Policy": "core.policy",
     "Reading": "core.signals",
     "Severity": "core.state",
     "Signal": "core.signals",
     "State": "core.state",
     "StillsafeError": "errors",
+    "StoreError": "errors",
     "Window": "core.window",
     "create_app": "service",
     "decide": "core.decide",
