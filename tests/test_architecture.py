@@ -75,9 +75,9 @@ def test_the_errors_that_public_names_raise_are_public() -> None:
     methods = [member for each in public if inspect.isclass(each) for member in vars(each).values()]
     sections = [(inspect.getdoc(each) or "").partition("Raises:\n")[2] for each in [*public, *methods]]
     lines = [line for section in sections for line in re.findall(r"^ +((?:[A-Z]\w+(?:, )?)+):", section, re.MULTILINE)]
-    raised = {name for line in lines for name in line.split(", ")}
-    assert {"InvalidFeatures", "IdInUse", "StoreError"} <= raised
-    assert {name for name in raised if not hasattr(builtins, name)} <= {*stillsafe.__all__}
+    error_names = {name for line in lines for name in line.split(", ")}
+    assert {"InvalidFeatures", "IdInUse", "StoreError"} <= error_names
+    assert {name for name in error_names if not hasattr(builtins, name)} <= {*stillsafe.__all__}
 
 
 def test_the_public_function_is_not_replaced_by_the_package_of_its_name() -> None:

@@ -24,6 +24,13 @@ EVERYDAY = frozenset(
         # software
         *(
             "app",
+            "configuration",
+            "estimator",
+            "id",
+            "in",
+            "invalid",
+            "no",
+            "use",
             "body",
             "bug",
             "calendar",
