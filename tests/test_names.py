@@ -26,7 +26,6 @@ EVERYDAY = frozenset(
             "app",
             "configuration",
             "estimator",
-            "id",
             "in",
             "invalid",
             "no",

@@ -33,8 +33,20 @@ FOLDER = "TEST_COMMANDS"
 """Variable of the environment: where the session's server listens, beside the client that the tests start."""
 WITHOUT_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Variables of the server: a process with threads cannot fork."""
-READ_LATER = ("KMP_", "COLUMNS=", "OLDPWD=", "PATH=", "PWD=", "PYTEST_", "SHLVL=", "STILLSAFE_", "_=", *WITHOUT_THREADS)
-"""Beginnings of the variables that a command may have otherwise than the server. scikit-learn sets those of KMP."""
+READ_LATER = (
+    "KMP_",
+    "COLUMNS=",
+    "LINES=",
+    "OLDPWD=",
+    "PATH=",
+    "PWD=",
+    "PYTEST_",
+    "SHLVL=",
+    "STILLSAFE_",
+    "_=",
+    *WITHOUT_THREADS,
+)
+"""Beginnings of the variables that a command may have otherwise than the server; libraries set KMP and LINES."""
 LIBRARIES = (
     *("alembic", "fastapi", "httpx2", "joblib", "msgspec", "numpy", "pandas", "prometheus_client", "psycopg"),
     *("pyarrow.parquet", "rich.console", "rich.table", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model"),

@@ -156,8 +156,8 @@ def test_the_application_with_a_guard_answers(made_service: Path, monkeypatch: p
     with TestClient(names["app"]) as client:
         own = client.post("/diagnose", json={**row, "worst area": 880.0})
         assert (own.status_code, own.json()["decided_by"]) == (200, "model")
-        refused = client.post("/diagnose", json={**row, "worst area": "large"})
-        assert (refused.status_code, refused.json()["detail"][0]["feature"]) == (422, "worst area")
+        refusal = client.post("/diagnose", json={**row, "worst area": "large"})
+        assert (refusal.status_code, refusal.json()["detail"][0]["feature"]) == (422, "worst area")
         state = client.get("/stillsafe/v1/state").json()
         record = client.get(f"/stillsafe/v1/predictions/{own.json()['prediction_id']}")
     assert (state["state"], record.status_code) == ("NORMAL", 200)

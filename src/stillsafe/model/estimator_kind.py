@@ -1,6 +1,6 @@
-"""What an estimator says that it is: a classifier, a regressor or a detector of anomalies, of whatever library.
+"""The declared kind of an estimator: classifier, regressor or detector of anomalies, of whatever library.
 
-scikit-learn's tags say it, and older libraries say it by their base classes or by `_estimator_type`. A pipeline of
+scikit-learn's tags declare it, and older libraries do so by their base classes or by `_estimator_type`. A pipeline of
 scikit-learn reads the tags of its last step alone, so we look at that step as well.
 """
 
@@ -23,9 +23,9 @@ class DeclaredKind(StrEnum):
 
 
 def declared_kind(estimator: Any) -> DeclaredKind | None:
-    """What an estimator says that it is; None if it does not.
+    """The declared kind of an estimator, or None.
 
-    An object with `predict_proba` and `classes_` that says nothing is a classifier.
+    An object with `predict_proba` and `classes_` without a declared kind is a classifier.
     """
     last = last_estimator(estimator)
     for part in (estimator, last):

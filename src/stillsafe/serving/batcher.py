@@ -29,7 +29,7 @@ SHARED_SECONDS = 1.0
 class _Request(Generic[T, R]):
     """One request: its items without an answer, the answers so far, and the future that receives all of them.
 
-    `is_large` tells whether all of its items together are more than a batch may have.
+    `is_large` is whether all of its items together are more than a batch may have.
     """
 
     items: Sequence[T]

@@ -353,7 +353,7 @@ def _write_predictions(context: Context, records: Records) -> Sequence[Predictio
 def _write_identified(context: Context, records: Records) -> list[PredictionRecord | IdConflict]:
     """The records once they are on disk, some of which have ids; instead of a retry's, the stored answer.
 
-    While a database server is out, the spool of this host tells which are retries. Another host may answer the same
+    While a database server is out, the spool of this host shows which are retries. Another host may answer the same
     id meanwhile: the drain finds that.
     """
     keep = timedelta(seconds=context.settings.ids.keep)

@@ -90,7 +90,7 @@ class AccessControl:
     def admits(self, scope: Scope) -> bool:
         """Let in a prediction request whose key was let in before, in a fraction of the time of `refusal`.
 
-        False says nothing: `refusal` then decides. A header is found here only where `refusal` let the same one in by
+        False means nothing: `refusal` then decides. A header is found here only where `refusal` let the same one in by
         the keys that are valid now.
         """
         if self.cache.fresh_table() is not self._table or scope["path"] not in PREDICT_PATHS:
