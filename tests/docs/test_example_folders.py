@@ -22,6 +22,7 @@ from stillsafe.demo import serve
 from stillsafe.monitoring import hold
 from stillsafe.settings import DATABASE_VARIABLE
 from tests.attack.front import NAME, running_nginx
+from tests.cli.command_server import program
 from tests.cli.commands import Command
 from tests.ports import free_port
 from tests.postgres import Postgres
@@ -179,7 +180,7 @@ class Nights:
         day.mkdir(parents=True, exist_ok=True)
         for number, part in enumerate(parts):
             part.to_csv(day / f"part-{number}.csv", index=False)
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{program().parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "STILLSAFE_CONFIG": str(self.file)}
         process = subprocess.run([EXAMPLES / "nightly-batch" / "nightly.sh", day], env=environment, check=False)
         return process.returncode, sorted(file.name for file in (day / "answers").glob("*"))

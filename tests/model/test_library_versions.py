@@ -1,5 +1,6 @@
 """The versions of a model's libraries: in its file, in this Python, and what differs."""
 
+from importlib import import_module
 from pathlib import Path
 
 import catboost
@@ -125,11 +126,8 @@ def test_skops_files_of_this_version_are_unchanged_by_the_scan() -> None:
 
 def test_a_package_may_be_named_otherwise_than_its_distribution() -> None:
     """The distribution that installed a package has its version; the owner's own modules have none."""
-    import dateutil
-    import yaml
-
-    for package, name in ((dateutil, "python-dateutil"), (yaml, "PyYAML")):
-        part = type("Part", (), {"__module__": f"{package.__name__}.parts", "transform": None})()
+    for package, name in (("dateutil", "python-dateutil"), ("yaml", "PyYAML")):
+        part = type("Part", (), {"__module__": f"{import_module(package).__name__}.parts", "transform": None})()
         assert running_versions(part).get(name) == library_versions.running_version(name) is not None
     own = type("Part", (), {"__module__": "tests.model.own", "transform": None})()
     assert set(running_versions(own)) == {"numpy"}

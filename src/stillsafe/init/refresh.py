@@ -25,6 +25,7 @@ from stillsafe.init.price_errors import Errors, missing_price_errors, split_erro
 from stillsafe.init.reference_file import reference_content
 from stillsafe.init.reference_study import ReferenceRequest, ReferenceSample, study_reference
 from stillsafe.init.rule_pricing import SearchSample
+from stillsafe.init.rule_proposal import NO_PROPOSAL
 from stillsafe.init.settings_edit import edited_text
 from stillsafe.init.time_zone import choose_time_zone
 from stillsafe.model.load import load_model, load_scoring_model
@@ -251,7 +252,7 @@ def _missing_errors(current: Settings, search_sample: SearchSample) -> _Addition
         in_file, own_errors = split_errors(errors.sources, counts)
     if in_file:
         generation = service_folder.generation_of(current.folder)
-        values["lists_file"] = service_folder.numbered_name(rule_search.NO_PROPOSAL.lists_file, generation)
+        values["lists_file"] = service_folder.numbered_name(NO_PROPOSAL.lists_file, generation)
         files[values["lists_file"]] = text_with_errors(text, in_file).encode()
     sentence = (
         'The prices of the fallback had no error and have one now: with `bypass = "when_it_pays"` the fallback '
