@@ -64,7 +64,7 @@ def test_what_skops_cannot_hold_stays_joblib(tmp_path: Path) -> None:
     created_service = init_service(model, table, tmp_path, trust_joblib=True)
     service_settings = settings.load(created_service.folder / "stillsafe.toml")
     assert (service_settings.model.format, service_settings.model.trusted) == ("joblib", True)
-    assert any("stays a joblib file" in warning for warning in created_service.warnings)
+    assert any("which can call any function. A joblib" in warning for warning in created_service.warnings)
     assert predictions_of(created_service.folder, PERSON)[0]["decided_by"] == "model"
 
 
@@ -100,6 +100,9 @@ def test_a_type_that_its_owner_trusts_is_converted(tmp_path: Path) -> None:
     table = people()
     name = f"{CustomClassifier.__module__}.CustomClassifier"
     estimator = CustomClassifier().fit(table[["age"]], table["stays"])
+    (folder := tmp_path / "first").mkdir()
+    created_service = init_service(estimator, table[["age"]], folder, trust_joblib=True, python_path=(Path(),))
+    assert any(f"give --trusted-type {name}. A joblib" in warning for warning in created_service.warnings)
     created_service = init_service(
         estimator, table[["age"]], tmp_path, trust_joblib=True, trusted_types=(name,), python_path=(Path(),)
     )

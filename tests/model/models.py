@@ -62,6 +62,10 @@ class NamedRegressor(BaseEstimator):  # type: ignore[misc] # scikit-learn has no
         self.mean = float(np.mean(answers))
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether it is, which the name of an attribute does not show."""
+        return hasattr(self, "mean")
+
     def predict(self, inputs: Any) -> Any:
         """The mean, and a little of the first column."""
         return self.mean + np.nan_to_num(np.asarray(inputs, dtype=object)[:, 0].astype(float)) / 100
@@ -87,8 +91,9 @@ class OddTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc] # s
         self.categories_ = {name: ["a", "b"] for name in inputs.columns}
         self.is_categorical_ = None
         self.estimators_ = {"estimator": 3}
+        self.columns_ = list(inputs.select_dtypes(["number", "bool"]).columns)
         return self
 
     def transform(self, inputs: Any) -> Any:
         """The columns with numbers, without missing values."""
-        return inputs.select_dtypes(["number", "bool"]).astype(float).fillna(0.0)
+        return inputs[self.columns_].astype(float).fillna(0.0)

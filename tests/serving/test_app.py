@@ -222,18 +222,25 @@ def test_an_internal_error_is_a_problem_too(service: Service) -> None:
     assert "secret" not in failure.detail
 
 
+def open_databases() -> set[str]:
+    """The databases of services that this process has open."""
+    files = {os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()}
+    return {each for each in files if "stillsafe.db" in each}
+
+
 def test_an_app_can_be_opened_again(service: Service) -> None:
     """Its lifespan may begin and end more than once. See `test_fast_path.py` for requests outside of one.
 
     Each end closes what its beginning opened: a program that makes many applications keeps no thread and no file.
     """
     client, threads = TestClient(build(service.context), raise_server_exceptions=False), {*threading.enumerate()}
+    others = open_databases()
     for _ in range(2):
         with client:
             assert client.post(PREDICT, json=_features()).status_code == 200
         names = {each.name for each in {*threading.enumerate()} - threads if each.name.startswith("stillsafe-")}
         assert names <= {"stillsafe-time-share_0"}  # which ends with the application
-        assert [each for each in Path("/proc/self/fd").iterdir() if "stillsafe.db" in os.path.realpath(each)] == []
+        assert open_databases() - others == set()
 
 
 @pytest.mark.parametrize(

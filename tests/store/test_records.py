@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from stillsafe.core.fallback import Answer
-from stillsafe.store.codec import dumps, from_document
-from stillsafe.store.records import PredictionRecord
+from stillsafe.store.codec import dumps
+from stillsafe.store.records import spooled_record
 from tests.store.conftest import START, identified_prediction, prediction
 
 
@@ -25,7 +25,7 @@ def test_the_spool_returns_the_logged_fields(answer: Answer) -> None:
     """What comes back from the spool writes the same row; what only the client gets is not stored."""
     record = replace(prediction(1), prediction=answer, probabilities={"yes": 0.9}, watched=True)
     document = record.spool_document()
-    restored_record = from_document(PredictionRecord, document)
+    restored_record = spooled_record(document)
     assert set(document) == {each.name for each in fields(record)} - _FOR_THE_CLIENT - _OF_IDS
     assert restored_record.prediction_text == record.prediction_text
     logged_record = replace(record, prediction=restored_record.prediction, probabilities=None, watched=False)
@@ -37,7 +37,7 @@ def test_the_spool_returns_the_logged_fields(answer: Answer) -> None:
 def test_the_spool_returns_the_whole_answer_to_a_request_with_an_id(answer: Answer | None) -> None:
     """A retry after the outage gets it as it was sent."""
     record = replace(identified_prediction(1), prediction=answer, watched=True)
-    restored_record = from_document(PredictionRecord, record.spool_document())
+    restored_record = spooled_record(record.spool_document())
     assert restored_record == record
     assert type(restored_record.prediction) is type(answer)
     assert record.unlogged_answer()["probabilities"] == [["yes", 0.9], ["no", 0.1]]

@@ -85,4 +85,7 @@ def _compiled_model(model: Model, settings: Settings) -> Finding:
             "It is not shown to answer as scikit-learn does, so scikit-learn serves, slower. The log has the reason."
         )
         return warning(subject, message)
-    return ok(subject, "off: scikit-learn serves. Set `compiled = true` in [model] to use it")
+    return ok(
+        subject,
+        "off: scikit-learn serves. `compiled = true` in [model] uses it where its answers are the same",
+    )

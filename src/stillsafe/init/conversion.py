@@ -23,6 +23,7 @@ from stillsafe.model.frame import frame, inputs_of
 from stillsafe.model.library_versions import Versions, versions_in_file, with_origin
 from stillsafe.model.model import Model
 from stillsafe.model.parts import estimator_parts
+from stillsafe.model.trusted_types import NEVER_TRUSTED, TRUSTED_TYPES
 
 MOST_ROWS_COMPARED = 500
 TOLERANCE = 1e-9
@@ -81,10 +82,26 @@ def stored_model(
         )
         return StoredModel(with_origin(skops_content, versions), "skops", (), sentence, versions)
     sentence = (
-        "The model stays a joblib file, because skops cannot store it without trusting further types (name them "
-        "with --trusted-type). A joblib file can run any code when it is loaded: restrict who may write it."
+        f"The model stays a joblib file, because {_obstacle(model.estimator, trusted_types)}. A joblib file can run "
+        "any code when it is loaded: restrict who may write it."
     )
     return StoredModel(content, file_format, (), sentence, versions)
+
+
+def _obstacle(estimator: Any, trusted_types: Sequence[str]) -> str:
+    """Why an estimator is no skops file, and what may be done about it."""
+    import skops.io
+
+    try:
+        types = set(skops.io.get_untrusted_types(data=skops.io.dumps(estimator))).difference(TRUSTED_TYPES)
+    except Exception:  # noqa: BLE001 - whatever the libraries raise, the model stays joblib
+        types = set()
+    if never := sorted(types & NEVER_TRUSTED):
+        return f"a skops file of it would contain {', '.join(never)}, which can call any function"
+    if unknown := sorted(types.difference(trusted_types)):
+        options = " ".join(f"--trusted-type {name}" for name in unknown)
+        return f"skops does not know all of its types. If you trust their code, give {options}"
+    return "skops cannot store it with the same predictions"
 
 
 def as_native(model: Model, rows: Sequence[Row]) -> StoredModel | None:

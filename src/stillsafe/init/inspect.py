@@ -166,7 +166,8 @@ def _wrapper(estimator: Any) -> str:
         )
     if hasattr(estimator, "fit_predict") and getattr(estimator, "novelty", None) is False:
         return "Fit it with novelty=True, which lets it judge new rows."
-    if not is_of_scikit_learn(last_estimator(estimator)) and declared_kind(estimator) is None:
+    can_predict = hasattr(estimator, "predict")
+    if can_predict and not is_of_scikit_learn(last_estimator(estimator)) and declared_kind(estimator) is None:
         return (
             "Derive its class from scikit-learn's ClassifierMixin or RegressorMixin, or set `_estimator_type` of the "
             "object to 'classifier' or 'regressor', and save it again. A classifier also needs `classes_`."
