@@ -236,20 +236,42 @@ def workers(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
 
 def versions(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
     """Model versions with a state and a row in the log, beside the one that is judged."""
-    figures = Figures("model versions")
+    return _history(benchmark, sizes, "model versions", 1, add_versions, {DASHBOARD: _DASHBOARD})
+
+
+def _history(
+    benchmark: ScaleBenchmark,
+    sizes: Sequence[int],
+    what: str,
+    first: int,
+    add: Callable[[Log, int, int], None],
+    pages: Mapping[str, str],
+) -> Figures:
+    """A run and some pages while a history of one judged version grows.
+
+    Args:
+        benchmark: the options and the progress.
+        sizes: of the history, ascending.
+        what: grows, for a person.
+        first: size of the history that there is before.
+        add: adds to a log from one size to another.
+        pages: name of a figure -> the page whose CPU it is.
+    """
+    figures = Figures(what)
     work, template = benchmark.flights()
     for store in STORES:
         log = benchmark.log(work, template, WINDOW_ROWS, store=store)
         first_run(log)
-        at, earlier = NOW, 1
+        at, earlier = NOW, first
         for size in sizes:
-            benchmark.bar.describe(f"{store}, {size:,} versions")
-            add_versions(log, earlier, size)
+            benchmark.bar.describe(f"{store}, {size:,} {what}")
+            add(log, earlier, size)
             earlier = size
             for _ in range(benchmark.options.rounds):
                 at += STEP
                 figures.add(RUN, store, size, cpu_of(run_at(log, at)))
-                figures.add(DASHBOARD, store, size, *page_seconds(log, (_DASHBOARD,), at))
+                for name, seconds in zip(pages, page_seconds(log, tuple(pages.values()), at), strict=True):
+                    figures.add(name, store, size, seconds)
             benchmark.bar.advance()
         _remove(log)
     return figures
@@ -272,25 +294,8 @@ def add_versions(log: Log, first: int, end: int) -> None:
 
 def incident_count(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
     """Incidents, each with a run of its own, all ended."""
-    figures = Figures("incidents, and as many runs")
-    work, template = benchmark.flights()
-    for store in STORES:
-        log = benchmark.log(work, template, WINDOW_ROWS, store=store)
-        first_run(log)
-        at, earlier = NOW, 0
-        for size in sizes:
-            benchmark.bar.describe(f"{store}, {size:,} incidents")
-            add_incidents(log, earlier, size)
-            earlier = size
-            for _ in range(benchmark.options.rounds):
-                at += STEP
-                figures.add(RUN, store, size, cpu_of(run_at(log, at)))
-                dashboard, listing = page_seconds(log, (_DASHBOARD, _INCIDENTS), at)
-                figures.add(DASHBOARD, store, size, dashboard)
-                figures.add("CPU of /v1/incidents (s)", store, size, listing)
-            benchmark.bar.advance()
-        _remove(log)
-    return figures
+    pages = {DASHBOARD: _DASHBOARD, "CPU of /v1/incidents (s)": _INCIDENTS}
+    return _history(benchmark, sizes, "incidents, and as many runs", 0, add_incidents, pages)
 
 
 def add_incidents(log: Log, first: int, end: int) -> None:

@@ -28,7 +28,8 @@ def main() -> None:
             signal.signal(number, lambda this, _: os.kill(pid, this))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
     if not pid:
-        os.execv(f"{os.path.dirname(sys.executable)}/stillsafe", ["stillsafe", *sys.argv[1:]])  # noqa: S606
+        program = f"{os.path.dirname(sys.executable)}/stillsafe"
+        os.execv(program, ["stillsafe", *sys.argv[1:]])  # noqa: S606 - the project's own program
     exit_code = int(connection.recv(100))
     if exit_code < 0:
         signal.signal(-exit_code, signal.SIG_DFL)
