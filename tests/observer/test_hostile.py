@@ -269,8 +269,8 @@ def test_failures_are_reported_and_repaired(shop: Shop) -> None:
     explanations = shop.rows("SELECT incident_status FROM llm_explanations WHERE source = 'llm'")
     assert explanations == [("escalated",), ("opened",)]
     code, out, _ = shop.run("explain")
-    shown = ["has become CRITICAL", f"escalated (explained by {MODEL})", "opened (explained by offline)"]
-    assert sorted(shown, key=out.index) == shown
+    sentences = ["has become CRITICAL", f"escalated (explained by {MODEL})", "opened (explained by offline)"]
+    assert sorted(sentences, key=out.index) == sentences
 
 
 def test_a_step_with_useless_answers_is_abandoned(shop: Shop) -> None:
