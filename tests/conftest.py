@@ -43,14 +43,54 @@ LONG_FORMS = (
     "tests/faults/test_life_cycle.py::test_an_upgrade_keeps_what_was_acknowledged[sqlite]",
     "tests/faults/test_life_cycle.py::test_a_server_refuses_another_schema_version[sqlite]",
     "tests/faults/test_labels_killed.py::test_kill_minus_nine_while_labels_come_in[sqlite]",
+    "tests/faults/test_workers.py::test_workers_end_with_their_parent[postgresql]",
+    "tests/faults/test_workers.py::test_sigterm_completes_accepted_requests[sqlite]",
+    "tests/faults/test_workers.py::test_a_killed_worker_is_replaced_and_loses_nothing[sqlite]",
 )
 """What `make long` runs and `make test` does not, which would take longer than it may."""
+
+
+SHORT_FORMS = {
+    "tests/attack/test_neighbours.py::test_neighbours_are_answered": (
+        *("nobody", "a head of 100 MB", "1 MB of unknown keys", "connections of rubbish", "200 half heads"),
+        "4 viewers of the dashboard",
+    ),
+    "tests/init/test_field_cases.py::test_open_ended_features_are_watched_by_their_form": (
+        *("title-None-missing_rate:title", "day-1970-01-01T00:00:00+00:00-unseen_category_rate:day"),
+    ),
+    "tests/matrix/test_clients.py::test_a_fault_of_few_clients_warns_and_names_them": (
+        *("one of six-nulls", "one of fifty-stuck", "two of twenty-permuted"),
+    ),
+    "tests/matrix/test_clients.py::test_a_fault_of_the_service_is_critical": (
+        *("one only-permuted", "one of two-stuck", "twenty of fifty-unseen", "all of fifty-nulls"),
+    ),
+    "tests/observer/test_hostile.py::test_no_answer_changes_anything": (
+        *("503", "hangs", "drips headers", "streams for ever", "not JSON", "10 MB", "packed", "cut", "deep answer"),
+        *("much of '1,'", "orders", "everything evil"),
+    ),
+}
+"""Test -> the values of its parameters that `make test` runs; `make long` runs the others."""
+
+
+BOTH_STORES = ("alerts", "erasure", "hold", "log_export", "run", "same_on_both_stores", "side_by_side")
+"""Tests of the monitor that `make test` runs on both stores; the others on PostgreSQL are left to `make long`."""
+
+
+def _is_long(test: str) -> bool:
+    """Whether a test, by its id, is left to `make long`."""
+    name, _, parameters = test.partition("[")
+    choice = SHORT_FORMS.get(name)
+    if choice is not None:
+        return parameters.removesuffix("]") not in choice
+    is_second_store = name.startswith("tests/monitoring/") and "postgresql" in parameters
+    file = name.partition("::")[0].rpartition("/")[2]
+    return test.startswith(LONG_FORMS) or (is_second_store and file not in {f"test_{each}.py" for each in BOTH_STORES})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long tests: at the end of a run a worker that had one left would work alone."""
     for item in items:
-        if item.nodeid.startswith(LONG_FORMS):
+        if _is_long(item.nodeid):
             item.add_marker("long")
     items.sort(key=lambda item: not item.nodeid.startswith(LONG_TESTS))
 

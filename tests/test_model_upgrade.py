@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import sklearn
 from starlette.testclient import TestClient
 
 from stillsafe import service
+from tests.cli.command_server import program
 from tests.stores import with_store
 from tests.upgrades import OLD_VERSION, answered_otherwise, edit_reference, measured_with_old_version
 
@@ -27,7 +27,7 @@ def responses(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
-    command = [sys.executable, "-m", "stillsafe", *words, "--config", str(folder / "stillsafe.toml")]
+    command = [str(program()), *words, "--config", str(folder / "stillsafe.toml")]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

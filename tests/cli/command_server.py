@@ -1,16 +1,18 @@
 """Short commands for tests, each a real process, without the second of imports that starting Python costs.
 
-`program()` is a `stillsafe` to be put on PATH or started. It sends its words, folder, environment and streams to a
-process that has imported the program and its libraries and nothing else. That process forks, and the child runs
-the installed program's `main()`: with these words, in this folder, with its own exit code, ended by its own signals.
+`program()` is a `stillsafe` to be put on PATH or started; `start` begins one that goes on running. Words, folder,
+environment and streams go to a process that has imported the program and its libraries and nothing else. That process
+forks, and the child runs the installed program's `main()`: with these words, in this folder, with its own exit code,
+ended by its own signals.
 
 What is settled while Python starts cannot be settled afterwards. A command whose environment differs in more than
-what is read later runs as the installed program, and so does one that goes on running or starts others.
+what is read later runs as the installed program, and so does one that starts others.
 """
 
 import gc
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -19,14 +21,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 INSTALLATION = Path(sys.executable).with_name("stillsafe")
 LASTING_COMMANDS = {"demo", "serve", "tour"}
+"""Commands that `program()` starts as the installed program."""
 ENVIRONMENT = dict(os.environ)
 """As this process began: libraries add to it."""
 FOLDER = "TEST_COMMANDS"
@@ -84,6 +88,92 @@ def program() -> Path:
     return Path(os.environ[FOLDER]) / "stillsafe"
 
 
+class Process:
+    """A command that goes on running, as a fork of the session's server; its methods are those of `subprocess.Popen`.
+
+    Args:
+        pid: of the fork.
+        connection: to the server, which kills the fork when this process ends.
+    """
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._exit_code(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs after so many seconds.
+        """
+        exit_code = self._exit_code(timeout)
+        if exit_code is None:
+            raise subprocess.TimeoutExpired(["stillsafe"], timeout or 0)
+        return exit_code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Leave it alone, as this process's end does: the server kills it."""
+        self._connection.close()
+
+    def __enter__(self) -> "Process":
+        """The process."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Wait for its end."""
+        self.wait()
+
+    def _exit_code(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
+            self.returncode = int(self._connection.recv(100))
+            self._connection.close()
+        return self.returncode
+
+
+def start(
+    *words: str, folder: Path, log: IO[bytes], environment: Mapping[str, str] | None = None
+) -> Process | subprocess.Popen[bytes]:
+    """Start a command that goes on running, in a process that is not this one's child.
+
+    Args:
+        words: of the command.
+        folder: in which it runs.
+        log: the file of both of its outputs.
+        environment: of the command; None for this process's.
+    """
+    place = dict(os.environ if environment is None else environment)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(f"{os.environ[FOLDER]}/socket")
+    mask = os.umask(0)
+    os.umask(mask)
+    facts = {"words": words, "folder": str(folder), "environment": place, "mask": mask, "goes_on": True}
+    with open(os.devnull, "rb") as nothing:
+        socket.send_fds(connection, [json.dumps(facts).encode()], [nothing.fileno(), log.fileno(), log.fileno()])
+    pid = int(connection.recv(100))
+    if pid:
+        return Process(pid, connection)
+    connection.close()
+    return subprocess.Popen([INSTALLATION, *words], cwd=folder, env=place, stdout=log, stderr=log)
+
+
 @dataclass(frozen=True)
 class Command:
     """What a client sent, and its standard streams."""
@@ -93,11 +183,12 @@ class Command:
     environment: dict[str, str]
     mask: int
     streams: list[int]
+    goes_on: bool = False
 
     @property
     def is_taken(self) -> bool:
         """Whether a fork of this process runs it as the installed program would."""
-        is_lasting = bool(LASTING_COMMANDS & set(self.words[:1]))
+        is_lasting = bool(LASTING_COMMANDS & set(self.words[:1])) and not self.goes_on
         return not is_lasting and _read_at_start(self.environment) == _read_at_start(ENVIRONMENT)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from sqlalchemy import select
 from stillsafe.settings import DATABASE_VARIABLE
 from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs
+from tests.cli.command_server import INSTALLATION, Process, program, start
 from tests.ports import free_port
 
 BODY = {"mean radius": 14.0, "mean texture": 19.0, "mean smoothness": 0.1, "worst area": 800.0}
@@ -50,14 +50,18 @@ class Api:
     workers: int = 1
     extra_environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "Process | subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start the process and wait until it is live."""
         self.port = free_port()
-        command = [sys.executable, "-m", "stillsafe", "serve", "--port", str(self.port), "--workers", str(self.workers)]
+        words = ["serve", "--port", str(self.port), "--workers", str(self.workers)]
         with (self.folder / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+            if self.workers == 1:
+                self.process = start(*words, folder=self.folder, log=log, environment=self.environment)
+            else:  # which starts others
+                options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "stdout": log, "stderr": log}
+                self.process = subprocess.Popen([INSTALLATION, *words], **options)
         wait_until(self.alive, self.log_text)
 
     @property
@@ -112,7 +116,7 @@ class Api:
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of this service to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "stillsafe", *words],
+            [program(), *words],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

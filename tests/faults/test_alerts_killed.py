@@ -1,7 +1,6 @@
 """kill -9 of the monitor while it has alerts to write and to send, to a receiver that is dead half of the time."""
 
 import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import datetime
@@ -18,6 +17,7 @@ from stillsafe.store import database
 from stillsafe.store.read.alerts import pending_alerts, recent_alerts
 from stillsafe.store.tables import current_window_metrics
 from tests.alerting.receivers import receiver
+from tests.cli.command_server import Process, start
 from tests.faults import service_log
 from tests.faults.conftest import LONG, repetitions
 from tests.faults.figures import Figure
@@ -28,8 +28,9 @@ RECEIVER = '\n[[alerts]]\nname = "chat"\nurl_variable = "TEST_ALERT_URL"\ntimeou
 Rows = list[dict[str, float]]
 
 
-def _start(folder: Path, now: datetime) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "stillsafe", "monitor", "--now", now.isoformat()], cwd=folder)
+def _start(folder: Path, now: datetime) -> Process | subprocess.Popen[bytes]:
+    with (folder / "monitor.log").open("ab") as log:
+        return start("monitor", "--now", now.isoformat(), folder=folder, log=log)
 
 
 def _outbox(settings: Settings) -> tuple[list[str], int, int]:

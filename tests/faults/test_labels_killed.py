@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -14,6 +13,7 @@ from sqlalchemy import select
 
 from stillsafe.store import database
 from stillsafe.store.tables import labels, request_duplicates, request_ids
+from tests.cli.command_server import start
 from tests.faults.api import BODY, Api, RequestRefused, wait_until
 from tests.faults.conftest import repetitions
 from tests.faults.figures import Figure
@@ -171,8 +171,8 @@ def test_a_killed_import_goes_on(on_either: Api, figure: Figure) -> None:
 
 
 def _killed_import(api: Api, file: str, seconds: float) -> None:
-    command = [sys.executable, "-m", "stillsafe", "labels", "add", file]
-    process = subprocess.Popen(command, cwd=api.folder, env=api.environment, stderr=subprocess.DEVNULL)
+    with (api.folder / "labels.log").open("ab") as log:
+        process = start("labels", "add", file, folder=api.folder, log=log, environment=api.environment)
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()

@@ -1,7 +1,6 @@
 """If the monitor is killed or started several times at once, the decisions are those of undisturbed runs."""
 
 import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from stillsafe.store.read.baselines import all_baselines
 from stillsafe.store.read.runs import last_run
 from stillsafe.store.read.state import current_state
 from stillsafe.store.tables import current_window_metrics
+from tests.cli.command_server import Process, start
 from tests.faults import service_log
 from tests.faults.conftest import repetitions
 from tests.faults.figures import Figure
@@ -27,13 +27,13 @@ MISSING_STEPS = range(4, 8)
 Rows = list[dict[str, float]]
 
 
-def start_command(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
+def start_command(folder: Path, *words: str) -> Process | subprocess.Popen[bytes]:
     """Start a command of the service without waiting for it."""
-    command = [sys.executable, "-m", "stillsafe", *words]
-    return subprocess.Popen(command, cwd=folder)
+    with (folder / "commands.log").open("ab") as log:
+        return start(*words, folder=folder, log=log)
 
 
-def monitor(folder: Path, now: datetime) -> "subprocess.Popen[bytes]":
+def monitor(folder: Path, now: datetime) -> Process | subprocess.Popen[bytes]:
     """Start a monitoring run without waiting for it."""
     return start_command(folder, "monitor", "--now", now.isoformat())
 

@@ -11,7 +11,7 @@ from tests.matrix.cells import DIMENSIONS, Cell, pairwise
 from tests.matrix.simulation import play
 from tests.postgres import STORES
 
-SHORT = 6
+SHORT = 4
 """Cells of the short form; `make matrix` plays all of them."""
 SLOW = {"bursty"}
 """Traffic whose cells take the longest: those of `ABSENCES` stand for it."""

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from stillsafe import service
+from tests.cli.command_server import program
 from tests.observer.conftest import HASHED_VALUE, INJECTION, KEY, STEP, STORY, Shop
 from tests.observer.server import (
     EVIL,
@@ -120,7 +121,7 @@ def run_monitor(shop: Shop, chapter: str) -> tuple["subprocess.CompletedProcess[
     """Run the monitor in its own process, as cron does; return the process and its seconds."""
     shop.now += STEP
     shop.log(chapter)
-    command = [sys.executable, "-m", "stillsafe", "monitor", "--now", shop.now.isoformat(), "--json"]
+    command = [str(program()), "monitor", "--now", shop.now.isoformat(), "--json"]
     start = time.monotonic()
     process = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, check=False, timeout=120)
     shop.results.append((process.returncode, process.stdout))
@@ -235,7 +236,7 @@ def test_two_at_once_send_one(shop: Shop) -> None:
     shop.live(*STORY)
     with listening(slowly) as server:
         shop.observe(server.url, **LONG_LIMITS)
-        command = [sys.executable, "-m", "stillsafe", "explain", "--pending"]
+        command = [str(program()), "explain", "--pending"]
         processes = [
             subprocess.Popen(command, cwd=shop.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)
         ]

@@ -4,25 +4,23 @@ import json
 import resource
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import IO, Any
 
+from tests.cli.command_server import INSTALLATION, Process, start
 from tests.ports import free_port
-
-COMMAND = [sys.executable, "-c", "from stillsafe.cli import main; main()", "serve"]
 
 
 @dataclass(frozen=True)
 class ServerProcess:
     """A process that serves, its port and the file of its log."""
 
-    process: subprocess.Popen[bytes]
+    process: Process | subprocess.Popen[bytes]
     port: int
     log_file: Path
 
@@ -52,18 +50,23 @@ def serve_folder(
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in serving.items())
     settings.write_text(settings.read_text().replace("[serving]\n", f"[serving]\n{lines}"))
     port = free_port()
-    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port), *options]
-    limit = None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2)
-    with (
-        (folder / "serve.log").open("wb") as log,
-        subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, preexec_fn=limit) as process,
-    ):
+    words = ["serve", "--host", "127.0.0.1", "--port", str(port), *options]
+    with (folder / "serve.log").open("wb") as log, _started(words, folder, log, descriptors) as process:
         try:
             server = ServerProcess(process, port, folder / "serve.log")
-            _wait_until_live(server)
+            wait_until_live(server)
             yield server
         finally:
             process.kill()
+
+
+def _started(
+    words: list[str], folder: Path, log: IO[bytes], descriptors: int | None
+) -> Process | subprocess.Popen[bytes]:
+    if descriptors is None and "--workers" not in words:
+        return start(*words, folder=folder, log=log)
+    limit = None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2)
+    return subprocess.Popen([INSTALLATION, *words], cwd=folder, stdout=log, stderr=log, preexec_fn=limit)
 
 
 def request(path: str = "/health/live", *headers: str) -> bytes:
@@ -104,7 +107,8 @@ def seconds_until_closed(connection: socket.socket, most: float = 20) -> float:
     return monotonic() - began
 
 
-def _wait_until_live(server: ServerProcess) -> None:
+def wait_until_live(server: ServerProcess) -> None:
+    """Return when it answers."""
     for _ in range(600):
         try:
             with server.connect() as connection:

@@ -4,7 +4,6 @@ import http.client
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +11,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.cli.command_server import INSTALLATION, program, start
 from tests.ports import free_port
-
-COMMAND = [sys.executable, "-c", "from stillsafe.cli import main; main()", "serve"]
 
 
 @pytest.fixture
@@ -25,9 +23,11 @@ def used_port() -> Iterator[int]:
 
 
 def _refusal(folder: Path, *words: str) -> str:
-    ran = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 2, ran.stderr
-    return ran.stderr
+    with (folder / "serve.log").open("wb") as log:
+        exit_code = start("serve", *words, folder=folder, log=log).wait(60)
+    message = (folder / "serve.log").read_text()
+    assert exit_code == 2, message
+    return message
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -54,7 +54,7 @@ def test_an_impossible_port_is_refused(made_service: Path) -> None:
 def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
     """After a signal it waits for an unfinished body, but no longer than the grace period."""
     port = free_port()
-    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port)]
+    command = [INSTALLATION, "serve", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_live(port)
@@ -86,14 +86,14 @@ def _wait_until_live(port: int) -> None:
 def test_keys_are_in_force_in_every_process(made_service: Path, workers: str) -> None:
     """Also those that `--keys` alone asks for: a request without one is refused, and one with a new key is answered."""
     key = subprocess.run(
-        [*COMMAND[:-1], "key", "create", "me", "--scope", "read"],
+        [program(), "key", "create", "me", "--scope", "read"],
         cwd=made_service,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()
     port = free_port()
-    command = [*COMMAND, "--host", "127.0.0.1", "--port", str(port), "--keys", "--workers", workers]
+    command = [INSTALLATION, "serve", "--host", "127.0.0.1", "--port", str(port), "--keys", "--workers", workers]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_live(port)
