@@ -4,11 +4,14 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import skops.io
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sqlalchemy import func, select
 
 from stillsafe import score_file as module
@@ -17,6 +20,7 @@ from stillsafe.core.state import State
 from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, RefusedError, StoreError
 from stillsafe.guard import Guard
+from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.monitoring import hold
 from stillsafe.score_file import ScoreJob, score_file
 from stillsafe.store import database
@@ -63,6 +67,45 @@ def test_each_row_is_answered_or_refused(guard: Guard, healthy_rows: list[Row], 
             assert line["prediction"] == str(answer.prediction)
             assert float(line["probability.1"]) == (answer.probabilities or {})["1"]
     assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["in.csv", "out.csv"]
+
+
+def test_answers_of_any_text_are_whole_cells(tmp_path: Path, healthy_rows: list[Row]) -> None:
+    """Commas, quotes, percent signs and line breaks in the names of classes, beside a row that is refused."""
+    classes = ['no, "never"', "100% yes\nor so"]
+    features = pd.DataFrame(healthy_rows)
+    labels = [classes[int(each > features["worst area"].median())] for each in features["worst area"]]
+    model = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(features, labels)
+    skops.io.dump(model, tmp_path / "model.skops")
+    features.assign(answer=labels).to_csv(tmp_path / "sample.csv", index=False)
+    request = ServiceRequest(
+        tmp_path / "model.skops",
+        tmp_path / "sample.csv",
+        label="answer",
+        out=tmp_path / "service",
+        name="texts",
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+        salt="salt",
+    )
+    create_service(request)
+    config = tmp_path / "service" / "stillsafe.toml"
+    service.open_store(service.settings_of(config), create=True).dispose()
+    rows = features[:40].astype(object)
+    rows.loc[7, "mean radius"] = "wide"
+    rows.to_csv(tmp_path / "in.csv", index=False)
+    with Guard(config) as guard:
+        report = score_file(guard, ScoreJob(tmp_path / "in.csv", tmp_path / "out.csv"))
+        answers = [guard.predict(row) for row in healthy_rows[:40]]
+    lines = _lines(tmp_path / "out.csv")
+    assert report.answers == {"model": 39, "error": 1}
+    assert [line["row"] for line in lines] == [str(number) for number in range(1, 41)]
+    assert lines[7]["prediction"] == ""
+    assert "mean radius" in lines[7]["error"]
+    for number, (line, answer) in enumerate(zip(lines, answers, strict=True)):
+        if number != 7:
+            assert (line["prediction"], line["decided_by"], line["error"]) == (answer.prediction, "model", "")
+            assert float(line["confidence"]) == answer.confidence
+            assert {name: float(line[f"probability.{name}"]) for name in classes} == answer.probabilities
+    assert {line["prediction"] for line in lines} == {*classes, ""}
 
 
 def test_parquet_in_and_out(guard: Guard, healthy_rows: list[Row], tmp_path: Path) -> None:
@@ -201,6 +244,7 @@ def test_a_state_that_cannot_be_read_leaves_no_note(
 
 SCORE = """
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from stillsafe import score_file as module
 from stillsafe.guard import Guard

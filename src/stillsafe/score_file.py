@@ -27,6 +27,7 @@ from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, RefusedError
 from stillsafe.guard import Guard, InvalidFeatures, Prediction
 from stillsafe.identifiers import block_ids
+from stillsafe.model.feature_columns import json_cells
 from stillsafe.model.frame_rows import rows_of
 from stillsafe.parquet_files import arrow
 from stillsafe.parquet_files import parquet as parquet_library
@@ -44,6 +45,8 @@ ANY_FORMAT = TableFormat()
 OWN_COLUMNS = ("row", "id", "prediction_id", "prediction", "confidence", "decided_by", "system_state", "error")
 PARQUET = ".parquet"
 _PARTIAL, _NOTE = ".partial", ".partial.json"
+END, NULL = "\r\n", "null"
+"""The end of a line in a CSV file, and a number in JSON that there is not."""
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 T = TypeVar("T")
 Row = Mapping[str, object]
@@ -256,39 +259,60 @@ def _score_block(
     """Answer a block, write its lines, and count it."""
     names, first, counts = [as_text(each) for each in guard.classes], report.rows + 1, Counter(report.answers)
     features = guard.settings.schema_of_features.features
-    ids: Iterable[str] = repeat("")
     if job.id_column is None:
         prepare, own_ids = partial(_plain_row, features), block_ids(report.block, report.block_at, len(block))
         replies = guard.predict_frame(block, prepare=prepare, ids=own_ids, is_retry=is_retry)
-        lines, deciders = _lines(replies, names)
+        text, deciders = _frame_text(replies, names, first)
     else:
         first_texts = [f"score:{report.job}:{first + index}" for index in range(len(block))]
         cells = block[job.id_column]
         ids = [str(cell) if ok else own for cell, ok, own in zip(cells, cells.notna(), first_texts, strict=True)]
         rows = [_plain_row(features, row) for row in rows_of(guard.settings.schema_of_features, block)]
         results = guard.predict_many(rows, ids=[*ids])
-        lines, deciders = (_line(each, names) for each in results), Counter(map(_decider, results))
-    whole_lines = zip(count(first), ids, lines, strict=False)
-    handle.write(_csv_text((number, own, *line) for number, own, line in whole_lines))
+        text, deciders = _results_text(results, names, first, ids), Counter(map(_decider, results))
+    handle.write(text)
     report.rows, report.answers = report.rows + len(block), dict(counts + deciders)
 
 
-def _lines(replies: FrameReplies, names: Sequence[str]) -> tuple[Iterator[Sequence[object]], Counter[str]]:
-    """The cells of each row behind its ids, and how many rows were answered by whom, or refused."""
-    answers, common = replies.replies, ("", "")
+def _frame_text(replies: FrameReplies, names: Sequence[str], first: int) -> tuple[bytes, Counter[str]]:
+    """The lines of rows without ids of the owner's, and how many rows were answered by whom, or refused."""
+    answers = replies.replies
     if not isinstance(answers, PredictionColumns):
         results = replies.results()
-        return (_line(each, names) for each in results), Counter(map(_decider, results))
-    common = answers.common.decided_by, answers.common.system_state.value
-    numbers: Mapping[str, Iterable[object]] = answers.probabilities or {name: repeat("") for name in names}
-    lines: Iterator[Sequence[object]] = zip(
-        answers.ids, answers.texts(), answers.confidences, *map(repeat, (*common, "")), *numbers.values(), strict=False
-    )
-    deciders = Counter({common[0]: len(answers), "error": len(replies.refusals)})
+        return _results_text(results, names, first, repeat("")), Counter(map(_decider, results))
+    deciders = +Counter({answers.common.decided_by: len(answers), "error": len(replies.refusals)})
+    lines = _column_lines(answers, names, [first + row for row in range(replies.count) if row not in replies.refusals])
     if not replies.refusals:
-        return lines, +deciders
-    refused_lines = {row: _line(InvalidFeatures(each), names) for row, each in replies.refusals.items()}
-    return (refused_lines[row] if row in refused_lines else next(lines) for row in range(replies.count)), deciders
+        return "".join(lines).encode(), deciders
+    refused_lines = {
+        row: _csv_text([(first + row, "", *_line(InvalidFeatures(each), names))]).decode()
+        for row, each in replies.refusals.items()
+    }
+    iterator = iter(lines)
+    merged_lines = (refused_lines[row] if row in refused_lines else next(iterator) for row in range(replies.count))
+    return "".join(merged_lines).encode(), deciders
+
+
+def _column_lines(answers: PredictionColumns, names: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """The line of each answer: the same cells as `_line` has, made by column."""
+    texts = answers.texts()
+    quoted_texts = {each: _csv_text([[each]]).decode().removesuffix(END) for each in {*texts}}
+    common = _csv_text([[answers.common.decided_by, answers.common.system_state.value, ""]]).decode().removesuffix(END)
+    probabilities = answers.probabilities or {}
+    cells: list[Iterable[object]] = [map(quoted_texts.__getitem__, texts), _number_cells(answers.confidences)]
+    cells += [_number_cells(probabilities[name]) if name in probabilities else repeat("") for name in names]
+    template = f"%d,,%s,%s,%s,{common.replace('%', '%%')}{',%s' * len(names)}{END}"
+    return list(map(template.__mod__, zip(numbers, answers.ids, *cells, strict=False)))
+
+
+def _number_cells(values: Sequence[float | None]) -> Sequence[str]:
+    """Numbers as JSON writes them; empty where there is none."""
+    return [each if each != NULL else "" for each in json_cells(values)]
+
+
+def _results_text(results: Sequence[Result], names: Sequence[str], first: int, ids: Iterable[str]) -> bytes:
+    lines = zip(count(first), ids, (_line(each, names) for each in results), strict=False)
+    return _csv_text((number, own, *line) for number, own, line in lines)
 
 
 def _decider(result: Result) -> str:

@@ -5,7 +5,7 @@ Without a provider of spans there is no tracer, and nothing is made for a reques
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
 from importlib.metadata import version
@@ -64,20 +64,46 @@ def span(source: Any | None, name: str, **attributes: str | int) -> Iterator[Any
         yield current
 
 
-@contextmanager
-def request_span(source: Any, method: str, path: str, headers: Headers) -> Iterator[Any]:
-    """The span of an HTTP request: a child of the current span, or else of the client's by its `traceparent`."""
-    from opentelemetry import propagate, trace
+class RequestSpan:
+    """The span of an HTTP request: a child of the current span, or else of the client's by its `traceparent`.
 
-    is_inside = trace.get_current_span().get_span_context().is_valid
-    names = _carrier_names(propagate.get_global_textmap())
-    carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name in names}
-    context = propagate.extract(carrier) if carrier and not is_inside else None
-    attributes = {"http.request.method": method, "url.path": path}
-    with source.start_as_current_span(
-        f"{method} {path}", context=context, kind=trace.SpanKind.SERVER, attributes=attributes
-    ) as current:
-        yield current
+    It is the current span only inside `activated`: a request of the direct path has no context of its own.
+
+    Args:
+        source: the tracer.
+        method: of the request.
+        path: of the request.
+        headers: of the request.
+    """
+
+    def __init__(self, source: Any, method: str, path: str, headers: Headers) -> None:
+        from opentelemetry import propagate, trace
+
+        self._trace = trace
+        is_inside = trace.get_current_span().get_span_context().is_valid
+        names = _carrier_names(propagate.get_global_textmap())
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name in names}
+        context = propagate.extract(carrier) if carrier and not is_inside else None
+        attributes = {"http.request.method": method, "url.path": path}
+        kind = trace.SpanKind.SERVER
+        self._span = source.start_span(f"{method} {path}", context=context, kind=kind, attributes=attributes)
+
+    def activated(self) -> AbstractContextManager[Any]:
+        """The block in which it is the current span; it ends with the block, and an error that leaves it is noted."""
+        return self._trace.use_span(self._span, end_on_exit=True)
+
+    def note_status(self, status: int) -> None:
+        """Note the status of the response."""
+        self._span.set_attribute("http.response.status_code", status)
+
+    def note_error(self, error: Exception) -> None:
+        """Note an error that was answered with status 500."""
+        self._span.record_exception(error)
+        self._span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))
+
+    def end(self) -> None:
+        """End it."""
+        self._span.end()
 
 
 @cache

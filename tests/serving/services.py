@@ -170,7 +170,7 @@ class Service:
 
 def fresh(context: Context, **changes: Any) -> Context:
     """A copy with a deadline and a write lock of its own."""
-    fields = ("settings", "engine", "model", "fallback", "clock", "new_ids")
+    fields = ("settings", "engine", "model", "fallback", "clock", "new_ids", "tracer")
     return Context(**{name: changes.get(name, getattr(context, name)) for name in fields})
 
 

@@ -20,7 +20,9 @@ from stillsafe.core.state import State
 from stillsafe.serving.app import build
 from stillsafe.serving.direct_path import server_options
 from stillsafe.serving.fast_path import FastPathApp
+from stillsafe.store.read.request_id import prediction_by_id
 from tests.serving.services import GOOD, OLD, Service, fresh
+from tests.test_tracing import HEADERS, Spans
 
 TENSORS = {"inputs": [{"name": name, "shape": [1], "datatype": "BYTES", "data": ["x"]} for name in GOOD]}
 BODIES: list[tuple[str, Any]] = [
@@ -129,7 +131,7 @@ def test_both_ways_give_the_same_answer(site: Site, path: str, body: Any) -> Non
 @pytest.mark.parametrize(
     "content",
     [
-        _request("/v1/predict", {"features": GOOD}, "X-Request-Id: abc"),
+        _request("/v1/predict", {"features": GOOD}, "Expect: nothing"),
         _request("/v1/predict", {"features": GOOD}, "Connection: close"),
         _request("/v1/predict?x=1", {"features": GOOD}),
         _request("/v1/predict", {"features": GOOD}).replace(b"HTTP/1.1", b"HTTP/1.0"),
@@ -137,11 +139,46 @@ def test_both_ways_give_the_same_answer(site: Site, path: str, body: Any) -> Non
     ],
 )
 def test_what_needs_asgi_gets_it(site: Site, content: bytes) -> None:
-    """Traces, the end of a connection, a query, an old protocol, a long body."""
-    ((status, headers, _),) = site.ask(content)
+    """An expectation, the end of a connection, a query, an old protocol, a long body."""
+    ((status, _, _),) = site.ask(content)
     assert len(site.asgi_paths) == 1
     assert status == (422 if len(content) > 10_000 else 200)
-    assert headers.get("x-request-id") == ("abc" if b"abc" in content else None)
+
+
+def test_a_trace_comes_back_and_belongs_to_its_request_alone(site: Site, service: Service) -> None:
+    """Also where one follows another on the same connection: the header and the row have it, the next ones do not."""
+    traced = _request("/v1/predict", {"features": GOOD}, "X-Request-Id: order-7")
+    answers = site.ask(traced + _request("/v1/predict", {"features": GOOD}), 2)
+    assert site.asgi_paths in ([], ["/v1/predict"])  # the second, where it arrived before the first was answered
+    assert [headers.get("x-request-id") for _, headers, _ in answers] == ["order-7", None]
+    with site.connect() as connected, connected.makefile("rb") as stream:
+        for content in (traced, _request("/v1/predict", {"features": GOOD})):
+            connected.sendall(content)
+            answers.append(_read(stream))
+    with service.context.reading() as connection:
+        rows = [prediction_by_id(connection, document["prediction_id"]) for _, _, document in answers]
+    assert [row and row.trace_id for row in rows] == ["order-7", None] * 2
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_request_is_a_span(service: Service, monkeypatch: pytest.MonkeyPatch, is_broken: bool) -> None:
+    """A child of the client's, with the status of the answer; also where answering breaks."""
+
+    def broken_ids(_count: int) -> list[str]:
+        raise KeyError("secret")
+
+    spans = Spans()
+    context = fresh(service.context, tracer=spans, **({"new_ids": broken_ids} if is_broken else {}))
+    content = _request("/v1/predict", {"features": GOOD}, *(f"{name}: {value}" for name, value in HEADERS.items()))
+    with _running_site(Service(context), monkeypatch) as site:
+        ((status, headers, _),) = site.ask(content)
+        assert site.asgi_paths == []
+        site.ask(_request("/v1/predict", {"features": GOOD}, IN_CHUNKS))
+    assert {name: headers[name] for name in HEADERS} == HEADERS
+    requests = [each for each in spans.ends if each[0] == "POST /v1/predict"]
+    assert [parent for _, parent, _, _ in requests] == [int("b7ad6b7169203331", 16), 0]
+    assert status == (500 if is_broken else 200)
+    assert [attributes["http.response.status_code"] for *_, attributes in requests] == [status] * 2
 
 
 def test_requests_that_follow_each_other_are_answered_in_order(site: Site) -> None:

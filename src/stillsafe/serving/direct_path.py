@@ -19,11 +19,11 @@ from stillsafe.serving.endpoint import RequestMethod
 from stillsafe.serving.fast_path import FastPathApp
 from stillsafe.settings_exposure import Exposure
 from stillsafe.settings_sections import Serving
-from stillsafe.tracing import REQUEST_ID, TRACE, TRACEPARENT
+from stillsafe.tracing import TRACE, trace_fields, trace_headers
 
 MOST_DIGITS = 4
 """Digits of the longest body, in bytes, that takes the direct path: it arrives with its head, or soon after it."""
-_INDIRECT_HEADERS = frozenset({TRACEPARENT, REQUEST_ID, b"transfer-encoding", b"expect", b"upgrade"})
+_INDIRECT_HEADERS = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 """Headers of requests that take the way through ASGI."""
 _JSON_HEAD = STATUS_LINE[200] + b"%bcontent-type: application/json\r\ncontent-length: %d\r\n"
 
@@ -60,7 +60,7 @@ class Exchange:
 
     __slots__ = (
         *("method", "scope", "transport", "body", "more_body", "keep_alive", "response_complete", "disconnected"),
-        *("_protocol", "_coroutine"),
+        *("_protocol", "_coroutine", "_trace"),
     )
     message_event = _NoEvent()
     head_start = _HeadStart()
@@ -74,11 +74,13 @@ class Exchange:
         self.response_complete = self.disconnected = False
         self._protocol = protocol
         self._coroutine: Coroutine[Any, Any, bytes | Response]
+        self._trace: list[tuple[bytes, bytes]]
 
     def begin(self, app: FastPathApp) -> None:
         """Answer the request, whose body has arrived."""
-        if TRACE.get() is not None:  # a request that waited on the connection begins in the context of the one before
-            TRACE.set(None)
+        self._trace = headers = trace_headers(self.scope["headers"])
+        if headers or TRACE.get() is not None:  # it may begin in the context of the request before it
+            TRACE.set(trace_fields(headers) if headers else None)
         self._coroutine = app.answer(self.method, self.scope, self._receive)
         self._step()
 
@@ -108,6 +110,8 @@ class Exchange:
         if self.disconnected:
             return
         head = self.head_start.lines(protocol.server_state.default_headers)
+        if self._trace:
+            head += b"".join(b"%b: %b\r\n" % pair for pair in self._trace)
         if isinstance(answer, bytes):
             start, body = _JSON_HEAD % (head, len(answer)), answer
         else:

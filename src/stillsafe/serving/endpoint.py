@@ -26,6 +26,7 @@ from stillsafe.serving.access.rate_limit import charge_items
 from stillsafe.serving.batcher import MicroBatcher
 from stillsafe.serving.body import instances, json_body, request_id, tensors
 from stillsafe.serving.body.fast_decoder import FastBodyDecoder
+from stillsafe.serving.body.tensor_decoder import TensorDecoder
 from stillsafe.serving.body.tensors import InferenceRequest
 from stillsafe.serving.client import KEY_NAME, client_of
 from stillsafe.serving.column_document import answer_texts
@@ -102,6 +103,7 @@ class PredictionEndpoint:
     Attributes:
         context: what answering needs.
         decoder: reads ordinary bodies; the strict parser reads the others.
+        tensor_decoder: the same for tensors of one row.
         predictions: answers rows in batches.
         refusals: records refused requests in batches.
         metrics: the counters.
@@ -110,6 +112,7 @@ class PredictionEndpoint:
 
     context: Context
     decoder: FastBodyDecoder
+    tensor_decoder: TensorDecoder
     predictions: MicroBatcher[PredictionRequest, Reply]
     refusals: MicroBatcher[Refusal, None]
     metrics: Metrics
@@ -313,6 +316,9 @@ class PredictionEndpoint:
         schema, content = self.context.model.features, body.content
         body.content = content if binary_start is None else content[:binary_start]
         binary = b"" if binary_start is None else content[binary_start:]
+        if binary_start is None and (plain := self.tensor_decoder.decode_row(content)) is not None:
+            request, row = plain
+            return request, [row]
         request = tensors.plain_request(body.content) or tensors.inference_request(body.document())
         columns = tensors.columns_of(schema, request, binary, self.context.settings.serving.max_batch)
         inference.require_outputs(self.context.model, request)
@@ -361,6 +367,7 @@ def build(context: Context) -> PredictionEndpoint:
     return PredictionEndpoint(
         context,
         FastBodyDecoder(context.model.features, most),
+        TensorDecoder(context.model.features),
         MicroBatcher(partial(outcomes.answer_any, context), min(most, predict.MAX_BATCH_ROWS)),
         MicroBatcher(partial(predict.record_refusals, context), most),
         metrics.build(context),

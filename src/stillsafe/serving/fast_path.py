@@ -23,7 +23,7 @@ from stillsafe.serving.inference import response_to
 from stillsafe.serving.inference_routes import infer_methods
 from stillsafe.serving.openapi import add_security
 from stillsafe.serving.problems import Problem, problem_of
-from stillsafe.tracing import TRACE, request_span, trace_fields, trace_headers
+from stillsafe.tracing import TRACE, RequestSpan, trace_fields, trace_headers
 
 server_logger = logging.getLogger("uvicorn.error")
 
@@ -85,8 +85,9 @@ class FastPathApp(FastAPI):
         if self._tracer is None:
             await self._handle(scope, receive, send)
             return
-        with request_span(self._tracer, scope["method"], path_below(scope), scope["headers"]):
-            await self._handle(scope, receive, send)
+        span = RequestSpan(self._tracer, scope["method"], path_below(scope), scope["headers"])
+        with span.activated():
+            await self._handle(scope, receive, _with_note(send, span))
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._root_path and not scope.get("root_path"):
@@ -105,8 +106,8 @@ class FastPathApp(FastAPI):
 
     @property
     def direct_methods(self) -> Mapping[bytes, RequestMethod]:
-        """The endpoint's method of each path; none where spans or middleware must see each request."""
-        is_plain = self._tracer is None and not self.user_middleware and not self._root_path
+        """The endpoint's method of each path; none where middleware must see each request."""
+        is_plain = not self.user_middleware and not self._root_path
         return self._direct_methods if is_plain else {}
 
     async def answer(self, method: RequestMethod, scope: Scope, receive: Receive) -> bytes | Response:
@@ -122,6 +123,19 @@ class FastPathApp(FastAPI):
         """
         if self._loop is not asyncio.get_running_loop():
             self._start()
+        if self._tracer is None:
+            return await self._direct_answer(method, scope, receive)
+        span = RequestSpan(self._tracer, scope["method"], path_below(scope), scope["headers"])
+        try:
+            answer = await self._direct_answer(method, scope, receive, span)
+            span.note_status(200 if isinstance(answer, bytes) else answer.status_code)
+        finally:
+            span.end()
+        return answer
+
+    async def _direct_answer(
+        self, method: RequestMethod, scope: Scope, receive: Receive, span: RequestSpan | None = None
+    ) -> bytes | Response:
         refusal = await self._refusal(scope)
         if refusal is not None:
             return refusal
@@ -131,6 +145,8 @@ class FastPathApp(FastAPI):
             problem = problem_of(error)
             if problem.status == 500:
                 server_logger.error("Exception in a prediction request\n", exc_info=error)
+                if span is not None:
+                    span.note_error(error)
             return response_to(problem, path_below(scope))
 
     def _start(self) -> None:
@@ -195,6 +211,17 @@ def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
         await send(message)
 
     return send_with_headers
+
+
+def _with_note(send: Send, span: RequestSpan) -> Send:
+    """Sends responses whose status the span notes."""
+
+    async def send_with_note(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            span.note_status(message["status"])
+        await send(message)
+
+    return send_with_note
 
 
 def _without_body(send: Send) -> Send:

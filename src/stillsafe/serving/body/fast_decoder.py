@@ -55,7 +55,7 @@ class FastBodyDecoder:
             rows, text_count = self._rows([self._single_decoder.decode(content).f0])
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
-        return rows[0] if _is_complete(content, text_count) else None
+        return rows[0] if is_complete(content, text_count) else None
 
     def decode_batch(self, content: bytes) -> FeatureColumns | None:
         """The clean rows of `{"instances": [...]}`, or None if the body needs the strict parser."""
@@ -64,7 +64,7 @@ class FastBodyDecoder:
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
         columns, text_count = self._columns(instances)
-        return FeatureColumns(self._schema, columns, len(instances)) if _is_complete(content, text_count) else None
+        return FeatureColumns(self._schema, columns, len(instances)) if is_complete(content, text_count) else None
 
     def decode_identified(self, content: bytes) -> tuple[Row, str | None] | None:
         """The clean row and the id of `{"id": ..., "features": {...}}`, or None if the body needs the strict parser."""
@@ -74,8 +74,8 @@ class FastBodyDecoder:
             return None
         rows, text_count = self._rows([body.f0])
         if body.f1 is UNSET:
-            return (rows[0], None) if _is_complete(content, text_count) else None
-        return (rows[0], body.f1) if _is_complete(content, text_count + 2) and body.f1.isprintable() else None
+            return (rows[0], None) if is_complete(content, text_count) else None
+        return (rows[0], body.f1) if is_complete(content, text_count + 2) and body.f1.isprintable() else None
 
     def decode_identified_batch(self, content: bytes) -> tuple[list[Row], list[str | None]] | None:
         """The clean rows and ids of a batch whose instances are `{"id": ..., "features": {...}}`, or None."""
@@ -92,7 +92,7 @@ class FastBodyDecoder:
         rows, text_count = self._rows(body.f0 for body in bodies)
         ids = [None if body.f1 is UNSET else body.f1 for body in bodies]
         text_count += len(bodies) + 2 * sum(each is not None for each in ids)
-        if not _is_complete(content, text_count) or not all(each is None or each.isprintable() for each in ids):
+        if not is_complete(content, text_count) or not all(each is None or each.isprintable() for each in ids):
             return None
         return rows, ids
 
@@ -125,7 +125,7 @@ class FastBodyDecoder:
         return rows, text_count
 
 
-def _is_complete(content: bytes, text_count: int) -> bool:
+def is_complete(content: bytes, text_count: int) -> bool:
     """Whether the body holds just these texts. The decoder keeps the last of a repeated name, which loses texts.
 
     In a body without an escape, each quote begins or ends a text.
@@ -148,13 +148,13 @@ def _struct(names: Iterable[str], fields: Iterable[tuple[Any, Any]]) -> Any:
 
 def _field(spec: FeatureSpec) -> tuple[Any, Any]:
     """A feature's type and its default."""
-    kind = _kind(spec)
+    kind = value_type(spec)
     if spec.required or not spec.omittable:
         return (kind if spec.required else kind | None), msgspec.NODEFAULT
     return kind | None | UnsetType, UNSET
 
 
-def _kind(spec: FeatureSpec) -> Any:
+def value_type(spec: FeatureSpec) -> Any:
     """A feature's type for the decoder. JSON numbers are finite, and every database stores text without escapes."""
     match spec.type:
         case FeatureType.NUMERIC:

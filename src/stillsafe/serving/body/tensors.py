@@ -26,12 +26,13 @@ _BINARY_TYPES = {
     **{f"FP{8 * size}": f"<f{size}" for size in (2, 4, 8)},
 }
 """Datatype -> NumPy's name of its binary form; that of BYTES has no fixed size."""
-_PYTHON_TYPES = {
+PYTHON_TYPES = {
     "BYTES": _TEXT,
     "BOOL": _FLAG,
     **{name: _WHOLE for name in _BINARY_TYPES if "INT" in name},
     **{name: _REAL for name in _BINARY_TYPES if name.startswith("FP")},
 }
+"""Datatype -> the Python types of its data in JSON."""
 DATATYPES = {FeatureType.NUMERIC: "FP64", FeatureType.INTEGER: "INT64", FeatureType.BOOLEAN: "BOOL"}
 """Feature type -> datatype in the model's metadata; texts are BYTES."""
 REQUEST_CODECS, INPUT_CODECS = ("pd", "np"), ("str", "np", "datetime")
@@ -195,8 +196,8 @@ def _values_of(inputs: Sequence[TensorInput], binary: bytes) -> dict[str, list[A
     values, offset = {}, 0
     for each in inputs:
         size = (each.parameters or {}).get(BINARY_SIZE)
-        if each.datatype not in _PYTHON_TYPES:
-            raise _wrong(each, "no datatype of the protocol", ", ".join(_PYTHON_TYPES))
+        if each.datatype not in PYTHON_TYPES:
+            raise _wrong(each, "no datatype of the protocol", ", ".join(PYTHON_TYPES))
         if size is None:
             cells = _json_values(each)
         else:
@@ -218,7 +219,7 @@ def _json_values(tensor: TensorInput) -> list[Any]:
         raise _wrong(tensor, "it has no data", "an array")
     if cells and all(isinstance(each, list) for each in cells):
         cells = [*chain.from_iterable(cells)]
-    kinds = _PYTHON_TYPES[tensor.datatype]
+    kinds = PYTHON_TYPES[tensor.datatype]
     if not kinds.issuperset({*map(type, cells)} - {type(None)}):
         raise _wrong(tensor, f"its data is no {tensor.datatype}", "data of its datatype")
     return _without_nan(cells) if kinds is _REAL else cells
@@ -231,7 +232,7 @@ def _binary_values(tensor: TensorInput, content: bytes) -> list[Any]:
         cells = np.frombuffer(content, _BINARY_TYPES[tensor.datatype]).tolist()
     except ValueError:
         raise _wrong(tensor, f"its bytes are no {tensor.datatype}", "little-endian data of its datatype") from None
-    return _without_nan(cells) if _PYTHON_TYPES[tensor.datatype] is _REAL else cells
+    return _without_nan(cells) if PYTHON_TYPES[tensor.datatype] is _REAL else cells
 
 
 def _texts(content: bytes) -> list[str]:
