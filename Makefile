@@ -11,7 +11,7 @@ test: check  ## every check and every test; 25 minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal -m "not serial and not long"
 	$(BIN)/pytest -m serial
 
-long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores, cases and kills; half an hour
+long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores, cases and kills; longer
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m long
 

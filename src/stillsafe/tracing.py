@@ -67,7 +67,7 @@ def span(source: Any | None, name: str, **attributes: str | int) -> Iterator[Any
 class RequestSpan:
     """The span of an HTTP request: a child of the current span, or else of the client's by its `traceparent`.
 
-    It is the current span only inside `activated`: a request of the direct path has no context of its own.
+    It is the current span only inside `activation`: a request of the direct path has no context of its own.
 
     Args:
         source: the tracer.
@@ -88,7 +88,7 @@ class RequestSpan:
         kind = trace.SpanKind.SERVER
         self._span = source.start_span(f"{method} {path}", context=context, kind=kind, attributes=attributes)
 
-    def activated(self) -> AbstractContextManager[Any]:
+    def activation(self) -> AbstractContextManager[Any]:
         """The block in which it is the current span; it ends with the block, and an error that leaves it is noted."""
         return self._trace.use_span(self._span, end_on_exit=True)
 

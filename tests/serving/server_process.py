@@ -51,7 +51,7 @@ def serve_folder(
     settings.write_text(settings.read_text().replace("[serving]\n", f"[serving]\n{lines}"))
     port = free_port()
     words = ["serve", "--host", "127.0.0.1", "--port", str(port), *options]
-    with (folder / "serve.log").open("wb") as log, _started(words, folder, log, descriptors) as process:
+    with (folder / "serve.log").open("wb") as log, _start_server(words, folder, log, descriptors) as process:
         try:
             server = ServerProcess(process, port, folder / "serve.log")
             wait_until_live(server)
@@ -60,7 +60,7 @@ def serve_folder(
             process.kill()
 
 
-def _started(
+def _start_server(
     words: list[str], folder: Path, log: IO[bytes], descriptors: int | None
 ) -> Process | subprocess.Popen[bytes]:
     if descriptors is None and "--workers" not in words:

@@ -147,13 +147,13 @@ def test_what_needs_asgi_gets_it(site: Site, content: bytes) -> None:
 
 def test_a_trace_comes_back_and_belongs_to_its_request_alone(site: Site, service: Service) -> None:
     """Also where one follows another on the same connection: the header and the row have it, the next ones do not."""
-    traced = _request("/v1/predict", {"features": GOOD}, "X-Request-Id: order-7")
-    answers = site.ask(traced + _request("/v1/predict", {"features": GOOD}), 2)
+    traced_request = _request("/v1/predict", {"features": GOOD}, "X-Request-Id: order-7")
+    answers = site.ask(traced_request + _request("/v1/predict", {"features": GOOD}), 2)
     assert site.asgi_paths in ([], ["/v1/predict"])  # the second, where it arrived before the first was answered
     assert [headers.get("x-request-id") for _, headers, _ in answers] == ["order-7", None]
-    with site.connect() as connected, connected.makefile("rb") as stream:
-        for content in (traced, _request("/v1/predict", {"features": GOOD})):
-            connected.sendall(content)
+    with site.connect() as open_socket, open_socket.makefile("rb") as stream:
+        for content in (traced_request, _request("/v1/predict", {"features": GOOD})):
+            open_socket.sendall(content)
             answers.append(_read(stream))
     with service.context.reading() as connection:
         rows = [prediction_by_id(connection, document["prediction_id"]) for _, _, document in answers]

@@ -54,7 +54,7 @@ def test_an_impossible_port_is_refused(made_service: Path) -> None:
 def test_a_slow_client_does_not_keep_the_server_up(made_service: Path) -> None:
     """After a signal it waits for an unfinished body, but no longer than the grace period."""
     port = free_port()
-    command = [INSTALLATION, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(INSTALLATION), "serve", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_live(port)
@@ -93,7 +93,7 @@ def test_keys_are_in_force_in_every_process(made_service: Path, workers: str) ->
         check=True,
     ).stdout.strip()
     port = free_port()
-    command = [INSTALLATION, "serve", "--host", "127.0.0.1", "--port", str(port), "--keys", "--workers", workers]
+    command = [str(INSTALLATION), "serve", "--host", "127.0.0.1", "--port", str(port), "--keys", "--workers", workers]
     with subprocess.Popen(command, cwd=made_service, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_live(port)

@@ -86,7 +86,7 @@ class FastPathApp(FastAPI):
             await self._handle(scope, receive, send)
             return
         span = RequestSpan(self._tracer, scope["method"], path_below(scope), scope["headers"])
-        with span.activated():
+        with span.activation():
             await self._handle(scope, receive, _with_note(send, span))
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:

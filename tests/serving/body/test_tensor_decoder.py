@@ -1,6 +1,7 @@
 """The tensor decoder: never another row than the strict parser gives, and none for a body that it refuses."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ DECODER = TensorDecoder(SCHEMA)
 DATATYPES = {spec.name: datatype_of(spec) for spec in SCHEMA.features}
 
 
-def _inputs(row: Row) -> list[dict[str, Any]]:
+def _inputs(row: Mapping[str, object]) -> list[dict[str, Any]]:
     return [{"name": name, "shape": [1, 1], "datatype": DATATYPES[name], "data": [row[name]]} for name in row]
 
 
@@ -53,8 +54,8 @@ def requests(draw: st.DrawFn) -> str:
         document[draw(st.sampled_from(["outputs", "synthetic", "parameters"]))] = draw(values)
     text = json.dumps(document, ensure_ascii=draw(st.booleans()))
     if draw(st.integers(0, 4)) == 0:
-        repeated = draw(st.sampled_from(['"shape": [1]', '"datatype": "FP64"', '"name": "age"', '"data": [1]']))
-        text = text.replace('"name":', f'{repeated}, "name":', 1)
+        repetition = draw(st.sampled_from(['"shape": [1]', '"datatype": "FP64"', '"name": "age"', '"data": [1]']))
+        text = text.replace('"name":', f'{repetition}, "name":', 1)
     return text
 
 
@@ -73,9 +74,9 @@ def _strictly(body: bytes) -> tuple[str | None, list[Any]] | None:
 def test_a_row_is_the_strict_parsers(content: str) -> None:
     """Value by value and type by type, with its id, or there is none."""
     body = content.encode("utf-8", "surrogatepass")
-    decoded = DECODER.decode_row(body)
-    if decoded is not None:
-        request, row = decoded
+    result = DECODER.decode_row(body)
+    if result is not None:
+        request, row = result
         assert repr((request.id, [row])) == repr(_strictly(body))
         assert request.outputs is None
 
@@ -88,10 +89,10 @@ def test_a_valid_request_is_decoded(row: Row, left_out: set[str], request_id: st
     """With or without its optional features and its id."""
     inputs = _inputs({name: value for name, value in row.items() if name not in left_out})
     document = {"inputs": inputs, **({} if request_id is None else {"id": request_id})}
-    decoded = DECODER.decode_row(json.dumps(document, ensure_ascii=False).encode())
-    assert decoded is not None
-    assert decoded[0].id == request_id
-    assert [*decoded[1]] == [*SCHEMA.names]
+    result = DECODER.decode_row(json.dumps(document, ensure_ascii=False).encode())
+    assert result is not None
+    assert result[0].id == request_id
+    assert [*result[1]] == [*SCHEMA.names]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -108,9 +109,9 @@ def test_schemas_of_any_width_are_decoded(count: int) -> None:
     row = dict.fromkeys(schema.names, 0.5)
     inputs = [{"name": name, "shape": [1], "datatype": "FP32", "data": [0.5]} for name in row]
     decoder = TensorDecoder(schema)
-    decoded = decoder.decode_row(json.dumps({"inputs": inputs}).encode())
-    assert decoded is not None
-    assert decoded[1] == row
+    result = decoder.decode_row(json.dumps({"inputs": inputs}).encode())
+    assert result is not None
+    assert result[1] == row
     del inputs[0]["name"]
     assert decoder.decode_row(json.dumps({"inputs": inputs}).encode()) is None
 
@@ -122,7 +123,7 @@ def test_a_feature_that_a_request_must_name_is_not_left_out() -> None:
     )
     inputs = [{"name": "a", "shape": [1], "datatype": "FP64", "data": [1]}]
     assert TensorDecoder(schema).decode_row(json.dumps({"inputs": inputs}).encode()) is None
-    inputs.append({"name": "b", "shape": [1], "datatype": "FP64", "data": [None]})  # type: ignore[list-item]
+    inputs.append({"name": "b", "shape": [1], "datatype": "FP64", "data": [None]})
     assert TensorDecoder(schema).decode_row(json.dumps({"inputs": inputs}).encode()) is not None
 
 

@@ -32,8 +32,10 @@ class TensorDecoder:
         self._decoder: msgspec.json.Decoder[Any] | None = None
         try:
             kinds = tuple(_input_type(number, spec) for number, spec in enumerate(schema.features))
-            members = [
-                ("inputs", Annotated[list[Union[kinds]], Meta(min_length=1, max_length=len(kinds))]),  # noqa: UP007 - made at run time
+            kind: Any = Union[kinds]  # noqa: UP007 - made at run time
+            inputs = Annotated[list[kind], Meta(min_length=1, max_length=len(kinds))]
+            members: list[tuple[str, Any, Any]] = [
+                ("inputs", inputs, msgspec.NODEFAULT),
                 ("id", str | UnsetType, UNSET),
             ]
             self._decoder = msgspec.json.Decoder(msgspec.defstruct("Request", members, forbid_unknown_fields=True))
@@ -66,12 +68,9 @@ class TensorDecoder:
 
 def _input_type(number: int, spec: FeatureSpec) -> type[Struct]:
     """The type of a feature's input: its name tells it from the others."""
-    kind = value_type(spec)
-    members = [
-        ("shape", ONE_ROW),
-        ("datatype", Literal[_datatypes(spec)]),
-        ("data", tuple[kind if spec.required else kind | None]),  # type: ignore[valid-type] # made at run time
-    ]
+    kind: Any = value_type(spec)
+    kind = kind if spec.required else kind | None
+    members = [("shape", ONE_ROW), ("datatype", Literal[_datatypes(spec)]), ("data", tuple[kind])]
     return msgspec.defstruct(
         f"Input{number}", members, tag_field="name", tag=spec.name, forbid_unknown_fields=True, gc=False
     )
