@@ -17,11 +17,11 @@ LONG_TESTS = tuple(
     f"tests/{name}"
     for name in (
         *("docs/test_documentation.py", "matrix/", "faults/", "attack/", "benchmarks/", "models/", "serving/test_acc"),
-        *("test_demo", "test_tour.py", "test_personal_data.py", "serving/test_serve.py", "serving/test_connections.py"),
+        *("test_tour.py", "test_personal_data.py", "serving/test_serve.py", "serving/test_connections.py"),
         *("init/test_own_modules.py", "scripts/"),
     )
 )
-"""Where the tests are that take longest."""
+"""Where the tests are that take longest, but for the demo's: each process that got one of them would run it anew."""
 
 
 LONG_FORMS = (
