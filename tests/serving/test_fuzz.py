@@ -36,8 +36,8 @@ bodies = st.fixed_dictionaries({"features": instances}) | values
 
 @pytest.fixture
 def calm(service: Service) -> Iterator[TestClient]:
-    """A client that raises what the app raises."""
-    with TestClient(build(service.context)) as client:
+    """A client that raises what the app raises. The model has time enough for any machine."""
+    with TestClient(build(service.with_settings(model={"timeout": 60}).context)) as client:
         yield client
 
 
