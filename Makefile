@@ -6,12 +6,12 @@ BIN = .venv/bin
 demo: .venv/ready  ## a degradation and its recovery on real data, on SQLite; seconds
 	$(BIN)/stillsafe demo
 
-test: check  ## every check and every test; 25 minutes
+test: check  ## every check and every test; half an hour
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal -m "not serial and not long"
 	$(BIN)/pytest -m serial
 
-long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores, cases and kills; longer
+long: .venv/ready  ## the tests of the benchmarks, the tour, and further stores, cases and kills; not timed
 	scripts/ensure-debian-packages chromium cron faketime nginx openssl prometheus
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 -m long
 

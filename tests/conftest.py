@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,13 +56,19 @@ SHORT_FORMS = {
         "4 viewers of the dashboard",
     ),
     "tests/init/test_field_cases.py::test_open_ended_features_are_watched_by_their_form": (
-        *("title-None-missing_rate:title", "day-1970-01-01T00:00:00+00:00-unseen_category_rate:day"),
+        "title-None-missing_rate:title",
+        "day-1970-01-01T00:00:00+00:00-unseen_category_rate:day",
     ),
     "tests/matrix/test_clients.py::test_a_fault_of_few_clients_warns_and_names_them": (
-        *("one of six-nulls", "one of fifty-stuck", "two of twenty-permuted"),
+        "one of six-nulls",
+        "one of fifty-stuck",
+        "two of twenty-permuted",
     ),
     "tests/matrix/test_clients.py::test_a_fault_of_the_service_is_critical": (
-        *("one only-permuted", "one of two-stuck", "twenty of fifty-unseen", "all of fifty-nulls"),
+        "one only-permuted",
+        "one of two-stuck",
+        "twenty of fifty-unseen",
+        "all of fifty-nulls",
     ),
     "tests/observer/test_hostile.py::test_no_answer_changes_anything": (
         *("503", "hangs", "drips headers", "streams for ever", "not JSON", "10 MB", "packed", "cut", "deep answer"),
@@ -87,8 +93,21 @@ def _is_long(test: str) -> bool:
     return test.startswith(LONG_FORMS) or (is_second_store and file not in {f"test_{each}.py" for each in BOTH_STORES})
 
 
+def _require_short_forms(tests: Set[str]) -> None:
+    """Require that each value in `SHORT_FORMS` is a test's: the whole test would be left out by a wrong one.
+
+    Raises:
+        pytest.UsageError: one is not.
+    """
+    for name, choice in SHORT_FORMS.items():
+        values = {test.removeprefix(f"{name}[").removesuffix("]") for test in tests if test.startswith(f"{name}[")}
+        if len(values) > len(choice) and not values.issuperset(choice):  # fewer were named one by one
+            raise pytest.UsageError(f"{name} has no {sorted({*choice} - values)}: correct SHORT_FORMS")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long tests: at the end of a run a worker that had one left would work alone."""
+    _require_short_forms({item.nodeid for item in items})
     for item in items:
         if _is_long(item.nodeid):
             item.add_marker("long")

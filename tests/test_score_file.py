@@ -4,13 +4,11 @@ import csv
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sqlalchemy import func, select
 
@@ -20,11 +18,11 @@ from stillsafe.core.state import State
 from stillsafe.csv_files.table_format import TableFormat
 from stillsafe.errors import ConfigurationError, RefusedError, StoreError
 from stillsafe.guard import Guard
-from stillsafe.init.create import ServiceRequest, create_service
 from stillsafe.monitoring import hold
 from stillsafe.score_file import ScoreJob, score_file
 from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs
+from tests.init.services import init_service
 from tests.stores import with_store
 
 Row = dict[str, float]
@@ -75,20 +73,8 @@ def test_answers_of_any_text_are_whole_cells(tmp_path: Path, healthy_rows: list[
     features = pd.DataFrame(healthy_rows)
     labels = [classes[int(each > features["worst area"].median())] for each in features["worst area"]]
     model = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(features, labels)
-    skops.io.dump(model, tmp_path / "model.skops")
-    features.assign(answer=labels).to_csv(tmp_path / "sample.csv", index=False)
-    request = ServiceRequest(
-        tmp_path / "model.skops",
-        tmp_path / "sample.csv",
-        label="answer",
-        out=tmp_path / "service",
-        name="texts",
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        salt="salt",
-    )
-    create_service(request)
-    config = tmp_path / "service" / "stillsafe.toml"
-    service.open_store(service.settings_of(config), create=True).dispose()
+    init_service(model, features.assign(answer=labels), tmp_path, label="answer")
+    config = with_store(tmp_path / "out") / "stillsafe.toml"
     rows = features[:40].astype(object)
     rows.loc[7, "mean radius"] = "wide"
     rows.to_csv(tmp_path / "in.csv", index=False)
@@ -244,7 +230,6 @@ def test_a_state_that_cannot_be_read_leaves_no_note(
 
 SCORE = """
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from stillsafe import score_file as module
 from stillsafe.guard import Guard

@@ -32,8 +32,8 @@ class TensorDecoder:
         self._decoder: msgspec.json.Decoder[Any] | None = None
         try:
             kinds = tuple(_input_type(number, spec) for number, spec in enumerate(schema.features))
-            kind: Any = Union[kinds]  # noqa: UP007 - made at run time
-            inputs = Annotated[list[kind], Meta(min_length=1, max_length=len(kinds))]
+            any_kind: Any = Union[kinds]  # noqa: UP007 - made at run time
+            inputs = Annotated[list[any_kind], Meta(min_length=1, max_length=len(kinds))]
             members: list[tuple[str, Any, Any]] = [
                 ("inputs", inputs, msgspec.NODEFAULT),
                 ("id", str | UnsetType, UNSET),
