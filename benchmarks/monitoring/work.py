@@ -6,18 +6,26 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from stillsafe import service
+from stillsafe.core.decide import decide
 from stillsafe.settings import Settings
+from stillsafe.store import database
+from stillsafe.store.read.baselines import active_baseline
+
+DECISIONS = 20
+"""How often `decide` judges the window that it is measured with."""
 
 
 def main() -> None:
     """Do the work that the command line names."""
     name, config, now = sys.argv[1:]
     settings, at = service.settings_of(config), datetime.fromisoformat(now)
+    work = _decisions(settings, at) if name == "decide" else partial(WORK[name], settings, at)
     began, cpu_began = time.perf_counter(), time.process_time()
-    WORK[name](settings, at)
+    work()
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -48,6 +56,24 @@ def _run(settings: Settings, now: datetime) -> None:
     run = service.monitor(settings, now=now)
     if run.decision is None:
         raise RuntimeError(f"the run did not take place: {run.outcome}")
+
+
+def _decisions(settings: Settings, now: datetime) -> Callable[[], None]:
+    """Judges the window of a run, which is made before, as often as `DECISIONS` says."""
+    run = service.monitor(settings, now=now)
+    window, memory = run.window, run.old_memory
+    if window is None or memory is None:
+        raise RuntimeError(f"the run did not take place: {run.outcome}")
+    engine = service.open_store(settings)
+    with database.reading(engine) as connection:
+        baseline = active_baseline(connection, settings.model.version)
+    engine.dispose()
+
+    def decisions() -> None:
+        for _ in range(DECISIONS):
+            decide(settings.policy, baseline, window, memory)
+
+    return decisions
 
 
 WORK: Mapping[str, Callable[[Settings, datetime], None]] = {"scan": _scan, "parse": _parse, "run": _run}

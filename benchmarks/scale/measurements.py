@@ -14,6 +14,7 @@ from benchmarks import log_rows
 from benchmarks.monitoring import costs
 from benchmarks.monitoring.costs import Cost
 from benchmarks.monitoring.logs import NOW, SPAN, Log
+from benchmarks.monitoring.work import DECISIONS
 from benchmarks.scale.curves import Curve
 from benchmarks.servers import Running
 from benchmarks.serving import load
@@ -24,9 +25,10 @@ from stillsafe.store import database
 from stillsafe.store.tables import prediction_logs
 
 STEP = timedelta(seconds=10)
-MEGA = 1e6
+MEGA, MILLI = 1e6, 1e3
 PAGE_REQUESTS = 20
 RUN, RUN_MEMORY = "CPU of a run (s)", "peak memory of a run (MB)"
+DECISION = "CPU of a decision (ms)"
 ANSWER, ANSWERS = "CPU of an answer (µs)", "answers a second"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -60,7 +62,17 @@ def first_run(log: Log) -> Cost:
 
 def run_at(log: Log, at: datetime) -> Cost:
     """A run in a process of its own, with what earlier runs left."""
-    command = [sys.executable, "-m", "benchmarks.monitoring.work", "run", str(log.config), at.isoformat()]
+    return _work("run", log, at)
+
+
+def decision_milliseconds(log: Log) -> float:
+    """CPU of judging the window that ends at NOW, its rows counted before, in milliseconds."""
+    log.forget_runs()
+    return cpu_of(_work("decide", log, NOW)) * MILLI / DECISIONS
+
+
+def _work(name: str, log: Log, at: datetime) -> Cost:
+    command = [sys.executable, "-m", "benchmarks.monitoring.work", name, str(log.config), at.isoformat()]
     return costs.of(command, {**_ONE_THREAD, **log.environment})
 
 

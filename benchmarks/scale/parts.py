@@ -22,12 +22,14 @@ from benchmarks.monitoring.logs import NOW, Log
 from benchmarks.scale.measurements import (
     ANSWER,
     ANSWERS,
+    DECISION,
     MEGA,
     RUN,
     RUN_MEMORY,
     STEP,
     Figures,
     cpu_of,
+    decision_milliseconds,
     first_run,
     load_cost,
     page_seconds,
@@ -161,6 +163,8 @@ def features(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
         log = benchmark.log(work, benchmark.template(work), WIDE_WINDOW)
         line = f"{WIDE_WINDOW:,} rows"
         benchmark.note_run(figures, line, size, log)
+        for _ in range(benchmark.options.rounds):
+            figures.add(DECISION, line, size, decision_milliseconds(log))
         benchmark.note_answers(figures, "64 connections", size, log, work)
         _remove(log)
         benchmark.bar.advance()

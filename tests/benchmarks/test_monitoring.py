@@ -71,7 +71,7 @@ def test_what_each_piece_of_work_costs_is_measured_outside(
     """Every piece runs in its own process, which prints its time and peak memory; a run that does not happen fails."""
     log = logs.make(work, tmp_path / "service", None, template, ROWS, 0, lambda _rows: None)
     base = [sys.executable, "-m", "benchmarks.monitoring.work"]
-    for name in ("scan", "parse", "run"):
+    for name in ("scan", "parse", "decide"):
         cost = costs.of([*base, name, str(log.config), logs.NOW.isoformat()], log.environment)
         assert 0 < cost.seconds < cost.process_seconds
         assert cost.peak_bytes > 10**7

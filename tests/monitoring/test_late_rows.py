@@ -172,7 +172,7 @@ def test_where_only_synthetic_requests_come_nothing_is_judged(service: Service) 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
 def test_ids_that_become_visible_out_of_order_are_judged(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two writers on a server, the lower ids commit after the run: the next run judges them, and a replay agrees."""
-    monkeypatch.setattr("stillsafe.store.database._await_writers", lambda _connection: None)
+    monkeypatch.setattr("stillsafe.store.database_server.await_writers", lambda _connection: None)
     service.step()
     records = [
         PredictionRecord(f"o{i}", service.now + i * MINUTE / 100, "1", State.NORMAL, _ROW, "1", 0.85, False, "r")

@@ -22,7 +22,7 @@ from stillsafe.store.tables import metadata
 from tests.faults.figures import Figure
 from tests.monitoring.conftest import START, STEP, Service, lose, settings
 
-HISTORIES = int(os.environ.get("STILLSAFE_TEST_HISTORIES", "30"))
+HISTORIES = int(os.environ.get("STILLSAFE_TEST_HISTORIES", "12"))
 INTERVALS = 8
 STRANGE_NUMBERS = (1e22, -1e300, -0.0, 5e-324, 1e16, 0.1 + 0.2, 123456789.123456789)
 STRANGE_TOWNS = ("Zürich", "\N{PILE OF POO}", 'quote"\\u0000', "", "Z\u0301", "\x7f\n")

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, text
 
 from stillsafe.errors import ConfigurationError, StoreError
-from stillsafe.store import database
+from stillsafe.store import database, database_server
 from stillsafe.store.read.requests import LogRows, first_healthy_rows, prediction_count
 from stillsafe.store.read.runs import all_actions
 from stillsafe.store.read.state import current_state
@@ -83,7 +83,9 @@ def address(engine: Engine) -> str:
 @pytest.fixture
 def short_busy_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections wait only 50 ms for a lock."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.05)
+    for module in (database, database_server):
+        monkeypatch.setattr(module, "BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(database_server, "BUSY_TIMEOUT_SECONDS", 0.05)
 
 
 @contextmanager

@@ -240,7 +240,7 @@ def stored_state(engine: Engine, settings: Settings, clock: Callable[[], datetim
     Raises:
         StoreError: it cannot be read.
     """
-    with database.reading(engine) as connection:
+    with database.single_reading(engine) as connection:
         return serving_state(connection, settings, clock())
 
 
@@ -342,7 +342,7 @@ def _write_predictions(context: Context, records: Records) -> Sequence[Predictio
     """The records, once they are on disk."""
 
     def write() -> None:
-        with database.writing(context.engine) as connection:
+        with database.appending(context.engine) as connection:
             # The timestamp is taken inside the transaction: a monitoring run between the two would miss the rows.
             append_predictions(connection, records())
 

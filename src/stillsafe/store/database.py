@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Function, bindparam, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import (
     ArgumentError,
+    DBAPIError,
     DisconnectionError,
     InterfaceError,
     InternalError,
@@ -20,14 +21,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, StoreMissing, StoreUnavailable
-from stillsafe.store import database_file
+from stillsafe.store import database_file, database_server
 from stillsafe.store.codec import loads, storable_json
 from stillsafe.store.disk import create_private, sync, try_lock_file
 from stillsafe.store.tables import FIRST_SERVICE, services
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_TIMEOUT_SECONDS = 10
-CONNECT_TIMEOUT_SECONDS = 5
+BUSY_TIMEOUT_SECONDS = database_server.BUSY_TIMEOUT_SECONDS
 UNNAMED_SERVICE = "service"
 """Name of the first service of a database that is upgraded without one."""
 MISSING_REMEDY = (
@@ -38,8 +38,6 @@ MISSING_REMEDY = (
 SERVICE_IDS = "stillsafe_services"
 """Where a connection keeps the ids of services that it has read."""
 _OWN_ID = select(services.c.id).where(services.c.name == bindparam("name"))
-_LOCK_CLASS = 0x5AFE
-"""The first of the two numbers of every advisory lock of Stillsafe."""
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk reports errors",
@@ -51,14 +49,6 @@ _REASONS = {
 }
 # Errors that may pass by themselves. A wrong value or table raises other errors, and no retry mends it.
 _TRANSIENT = (OperationalError, InterfaceError, InternalError, DisconnectionError, PoolTimeoutError)
-_PREPARE_POSTGRESQL = """
-    SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
-           set_config('lock_timeout', %s, false),
-           set_config('TimeZone', 'UTC', false),
-           set_config('extra_float_digits', '1', false)
-"""
-
 logger = logging.getLogger(__name__)
 
 
@@ -101,30 +91,9 @@ def _engine(url: URL) -> Engine:
             database_file.keep_file(engine)
             return engine
         case "postgresql":
-            return _postgresql_engine(url)
+            return database_server.engine_of(url)
         case other:
             raise ConfigurationError(f"Stillsafe does not support {other}.", "Write a sqlite or postgresql URL.")
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        remedy = "Leave out the + sign and the name after it."
-        raise ConfigurationError("Stillsafe uses psycopg 3 for PostgreSQL and no other driver.", remedy)
-    arguments: dict[str, Any] = {"client_encoding": "utf8"}
-    if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
-    engine = create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        json_serializer=storable_json,
-        hide_parameters=True,  # an error must not show the values of a row
-        json_deserializer=loads,
-        connect_args=arguments,
-        isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
-    )
-    event.listen(engine, "connect", _prepare_postgresql)
-    event.listen(engine, "begin", _begin_postgresql)
-    return engine
 
 
 @contextmanager
@@ -144,6 +113,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def single_reading(engine: Engine) -> Iterator[Connection]:
+    """A connection whose queries are a snapshot each, which spares a server the begin and the end of a transaction.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    if engine.dialect.name != "postgresql":
+        with reading(engine) as connection:
+            yield connection
+        return
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    except (SQLAlchemyError, ValueError) as error:
+        raise _store_error("read", error) from error
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, committed and synced to the disk when the block ends, rolled back when it raises.
 
@@ -157,6 +144,29 @@ def writing(engine: Engine) -> Iterator[Connection]:
         # The option is the connection's: an engine of its own for each transaction takes longer than a row's insertion.
         with engine.connect() as connection, connection.execution_options(immediate=True).begin():
             yield connection
+    except (SQLAlchemyError, ValueError) as error:
+        raise _store_error("written", error) from error
+
+
+@contextmanager
+def appending(engine: Engine) -> Iterator[Connection]:
+    """As `writing`, for statements whose results nobody reads: a server gets them together with the commit.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    if engine.dialect.name != "postgresql" or not database_server.has_pipelines():
+        with writing(engine) as connection:
+            yield connection
+        return
+    try:
+        with engine.connect() as connection:
+            service_id(connection)  # a query, if the connection does not know it yet
+            connection.rollback()
+            with database_server.short_transaction(connection):
+                yield connection
+    except engine.dialect.loaded_dbapi.Error as error:  # of the statements that the end of the pipeline waited for
+        raise _store_error("written", DBAPIError.instance(None, None, error, type(error))) from error
     except (SQLAlchemyError, ValueError) as error:
         raise _store_error("written", error) from error
 
@@ -339,7 +349,7 @@ def lock(connection: Connection, purpose: str) -> None:
         SQLAlchemyError: the wait exceeded the lock timeout; `writing` turns it into a StoreError.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(*_lock_key(purpose))))
+        connection.execute(select(func.pg_advisory_xact_lock(*database_server.lock_key(purpose))))
 
 
 @contextmanager
@@ -351,13 +361,15 @@ def _try_advisory_lock(engine: Engine, purpose: str) -> Iterator[bool]:
         raise _store_error("read", error) from error
     with connection:
         try:
-            owns_lock = bool(connection.execute(select(func.pg_try_advisory_lock(*_lock_key(purpose)))).scalar())
+            owns_lock = bool(
+                connection.execute(select(func.pg_try_advisory_lock(*database_server.lock_key(purpose)))).scalar()
+            )
         except SQLAlchemyError as error:
             connection.invalidate()
             raise _store_error("read", error) from error
         try:
             if owns_lock:
-                _await_writers(connection)
+                database_server.await_writers(connection)
             yield owns_lock
         except SQLAlchemyError as error:
             raise _store_error("read", error) from error
@@ -368,27 +380,9 @@ def _try_advisory_lock(engine: Engine, purpose: str) -> Iterator[bool]:
 
 def _release(connection: Connection, purpose: str) -> None:
     try:
-        connection.execute(select(func.pg_advisory_unlock(*_lock_key(purpose))))
+        connection.execute(select(func.pg_advisory_unlock(*database_server.lock_key(purpose))))
     except SQLAlchemyError:  # a lost session loses its locks, too, as soon as the server notices
         connection.invalidate()
-
-
-def _await_writers(connection: Connection) -> None:
-    """Wait until every transaction that was writing has ended.
-
-    Row ids and timestamps are assigned before the commit. Without this wait a row could appear inside a window that
-    a run has already analysed, and a replay of that run would count it.
-    """
-    connection.execute(select(func.pg_advisory_lock(*_lock_key("writing"))))
-    connection.execute(select(func.pg_advisory_unlock(*_lock_key("writing"))))
-
-
-def _lock_key(purpose: str) -> tuple[int, Function[int]]:
-    """The two numbers of an advisory lock: Stillsafe's, and the purpose's in the schema that holds the tables."""
-    return _LOCK_CLASS, func.hashtext(func.concat(purpose, ":", func.current_schema()))
-
-
-_NOTE_WRITER = select(func.pg_advisory_xact_lock_shared(*_lock_key("writing")))
 
 
 def _require_unicode(connection: Connection) -> None:
@@ -415,19 +409,6 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:  # it touches no file, and every answer begins with it: the driver alone is faster
         connection.connection.cursor().execute("BEGIN")
-
-
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    """Set durability, lock timeout, time zone and exact numbers, whatever the server's or the role's defaults."""
-    connection.autocommit = True  # a rollback would undo a setting made in a transaction
-    with connection.cursor() as cursor:
-        cursor.execute(_PREPARE_POSTGRESQL, (f"{round(BUSY_TIMEOUT_SECONDS * 1000)}ms",))
-    connection.autocommit = False
-
-
-def _begin_postgresql(connection: Connection) -> None:
-    if connection.get_execution_options().get("immediate", False):
-        connection.execute(_NOTE_WRITER)
 
 
 def _store_error(verb: str, error: SQLAlchemyError | ValueError) -> Exception:

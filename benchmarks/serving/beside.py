@@ -1,10 +1,12 @@
-"""What labels and ids cost the requests.
+"""What other work beside them, and ids, cost the requests.
 
-    python -m benchmarks.serving.label_load labels [--rows N] [--labels N]
-    python -m benchmarks.serving.label_load ids [--rounds N]
+    python -m benchmarks.serving.beside labels [--rows N] [--labels N]
+    python -m benchmarks.serving.beside runs [--rows N] [--rounds N]
+    python -m benchmarks.serving.beside ids [--rounds N]
 
 `labels` fills a log on SQLite, adds labels to it while wrk sends requests, and prints the seconds and the latency with
-and without. `ids` measures the throughput of requests with and without an id, in turns.
+and without. `runs` does the same with runs of the monitor over so many rows. `ids` measures the throughput of requests
+with and without an id, in turns.
 """
 
 import argparse
@@ -16,12 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tests.ports import free_port
 
+from benchmarks.monitoring import logs
+from benchmarks.scale import measurements
 from benchmarks.serving import growth, load, visit, workload
 from benchmarks.serving.contenders import Ours, Place
 from benchmarks.serving.workload import Row, Workload, write_bodies
@@ -33,16 +38,18 @@ IDS_A_ROUND = 60_000
 
 def main() -> None:
     """Run the part that the command line names, and print its figures as JSON."""
-    reader = argparse.ArgumentParser(prog="python -m benchmarks.serving.label_load")
-    reader.add_argument("command", choices=["labels", "ids"])
-    reader.add_argument("--rows", type=int, default=5_000_000)
+    reader = argparse.ArgumentParser(prog="python -m benchmarks.serving.beside")
+    reader.add_argument("command", choices=["labels", "runs", "ids"])
+    reader.add_argument("--rows", type=int, help="of the log (5,000,000; of the window of a run 1,000,000)")
     reader.add_argument("--labels", type=int, default=1_000_000)
     reader.add_argument("--rounds", type=int, default=5)
     options = reader.parse_args()
     with tempfile.TemporaryDirectory(prefix="stillsafe-labels-") as folder:
         work = workload.make(workload.flights(), Path(folder))
         if options.command == "labels":
-            figures = label_figures(work, Path(folder), options.rows, options.labels)
+            figures = label_figures(work, Path(folder), options.rows or 5_000_000, options.labels)
+        elif options.command == "runs":
+            figures = run_figures(work, Path(folder), options.rows or 1_000_000, options.rounds)
         else:
             figures = id_figures(work, Path(folder), options.rounds)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
@@ -72,6 +79,37 @@ def label_figures(work: Workload, folder: Path, rows: int, labels: int) -> dict[
         "seconds": round(seconds, 1),
         "p99_ms_before": median(each.p99_ms for each in calm),
         "p99_ms_meanwhile": median(each.p99_ms for each in busy),
+        "per_second_before": median(each.per_second for each in calm),
+        "per_second_meanwhile": median(each.per_second for each in busy),
+    }
+
+
+def run_figures(work: Workload, folder: Path, rows: int, rounds: int) -> dict[str, Any]:
+    """The latency of requests before a run of the monitor and during it, by rounds, and the seconds that runs take."""
+    template = growth.template(Ours(), _place(work, folder))
+    log = logs.make(work, Path(tempfile.mkdtemp(dir=folder)) / "service", None, template, rows, 0, lambda _rows: None)
+    place, bodies = _place(work, folder), folder / "bodies"
+    write_bodies(bodies, [{"features": row} for row in work.rows])
+    calm, busy, seconds = [], [], []
+    with visit.up(measurements.server_of(log, place.port), place), ThreadPoolExecutor(1) as thread:
+        _slice(place.port, bodies)
+        for _ in range(rounds):
+            calm.append(_slice(place.port, bodies))
+            run = thread.submit(measurements.first_run, log)
+            slices = []
+            while not run.done():
+                slices.append(load.run(place.port, "/v1/predict", bodies, connections=CONNECTIONS, seconds=1))
+            loads = slices[:-1] or slices  # the last one outlasted the run
+            busy.append(sorted(loads, key=lambda each: each.p99_ms)[len(loads) // 2])
+            seconds.append(run.result().seconds)
+    ratios = [each.p99_ms / calm_load.p99_ms for calm_load, each in zip(calm, busy, strict=True)]
+    return {
+        "rows": rows,
+        "seconds_of_a_run": median(seconds),
+        "p99_ms_before": median(each.p99_ms for each in calm),
+        "p99_ms_meanwhile": median(each.p99_ms for each in busy),
+        "ratio": median(ratios),
+        "ratios": ratios,
         "per_second_before": median(each.per_second for each in calm),
         "per_second_meanwhile": median(each.per_second for each in busy),
     }
