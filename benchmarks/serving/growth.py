@@ -1,6 +1,7 @@
 """What becomes of the throughput as the log, or the rows, grow."""
 
 import http.client
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from benchmarks.serving.contenders import Ours, Place, Server
 from benchmarks.serving.load import Load
 from benchmarks.serving.workload import BATCH
 from stillsafe.settings import DATABASE_VARIABLE
+
+LONGEST_BODY = 900_000
+"""Bytes of a batch of wide rows: the service takes a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,10 @@ def template(ours: Ours, place: Place) -> list[log_rows.LogRow]:
     server = ours.prepare(place)
     with visit.up(server, place), closing(http.client.HTTPConnection("127.0.0.1", place.port)) as connection:
         endpoint, rows = server.many or server.one, place.workload.rows
-        for start in range(0, len(rows), BATCH):
-            visit.post(connection, endpoint.path, endpoint.body(rows[start : start + BATCH]))
+        longest = max(len(json.dumps(row)) for row in rows)
+        count = max(1, min(BATCH, LONGEST_BODY // longest))
+        for start in range(0, len(rows), count):
+            visit.post(connection, endpoint.path, endpoint.body(rows[start : start + count]))
     return log_rows.read_rows(place.folder / "service" / "stillsafe.db")
 
 
