@@ -1,7 +1,7 @@
 """Connections to a server are tried when they were idle, and rows that are appended arrive with their commit."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import pytest
@@ -74,6 +74,14 @@ def append_then_divide_by_zero(connection: Connection) -> None:
     raise ZeroDivisionError
 
 
+def fail_and_go_on(connection: Connection) -> None:
+    """A block that has sent a row and takes the error of a statement for none."""
+    append_predictions(connection, [prediction(1)])
+    driver: Any = connection.connection.driver_connection
+    with suppress(Exception), driver.pipeline():
+        driver.execute("SELECT 1 / 0")
+
+
 def append_after_a_kill(connection: Connection, postgres_url: str, records: Sequence[PredictionRecord]) -> None:
     """Send a row after others, whose session is ended meanwhile."""
     append_predictions(connection, records)
@@ -107,6 +115,16 @@ def test_a_row_that_is_refused_takes_the_others_with_it(engine: Engine) -> None:
         append_predictions(connection, [prediction(4)])
     with database.reading(engine) as connection:
         assert set(connection.execute(select(prediction_logs.c.prediction_id)).scalars()) == {"p1", "p4"}
+
+
+def test_a_commit_that_the_server_made_a_rollback_of_is_an_error(server: Engine) -> None:
+    """No row is acknowledged because nobody looked at the error before."""
+    with pytest.raises(StoreError, match="ROLLBACK to COMMIT"), database.appending(server) as connection:
+        fail_and_go_on(connection)
+    with database.appending(server) as connection:
+        append_predictions(connection, [prediction(2)])
+    with database.reading(server) as connection:
+        assert connection.execute(select(prediction_logs.c.prediction_id)).scalars().all() == ["p2"]
 
 
 def test_a_server_that_goes_away_is_an_outage(server: Engine, postgres_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, select
 from sqlalchemy.exc import DisconnectionError
 
-from stillsafe.errors import ConfigurationError
+from stillsafe.errors import ConfigurationError, StoreError
 from stillsafe.store.codec import loads, storable_json
 
 BUSY_TIMEOUT_SECONDS = 10
@@ -92,6 +92,7 @@ def short_transaction(connection: Connection) -> Iterator[None]:
 
     Raises:
         psycopg.Error: a statement failed; nothing is stored.
+        StoreError: a statement failed whose error the block took for none; nothing is stored.
     """
     connection.execution_options(isolation_level="AUTOCOMMIT")  # the driver would send both ends by themselves
     driver: Any = connection.connection.driver_connection
@@ -99,7 +100,9 @@ def short_transaction(connection: Connection) -> Iterator[None]:
         driver.execute(_BEGIN_AS_WRITER)
         with driver.pipeline():
             yield
-            driver.execute("COMMIT")
+            end = driver.execute("COMMIT")
+        if end.statusmessage != "COMMIT":  # a server answers so, without an error, after a statement that failed
+            raise StoreError(f"The database cannot be written: it answered {end.statusmessage} to COMMIT.")
 
 
 def _prepare(connection: Any, _record: Any) -> None:
