@@ -42,6 +42,17 @@ class Running:
         return sum(_cpu_ticks(pid) for pid in _session(self.process.pid)) / os.sysconf("SC_CLK_TCK")
 
 
+def family_cpu_seconds(pid: int) -> float:
+    """CPU that a process and its children have used so far, also those that have ended, as a database server's."""
+    ticks = 0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (fields := _stat(int(folder.name))):
+            is_first = folder.name == str(pid)
+            if is_first or int(fields[1]) == pid:
+                ticks += sum(map(int, fields[11:15] if is_first else fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def running(
     command: Sequence[str], *, port: int, ready: str, folder: Path, environment: Mapping[str, str]
@@ -113,12 +124,8 @@ def _session(leader: int) -> list[int]:
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        state, session = fields[0], int(fields[3])
-        if session == leader and state != "Z":
+        fields = _stat(int(folder.name))
+        if fields and int(fields[3]) == leader and fields[0] != "Z":
             process_ids.append(int(folder.name))
     return process_ids
 
@@ -133,11 +140,15 @@ def _proportional_bytes(pid: int) -> int:
 
 def _cpu_ticks(pid: int) -> int:
     """User and system time of a process, without its children."""
+    return sum(map(int, _stat(pid)[11:13]))
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; nothing if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended meanwhile
-        return 0
-    return int(fields[11]) + int(fields[12])
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _last_words(log: Path) -> str:

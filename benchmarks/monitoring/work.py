@@ -23,7 +23,7 @@ def main() -> None:
     """Do the work that the command line names."""
     name, config, now = sys.argv[1:]
     settings, at = service.settings_of(config), datetime.fromisoformat(now)
-    work = _decisions(settings, at) if name == "decide" else partial(WORK[name], settings, at)
+    work = WORK[name](settings, at)
     began, cpu_began = time.perf_counter(), time.process_time()
     work()
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
@@ -76,7 +76,13 @@ def _decisions(settings: Settings, now: datetime) -> Callable[[], None]:
     return decisions
 
 
-WORK: Mapping[str, Callable[[Settings, datetime], None]] = {"scan": _scan, "parse": _parse, "run": _run}
+WORK: Mapping[str, Callable[[Settings, datetime], Callable[[], None]]] = {
+    "scan": partial(partial, _scan),
+    "parse": partial(partial, _parse),
+    "run": partial(partial, _run),
+    "decide": _decisions,
+}
+"""Each makes ready what it needs, and returns what is measured."""
 
 if __name__ == "__main__":
     main()

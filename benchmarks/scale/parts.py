@@ -37,7 +37,7 @@ from benchmarks.scale.measurements import (
     run_at,
     server_of,
 )
-from benchmarks.servers import Running
+from benchmarks.servers import NotStarted, Running, family_cpu_seconds
 from benchmarks.serving import growth, visit, workload
 from benchmarks.serving.contenders import CONNECTIONS, Ours, Place
 from benchmarks.serving.workload import Workload, write_bodies
@@ -99,6 +99,12 @@ class ScaleBenchmark(Benchmark):
         with visit.up(server_of(log, place.port, *options), place) as running:
             load_cost(running, bodies, CONNECTIONS, 1)
             yield running, bodies
+
+    def server_cpu_seconds(self) -> float:
+        """CPU that the database server has used so far."""
+        if self.server.process is None:
+            raise NotStarted("the database server does not run")
+        return family_cpu_seconds(self.server.process.pid)
 
     def note_run(self, figures: Figures, line: str, size: int, log: Log) -> None:
         """Measure runs over the window of a log, one per round."""
@@ -210,9 +216,14 @@ def connections(benchmark: ScaleBenchmark, sizes: Sequence[int]) -> Figures:
             for size in sizes:
                 benchmark.bar.describe(f"{store}, {size:,} connections")
                 for _ in range(benchmark.options.rounds):
+                    cpu_start = benchmark.server_cpu_seconds()
                     load, cpu = load_cost(running, bodies, size, benchmark.options.seconds)
                     figures.add(ANSWERS, store, size, load.per_second)
                     figures.add(ANSWER, store, size, cpu)
+                    if store != STORES[0]:
+                        server_cpu = benchmark.server_cpu_seconds() - cpu_start
+                        count = load.per_second * benchmark.options.seconds
+                        figures.add(ANSWER, "PostgreSQL's own", size, server_cpu * MEGA / count)
                     figures.add("99th percentile (ms)", store, size, load.p99_ms)
                 benchmark.bar.advance()
         _remove(log)

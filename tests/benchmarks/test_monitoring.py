@@ -71,12 +71,15 @@ def test_what_each_piece_of_work_costs_is_measured_outside(
     """Every piece runs in its own process, which prints its time and peak memory; a run that does not happen fails."""
     log = logs.make(work, tmp_path / "service", None, template, ROWS, 0, lambda _rows: None)
     base = [sys.executable, "-m", "benchmarks.monitoring.work"]
-    for name in ("scan", "parse", "decide"):
+    for name in ("scan", "parse", "run"):
         cost = costs.of([*base, name, str(log.config), logs.NOW.isoformat()], log.environment)
         assert 0 < cost.seconds < cost.process_seconds
         assert cost.peak_bytes > 10**7
     with pytest.raises(ProcessFailed, match="did not take place"):
         costs.of([*base, "run", str(log.config), logs.NOW.isoformat()], log.environment)
+    log.forget_runs()
+    decision_cost = costs.of([*base, "decide", str(log.config), logs.NOW.isoformat()], log.environment)
+    assert 0 < decision_cost.seconds < decision_cost.process_seconds
 
 
 def test_the_last_line_is_the_cost() -> None:

@@ -9,13 +9,15 @@ class Proxy:
     """A listening port that forwards to another port.
 
     `mode` is `ok`, `refuse` (new connections are reset), `blackhole` (data are dropped, connections stay open) or
-    `reset` (new and open connections are reset).
+    `reset` (new and open connections are reset). `exchange_count` is how often a client sent something after an answer.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
         self.mode = "ok"
+        self.exchange_count = 0
+        self._is_clients_turn = True
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server
@@ -68,11 +70,15 @@ class Proxy:
             writer.transport.abort()
             return
         self._open.add(far_writer)
-        await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+        await asyncio.gather(self._forward(reader, far_writer, is_client=True), self._forward(far_reader, writer))
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_client: bool = False
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                self.exchange_count += is_client and self._is_clients_turn
+                self._is_clients_turn = not is_client
                 if self.mode == "blackhole":
                     await asyncio.Event().wait()  # dropped data are never delivered
                 writer.write(data)

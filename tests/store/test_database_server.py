@@ -9,9 +9,12 @@ from sqlalchemy import Connection, Engine, event, func, select, text
 
 from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.store import database, database_server
+from stillsafe.store.read.state import state_and_watch
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import prediction_logs
 from stillsafe.store.write.predictions import append_predictions
+from tests.faults.proxy import Proxy
+from tests.postgres import Postgres
 from tests.store.conftest import prediction
 
 COUNT = select(func.count()).select_from(prediction_logs)
@@ -148,6 +151,24 @@ def test_the_monitor_waits_for_rows_that_are_being_appended(server: Engine, post
             assert reader.execute(query).scalar_one() == 1
             assert reader.execute(COUNT).scalar_one() == 0
     other.dispose()
+
+
+@pytest.mark.parametrize("count", [1, 64])
+def test_a_batch_waits_three_times_for_the_server(postgres: Postgres, postgres_url: str, count: int) -> None:
+    """For the state, for the begin with its lock, and for the rows with the commit, however many they are."""
+    database.upgrade(engine := database.connect(postgres_url))
+    engine.dispose()
+    proxy = Proxy(postgres.port)
+    far_engine = database.connect(postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/"))
+    for batch in range(8):  # the driver prepares a statement that it has sent a few times
+        proxy.exchange_count = 0
+        with database.single_reading(far_engine) as connection:
+            state_and_watch(connection, "1")
+        with database.appending(far_engine) as connection:
+            append_predictions(connection, [prediction(batch * count + number) for number in range(count)])
+    far_engine.dispose()
+    proxy.close()
+    assert proxy.exchange_count == 3
 
 
 def test_a_single_reading_sees_what_is_committed_at_each_query(engine: Engine) -> None:

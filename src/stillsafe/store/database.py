@@ -49,6 +49,7 @@ _REASONS = {
 }
 # Errors that may pass by themselves. A wrong value or table raises other errors, and no retry mends it.
 _TRANSIENT = (OperationalError, InterfaceError, InternalError, DisconnectionError, PoolTimeoutError)
+
 logger = logging.getLogger(__name__)
 
 
