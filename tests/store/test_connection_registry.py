@@ -58,3 +58,12 @@ def test_sqlite_connections_are_never_aborted(sqlite: Engine) -> None:
     with connection_timeout(sqlite, 0.01), database.reading(sqlite) as connection:
         time.sleep(0.1)
         assert connection.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_a_registry_on_sqlite_lets_it_open_any_number_of_connections(sqlite: Engine) -> None:
+    """A connection that the pool opens after the registry was created works like the first, also after an abort."""
+    registry = ConnectionRegistry(sqlite)
+    for _ in range(2):
+        with database.reading(sqlite) as first, database.reading(sqlite) as second:
+            assert first.execute(text("SELECT 1")).scalar() == second.execute(text("SELECT 1")).scalar() == 1
+        registry.abort()

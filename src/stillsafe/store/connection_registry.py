@@ -15,14 +15,15 @@ from sqlalchemy import Engine, event
 
 
 class ConnectionRegistry:
-    """Every open connection of an engine whose server is reached over sockets. SQLite has no sockets."""
+    """Every open connection of an engine whose server is reached over sockets. SQLite has none, so nothing is kept."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = Lock()
         self._connections: WeakSet[Any] = WeakSet()
-        # The other listeners send queries to prepare a connection and may block, so this one runs before them.
-        event.listen(engine, "connect", self._register, insert=True)
+        if _has_sockets(engine):
+            # The other listeners send queries to prepare a connection and may block, so this one runs before them.
+            event.listen(engine, "connect", self._register, insert=True)
 
     def abort(self) -> None:
         """Shut every connection: a thread that waits for the server gets an error, and the next use connects anew."""
@@ -44,7 +45,7 @@ def connection_timeout(engine: Engine, seconds: float) -> Iterator[None]:
 
     On SQLite nothing is aborted: its busy timeout bounds every wait.
     """
-    if engine.dialect.name == "sqlite":
+    if not _has_sockets(engine):
         yield
         return
     timer = Timer(seconds, ConnectionRegistry(engine).abort)
@@ -54,6 +55,11 @@ def connection_timeout(engine: Engine, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _has_sockets(engine: Engine) -> bool:
+    """Whether the database is a server; a file of SQLite is not."""
+    return engine.dialect.name != "sqlite"
 
 
 def _shut_socket(connection: Any) -> None:
