@@ -11,10 +11,10 @@ from stillsafe.judging import (
     Conditions,
     VersionCondition,
     conditions_without_traffic,
-    is_judged,
     runs_per_conclusion,
     version_conditions,
 )
+from stillsafe.serving.state_reading import serving_state
 from stillsafe.store import database
 from stillsafe.store.read.state import StateRecord
 from stillsafe.store.read.versions import VersionRecord
@@ -92,6 +92,6 @@ def test_serving_and_reading_agree(service: Service) -> None:
             now = service.now + later
             with database.reading(service.engine) as connection:
                 served_version = version_conditions(connection, policy, "1", now).served_version
-                judged = is_judged(connection, policy, "1", served_version.record.state, now)
+                judged = serving_state(connection, service.settings, now).judged
             assert judged == served_version.judged
     assert served_version.judged_at == service.now - STEP

@@ -1,18 +1,58 @@
-"""Calls with a time limit. Python cannot stop a call, so one that is late goes on in its own thread, unawaited."""
+"""Calls with a time limit. Python cannot stop a call, so one that is late goes on in its own thread, unawaited.
 
-from collections.abc import Callable
+A call in another thread waits for two changes of threads, and its data for another core's caches: more than a model
+call takes. So where the caller's work can be done again by another thread, the call runs in the caller's own. If it is
+late, the other thread takes over, and the caller's ends.
+"""
+
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread, local
 from typing import Any, TypeVar
-from weakref import finalize
+from weakref import finalize, ref
 
 R = TypeVar("R")
 _Call = tuple[Callable[[], Any], "Future[Any]"]
+_THREAD = local()
+"""`take_over` of the thread's own `replaceable` block."""
+
+
+@contextmanager
+def replaceable(take_over: Callable[[], None]) -> Iterator[None]:
+    """A block of work that another thread can do again, if a call of it is late.
+
+    Args:
+        take_over: begins the other thread; called once, by a thread of the deadline.
+
+    Raises:
+        TakenOver: the other thread does the work; what this one has done so far has no effect.
+    """
+    _THREAD.take_over = take_over
+    try:
+        yield
+    finally:
+        _THREAD.take_over = None
+
+
+class TakenOver(BaseException):
+    """Another thread does the work of a block whose call was late. It is no Exception: nothing else may catch it."""
 
 
 class CallBroke(Exception):
     """The function raised something that is no Exception, such as a compiled library's panic; the message names it."""
+
+
+@dataclass(slots=True)
+class _OwnCall:
+    """A call in the caller's own thread: when it is late, in seconds of `time.monotonic`, and who takes over then."""
+
+    late_at: float
+    take_over: Callable[[], None]
+    is_late: bool = False
 
 
 class Deadline:
@@ -28,11 +68,14 @@ class Deadline:
         self._lock = Lock()
         self._worker: Thread | None = None
         self._last_result: Future[Any] | None = None
+        self._own_call: _OwnCall | None = None
+        self._is_used = False
+        self._watcher: finalize[[], Deadline] | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether a call runs."""
-        return self._last_result is not None and not self._last_result.done()
+        return self._own_call is not None or (self._last_result is not None and not self._last_result.done())
 
     def call(self, function: Callable[[], R], timeout_seconds: float) -> R:
         """Run a function; return its value, or raise what it raises.
@@ -42,17 +85,73 @@ class Deadline:
             CallBroke: the function raised something that is no Exception.
         """
         with self._lock:
-            if self.is_busy:
-                raise TimeoutError("an earlier call still runs")
+            self._require_idle()
             result: Future[R] = Future()
             self._last_result = result
             self._start()
             self._calls.put((function, result))
         return result.result(timeout_seconds)
 
-    def close(self) -> None:
-        """End the thread once its call has returned; the next call starts another."""
+    def call_here(self, function: Callable[[], R], timeout_seconds: float) -> R:
+        """As `call`, in this thread if it is in a `replaceable` block.
+
+        Raises:
+            TakenOver: the call was late, and another thread has taken over.
+        """
+        take_over = getattr(_THREAD, "take_over", None)
+        if take_over is None:
+            return self.call(function, timeout_seconds)
+        own_call = _OwnCall(time.monotonic() + timeout_seconds, take_over)
         with self._lock:
+            self._require_idle()
+            self._own_call, self._is_used = own_call, True
+            if self._watcher is None:
+                end = Event()
+                self._watcher = finalize(self, end.set)
+                arguments = ref(self), end, timeout_seconds / 2
+                Thread(target=_watch, args=arguments, name=f"{self._name}-watch", daemon=True).start()
+        try:
+            return function()
+        except Exception:
+            raise
+        except BaseException as error:
+            raise CallBroke(type(error).__name__) from error
+        finally:
+            with self._lock:
+                self._own_call = None
+                if own_call.is_late:
+                    raise TakenOver
+
+    def look(self, pause_seconds: float) -> float | None:
+        """Have another thread take over from a late call.
+
+        Returns:
+            In how many seconds to look again; None where nothing was called since the last time.
+        """
+        with self._lock:
+            own_call, is_used, self._is_used = self._own_call, self._is_used, False
+            if own_call is None or own_call.is_late:
+                if is_used or self._watcher is None:
+                    return pause_seconds
+                self._watcher.detach()
+                self._watcher = None
+                return None
+            if (seconds := own_call.late_at - time.monotonic()) > 0:
+                return seconds
+            own_call.is_late = True
+        own_call.take_over()
+        return pause_seconds
+
+    def _require_idle(self) -> None:
+        if self.is_busy:
+            raise TimeoutError("an earlier call still runs")
+
+    def close(self) -> None:
+        """End the threads once their calls have returned; the next call starts others."""
+        with self._lock:
+            if self._watcher is not None and self._own_call is None:
+                self._watcher()
+                self._watcher = None
             if self._worker is not None:
                 self._calls.put(None)
                 self._worker = None
@@ -64,6 +163,21 @@ class Deadline:
             self._worker = Thread(target=_run_calls, args=(self._calls,), name=self._name, daemon=True)
             finalize(self, self._calls.put, None)  # it ends with this object too, where nobody closes that
             self._worker.start()
+
+
+def _watch(reference: "ref[Deadline]", end: Event, pause_seconds: float) -> None:
+    """Check for late calls until nothing is called any more. A call that begins in a pause is not late before its end.
+
+    Args:
+        reference: to the deadline, which may be gone.
+        end: set where this thread is no longer needed.
+        pause_seconds: between two checks: less than a call may take.
+    """
+    seconds: float | None = pause_seconds
+    while seconds is not None and not end.wait(seconds):
+        deadline = reference()
+        seconds = None if deadline is None else deadline.look(pause_seconds)
+        del deadline
 
 
 def _run_calls(calls: "SimpleQueue[_Call | None]") -> None:

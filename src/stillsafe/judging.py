@@ -14,7 +14,7 @@ from stillsafe.core.evidence.time_text import time_text
 from stillsafe.core.policy import Policy
 from stillsafe.core.state import State
 from stillsafe.store.read.state import StateRecord
-from stillsafe.store.read.versions import VersionRecord, unjudged_since, version_names, version_record
+from stillsafe.store.read.versions import VersionRecord, version_names, version_record
 
 _BY_CAUTION = (State.NORMAL, State.WARNING, State.DEGRADED)
 
@@ -118,23 +118,24 @@ def conditions_without_traffic(model_version: str) -> Conditions:
     return Conditions(served_version, (served_version,))
 
 
-def is_judged(
-    connection: Connection, policy: Policy, model_version: str, state: StateRecord | None, now: datetime
-) -> bool:
-    """Whether runs still reach conclusions about a version's requests.
+def is_judged_by_run(policy: Policy, model_version: str, state: StateRecord | None, now: datetime) -> bool:
+    """Whether a run has judged every request of a version that is old enough; then the log need not be searched.
 
     Args:
-        connection: of the service.
         policy: of the service.
         model_version: the version.
         state: the state that applies to it, or None before the first decision.
         now: aware UTC.
     """
-    if state is not None and state.model_version in (model_version, None) and state.memory.unjudged_since is None:
-        checked_at = state.memory.last_run_at or state.checked_at
-        if checked_at is not None and (now - checked_at).total_seconds() <= policy.not_judged_seconds:
-            return True  # the log need not be searched: every request before that run is judged
-    return _has_no_old_request(unjudged_since(connection, model_version, state), policy, now)
+    if state is None or state.model_version not in (model_version, None) or state.memory.unjudged_since is not None:
+        return False
+    checked_at = state.memory.last_run_at or state.checked_at
+    return checked_at is not None and (now - checked_at).total_seconds() <= policy.not_judged_seconds
+
+
+def has_no_old_request(waiting_since: datetime | None, policy: Policy, now: datetime) -> bool:
+    """Whether no request has waited too long for a conclusive run; `waiting_since` is the time of the oldest."""
+    return waiting_since is None or (now - waiting_since).total_seconds() <= policy.not_judged_seconds
 
 
 def runs_per_conclusion(policy: Policy, requests_per_second: float) -> int | None:
@@ -149,7 +150,7 @@ def runs_per_conclusion(policy: Policy, requests_per_second: float) -> int | Non
 
 
 def _condition(record: VersionRecord, policy: Policy, now: datetime) -> VersionCondition:
-    judged = _has_no_old_request(record.unjudged_since, policy, now)
+    judged = has_no_old_request(record.unjudged_since, policy, now)
     last = record.last_request_at
     return VersionCondition(
         record,
@@ -158,10 +159,6 @@ def _condition(record: VersionRecord, policy: Policy, now: datetime) -> VersionC
         stale=record.state is None or not record.has_own_state or record.state.stale(now),
         cause="" if judged else _cause(record, policy, now),
     )
-
-
-def _has_no_old_request(waiting_since: datetime | None, policy: Policy, now: datetime) -> bool:
-    return waiting_since is None or (now - waiting_since).total_seconds() <= policy.not_judged_seconds
 
 
 def _cause(record: VersionRecord, policy: Policy, now: datetime) -> str:

@@ -44,6 +44,7 @@ from stillsafe.serving import app, caps, predict
 from stillsafe.serving.failover import Failover, WriteEntries, drain_spool
 from stillsafe.serving.operator_routes import OperatorActions
 from stillsafe.serving.predict import Context
+from stillsafe.serving.state_reading import stored_state
 from stillsafe.settings import DEFAULT_FILE, Settings
 from stillsafe.settings import load as load_settings
 from stillsafe.store import database
@@ -175,7 +176,7 @@ def open_store_with_failover(settings: Settings, clock: Clock) -> tuple[Engine, 
         engine,
         spool_of(settings),
         settings.serving,
-        read_state=partial(predict.stored_state, engine, settings, clock),
+        read_state=partial(stored_state, engine, settings, clock),
         write_entries=_spool_writer(settings),
         prepare=partial(prepare_store, engine, settings),
     )

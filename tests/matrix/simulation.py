@@ -23,12 +23,13 @@ from stillsafe import service
 from stillsafe.core.schema import LogMode, Row, sanitise
 from stillsafe.core.state import Severity, State, worst_severity
 from stillsafe.init.recorded_answers import AnswerColumns
-from stillsafe.judging import is_judged, version_conditions
+from stillsafe.judging import version_conditions
 from stillsafe.model.load import load_model
 from stillsafe.model.model import Model
 from stillsafe.model.reference import read_baseline
 from stillsafe.monitoring import registration, run
 from stillsafe.monitoring.columns import ShadowScorer
+from stillsafe.serving.state_reading import serving_state
 from stillsafe.settings import Settings
 from stillsafe.settings_sections import Feature
 from stillsafe.store import database
@@ -187,7 +188,7 @@ class _Simulation:
         first = self.all_settings[0]
         with database.reading(self.engine) as connection:
             record = current_state(connection, first.model.version)
-            was_judged = is_judged(connection, first.policy, first.model.version, record, self.now)
+            was_judged = serving_state(connection, first, self.now).judged
         assert record is not None
         states, severities = zip(*runs_seen, strict=True)
         outliers = frozenset(self.outliers)

@@ -1,13 +1,17 @@
 """The micro-batcher: waiting requests are answered together and in order; an error goes to its own batch."""
 
 import asyncio
+import gc
+import threading
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TypeVar
 
 import pytest
 
+from stillsafe.deadline import CallBroke, Deadline
 from stillsafe.serving.batcher import SHARED_SECONDS, BatcherClosed, MicroBatcher
+from tests.faults.api import wait_until
 
 T = TypeVar("T")
 
@@ -194,3 +198,96 @@ def test_an_error_in_a_part_is_the_whole_request_s() -> None:
         assert answer.batches == [[0], [1, 2], [6], [13, 4]]
 
     _run(story, max_batch=2)
+
+
+def _threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "stillsafe-batcher"}
+
+
+def test_another_thread_answers_a_batch_whose_call_is_late() -> None:
+    """Each request gets one answer; batches after it do too, while the call hangs, and when it returns nothing more."""
+    deadline, release, calls = Deadline(), Event(), []
+
+    def answer(items: Sequence[int]) -> list[str]:
+        calls.append([*items])
+        try:
+            deadline.call_here(lambda: release.wait(30) if items[0] == 1 and len(calls) == 1 else None, 0.2)
+        except TimeoutError:
+            return [f"{item} late" for item in items]
+        return [f"{item}" for item in items]
+
+    async def story() -> None:
+        batcher: MicroBatcher[int, str] = MicroBatcher(answer, 10)
+        batcher.start()
+        async with asyncio.timeout(20):
+            assert await batcher.submit([1, 2]) == ["1 late", "2 late"]
+            assert await batcher.submit([3]) == ["3 late"]
+            release.set()
+            await asyncio.to_thread(wait_until, lambda: not deadline.is_busy)
+            assert await batcher.submit([4]) == ["4"]
+            await batcher.close()
+
+    others = _threads()
+    asyncio.run(story())
+    assert calls == [[1, 2], [1, 2], [3], [4]]
+    wait_until(lambda: not _threads() - others)
+
+
+def test_closing_waits_for_the_thread_that_took_over() -> None:
+    """And not for the one whose call hangs."""
+    deadline, release = Deadline(), Event()
+
+    def answer(items: Sequence[int]) -> Sequence[int]:
+        try:
+            deadline.call_here(lambda: release.wait(30), 0.2)
+        except TimeoutError:
+            return [-item for item in items]
+        return items
+
+    async def story() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10)
+        batcher.start()
+        async with asyncio.timeout(20):
+            request = asyncio.create_task(batcher.submit([7]))
+            await asyncio.sleep(0)
+            await batcher.close()
+            assert await request == [-7]
+
+    asyncio.run(story())
+    release.set()
+
+
+def test_a_panic_is_the_batch_s_own_error() -> None:
+    """It ends neither the thread nor the event loop."""
+
+    def answer(items: Sequence[int]) -> Sequence[int]:
+        if items[0] == 13:
+            raise SystemExit
+        return items
+
+    async def story() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10)
+        batcher.start()
+        with pytest.raises(CallBroke, match="SystemExit"):
+            await batcher.submit([13])
+        assert await batcher.submit([1]) == [1]
+        await batcher.close()
+
+    asyncio.run(story())
+
+
+def test_a_batcher_that_nobody_has_ends_its_thread() -> None:
+    """Also one whose event loop ended without closing it, and one that goes on in another loop."""
+
+    async def story(batcher: MicroBatcher[int, int]) -> None:
+        batcher.start()
+        assert await batcher.submit([1]) == [1]
+
+    others = _threads()
+    batchers: list[MicroBatcher[int, int]] = [MicroBatcher(lambda items: items, 10)]
+    asyncio.run(story(batchers[0]))
+    asyncio.run(story(batchers[0]))
+    wait_until(lambda: len(_threads() - others) == 1)
+    batchers.clear()
+    gc.collect()
+    wait_until(lambda: not _threads() - others)

@@ -1,6 +1,7 @@
 """Answering and recording: the state applies, the answer is on disk before it is sent, unknown is not NORMAL."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from threading import Event, Thread
@@ -10,17 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import delete, func, select
+from starlette.testclient import TestClient
 
 from stillsafe.core.fallback import Rule
 from stillsafe.core.state import Hold, Memory, State
 from stillsafe.errors import StoreError
 from stillsafe.logs import JsonLine
+from stillsafe.serving.app import build
 from stillsafe.serving.predict import answer, answer_requests, record_refusals
 from stillsafe.serving.prediction_request import PredictionRequest, Refusal
 from stillsafe.store import database
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import prediction_logs, system_state
 from stillsafe.store.write.decisions import record_hold
+from tests.faults.api import wait_until
 from tests.serving.services import GOOD, OLD, Service, fitted_pipeline, fresh
 
 ROW: Any = {**GOOD, "age": 30.0}
@@ -255,6 +259,26 @@ def test_a_hanging_model_costs_one_deadline(service: Service) -> None:
         pass
     assert answer(slow.context, [ROW])[0].decided_by == "model"
     assert [row.model_error for row in service.log()] == ["timed out", "timed out", None]
+
+
+def test_requests_over_http_get_the_fallback_while_the_model_hangs(service: Service) -> None:
+    """Another thread answers the batch of the late call: each request once, and again by the model when it returns."""
+    service.decide(State.NORMAL)
+    release = Event()
+    slow = service.with_settings(model={"timeout": 0.3})
+    slow = slow.with_estimator(Hanging(slow.context.model.estimator, release))
+    with TestClient(build(slow.context)) as client:
+
+        def post(_number: int) -> str:
+            return str(client.post("/v1/predict", json={"features": GOOD}).json()["decided_by"])
+
+        with ThreadPoolExecutor(4) as clients:
+            assert [*clients.map(post, range(8))] == ["fallback"] * 8
+        assert slow.context.deadline.is_busy
+        release.set()
+        wait_until(lambda: not slow.context.deadline.is_busy)
+        assert [post(number) for number in range(3)] == ["model"] * 3
+    assert [row.model_error for row in service.log()] == ["timed out"] * 8 + [None] * 3
 
 
 def test_the_log_holds_a_sanitised_snapshot(service: Service) -> None:

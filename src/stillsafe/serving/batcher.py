@@ -7,14 +7,20 @@ request: many share one model call and one commit.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Generic, TypeVar
+from weakref import finalize
 
+from stillsafe.deadline import CallBroke, TakenOver, replaceable
 from stillsafe.errors import StillsafeError
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Jobs = SimpleQueue[Callable[[], None] | None]
 
 
 class BatcherClosed(StillsafeError):
@@ -53,16 +59,19 @@ class MicroBatcher(Generic[T, R]):
         self._max_batch = max_batch
         self._queue: deque[_Request[T, R]] = deque()
         self._shared_at = float("-inf")
-        self._arrival: asyncio.Event
-        self._worker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: _Jobs
+        self._thread_end: finalize[..., MicroBatcher[T, R]] | None = None
+        self._is_busy = False
+        self._end: asyncio.Future[None] | None = None
 
     def start(self) -> None:
         """Accept requests in the running event loop. No effect if it does already."""
         loop = asyncio.get_running_loop()
-        if self._worker is None or self._worker.get_loop() is not loop:
+        if self._loop is not loop:
             self._queue.clear()  # what a loop that is gone has left: no one waits for it
-            self._arrival = asyncio.Event()
-            self._worker = loop.create_task(self._work(), name="stillsafe-batcher")
+            self._loop, self._is_busy = loop, False
+            self._start_thread()
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Answer items, in order. The items of one call share a batch, unless they are too many.
@@ -73,32 +82,54 @@ class MicroBatcher(Generic[T, R]):
         """
         if not items:
             return []
-        if self._worker is None:
+        loop = self._loop
+        if loop is None:
             raise BatcherClosed("The service is shutting down.")
-        request: _Request[T, R] = _Request(
-            items, asyncio.get_running_loop().create_future(), len(items) > self._max_batch
-        )
+        request: _Request[T, R] = _Request(items, loop.create_future(), len(items) > self._max_batch)
         self._queue.append(request)
-        self._arrival.set()
+        if not self._is_busy:
+            # The batch begins with the next iteration of the loop, so requests of this one share it.
+            self._is_busy = True
+            loop.call_soon(self._begin, loop)
         return await request.answers
 
     async def close(self) -> None:
         """Answer what was accepted, and accept nothing more."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            self._arrival.set()
-            await worker
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if self._is_busy:
+            self._end = loop.create_future()
+            await self._end
+        self._end_thread()
 
-    async def _work(self) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="stillsafe-batcher") as thread:
-            while self._queue or self._worker is not None:
-                self._arrival.clear()
-                if self._queue:
-                    batch = self._next_batch()
-                    await self._answer_batch(batch, self._part_size(batch), thread)
-                else:
-                    # The event wakes this task once per loop iteration, so requests of one iteration share a batch.
-                    await self._arrival.wait()
+    def _start_thread(self) -> None:
+        """Have a new thread answer, and the one before it end with what it does."""
+        self._end_thread()
+        self._jobs = SimpleQueue()
+        # A daemon thread does not keep the process alive, so a model that hangs cannot block its exit.
+        Thread(target=_run_jobs, args=(self._jobs,), name="stillsafe-batcher", daemon=True).start()
+        self._thread_end = finalize(self, self._jobs.put, None)  # with this object too, where nobody closes that
+
+    def _end_thread(self) -> None:
+        """Have the thread end after what it does."""
+        if self._thread_end is not None:
+            self._thread_end()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pass the next batch to the thread."""
+        while self._queue:
+            batch = self._next_batch()
+            part_size = self._part_size(batch)
+            # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
+            requests = [request for request in batch if not request.answers.done()]
+            if requests:
+                self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
+                return
+        self._is_busy = False
+        if self._end is not None:
+            self._end.set_result(None)
+            self._end = None
 
     def _next_batch(self) -> list[_Request[T, R]]:
         """All waiting requests, up to the limit."""
@@ -116,27 +147,56 @@ class MicroBatcher(Generic[T, R]):
             self._shared_at = now
         return self._max_batch if now - self._shared_at < SHARED_SECONDS else len(batch[0].items)
 
-    async def _answer_batch(self, batch: list[_Request[T, R]], part_size: int, thread: Executor) -> None:
-        # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
-        requests = [request for request in batch if not request.answers.done()]
+    def _answer_batch(self, loop: asyncio.AbstractEventLoop, requests: list[_Request[T, R]], part_size: int) -> None:
+        """Answer requests in the thread, and have the loop send what came of it."""
         parts = [request.items[:part_size] for request in requests]
         # What has its items by column keeps them so, if it is alone.
         items = parts[0] if len(parts) == 1 else [item for part in parts for item in part]
-        if not items:
-            return
+        result: list[Sequence[R]] | Exception
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(thread, self._answer, items)
+            with replaceable(partial(self._take_over, loop, requests, part_size)):
+                answers = self._answer(items)
             iterator = iter(answers)
-            answer_lists = [answers] if len(parts) == 1 else [[next(iterator) for _ in part] for part in parts]
-        except Exception as error:  # noqa: BLE001 - each request of the batch raises it; the worker must go on
+            result = [answers] if len(parts) == 1 else [[next(iterator) for _ in part] for part in parts]
+        except TakenOver:
+            return
+        except Exception as error:  # noqa: BLE001 - each request of the batch raises it; the thread must go on
+            result = error
+        except BaseException as error:  # noqa: BLE001 - a compiled library's panic, which must not end the loop
+            result = CallBroke(type(error).__name__)
+        with suppress(RuntimeError):  # the loop is closed: no one waits
+            loop.call_soon_threadsafe(self._end_batch, loop, requests, part_size, result)
+
+    def _take_over(self, loop: asyncio.AbstractEventLoop, requests: list[_Request[T, R]], part_size: int) -> None:
+        """Answer a batch in a new thread: a call of the thread that it was given to is late."""
+        self._start_thread()
+        self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
+
+    def _end_batch(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        requests: list[_Request[T, R]],
+        part_size: int,
+        result: list[Sequence[R]] | Exception,
+    ) -> None:
+        """Begin the next batch, then resume the requests that are answered."""
+        complete_requests: list[_Request[T, R]] = []
+        if not isinstance(result, Exception):
+            for request, answers in zip(requests, result, strict=True):
+                request.known_answers = [*request.known_answers, *answers] if request.known_answers else answers
+                request.items = request.items[part_size:]
+                (self._queue if request.items else complete_requests).append(request)
+        self._begin(loop)
+        if isinstance(result, Exception):
             for request in requests:
                 if not request.answers.done():
-                    request.answers.set_exception(error)
-            return
-        for request, answer_list in zip(requests, answer_lists, strict=True):
-            request.known_answers = [*request.known_answers, *answer_list] if request.known_answers else answer_list
-            request.items = request.items[part_size:]
-            if request.items:
-                self._queue.append(request)
-            elif not request.answers.done():
+                    request.answers.set_exception(result)
+        for request in complete_requests:
+            if not request.answers.done():
                 request.answers.set_result(request.known_answers)
+
+
+def _run_jobs(jobs: "_Jobs") -> None:
+    while job := jobs.get():
+        job()
+        del job  # which keeps the batcher alive

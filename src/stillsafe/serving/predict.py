@@ -7,21 +7,19 @@ requests and applies to all of them.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from threading import Lock
 from typing import Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from stillsafe.core.fallback import ABSTAIN
 from stillsafe.core.schema import Row, sanitise
 from stillsafe.core.score import Score
-from stillsafe.core.state import State
 from stillsafe.core.text import truncate
 from stillsafe.deadline import CallBroke
 from stillsafe.errors import NoModel, StoreError
-from stillsafe.judging import is_judged
 from stillsafe.logs import LogEvent, log_event
 from stillsafe.model.model import error_location
 from stillsafe.serving.caps import cap_score
@@ -30,12 +28,11 @@ from stillsafe.serving.context import Context as Context
 from stillsafe.serving.failover import ServingState, StoreStatus, WriteSpool
 from stillsafe.serving.prediction_request import ColumnRequests, IdConflict, PredictionRequest, Refusal, reply_of
 from stillsafe.serving.reasons import LONGEST_REASON, caveats_of, why_bypassed
-from stillsafe.settings import Settings
+from stillsafe.serving.state_reading import stored_state
 from stillsafe.store import database
 from stillsafe.store.codec import from_document, to_document
 from stillsafe.store.read.erasures import erased_records
 from stillsafe.store.read.request_id import IdOwner, id_owners, repeated_answers
-from stillsafe.store.read.state import state_and_watch
 from stillsafe.store.records import PredictionRecord, RefusalRecord, spooled_record
 from stillsafe.store.spool import PREDICTION, Entry, Spool, SpooledEntry
 from stillsafe.store.write.predictions import (
@@ -234,33 +231,6 @@ def read_state(context: Context) -> ServingState:
     return stored_state(context.engine, context.settings, context.clock)
 
 
-def stored_state(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> ServingState:
-    """The state in the store.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    with database.single_reading(engine) as connection:
-        return serving_state(connection, settings, clock())
-
-
-def serving_state(connection: Connection, settings: Settings, now: datetime) -> ServingState:
-    """The state of the served model version, as a connection reads it.
-
-    Raises:
-        StoreError: it is damaged.
-    """
-    version = settings.model.version
-    record, watched = state_and_watch(connection, version)
-    judged = is_judged(connection, settings.policy, version, record, now)
-    if record is None:
-        return ServingState(State.NORMAL, "nothing was ever decided", (), stale=True, watched=watched, judged=judged)
-    judged_at = record.memory.last_conclusive_at
-    return ServingState(
-        record.state, record.reason, record.damaged_features, record.stale(now), watched, judged, judged_at
-    )
-
-
 def _scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     parts = (rows[start : start + MOST_MODEL_ROWS] for start in range(0, len(rows), MOST_MODEL_ROWS))
     return [score for part in parts for score in _part_scores(context, part)]
@@ -270,7 +240,7 @@ def _part_scores(context: Context, rows: Sequence[Row]) -> list[Score]:
     try:
         with span(context.tracer, "model", rows=len(rows), model_version=context.model.version):
             score = partial(context.model.score, rows, MOST_HALVINGS)
-            return context.deadline.call(score, context.settings.model.timeout)
+            return context.deadline.call_here(score, context.settings.model.timeout)
     except TimeoutError:
         log_event(logger, LogEvent.MODEL_TIMED_OUT, {"rows": len(rows)})
         return [Score(None, None, None, TIMED_OUT)] * len(rows)

@@ -44,6 +44,7 @@ from stillsafe.serving.schemas import (
     feature_document,
 )
 from stillsafe.serving.shared_reading import SharedReading
+from stillsafe.serving.state_reading import serving_state
 from stillsafe.store.read.baselines import active_baseline
 from stillsafe.store.read.incidents import incident_by_id, incident_explanations, recent_incidents
 from stillsafe.store.read.runs import recent_figures
@@ -235,7 +236,7 @@ def ready_document(context: Context) -> ReadyDocument:
     try:
         with context.reading() as connection:
             record = current_state(connection, context.model.version)
-            state = predict.serving_state(connection, context.settings, context.clock())
+            state = serving_state(connection, context.settings, context.clock())
         monitor, store = _monitor(context, record), "up"
     except StoreUnavailable as error:
         if failover is None:

@@ -86,6 +86,8 @@ def _engine(url: URL) -> Engine:
                 hide_parameters=True,  # an error must not show the values of a row
                 json_deserializer=loads,
                 connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+                # The last connection is used again: it knows what it has read. A database in memory has no such pool.
+                **({"pool_use_lifo": True} if url.database not in (None, "", ":memory:") else {}),
             )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -141,23 +143,22 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         StoreError: the database cannot be written.
     """
-    try:
-        # The option is the connection's: an engine of its own for each transaction takes longer than a row's insertion.
-        with engine.connect() as connection, connection.execution_options(immediate=True).begin():
-            yield connection
-    except (SQLAlchemyError, ValueError) as error:
-        raise _store_error("written", error) from error
+    with _transaction(engine) as connection:
+        connection.info.pop(database_file.KNOWN_VALUE, None)
+        yield connection
 
 
 @contextmanager
 def appending(engine: Engine) -> Iterator[Connection]:
-    """As `writing`, for statements whose results nobody reads: a server gets them together with the commit.
+    """As `writing`, for rows that are added to the log by statements whose results nobody reads.
+
+    A server gets them together with the commit. A SQLite connection keeps what it knows of the rest.
 
     Raises:
         StoreError: the database cannot be written.
     """
     if engine.dialect.name != "postgresql" or not database_server.has_pipelines():
-        with writing(engine) as connection:
+        with _transaction(engine) as connection:
             yield connection
         return
     try:
@@ -168,6 +169,16 @@ def appending(engine: Engine) -> Iterator[Connection]:
                 yield connection
     except engine.dialect.loaded_dbapi.Error as error:  # of the statements that the end of the pipeline waited for
         raise _store_error("written", DBAPIError.instance(None, None, error, type(error))) from error
+    except (SQLAlchemyError, ValueError) as error:
+        raise _store_error("written", error) from error
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    try:
+        # The option is the connection's: an engine of its own for each transaction takes longer than a row's insertion.
+        with engine.connect() as connection, connection.execution_options(immediate=True).begin():
+            yield connection
     except (SQLAlchemyError, ValueError) as error:
         raise _store_error("written", error) from error
 

@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+
+KNOWN_VALUE = "stillsafe_known_value"
+"""Where a connection keeps what it has read, with its count of changes by others."""
 
 
 def file_of(engine: Engine) -> Path | None:
@@ -26,6 +29,41 @@ def revision_of_copy(file: Path) -> str | None:
     except sqlite3.Error:
         return None
     return str(row[0]) if row else None
+
+
+def change_count(connection: Connection) -> int | None:
+    """How often others have changed the database, by the connection's own count; None for a database server.
+
+    Within a transaction it is the count of the snapshot that the transaction reads.
+    """
+    return None if connection.dialect.name != "sqlite" else _change_count(connection.connection.driver_connection)
+
+
+def keep_value(connection: Connection, count: int | None, value: object) -> None:
+    """Keep what was read at a `change_count`, until others change the database or this connection may do so."""
+    if count is not None:
+        connection.info[KNOWN_VALUE] = count, value
+
+
+def known_value(engine: Engine) -> object:
+    """The value that a SQLite connection has kept, if a new query would read the same; else None."""
+    if engine.dialect.name != "sqlite":
+        return None
+    try:
+        connection = engine.raw_connection()
+    except (SQLAlchemyError, sqlite3.Error):  # a query raises it again, and says what it means
+        return None
+    with closing(connection):
+        count, value = connection.info.get(KNOWN_VALUE, (None, None))
+        return value if count is not None and count == _change_count(connection.driver_connection) else None
+
+
+def _change_count(driver: Any) -> int | None:
+    try:
+        row = driver.execute("PRAGMA data_version").fetchone()
+    except sqlite3.Error:  # a query raises it again
+        return None
+    return int(row[0])
 
 
 def keep_file(engine: Engine) -> None:
