@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, event, func, select, text
 
 from stillsafe.errors import StoreError, StoreUnavailable
 from stillsafe.store import database, database_server
+from stillsafe.store.driver_transaction import RowConnection
 from stillsafe.store.read.state import state_and_watch
 from stillsafe.store.records import PredictionRecord
 from stillsafe.store.tables import prediction_logs
@@ -71,23 +72,25 @@ def test_a_trial_leaves_no_transaction_open(server: Engine, monkeypatch: pytest.
     assert {status.name for status in statuses} == {"IDLE"}
 
 
-def append_then_divide_by_zero(connection: Connection) -> None:
+def append_then_divide_by_zero(connection: RowConnection) -> None:
     """A block that raises after it has sent a row."""
     append_predictions(connection, [prediction(3)])
     raise ZeroDivisionError
 
 
-def fail_and_go_on(connection: Connection) -> None:
+def fail_and_go_on(connection: RowConnection) -> None:
     """A block that has sent a row and takes the error of a statement for none."""
     append_predictions(connection, [prediction(1)])
+    assert isinstance(connection, Connection)
     driver: Any = connection.connection.driver_connection
     with suppress(Exception), driver.pipeline():
         driver.execute("SELECT 1 / 0")
 
 
-def append_after_a_kill(connection: Connection, postgres_url: str, records: Sequence[PredictionRecord]) -> None:
+def append_after_a_kill(connection: RowConnection, postgres_url: str, records: Sequence[PredictionRecord]) -> None:
     """Send a row after others, whose session is ended meanwhile."""
     append_predictions(connection, records)
+    assert isinstance(connection, Connection)
     driver: Any = connection.connection.driver_connection
     kill(postgres_url, driver.info.backend_pid)
     append_predictions(connection, [prediction(10)])
@@ -95,7 +98,7 @@ def append_after_a_kill(connection: Connection, postgres_url: str, records: Sequ
 
 @pytest.mark.parametrize("transaction", [database.appending, database.writing])
 def test_appended_rows_are_there_when_the_block_has_ended(
-    engine: Engine, transaction: Callable[[Engine], AbstractContextManager[Connection]]
+    engine: Engine, transaction: Callable[[Engine], AbstractContextManager[RowConnection]]
 ) -> None:
     """All of them, in their order, on both stores."""
     with transaction(engine) as connection:

@@ -24,6 +24,7 @@ from stillsafe.errors import ConfigurationError, SchemaMismatch, StoreError, Sto
 from stillsafe.store import database_file, database_server
 from stillsafe.store.codec import loads, storable_json
 from stillsafe.store.disk import create_private, sync, try_lock_file
+from stillsafe.store.driver_transaction import DriverConnection, RowConnection, driver_transaction
 from stillsafe.store.tables import FIRST_SERVICE, services
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -149,7 +150,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def appending(engine: Engine) -> Iterator[Connection]:
+def appending(engine: Engine) -> Iterator[RowConnection]:
     """As `writing`, for rows that are added to the log by statements whose results nobody reads.
 
     A server gets them together with the commit. A SQLite connection keeps what it knows of the rest.
@@ -157,18 +158,24 @@ def appending(engine: Engine) -> Iterator[Connection]:
     Raises:
         StoreError: the database cannot be written.
     """
-    if engine.dialect.name != "postgresql" or not database_server.has_pipelines():
-        with _transaction(engine) as connection:
-            yield connection
-        return
     try:
+        if engine.dialect.name == "sqlite":
+            with driver_transaction(engine) as rows:
+                yield rows
+            return
+        if not database_server.has_pipelines():
+            with _transaction(engine) as connection:
+                yield connection
+            return
         with engine.connect() as connection:
             service_id(connection)  # a query, if the connection does not know it yet
             connection.rollback()
             with database_server.short_transaction(connection):
                 yield connection
-    except engine.dialect.loaded_dbapi.Error as error:  # of the statements that the end of the pipeline waited for
-        raise _store_error("written", DBAPIError.instance(None, None, error, type(error))) from error
+    except engine.dialect.loaded_dbapi.Error as error:  # of SQLite, or of statements that a pipeline's end waited for
+        cause = DBAPIError.instance(None, None, error, type(error))
+        cause.__cause__ = error
+        raise _store_error("written", cause) from error
     except (SQLAlchemyError, ValueError) as error:
         raise _store_error("written", error) from error
 
@@ -200,14 +207,17 @@ def driver_errors(engine: Engine, verb: str) -> Iterator[None]:
         raise StoreError(f"The database cannot be {verb}: {error}.", reason=reason(error)) from error
 
 
-def service_id(connection: Connection) -> int:
+def service_id(connection: RowConnection) -> int:
     """The id of the service whose rows a connection reads and writes; 0, which no row has, before it is registered."""
     name = connection.get_execution_options().get("service")
     if name is None:
         return FIRST_SERVICE
     ids: dict[str, int] = connection.info.setdefault(SERVICE_IDS, {})
     if name not in ids:
-        row_id = connection.execute(_OWN_ID, {"name": name}).scalar()
+        if isinstance(connection, DriverConnection):
+            row_id = connection.value(str(_OWN_ID), {"name": name})
+        else:
+            row_id = connection.execute(_OWN_ID, {"name": name}).scalar()
         if row_id is None:
             return 0
         ids[name] = int(row_id)
@@ -237,7 +247,8 @@ def upgrade(engine: Engine) -> None:
 
     with writing(engine) as connection:
         lock(connection, "upgrade")
-        _require_unicode(connection)
+        if connection.dialect.name == "postgresql":
+            database_server.require_unicode(connection)
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
@@ -395,14 +406,6 @@ def _release(connection: Connection, purpose: str) -> None:
         connection.execute(select(func.pg_advisory_unlock(*database_server.lock_key(purpose))))
     except SQLAlchemyError:  # a lost session loses its locks, too, as soon as the server notices
         connection.invalidate()
-
-
-def _require_unicode(connection: Connection) -> None:
-    if connection.dialect.name != "postgresql":
-        return
-    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
-    if encoding != "UTF8":
-        raise StoreError(f"The database is encoded in {encoding}: create it with ENCODING 'UTF8'.")
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

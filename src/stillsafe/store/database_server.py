@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Function, create_engine, event, func, select, text
 from sqlalchemy.exc import DisconnectionError
 
 from stillsafe.errors import ConfigurationError, StoreError
@@ -74,6 +74,17 @@ def await_writers(connection: Connection) -> None:
 
 
 _NOTE_WRITER = select(func.pg_advisory_xact_lock_shared(*lock_key("writing")))
+
+
+def require_unicode(connection: Connection) -> None:
+    """Require that the database can hold every text.
+
+    Raises:
+        StoreError: it has another encoding.
+    """
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise StoreError(f"The database is encoded in {encoding}: create it with ENCODING 'UTF8'.")
 
 
 def has_pipelines() -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stillsafe.store import database
 from stillsafe.store.codec import storable_snapshot
+from stillsafe.store.driver_transaction import RowConnection
 from stillsafe.store.prediction_columns import PredictionColumns
 from stillsafe.store.read.request_id import IdOwner
 from stillsafe.store.records import PredictionRecord, RefusalRecord
@@ -42,7 +43,7 @@ _INSERTION = insert(prediction_logs)
 _values = attrgetter(*_COLUMNS.values())
 
 
-def append_predictions(connection: Connection, records: Sequence[PredictionRecord]) -> None:
+def append_predictions(connection: RowConnection, records: Sequence[PredictionRecord]) -> None:
     """Insert predictions in order."""
     if isinstance(records, PredictionColumns):
         _append_columns(connection, records)
@@ -56,7 +57,7 @@ def append_predictions(connection: Connection, records: Sequence[PredictionRecor
         insert_rows(connection, _INSERTION, (*names, "service_id"), rows)
 
 
-def _append_columns(connection: Connection, answers: PredictionColumns) -> None:
+def _append_columns(connection: RowConnection, answers: PredictionColumns) -> None:
     """Insert predictions that have most columns in common."""
     own = {
         "input_summary": answers.snapshots,

@@ -11,7 +11,9 @@ from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert
+from sqlalchemy import Dialect, Insert
+
+from stillsafe.store.driver_transaction import RowConnection
 
 ROWS_A_STATEMENT = 64
 """Most rows of a statement of SQLite: more values than some thousands are refused, and gain nothing."""
@@ -22,7 +24,7 @@ _SEPARATOR = "\x1f"
 
 
 def insert_rows(
-    connection: Connection,
+    connection: RowConnection,
     insertion: Insert,
     columns: tuple[str, ...],
     rows: Sequence[Sequence[Any]],
@@ -56,7 +58,7 @@ def insert_rows(
 
 
 def insert_columns(
-    connection: Connection, insertion: Insert, common: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
+    connection: RowConnection, insertion: Insert, common: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
 ) -> None:
     """Insert rows that are equal in most columns, in order.
 
@@ -82,7 +84,7 @@ def insert_columns(
 
 
 def _insert_arrays(
-    connection: Connection,
+    connection: RowConnection,
     insertion: Insert,
     columns: tuple[str, ...],
     values: Sequence[Sequence[Any]],
