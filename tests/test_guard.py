@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ import stillsafe
 from stillsafe import service
 from stillsafe.errors import ConfigurationError, StoreError
 from stillsafe.guard import Guard, IdInUse, InvalidFeatures, Prediction
+from stillsafe.model.model import Model
 from stillsafe.monitoring import hold
 from stillsafe.serving.schemas import PredictionDocument
 from stillsafe.store import database
 from stillsafe.store.read.request_id import prediction_by_id
 from stillsafe.store.tables import prediction_logs, refusals
+from tests.faults.api import wait_until
 from tests.stores import with_store
 
 Row = dict[str, float]
@@ -137,6 +140,29 @@ def test_event_loops_share_batches(guard: Guard, healthy_rows: list[Row]) -> Non
         assert isinstance(error, InvalidFeatures)
         assert len({answer.prediction_id for answer in answers}) == 20
     assert _counts(guard) == (40, 2)
+
+
+def test_a_model_that_hangs_delays_each_caller_by_its_time_limit_at_most(
+    guard: Guard, healthy_rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coroutines and threads get the fallback's answer, and the model's again when its call has returned."""
+    release, score = Event(), Model.score
+
+    def late_score(model: Model, *arguments: Any) -> Any:
+        release.wait(60)
+        return score(model, *arguments)
+
+    async def answer() -> Prediction:
+        async with asyncio.timeout(30):
+            return await guard.apredict(healthy_rows[0])
+
+    assert asyncio.run(answer()).decided_by == "model"
+    monkeypatch.setattr(Model, "score", late_score)
+    answers = [asyncio.run(answer()), guard.predict(healthy_rows[0])]
+    assert [each.decided_by for each in answers] == ["fallback"] * 2
+    release.set()
+    wait_until(lambda: asyncio.run(answer()).decided_by == "model")
+    assert "timed out" in answers[0].reason
 
 
 def test_while_the_model_is_bypassed_the_fallback_answers(guard: Guard, healthy_rows: list[Row]) -> None:

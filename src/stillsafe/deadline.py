@@ -5,10 +5,11 @@ call takes. So where the caller's work can be done again by another thread, the 
 late, the other thread takes over, and the caller's ends.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, local
@@ -18,24 +19,33 @@ from weakref import finalize, ref
 R = TypeVar("R")
 _Call = tuple[Callable[[], Any], "Future[Any]"]
 _THREAD = local()
-"""`take_over` of the thread's own `replaceable` block."""
+"""`take_over` and `is_late` of the `replaceable` block that the thread is in."""
 
 
 @contextmanager
-def replaceable(take_over: Callable[[], None]) -> Iterator[None]:
-    """A block of work that another thread can do again, if a call of it is late.
+def replaceable(take_over: Callable[[], None], *, is_late: bool = False) -> Iterator[None]:
+    """A block of work that another thread can do again, if a call of it is late. It has no effect before its calls end.
 
     Args:
-        take_over: begins the other thread; called once, by a thread of the deadline.
+        take_over: begins the other thread; called once at most, by a thread of the deadline.
+        is_late: whether this is the other thread: its calls are late from the beginning.
 
     Raises:
         TakenOver: the other thread does the work; what this one has done so far has no effect.
     """
-    _THREAD.take_over = take_over
+    with _caller(None if is_late else take_over, is_late=is_late):
+        yield
+
+
+@contextmanager
+def _caller(take_over: Callable[[], None] | None, *, is_late: bool = False) -> Iterator[None]:
+    """Set what calls of this thread do, for a block."""
+    old = getattr(_THREAD, "take_over", None), getattr(_THREAD, "is_late", False)
+    _THREAD.take_over, _THREAD.is_late = take_over, is_late
     try:
         yield
     finally:
-        _THREAD.take_over = None
+        _THREAD.take_over, _THREAD.is_late = old
 
 
 class TakenOver(BaseException):
@@ -69,8 +79,9 @@ class Deadline:
         self._worker: Thread | None = None
         self._last_result: Future[Any] | None = None
         self._own_call: _OwnCall | None = None
-        self._is_used = False
-        self._watcher: finalize[[], Deadline] | None = None
+        self._watcher: Event | None = None
+        self._is_watched = self._is_used = False
+        self._process = os.getpid()
 
     @property
     def is_busy(self) -> bool:
@@ -98,20 +109,19 @@ class Deadline:
         Raises:
             TakenOver: the call was late, and another thread has taken over.
         """
+        if getattr(_THREAD, "is_late", False):
+            raise TimeoutError("an earlier call was late")
         take_over = getattr(_THREAD, "take_over", None)
         if take_over is None:
             return self.call(function, timeout_seconds)
         own_call = _OwnCall(time.monotonic() + timeout_seconds, take_over)
         with self._lock:
             self._require_idle()
+            self._wake_watcher(timeout_seconds / 2)
             self._own_call, self._is_used = own_call, True
-            if self._watcher is None:
-                end = Event()
-                self._watcher = finalize(self, end.set)
-                arguments = ref(self), end, timeout_seconds / 2
-                Thread(target=_watch, args=arguments, name=f"{self._name}-watch", daemon=True).start()
         try:
-            return function()
+            with _caller(None):  # a model that calls another one is not replaceable itself
+                return function()
         except Exception:
             raise
         except BaseException as error:
@@ -122,27 +132,49 @@ class Deadline:
                 if own_call.is_late:
                     raise TakenOver
 
-    def look(self, pause_seconds: float) -> float | None:
+    def look(self, watcher: Event, pause_seconds: float) -> float | None:
         """Have another thread take over from a late call.
 
+        Args:
+            watcher: wakes the thread that calls this.
+            pause_seconds: between two looks while calls come.
+
         Returns:
-            In how many seconds to look again; None where nothing was called since the last time.
+            In how many seconds to look again; None where the thread waits until it is woken.
+
+        Raises:
+            LookupError: the thread is no longer needed.
         """
         with self._lock:
+            if watcher is not self._watcher:
+                raise LookupError
             own_call, is_used, self._is_used = self._own_call, self._is_used, False
             if own_call is None or own_call.is_late:
-                if is_used or self._watcher is None:
-                    return pause_seconds
-                self._watcher.detach()
-                self._watcher = None
-                return None
+                self._is_watched = is_used
+                return pause_seconds if is_used else None
             if (seconds := own_call.late_at - time.monotonic()) > 0:
                 return seconds
-            own_call.is_late = True
-        own_call.take_over()
-        return pause_seconds
+            with suppress(RuntimeError):  # no thread can be started now: the call goes on, and is looked at again
+                own_call.take_over()
+                own_call.is_late = True
+            return pause_seconds
+
+    def _wake_watcher(self, pause_seconds: float) -> None:
+        """Have a thread look for late calls."""
+        if self._watcher is None:
+            watcher = Event()
+            arguments = ref(self), watcher, pause_seconds
+            Thread(target=_watch, args=arguments, name=f"{self._name}-watch", daemon=True).start()
+            finalize(self, watcher.set)
+            self._watcher = watcher
+        if not self._is_watched:
+            self._is_watched = True
+            self._watcher.set()
 
     def _require_idle(self) -> None:
+        if self._process != os.getpid():  # a fork has none of the threads
+            self._process, self._is_watched = os.getpid(), False
+            self._worker = self._watcher = self._last_result = self._own_call = None
         if self.is_busy:
             raise TimeoutError("an earlier call still runs")
 
@@ -150,8 +182,8 @@ class Deadline:
         """End the threads once their calls have returned; the next call starts others."""
         with self._lock:
             if self._watcher is not None and self._own_call is None:
-                self._watcher()
-                self._watcher = None
+                self._watcher.set()
+                self._watcher, self._is_watched = None, False
             if self._worker is not None:
                 self._calls.put(None)
                 self._worker = None
@@ -165,18 +197,25 @@ class Deadline:
             self._worker.start()
 
 
-def _watch(reference: "ref[Deadline]", end: Event, pause_seconds: float) -> None:
-    """Check for late calls until nothing is called any more. A call that begins in a pause is not late before its end.
+def _watch(reference: "ref[Deadline]", watcher: Event, pause_seconds: float) -> None:
+    """Check for late calls until the deadline is closed or gone.
 
     Args:
-        reference: to the deadline, which may be gone.
-        end: set where this thread is no longer needed.
-        pause_seconds: between two checks: less than a call may take.
+        reference: to the deadline.
+        watcher: wakes this thread.
+        pause_seconds: between two checks while calls come: less than a call may take.
     """
-    seconds: float | None = pause_seconds
-    while seconds is not None and not end.wait(seconds):
+    seconds: float | None = None
+    while True:
+        watcher.wait(seconds)
+        watcher.clear()
         deadline = reference()
-        seconds = None if deadline is None else deadline.look(pause_seconds)
+        if deadline is None:
+            return
+        try:
+            seconds = deadline.look(watcher, pause_seconds)
+        except LookupError:
+            return
         del deadline
 
 

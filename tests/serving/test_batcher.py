@@ -217,7 +217,7 @@ def test_another_thread_answers_a_batch_whose_call_is_late() -> None:
         return [f"{item}" for item in items]
 
     async def story() -> None:
-        batcher: MicroBatcher[int, str] = MicroBatcher(answer, 10)
+        batcher: MicroBatcher[int, str] = MicroBatcher(answer, 10, is_repeatable=True)
         batcher.start()
         async with asyncio.timeout(20):
             assert await batcher.submit([1, 2]) == ["1 late", "2 late"]
@@ -245,7 +245,7 @@ def test_closing_waits_for_the_thread_that_took_over() -> None:
         return items
 
     async def story() -> None:
-        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10)
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10, is_repeatable=True)
         batcher.start()
         async with asyncio.timeout(20):
             request = asyncio.create_task(batcher.submit([7]))
@@ -291,3 +291,40 @@ def test_a_batcher_that_nobody_has_ends_its_thread() -> None:
     batchers.clear()
     gc.collect()
     wait_until(lambda: not _threads() - others)
+
+
+def test_a_batch_that_cannot_be_repeated_is_called_once() -> None:
+    """A call that is late is its own error, in the thread that made it."""
+    deadline, release, calls = Deadline(), Event(), []
+
+    def answer(items: Sequence[int]) -> Sequence[int]:
+        calls.append([*items])
+        deadline.call_here(lambda: release.wait(30), 0.1)
+        return items
+
+    async def story() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10)
+        batcher.start()
+        with pytest.raises(TimeoutError):
+            await batcher.submit([1])
+        await batcher.close()
+
+    asyncio.run(story())
+    release.set()
+    assert calls == [[1]]
+
+
+def test_a_close_that_is_cancelled_loses_no_answer() -> None:
+    """What was accepted is answered all the same."""
+
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        request = asyncio.create_task(batcher.submit([3]))
+        await asyncio.to_thread(answer.is_entered.wait, 5)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        answer.may_answer.set()
+        assert await request == [9]
+
+    _run(story)

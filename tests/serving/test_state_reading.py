@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from stillsafe.serving.predict import answer
 from stillsafe.serving.state_reading import serving_state, stored_state
 from stillsafe.store import database, database_file
 from stillsafe.store.tables import system_state
-from tests.serving.services import GOOD, Service, opened
+from tests.serving.services import GOOD, Service, fresh, opened
 
 ROW = {**GOOD, "age": 30.0}
 
@@ -132,6 +133,22 @@ def test_answers_alone_need_no_query(service: Service) -> None:
             assert not [each for each in statements if each.startswith(("SELECT", "WITH"))]
         service.decide(State.WARNING)
         assert read(service).state is State.WARNING
+
+
+def test_an_inherited_state_ends_with_the_traffic_of_its_version(service: Service) -> None:
+    """A version's own rows may end what it has inherited, so such a state is read for each answer."""
+    service.decide(State.DEGRADED)
+    with database.writing(service.engine) as connection:
+        connection.execute(update(system_state).values(model_version="v0"))
+    old = service.context.settings.model_copy(
+        update={"model": service.context.settings.model.model_copy(update={"version": "v0"})}
+    )
+    answer(fresh(service.context, settings=old, model=replace(service.context.model, version="v0")), [ROW])
+    for _ in range(6):
+        answer(service.context, [ROW])
+        assert read(service) == new_state(service)
+        service.clock.now += timedelta(seconds=service.context.settings.policy.max_gap_seconds / 3)
+    assert read(service).state is State.NORMAL
 
 
 def test_a_connection_that_was_not_the_last_reads_again(service: Service) -> None:

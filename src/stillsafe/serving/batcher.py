@@ -7,7 +7,7 @@ request: many share one model call and one commit.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -50,12 +50,17 @@ class MicroBatcher(Generic[T, R]):
     Args:
         answer: returns as many answers as it gets items, in order; runs in a thread. An error that it raises is
             raised by every request of that batch.
+        is_repeatable: whether another thread may call `answer` again for a batch of which a call is late, because it
+            has no effect before its last call with a time limit ends.
         max_batch: most items in a batch. A request with more is answered by itself: in parts of so many items, between
             which others have their turn, if there are others, and else as a whole, which takes less time.
     """
 
-    def __init__(self, answer: Callable[[Sequence[T]], Sequence[R]], max_batch: int) -> None:
+    def __init__(
+        self, answer: Callable[[Sequence[T]], Sequence[R]], max_batch: int, *, is_repeatable: bool = False
+    ) -> None:
         self._answer = answer
+        self._is_repeatable = is_repeatable
         self._max_batch = max_batch
         self._queue: deque[_Request[T, R]] = deque()
         self._shared_at = float("-inf")
@@ -69,9 +74,9 @@ class MicroBatcher(Generic[T, R]):
         """Accept requests in the running event loop. No effect if it does already."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            self._start_thread()
             self._queue.clear()  # what a loop that is gone has left: no one waits for it
             self._loop, self._is_busy = loop, False
-            self._start_thread()
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Answer items, in order. The items of one call share a batch, unless they are too many.
@@ -105,11 +110,12 @@ class MicroBatcher(Generic[T, R]):
 
     def _start_thread(self) -> None:
         """Have a new thread answer, and the one before it end with what it does."""
-        self._end_thread()
-        self._jobs = SimpleQueue()
+        jobs: _Jobs = SimpleQueue()
         # A daemon thread does not keep the process alive, so a model that hangs cannot block its exit.
-        Thread(target=_run_jobs, args=(self._jobs,), name="stillsafe-batcher", daemon=True).start()
-        self._thread_end = finalize(self, self._jobs.put, None)  # with this object too, where nobody closes that
+        Thread(target=_run_jobs, args=(jobs,), name="stillsafe-batcher", daemon=True).start()
+        self._end_thread()
+        self._jobs = jobs
+        self._thread_end = finalize(self, jobs.put, None)  # with this object too, where nobody closes that
 
     def _end_thread(self) -> None:
         """Have the thread end after what it does."""
@@ -127,9 +133,8 @@ class MicroBatcher(Generic[T, R]):
                 self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
                 return
         self._is_busy = False
-        if self._end is not None:
+        if self._end is not None and not self._end.done():
             self._end.set_result(None)
-            self._end = None
 
     def _next_batch(self) -> list[_Request[T, R]]:
         """All waiting requests, up to the limit."""
@@ -147,14 +152,22 @@ class MicroBatcher(Generic[T, R]):
             self._shared_at = now
         return self._max_batch if now - self._shared_at < SHARED_SECONDS else len(batch[0].items)
 
-    def _answer_batch(self, loop: asyncio.AbstractEventLoop, requests: list[_Request[T, R]], part_size: int) -> None:
+    def _answer_batch(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        requests: list[_Request[T, R]],
+        part_size: int,
+        *,
+        is_late: bool = False,
+    ) -> None:
         """Answer requests in the thread, and have the loop send what came of it."""
         parts = [request.items[:part_size] for request in requests]
         # What has its items by column keeps them so, if it is alone.
         items = parts[0] if len(parts) == 1 else [item for part in parts for item in part]
         result: list[Sequence[R]] | Exception
         try:
-            with replaceable(partial(self._take_over, loop, requests, part_size)):
+            take_over = partial(self._take_over, loop, requests, part_size)
+            with replaceable(take_over, is_late=is_late) if self._is_repeatable else nullcontext():
                 answers = self._answer(items)
             iterator = iter(answers)
             result = [answers] if len(parts) == 1 else [[next(iterator) for _ in part] for part in parts]
@@ -170,7 +183,7 @@ class MicroBatcher(Generic[T, R]):
     def _take_over(self, loop: asyncio.AbstractEventLoop, requests: list[_Request[T, R]], part_size: int) -> None:
         """Answer a batch in a new thread: a call of the thread that it was given to is late."""
         self._start_thread()
-        self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
+        self._jobs.put(partial(self._answer_batch, loop, requests, part_size, is_late=True))
 
     def _end_batch(
         self,

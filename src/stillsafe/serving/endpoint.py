@@ -368,7 +368,8 @@ def build(context: Context) -> PredictionEndpoint:
         context,
         FastBodyDecoder(context.model.features, most),
         TensorDecoder(context.model.features),
-        MicroBatcher(partial(outcomes.answer_any, context), min(most, predict.MAX_BATCH_ROWS)),
+        # A batch is written after its last answer, so it can be answered again.
+        MicroBatcher(partial(outcomes.answer_any, context), min(most, predict.MAX_BATCH_ROWS), is_repeatable=True),
         MicroBatcher(partial(predict.record_refusals, context), most),
         metrics.build(context),
     )

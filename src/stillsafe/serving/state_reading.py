@@ -75,7 +75,9 @@ def stored_state(engine: Engine, settings: Settings, clock: Callable[[], datetim
     with database.single_reading(engine) as connection:
         count = database_file.change_count(connection)
         stored, state = _read(connection, settings, clock())
-        database_file.keep_value(connection, count, stored)
+        # A state that the version inherits ends with the traffic of another one, which a new row may show.
+        if stored.record is None or stored.record.model_version in (settings.model.version, None):
+            database_file.keep_value(connection, count, stored)
         return state
 
 
