@@ -171,8 +171,8 @@ def test_a_call_that_nobody_can_take_over_goes_on() -> None:
         assert deadline.call_here(lambda: 2, 5) == 2
 
 
-def test_a_watcher_that_cannot_be_started_leaves_the_deadline_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is the call's, and the next call has a watcher."""
+def test_a_thread_that_cannot_be_started_leaves_the_deadline_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the call's, and the next call has a thread."""
     deadline = Deadline()
 
     def fail(_thread: Thread) -> None:
@@ -180,9 +180,11 @@ def test_a_watcher_that_cannot_be_started_leaves_the_deadline_idle(monkeypatch: 
 
     with monkeypatch.context() as patch, replaceable(nobody):
         patch.setattr(Thread, "start", fail)
-        with pytest.raises(RuntimeError):
-            deadline.call_here(lambda: 1, 5)
+        for call in (deadline.call_here, deadline.call):
+            with pytest.raises(RuntimeError):
+                call(lambda: 1, 5)
     assert not deadline.is_busy
+    assert deadline.call(lambda: 1, 5) == 1
     with replaceable(nobody):
         assert deadline.call_here(lambda: 1, 5) == 1
 
@@ -213,7 +215,8 @@ try:
     late.call(Event().wait, 0.05)
 except TimeoutError:
     pass
-process = os.fork()
+with deadline._lock:
+    process = os.fork()
 if process:
     raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 with replaceable(lambda: None):

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, local
 from typing import Any, TypeVar
-from weakref import finalize, ref
+from weakref import WeakSet, finalize, ref
 
 R = TypeVar("R")
 _Call = tuple[Callable[[], Any], "Future[Any]"]
 _THREAD = local()
 """`take_over` and `is_late` of the `replaceable` block that the thread is in."""
+
+_DEADLINES: "WeakSet[Deadline]" = WeakSet()
+"""All of this process."""
 
 
 @contextmanager
@@ -75,13 +78,17 @@ class Deadline:
     def __init__(self, name: str = "stillsafe-deadline") -> None:
         self._name = name
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self.forget_threads()
+        _DEADLINES.add(self)
+
+    def forget_threads(self) -> None:
+        """Begin anew in a process that has none of the threads: a fork."""
         self._lock = Lock()
         self._worker: Thread | None = None
         self._last_result: Future[Any] | None = None
         self._own_call: _OwnCall | None = None
         self._watcher: Event | None = None
         self._is_watched = self._is_used = False
-        self._process = os.getpid()
 
     @property
     def is_busy(self) -> bool:
@@ -97,9 +104,9 @@ class Deadline:
         """
         with self._lock:
             self._require_idle()
+            self._start()
             result: Future[R] = Future()
             self._last_result = result
-            self._start()
             self._calls.put((function, result))
         return result.result(timeout_seconds)
 
@@ -172,16 +179,13 @@ class Deadline:
             self._watcher.set()
 
     def _require_idle(self) -> None:
-        if self._process != os.getpid():  # a fork has none of the threads
-            self._process, self._is_watched = os.getpid(), False
-            self._worker = self._watcher = self._last_result = self._own_call = None
         if self.is_busy:
             raise TimeoutError("an earlier call still runs")
 
     def close(self) -> None:
         """End the threads once their calls have returned; the next call starts others."""
         with self._lock:
-            if self._watcher is not None and self._own_call is None:
+            if self._watcher is not None and (self._own_call is None or self._own_call.is_late):
                 self._watcher.set()
                 self._watcher, self._is_watched = None, False
             if self._worker is not None:
@@ -190,11 +194,20 @@ class Deadline:
 
     def _start(self) -> None:
         if self._worker is None:
-            # A daemon thread does not keep the process alive, so a call that never returns cannot block its exit.
             self._calls = SimpleQueue()
-            self._worker = Thread(target=_run_calls, args=(self._calls,), name=self._name, daemon=True)
+            # A daemon thread does not keep the process alive, so a call that never returns cannot block its exit.
+            worker = Thread(target=_run_calls, args=(self._calls,), name=self._name, daemon=True)
+            worker.start()
             finalize(self, self._calls.put, None)  # it ends with this object too, where nobody closes that
-            self._worker.start()
+            self._worker = worker
+
+
+def _forget_threads() -> None:
+    for deadline in _DEADLINES:
+        deadline.forget_threads()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _watch(reference: "ref[Deadline]", watcher: Event, pause_seconds: float) -> None:

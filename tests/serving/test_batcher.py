@@ -5,7 +5,7 @@ import gc
 import threading
 from collections.abc import Callable, Sequence
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -324,7 +324,55 @@ def test_a_close_that_is_cancelled_loses_no_answer() -> None:
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.gather(closing, return_exceptions=True)
+        with pytest.raises(BatcherClosed):
+            await batcher.submit([4])
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
         answer.may_answer.set()
+        await closing
         assert await request == [9]
 
     _run(story)
+
+
+def test_a_start_while_the_batcher_closes_loses_no_answer() -> None:
+    """In the same loop it goes on; what was accepted before and after is answered."""
+
+    async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
+        request = asyncio.create_task(batcher.submit([3]))
+        await asyncio.to_thread(answer.is_entered.wait, 5)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        batcher.start()
+        other_request = asyncio.create_task(batcher.submit([4]))
+        await asyncio.sleep(0)
+        answer.may_answer.set()
+        assert [*await asyncio.gather(request, other_request)] == [[9], [16]]
+        await closing
+        assert await batcher.submit([5]) == [25]
+
+    _run(story)
+
+
+def test_a_loop_that_ended_while_the_batcher_closed_leaves_nothing_to_the_next() -> None:
+    """Its requests are gone with it, and the next loop's are answered."""
+    answer = RecordingAnswer()
+    batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10)
+
+    async def abandon() -> None:
+        batcher.start()
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(batcher.submit([1]))]
+        await asyncio.to_thread(answer.is_entered.wait, 5)
+        tasks.append(asyncio.create_task(batcher.close()))
+        await asyncio.sleep(0)
+
+    async def go_on() -> None:
+        batcher.start()
+        answer.may_answer.set()
+        async with asyncio.timeout(10):
+            assert await batcher.submit([2]) == [4]
+        await batcher.close()
+
+    asyncio.run(abandon())
+    asyncio.run(go_on())

@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 from weakref import finalize
 
@@ -65,6 +65,8 @@ class MicroBatcher(Generic[T, R]):
         self._queue: deque[_Request[T, R]] = deque()
         self._shared_at = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._old_loop: asyncio.AbstractEventLoop | None = None
+        self._lock = Lock()
         self._jobs: _Jobs
         self._thread_end: finalize[..., MicroBatcher[T, R]] | None = None
         self._is_busy = False
@@ -73,10 +75,13 @@ class MicroBatcher(Generic[T, R]):
     def start(self) -> None:
         """Accept requests in the running event loop. No effect if it does already."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
+        if self._loop is loop:
+            return
+        if not self._is_busy or self._old_loop is not loop:
             self._start_thread()
             self._queue.clear()  # what a loop that is gone has left: no one waits for it
-            self._loop, self._is_busy = loop, False
+            self._is_busy, self._end = False, None
+        self._loop = self._old_loop = loop
 
     async def submit(self, items: Sequence[T]) -> Sequence[R]:
         """Answer items, in order. The items of one call share a batch, unless they are too many.
@@ -100,22 +105,25 @@ class MicroBatcher(Generic[T, R]):
 
     async def close(self) -> None:
         """Answer what was accepted, and accept nothing more."""
-        loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        if self._is_busy:
-            self._end = loop.create_future()
-            await self._end
-        self._end_thread()
+        self._loop, loop = None, asyncio.get_running_loop()
+        if self._is_busy and self._old_loop is loop:
+            if self._end is None:
+                self._end = loop.create_future()
+            await asyncio.shield(self._end)
+        if self._loop is None:
+            self._end_thread()
 
-    def _start_thread(self) -> None:
+    def _start_thread(self, *first_jobs: Callable[[], None]) -> None:
         """Have a new thread answer, and the one before it end with what it does."""
         jobs: _Jobs = SimpleQueue()
+        for job in first_jobs:
+            jobs.put(job)
         # A daemon thread does not keep the process alive, so a model that hangs cannot block its exit.
         Thread(target=_run_jobs, args=(jobs,), name="stillsafe-batcher", daemon=True).start()
-        self._end_thread()
-        self._jobs = jobs
-        self._thread_end = finalize(self, jobs.put, None)  # with this object too, where nobody closes that
+        with self._lock:
+            self._end_thread()
+            self._jobs = jobs
+            self._thread_end = finalize(self, jobs.put, None)  # with this object too, where nobody closes that
 
     def _end_thread(self) -> None:
         """Have the thread end after what it does."""
@@ -130,11 +138,15 @@ class MicroBatcher(Generic[T, R]):
             # A request whose client disconnected before its batch began is dropped: it was never acknowledged.
             requests = [request for request in batch if not request.answers.done()]
             if requests:
-                self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
+                with self._lock:  # the thread may be replaced for another loop
+                    self._jobs.put(partial(self._answer_batch, loop, requests, part_size))
                 return
         self._is_busy = False
-        if self._end is not None and not self._end.done():
+        if self._end is not None:
             self._end.set_result(None)
+            self._end = None
+        if self._loop is None:
+            self._end_thread()
 
     def _next_batch(self) -> list[_Request[T, R]]:
         """All waiting requests, up to the limit."""
@@ -182,8 +194,7 @@ class MicroBatcher(Generic[T, R]):
 
     def _take_over(self, loop: asyncio.AbstractEventLoop, requests: list[_Request[T, R]], part_size: int) -> None:
         """Answer a batch in a new thread: a call of the thread that it was given to is late."""
-        self._start_thread()
-        self._jobs.put(partial(self._answer_batch, loop, requests, part_size, is_late=True))
+        self._start_thread(partial(self._answer_batch, loop, requests, part_size, is_late=True))
 
     def _end_batch(
         self,
