@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable, Sequence
-from threading import Event
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -231,6 +231,33 @@ def test_another_thread_answers_a_batch_whose_call_is_late() -> None:
     asyncio.run(story())
     assert calls == [[1, 2], [1, 2], [3], [4]]
     wait_until(lambda: not _threads() - others)
+
+
+def test_a_thread_that_is_slow_to_take_over_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch after the late one goes to the new thread, however soon the late one is answered."""
+    deadline, release, start = Deadline(), Event(), Thread.start
+
+    def slow_start(thread: Thread) -> None:
+        start(thread)
+        Event().wait(0.1)
+
+    def answer(items: Sequence[int]) -> Sequence[int]:
+        try:
+            deadline.call_here(lambda: release.wait(30) if items[0] == 1 else True, 0.1)
+        except TimeoutError:
+            return [-item for item in items]
+        return items
+
+    async def story() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(answer, 10, is_repeatable=True)
+        batcher.start()
+        async with asyncio.timeout(10):
+            assert [*await batcher.submit([1]), *await batcher.submit([2])] == [-1, -2]
+            await batcher.close()
+
+    monkeypatch.setattr(Thread, "start", slow_start)
+    asyncio.run(story())
+    release.set()
 
 
 def test_closing_waits_for_the_thread_that_took_over() -> None:

@@ -116,14 +116,14 @@ class MicroBatcher(Generic[T, R]):
     def _start_thread(self, *first_jobs: Callable[[], None]) -> None:
         """Have a new thread answer, and the one before it end with what it does."""
         jobs: _Jobs = SimpleQueue()
-        for job in first_jobs:
-            jobs.put(job)
         # A daemon thread does not keep the process alive, so a model that hangs cannot block its exit.
         Thread(target=_run_jobs, args=(jobs,), name="stillsafe-batcher", daemon=True).start()
         with self._lock:
             self._end_thread()
             self._jobs = jobs
             self._thread_end = finalize(self, jobs.put, None)  # with this object too, where nobody closes that
+            for job in first_jobs:  # at last: its end begins the next batch, which this thread must get
+                jobs.put(job)
 
     def _end_thread(self) -> None:
         """Have the thread end after what it does."""
