@@ -341,14 +341,22 @@ def test_a_batch_that_cannot_be_repeated_is_called_once() -> None:
     assert calls == [[1]]
 
 
+async def _close_while_answering(
+    batcher: MicroBatcher[int, int], answer: RecordingAnswer
+) -> tuple[asyncio.Task[Sequence[int]], asyncio.Task[None]]:
+    """The tasks of a request that is being answered, and of the close that waits for it."""
+    request = asyncio.create_task(batcher.submit([3]))
+    await asyncio.to_thread(answer.is_entered.wait, 5)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    return request, closing
+
+
 def test_a_close_that_is_cancelled_loses_no_answer() -> None:
     """What was accepted is answered all the same."""
 
     async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
-        request = asyncio.create_task(batcher.submit([3]))
-        await asyncio.to_thread(answer.is_entered.wait, 5)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
+        request, closing = await _close_while_answering(batcher, answer)
         closing.cancel()
         await asyncio.gather(closing, return_exceptions=True)
         with pytest.raises(BatcherClosed):
@@ -367,10 +375,7 @@ def test_a_start_while_the_batcher_closes_loses_no_answer() -> None:
     """In the same loop it goes on; what was accepted before and after is answered."""
 
     async def story(batcher: MicroBatcher[int, int], answer: RecordingAnswer) -> None:
-        request = asyncio.create_task(batcher.submit([3]))
-        await asyncio.to_thread(answer.is_entered.wait, 5)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
+        request, closing = await _close_while_answering(batcher, answer)
         batcher.start()
         other_request = asyncio.create_task(batcher.submit([4]))
         await asyncio.sleep(0)
